@@ -1,0 +1,1 @@
+"""RefScenes, the embedded world: things, scenes, expressions, and training of the tiny models."""
