@@ -54,10 +54,13 @@ def stored_view(rows: pd.DataFrame) -> View:
     covers = np.zeros((len(rows), len(rows)), dtype=bool)
     for index, others in enumerate(rows["covered_by"]):
         covers[index, list(others)] = True
-    paints = rows["paint"].where(rows["paint"].notna(), None)
+    paints, colors = (
+        [value if isinstance(value, str) else None for value in rows[column]]
+        for column in ("paint", "color")
+    )
     return View(
         slugs=tuple(rows["slug"]),
-        colors=tuple(rows["color"].where(rows["color"].notna(), None)),
+        colors=tuple(colors),
         shares=tuple(shares(*key) for key in zip(rows["style"], rows["slug"], paints, strict=True)),
         centers_xy=rows[["center_x", "center_y"]].to_numpy(float),
         boxes_xyxy=rows[["x0", "y0", "x1", "y1"]].to_numpy(float),

@@ -49,8 +49,8 @@ class Query:
         relation = [self.relation[0], self.relation[1].to_dict()] if self.relation else None
         return {
             "noun": self.noun, "color": self.color, "size": self.size, "hidden": self.hidden,
-            "place": list(self.place), "relation": relation,
-            "ordinal": list(self.ordinal) if self.ordinal else None,
+            "place": list(self.place), "ordinal": list(self.ordinal) if self.ordinal else None,
+            "relation": relation,
         }  # fmt: skip
 
     @staticmethod

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import filecmp
 import io
 import json
 import pickle
 import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,20 @@ def build_world(root: Path, *, limit: int = IMAGES_PER_SPLIT, progress: bool = T
     expression_table(pictures).to_parquet(
         root / "expressions.parquet", index=False, compression="zstd"
     )
+
+
+def changed_files(root: Path) -> list[str]:
+    """Draw the world anew in a temporary folder and name the stored files that differ from it."""
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder)
+        build_world(fresh)
+        names = [path.relative_to(fresh) for path in sorted(fresh.rglob("*")) if path.is_file()]
+        return [
+            str(name)
+            for name in names
+            if not (root / name).is_file()
+            or not filecmp.cmp(fresh / name, root / name, shallow=False)
+        ]
 
 
 def jpeg_bytes(picture: Picture) -> bytes:
