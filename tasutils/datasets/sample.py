@@ -1,0 +1,140 @@
+"""The one form in which every data set reaches the evaluation: `Sample` and `RefDataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasutils.errors import TasError
+
+Flag = bool | str | float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One (reference, sentence) pair, the unit of every metric.
+
+    Attributes:
+        sample_id: unique within the data set and split.
+        image_id: key into `RefDataset.images`.
+        ref_id: the reference (RefCOCO) or task (PhraseCut) the sentence belongs to.
+        sent_id: the sentence.
+        text: the sentence as methods read it (RefCOCO's `sent`, lower-cased by its authors).
+        raw: the sentence as it was written.
+        category: name of the target's category.
+        split: name of the split.
+        flags: properties by which tables are split, such as `has_direction` or `multi`.
+    """
+
+    sample_id: str
+    image_id: str
+    ref_id: str
+    sent_id: str
+    text: str
+    raw: str
+    category: str
+    split: str
+    flags: dict[str, Flag] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEntry:
+    """Where an image of a data set lies, and the (H, W) that its annotations assume."""
+
+    path: Path
+    size_hw: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class RefDataset:
+    """One split of a data set of referring expressions.
+
+    Attributes:
+        name: such as `refscenes+` or `phrasecut`.
+        split: such as `val`.
+        samples: every (reference, sentence) pair, in the order of the files.
+        images: by image id, those that have samples.
+        index_digest: SHA-256 hex of the annotation files.
+    """
+
+    name: str
+    split: str
+    samples: tuple[Sample, ...]
+    images: dict[str, ImageEntry]
+    index_digest: str
+    ground_truth: Callable[[Sample], NDArray[np.bool_]] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """Ids of the images that have samples, in the order of their first sample."""
+        return tuple(dict.fromkeys(sample.image_id for sample in self.samples))
+
+    def image_path(self, image_id: str) -> Path:
+        """The file of an image."""
+        return self._entry(image_id).path
+
+    def size_hw(self, image_id: str) -> tuple[int, int]:
+        """The (H, W) of an image in px, as the annotations state it."""
+        return self._entry(image_id).size_hw
+
+    def gt_mask(self, sample: Sample) -> NDArray[np.bool_]:
+        """The ground truth of a sample: bool (H, W) at the image's own size.
+
+        Raises:
+            TasError: the annotation is damaged.
+        """
+        return self.ground_truth(sample)
+
+    def by_image(self) -> dict[str, list[Sample]]:
+        """The samples of each image, images in the order of `image_ids`."""
+        groups: dict[str, list[Sample]] = {}
+        for sample in self.samples:
+            groups.setdefault(sample.image_id, []).append(sample)
+        return groups
+
+    def _entry(self, image_id: str) -> ImageEntry:
+        if image_id not in self.images:
+            raise TasError(
+                f"{self.name} {self.split} has no image {image_id!r}; "
+                "its image_ids lists those it has"
+            )
+        return self.images[image_id]
+
+
+def image_entry(folder: Path, file_name: str, height: int, width: int, source: str) -> ImageEntry:
+    """An `ImageEntry` of an annotation file, which must not point outside its image folder.
+
+    Raises:
+        TasError: a size that is not positive, or a path that leaves the folder.
+    """
+    name = PurePosixPath(file_name.replace("\\", "/"))
+    if height < 1 or width < 1:
+        raise TasError(
+            f"{source}: image {file_name!r} has size {height} x {width}; get the annotations again"
+        )
+    if name.is_absolute() or ".." in name.parts or not name.parts or ":" in name.parts[0]:
+        raise TasError(
+            f"{source}: image path {file_name!r} leaves the image folder; get the annotations again"
+        )
+    return ImageEntry(folder / name, (height, width))
+
+
+def unique_ids(ids: list[str]) -> list[str]:
+    """The ids, the second and later of equal ones marked.
+
+    >>> unique_ids(["7-1", "7-1", "7-2"])
+    ['7-1', '7-1#2', '7-2']
+    """
+    seen: dict[str, int] = {}
+    result = []
+    for name in ids:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return result

@@ -1,0 +1,63 @@
+"""What a number depends on beside its inputs: versions, commit, memory."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = (
+    "tasutils", "numpy", "pandas", "pyarrow", "pycocotools", "torch", "torchvision",
+    "transformers", "open_clip_torch", "segment-anything", "spacy", "nltk",
+)  # fmt: skip
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on; absent ones left out."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def git_state(folder: Path) -> tuple[str | None, bool | None]:
+    """Commit and whether tracked files differ from it; (None, None) outside a repository."""
+
+    def git(*command: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *command],
+                capture_output=True, text=True, timeout=20, check=True,
+            )  # fmt: skip
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    return git("rev-parse", "HEAD"), None if changes is None else bool(changes)
+
+
+def peak_memory_mib() -> dict[str, float]:
+    """Highest memory use of this process so far in MiB: `host`, and `cuda` where it was used."""
+    peaks: dict[str, float] = {}
+    try:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peaks["host"] = round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
+    except ImportError:  # Windows
+        try:
+            import psutil  # type: ignore[import-untyped]
+
+            peaks["host"] = round(psutil.Process().memory_info().peak_wset / (1 << 20), 1)
+        except (ImportError, AttributeError):
+            pass
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        peaks["cuda"] = round(torch.cuda.max_memory_allocated() / (1 << 20), 1)
+    return peaks

@@ -1,0 +1,243 @@
+"""Runs on disk: `results/<run_id>/` with run.json, samples.parquet and scores.parquet.
+
+A run is written into a temporary folder and renamed when complete; it is never overwritten. All
+tables are built by reading runs.
+
+samples.parquet, one row a sentence: sample_id, image_id, ref_id, sent_id, text, raw, category,
+chosen (index of the mask, -1 for none), n_proposals, intersection_px, union_px, iou, gt_area_px,
+oracle_intersection_px, oracle_union_px, oracle_iou, rectified, reason, and a column for each flag.
+scores.parquet, one row a sentence and proposal: sample_id, proposal, v, p, n, region,
+intersection_px, union_px, gt_area_px.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasutils.errors import TasError
+from tasutils.stats import Interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECORD_FILE, SAMPLES_FILE, SCORES_FILE = "run.json", "samples.parquet", "scores.parquet"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Metric(_Part):
+    """A metric with its 95 % interval over images, and the samples and images it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    n_images: int
+
+    @classmethod
+    def of(cls, interval: Interval) -> Metric:
+        """The metric of a bootstrap interval."""
+        return cls(**interval._asdict())
+
+
+class ModelFile(_Part):
+    """Weights that took part: their name in the preset, and the SHA-256 of the file or folder."""
+
+    name: str
+    sha256: str
+
+
+class RunRecord(_Part):
+    """All that is needed to judge and repeat a run; see DESIGN, 'Formats'.
+
+    `partial` is True when not all images of the split were used: n_used sentences of n_total.
+    `metrics` holds `metrics.METRIC_NAMES` of the answers and, as `oracle_...`, of the oracle.
+    `times_s` sums the stages over the `n_described` images that were not read from the store.
+    """
+
+    run_id: str
+    created: str
+    preset: str
+    config: dict[str, Any]
+    config_digest: str
+    alpha: float
+    lam: float
+    dataset: str
+    split: str
+    index_digest: str
+    n_total: int
+    n_used: int
+    n_images_total: int
+    n_images: int
+    n_without_proposals: int
+    partial: bool
+    models: dict[str, ModelFile]
+    versions: dict[str, str]
+    git_commit: str | None
+    git_dirty: bool | None
+    device: str
+    dtype: str
+    seeds: dict[str, int]
+    wall_s: float
+    times_s: dict[str, float]
+    n_described: int
+    peak_memory_mib: dict[str, float]
+    metrics: dict[str, Metric]
+    metric_version: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk; its tables are read when asked for."""
+
+    folder: Path
+    record: RunRecord
+
+    def samples(self) -> pd.DataFrame:
+        """One row a sentence; see the module. Raises TasError for a missing or damaged file."""
+        return _read_table(self.folder / SAMPLES_FILE)
+
+    def scores(self) -> pd.DataFrame:
+        """One row a sentence and proposal; see the module. Raises TasError likewise."""
+        return _read_table(self.folder / SCORES_FILE)
+
+
+def read_run(path: Path | str) -> Run:
+    """Open a run by its folder or its run.json.
+
+    Raises:
+        TasError: there is no run, or its record is damaged.
+    """
+    path = Path(path)
+    folder = path.parent if path.name == RECORD_FILE else path
+    try:
+        record = RunRecord.model_validate_json((folder / RECORD_FILE).read_bytes())
+    except OSError as error:
+        raise TasError(
+            f"{folder}: no run there ({error.strerror}); `tas evaluate` makes one"
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "record"
+        raise TasError(
+            f"{folder / RECORD_FILE}: {where}: {first['msg'][:80]}; evaluate "
+            "again and move this folder away"
+        ) from None
+    return Run(folder, record)
+
+
+def list_runs(out: Path | str) -> list[Run]:
+    """The runs of a folder, oldest first; folders that are no runs are passed over."""
+    folders = sorted(file.parent for file in Path(out).glob(f"*/{RECORD_FILE}"))
+    return [read_run(folder) for folder in folders if not folder.name.startswith(".")]
+
+
+def run_name(record: RunRecord) -> str:
+    """A readable name: time, data set and split, preset, images if partial, digest.
+
+    Such as `20261123-101500_refscenes-val_tiny_partial40_3f2a9c`.
+    """
+    time = record.created[:19].replace("-", "").replace(":", "").replace("T", "-")
+    preset = "".join(c if c.isalnum() or c in "+.-" else "-" for c in record.preset)
+    partial = [f"partial{record.n_images}"] if record.partial else []
+    parts = [time, f"{record.dataset}-{record.split}", preset, *partial, record.config_digest[:6]]
+    return "_".join(parts)
+
+
+@contextmanager
+def run_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder inside `out` that is gone afterwards, unless `keep_run` renamed it.
+
+    Raises:
+        TasError: `out` cannot be written; found out before any work is done.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=out))
+        folder.chmod(0o755)
+    except OSError as error:
+        raise TasError(
+            f"{out}: cannot be written ({error.strerror}); give another folder with --out"
+        ) from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.DataFrame) -> Path:
+    """Write a run into its temporary folder and give that its name, beside earlier runs.
+
+    Args:
+        folder: from `run_folder`.
+        record: its `run_id` is replaced by the final name.
+        samples: table of samples, see the module.
+        scores: table of scores.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        TasError: the disk refuses.
+    """
+    try:
+        samples.to_parquet(folder / SAMPLES_FILE, index=False)
+        scores.to_parquet(folder / SCORES_FILE, index=False)
+        name, count = run_name(record), 1
+        while True:
+            run_id = name if count == 1 else f"{name}-{count}"
+            target = folder.parent / run_id
+            if not target.exists():
+                final = record.model_copy(update={"run_id": run_id})
+                text = final.model_dump_json(indent=2) + "\n"
+                (folder / RECORD_FILE).write_text(text, encoding="utf-8")
+                try:
+                    return folder.rename(target)
+                except OSError:
+                    if not target.exists():
+                        raise
+            count += 1
+    except OSError as error:
+        raise TasError(
+            f"{folder.parent}: the run cannot be written ({error.strerror}); make room "
+            "or give another folder with --out"
+        ) from None
+
+
+def summary_line(run: Run) -> str:
+    """The run in one line: what, on how much of it, oIoU and mIoU with intervals, the oracle."""
+    record = run.record
+    scope = f"n = {record.n_used} sentences, {record.n_images} images"
+    if record.partial:
+        scope = f"partial, {scope} of {record.n_images_total}"
+    oiou, miou = record.metrics["oiou"], record.metrics["miou"]
+    return (
+        f"{record.dataset} {record.split} {record.preset} ({scope}): "
+        f"oIoU {_percent(oiou)}, mIoU {_percent(miou)}, "
+        f"oracle mIoU {100 * record.metrics['oracle_miou'].value:.1f}"
+    )
+
+
+def _percent(metric: Metric) -> str:
+    return f"{100 * metric.value:.1f} [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow
+
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise TasError(f"{path}: cannot be read ({reason}); evaluate again") from None
