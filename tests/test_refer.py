@@ -1,0 +1,242 @@
+"""refer(): the whole of the second half, over scenes made by hand and a hash for an encoder."""
+
+import dataclasses
+import time
+
+import numpy as np
+import pytest
+from handmade_scenes import SIZE_HW, HashEncoder, Same, boxes, embed, scene_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasutils.config import Preset, load_preset
+from tasutils.errors import TasError
+from tasutils.language.parse import Parser
+from tasutils.refer import MAX_CHARACTERS, Answer, parse_expression, refer, refer_many
+from tasutils.scene import Proposals, Scene
+
+PARSER = Parser()
+PRESET = load_preset("tiny").override({"scores.alpha": 0.1, "scores.lambda_default": 0.1})
+
+
+def ask(scene: Scene, sentence: str, preset: Preset = PRESET, **given: object) -> Answer:
+    return refer(scene, sentence, HashEncoder(), PARSER, preset, **given)  # type: ignore[arg-type]
+
+
+SCENES = st.builds(
+    lambda n, seed: scene_of(boxes(n, seed), seed), st.integers(0, 9), st.integers(0, 999)
+)
+SENTENCES = st.sampled_from(
+    [
+        "right dog",
+        "the red car",
+        "banana bottom",
+        "top left zebra",
+        "second from the left",
+        "🐶",
+        "狗",
+    ]
+)
+
+
+@given(SCENES, SENTENCES)
+@settings(deadline=None)
+def test_every_answer_is_whole(scene: Scene, sentence: str) -> None:
+    answer, n = ask(scene, sentence), len(scene.proposals)
+    table = answer.table()
+    names = ["v", "p", "n", "total", "in_region", "rank", "caption", "area_px"]
+    assert list(table.columns) == names and table.index.name == "mask"
+    assert not table.isna().any(axis=None) and len(table) == n
+    assert sorted(answer.rank) == list(range(1, n + 1))
+    assert answer.mask().shape == SIZE_HW
+    assert answer.reason and "\n" not in answer.reason
+    if n:
+        assert answer.chosen is not None and answer.rank[answer.chosen] == 1
+        np.testing.assert_array_equal(answer.mask(), scene.proposals.masks()[answer.chosen])
+        best = answer.in_region if answer.in_region.any() else np.ones(n, bool)
+        assert answer.total[answer.chosen] == answer.total[best].max()
+        by_rank = answer.in_region[np.argsort(answer.rank)]
+        assert (np.diff(by_rank.astype(int)) <= 0).all()  # inside first
+
+
+@given(st.integers(1, 9), st.integers(0, 999), SENTENCES)
+@settings(deadline=None)
+def test_permuting_masks_permutes_scores_and_the_answer(n: int, seed: int, sentence: str) -> None:
+    masks = boxes(n, seed)
+    scene, order = scene_of(masks, seed), np.random.default_rng(seed).permutation(n)
+    shuffled = dataclasses.replace(
+        scene,
+        proposals=Proposals.from_masks(masks[order]),
+        crop_embeddings=scene.crop_embeddings[order],
+        caption_embeddings=scene.caption_embeddings[order],
+        captions=[scene.captions[i] for i in order],
+    )
+    one, other = ask(scene, sentence), ask(shuffled, sentence)
+    for name in ("v", "p", "n", "total", "in_region", "rank"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(one, name)[order])
+    assert other.chosen is not None and order[other.chosen] == one.chosen
+
+
+@given(SCENES, st.sampled_from([("left", "right"), ("leftmost", "rightmost")]))
+@settings(deadline=None)
+def test_mirroring_swaps_the_answers_of_left_and_right(scene: Scene, words: tuple) -> None:  # type: ignore[type-arg]
+    mirrored = dataclasses.replace(
+        scene, proposals=Proposals.from_masks(scene.proposals.masks()[:, :, ::-1].copy())
+    )
+    left = refer(scene, f"{words[0]} dog", Same(), PARSER, PRESET)
+    right = refer(mirrored, f"{words[1]} dog", Same(), PARSER, PRESET)
+    assert left.chosen == right.chosen
+    np.testing.assert_array_equal(left.in_region, right.in_region)
+
+
+@given(SCENES, st.sampled_from(["red car", "car to the left of the dog", "bright laptop"]))
+@settings(deadline=None)
+def test_no_direction_word_is_the_identity(scene: Scene, sentence: str) -> None:
+    with_it, without = ask(scene, sentence), ask(scene, sentence, NO_RECTIFIER)
+    assert with_it.chosen == without.chosen and not with_it.rectified
+    np.testing.assert_array_equal(with_it.rank, without.rank)
+    assert with_it.in_region.all()
+
+
+NO_RECTIFIER = PRESET.override({"rectifier.form": "none"})
+
+
+@given(SCENES, SENTENCES)
+@settings(deadline=None)
+def test_weights_of_zero_leave_v(scene: Scene, sentence: str) -> None:
+    answer = ask(scene, sentence, alpha=0, lam=0)
+    np.testing.assert_array_equal(answer.total, answer.v)
+
+
+@given(SCENES)
+@settings(deadline=None)
+def test_equal_masks_tie_and_the_first_wins(scene: Scene) -> None:
+    n = len(scene.proposals)
+    same = dataclasses.replace(
+        scene,
+        crop_embeddings=np.repeat(scene.crop_embeddings[:1], n, axis=0),
+        caption_embeddings=np.repeat(scene.caption_embeddings[:1], n, axis=0),
+    )
+    assert ask(same, "red car").chosen == (0 if n else None)
+
+
+def test_no_mask_is_an_empty_answer() -> None:
+    answer = ask(scene_of(boxes(0, 0)), "left dog")
+    assert answer.chosen is None and answer.unrectified is None and not answer.rectified
+    assert answer.table().empty and not answer.mask().any()
+    assert "no mask was proposed" in answer.reason
+
+
+def test_one_mask_wins_wherever_it_stands() -> None:
+    for sentence in ("left dog", "right dog", "a zebra"):
+        answer = ask(scene_of(boxes(1, 3)), sentence)
+        assert answer.chosen == 0 and "only mask" in answer.reason
+
+
+def test_no_negative_makes_n_zero() -> None:
+    for phrases in ((), ("a puppy dog", "dogs")):
+        answer = ask(scene_of(boxes(3, 1), phrases=phrases), "the dog")
+        assert answer.negatives == () and not answer.n.any()
+        assert "no negatives" in answer.reason
+
+
+def test_negatives_are_the_other_phrases_and_their_stored_embeddings() -> None:
+    scene = scene_of(boxes(3, 1), phrases=("a dog", "two red cars", "a banana"))
+    answer = ask(scene, "the automobile")
+    assert answer.negatives == ("a dog", "a banana")
+    assert [c.kept for c in answer.candidates] == [True, False, True]
+    units = scene.crop_embeddings / np.linalg.norm(scene.crop_embeddings, axis=1, keepdims=True)
+    wanted = -(units @ scene.phrase_embeddings[[0, 2]].T).mean(axis=1)
+    np.testing.assert_allclose(answer.n, wanted, atol=1e-6)
+
+
+def test_the_reason_tells_what_the_rectifier_did() -> None:
+    masks = np.zeros((3, *SIZE_HW), dtype=bool)
+    masks[0, :4, :4] = masks[1, :4, -4:] = masks[2, 10:14, -4:] = True
+    scene = scene_of(masks)
+    text = embed("same").astype(np.float32)
+    scene.crop_embeddings[:] = [text, text * 0, -text]
+    reply = {s: refer(scene, s, Same(), PARSER, PRESET, alpha=0, lam=0) for s in REASONS}
+    for sentence, (chosen, rectified, words) in REASONS.items():
+        answer = reply[sentence]
+        assert (answer.chosen, answer.rectified) == (chosen, rectified), sentence
+        assert words in answer.reason
+
+
+REASONS = {
+    "right dog": (1, True, "right, 2 of 3 masks, which changed the answer from mask 0"),
+    "left dog": (0, True, "left, 1 of 3 masks, the answer stays the same"),
+    "dog": (0, False, "no direction word"),
+    "dog left of the car": (0, False, "'left' does not count here (relation)"),
+    "left dog at the right": (0, False, "no mask has its centre in the part left and right"),
+}
+
+
+def test_lambda_follows_the_data_set_and_arguments_override() -> None:
+    preset = PRESET.override({"scores.lambda_by_dataset.refcoco+": 1.0})
+    scene = scene_of(boxes(4, 2))
+    assert ask(scene, "zebra", preset).lam == 0.1
+    assert ask(scene, "zebra", preset, dataset="refcoco+").lam == 1.0
+    answer = ask(scene, "zebra", preset, dataset="refcoco+", lam=0.5, alpha=0.25)
+    assert (answer.alpha, answer.lam) == (0.25, 0.5)
+    np.testing.assert_allclose(answer.total, answer.v + 0.25 * answer.p + 0.5 * answer.n)
+
+
+def test_template_and_one_batch() -> None:
+    encoder, preset = HashEncoder(), PRESET.override({"encoder.template": "a photo of {}"})
+    scene = scene_of(boxes(4, 2))
+    answers = refer_many(scene, ["red  {car}", "dog left"], encoder, PARSER, preset)
+    assert encoder.batches == [["a photo of red {car}", "a photo of dog left"]]
+    for answer in answers:
+        alone = refer(scene, answer.expression.text, HashEncoder(), PARSER, preset)
+        np.testing.assert_array_equal(answer.total, alone.total)
+    assert refer_many(scene, [], encoder, PARSER, preset) == []
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n\t", "\u200b \u00a0", "\x00"])
+def test_blank_sentences_are_refused(text: str) -> None:
+    with pytest.raises(TasError, match="the sentence is empty"):
+        ask(scene_of(boxes(2, 0)), text)
+
+
+def test_sentences_that_are_no_text_or_too_long_are_refused() -> None:
+    with pytest.raises(TasError, match="2001 characters; shorten"):
+        parse_expression("x" * (MAX_CHARACTERS + 1), PARSER)
+    with pytest.raises(TasError, match="must be text, not int"):
+        parse_expression(7, PARSER)  # type: ignore[arg-type]
+
+
+def test_a_cut_off_sentence_says_so() -> None:
+    scene = scene_of(boxes(2, 0))
+    assert "cut off" in ask(scene, "very " * 80 + "big dog").reason
+    assert not ask(scene, "very big dog").truncated
+
+
+@given(st.text(min_size=1, max_size=80))
+@settings(deadline=None, max_examples=50)
+def test_any_text_is_answered_or_refused_by_name(text: str) -> None:
+    try:
+        answer = ask(scene_of(boxes(2, 0)), text)
+    except TasError as error:
+        assert "the sentence is empty" in str(error)
+    else:
+        assert np.isfinite(answer.total).all()
+
+
+def test_scenes_of_another_encoder_are_refused() -> None:
+    scene = scene_of(boxes(2, 0))
+    other = dataclasses.replace(scene, crop_embeddings=scene.crop_embeddings[:, :8])
+    with pytest.raises(TasError, match="describe the image again"):
+        ask(other, "dog")
+
+
+def test_a_further_sentence_takes_under_50_ms() -> None:
+    scene = scene_of(boxes(40, 5), phrases=("a dog", "two red cars", "a banana", "a big tree"))
+    ask(scene, "the warm-up car on the left")
+    sentences = ["the dog on the left", "yellow banana at the top", "zebra", "tall guy", "old sofa"]
+    seconds = []
+    for sentence in sentences:
+        start = time.perf_counter()
+        ask(scene, sentence)
+        seconds.append(time.perf_counter() - start)
+    assert np.median(seconds) < 0.05
