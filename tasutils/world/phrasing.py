@@ -156,8 +156,8 @@ def _article(text: str) -> str:
 def plural_of(noun: str) -> str:
     """The plural of a word of the category table; regular where the table does not say.
 
-    >>> plural_of("bus"), plural_of("puppy"), plural_of("box")
-    ('buses', 'puppies', 'boxes')
+    >>> plural_of("bus"), plural_of("puppy"), plural_of("article of clothing")
+    ('buses', 'puppies', 'articles of clothing')
     """
     known = {category.name: category.plural for category in load_categories()}
     if noun in known:
@@ -166,6 +166,9 @@ def plural_of(noun: str) -> str:
         return noun
     if noun == "person":
         return "people"
+    first, of, rest = noun.partition(" of ")
+    if of:
+        return f"{plural_of(first)} of {rest}"
     if noun.endswith(("s", "x", "ch", "sh")):
         return f"{noun}es"
     if noun.endswith("man"):
