@@ -1,0 +1,38 @@
+"""TAS: zero-shot referring image segmentation; describe an image once, refer to it many times.
+
+>>> import tasutils
+>>> tas = tasutils.load("tiny")                              # doctest: +SKIP
+>>> answer = tas.segment("picture.jpg", "the red car on the left")   # doctest: +SKIP
+>>> answer.table()                                           # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tasutils.config import load_preset
+    from tasutils.errors import TasError
+    from tasutils.images import read_image
+    from tasutils.loading import load, segment
+
+__version__ = "0.1.0"
+__all__ = ["TasError", "__version__", "load", "load_preset", "read_image", "segment"]
+
+_HOMES = {
+    "TasError": "tasutils.errors",
+    "load": "tasutils.loading",
+    "load_preset": "tasutils.config",
+    "read_image": "tasutils.images",
+    "segment": "tasutils.loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that `import tasutils` stays light."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'tasutils' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

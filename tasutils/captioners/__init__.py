@@ -1,0 +1,59 @@
+"""Pictures into words: the `Captioner` protocol, and what is cleaned off a caption."""
+
+import re
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+_BARE = re.compile(r"(an? )?(photo|picture|image)( of( an?| the)?)?[ .]*", re.IGNORECASE)
+
+
+class Captioner(Protocol):
+    """Anything that says in words what a picture shows."""
+
+    image_size: int
+    device: str
+
+    def caption(self, crops: "torch.Tensor") -> list[str]:
+        """Raw captions of float32 (n, 3, image_size, image_size) RGB in 0..1; n strings."""
+
+
+def clean_caption(raw: str) -> str:
+    """A caption without stutter: white space joined, repeats collapsed, a bare opening dropped.
+
+    A phrase of several words that follows itself, and a word that stands three times in a row,
+    is kept once, with the cut-off repeat at the end dropped (LAVIS #472); "a photo of" with
+    nothing behind it becomes "" (LAVIS #697).
+
+    >>> clean_caption(" a man with ray ban ray ban ray ")
+    'a man with ray ban'
+    >>> clean_caption("a photo of")
+    ''
+    """
+    words: list[str] = raw.split()
+    before: list[str] | None = None
+    while words != before:
+        before = words
+        for length in range(1, len(before) // 2 + 1):
+            words = _collapse(words, length, times=2 if length > 1 else 3)
+    text = " ".join(words)
+    return "" if _BARE.fullmatch(text) else text
+
+
+def _collapse(words: list[str], length: int, times: int) -> list[str]:
+    """Keep one of every `times` or more adjacent runs of `length` equal words."""
+    kept: list[str] = []
+    start = 0
+    while start < len(words):
+        phrase, end = words[start : start + length], start + length
+        while len(phrase) == length and words[end : end + length] == phrase:
+            end += length
+        if end - start < times * length:
+            kept.append(words[start])
+            start += 1
+            continue
+        kept += phrase
+        rest = words[end:]
+        start = len(words) if rest == phrase[: len(rest)] else end
+    return kept

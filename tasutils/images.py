@@ -1,0 +1,138 @@
+"""Reading pictures: whatever their format, out comes uint8 (H, W, 3) RGB or one clear line."""
+
+import struct
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasutils.errors import TasError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
+
+MAX_PIXELS = 89_478_485  # Pillow's own warning level: 1 GiB / 4 / 3 bytes
+_DECODING_ERRORS = (
+    OSError,
+    SyntaxError,  # Pillow: broken PNG chunk
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+)
+
+
+def read_image(source: "str | Path | PilImage | NDArray[Any]") -> NDArray[np.uint8]:
+    """A picture as uint8 (H, W, 3) RGB, upright; the source is only read.
+
+    16-bit values are scaled to 8 bit, transparency is laid on white, EXIF rotation is applied and
+    of an animation the first frame is taken. Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
+    of bool, uint8, uint16 or of floats in 0..1. Raises TasError when the file is missing,
+    unreadable, truncated or larger than `MAX_PIXELS` (checked before decoding).
+    """
+    from PIL import Image
+
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _from_pil(source, "picture")
+    path = Path(source).expanduser()
+    if path.is_dir():
+        raise TasError(f"{path} is a folder; give one picture file")
+    if not path.is_file():
+        raise TasError(f"no picture at {path}; check the path")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(path)
+    except Image.DecompressionBombError as error:
+        raise TasError(_too_large(str(path))) from error
+    except Image.UnidentifiedImageError as error:
+        raise TasError(f"{path} is no picture that Pillow can read; convert it to PNG") from error
+    except _DECODING_ERRORS as error:
+        raise TasError(f"cannot read {path} ({_brief(error)}); check or convert it") from error
+    with image:
+        return _from_pil(image, str(path))
+
+
+def _from_pil(image: "PilImage", name: str) -> NDArray[np.uint8]:
+    from PIL import Image, ImageOps
+
+    _check_size(image.width, image.height, name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I") or image.mode == "F":
+                return _from_array(_deep_gray(np.asarray(image)))
+            if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
+                image = image.convert("RGBA")
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image)
+            return np.array(image.convert("RGB"), dtype=np.uint8)
+    except Image.DecompressionBombError as error:
+        raise TasError(_too_large(name)) from error
+    except _DECODING_ERRORS as error:
+        raise TasError(
+            f"cannot decode {name} ({_brief(error)}); the file is damaged or truncated"
+        ) from error
+
+
+def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
+        raise TasError(f"a picture array is (H, W), (H, W, 3) or (H, W, 4), not {array.shape}")
+    _check_size(array.shape[1], array.shape[0], "picture array")
+    pixels = _to_uint8(array)
+    if array.shape[2] == 4:
+        alpha = pixels[:, :, 3:].astype(np.float32) / 255
+        pixels = np.rint(pixels[:, :, :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), order="C")
+
+
+def _to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype == np.uint16:
+        return np.rint(array / 257.0).astype(np.uint8)
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+            raise TasError("a picture array of floats must lie in 0..1; divide by its maximum")
+        return np.rint(array * 255.0).astype(np.uint8)
+    raise TasError(f"a picture array is bool, uint8, uint16 or float, not {array.dtype}")
+
+
+def _deep_gray(gray: NDArray[Any]) -> NDArray[Any]:
+    """Gray of more than 8 bit to uint16 (16 bit as it is, 32 bit scaled) or to floats in 0..1."""
+    if np.issubdtype(gray.dtype, np.floating):
+        top = float(np.nanmax(gray, initial=0.0))
+        scale = 1.0 if top <= 1 else 255.0 if top <= 255 else 65535.0 if top <= 65535 else top
+        clean = np.nan_to_num(gray, nan=0.0, posinf=top, neginf=0.0)
+        return np.clip(clean / scale, 0.0, 1.0) if np.isfinite(scale) else np.zeros_like(gray)
+    wide = np.clip(gray.astype(np.int64), 0, None)
+    return (wide if wide.max() <= 65535 else wide >> 15).astype(np.uint16)
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise TasError(f"{_too_large(name)}; it is {width} x {height}")
+    if width * height == 0:
+        raise TasError(f"{name} has no pixels ({width} x {height}); give a picture")
+
+
+def _too_large(name: str) -> str:
+    return f"{name} is larger than {MAX_PIXELS / 1e6:.0f} million pixels, shrink it first"
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

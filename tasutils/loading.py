@@ -1,0 +1,174 @@
+"""load(): a preset made into a working `TAS`, its parts built only when first needed."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasutils.config import Preset, load_preset
+from tasutils.errors import TasError
+from tasutils.images import read_image
+
+if TYPE_CHECKING:
+    from tasutils.captioners import Captioner
+    from tasutils.encoders import ImageTextEncoder
+    from tasutils.language.parse import Parser
+    from tasutils.proposals import Proposer
+    from tasutils.refer import Answer
+    from tasutils.scene import Scene
+
+Picture = Any  # what read_image takes: a path, a PIL picture or an array
+
+
+class TAS:
+    """A preset with its four parts; describe() an image once, refer() to it many times.
+
+    Args:
+        preset: the configuration.
+        proposer, encoder, captioner, language: parts to use instead of the preset's own; a part
+            that is None is built from the preset on first use, so that refer() over a stored
+            scene loads neither SAM nor BLIP-2.
+        device: "cpu", "cuda", "cuda:1", ...; None takes CUDA when there is one.
+    """
+
+    def __init__(
+        self,
+        preset: Preset,
+        proposer: "Proposer | None" = None,
+        encoder: "ImageTextEncoder | None" = None,
+        captioner: "Captioner | None" = None,
+        language: "Parser | None" = None,
+        device: str | None = None,
+    ) -> None:
+        self.preset = preset
+        self._device = device
+        given = {
+            "proposer": proposer,
+            "encoder": encoder,
+            "captioner": captioner,
+            "language": language,
+        }
+        # a cached_property yields to an entry of its name in the instance's __dict__
+        self.__dict__.update({name: part for name, part in given.items() if part is not None})
+
+    @cached_property
+    def device(self) -> str:
+        """Where the networks run."""
+        return pick_device(self._device)
+
+    @cached_property
+    def proposer(self) -> "Proposer":
+        """The preset's SAM with its overlap filter."""
+        from tasutils.proposals.sam import SamProposer
+
+        require_weights(self.preset, "proposals.")
+        return SamProposer(self.preset.proposals, self.preset.overlap, self.device)
+
+    @cached_property
+    def encoder(self) -> "ImageTextEncoder":
+        """The preset's image-text encoder."""
+        from tasutils.encoders.openclip import OpenClipEncoder
+
+        require_weights(self.preset, "encoder.")
+        return OpenClipEncoder(self.preset.encoder, self.device)
+
+    @cached_property
+    def captioner(self) -> "Captioner":
+        """The preset's captioner."""
+        from tasutils.captioners.blip2 import Blip2Captioner
+
+        try:
+            return Blip2Captioner(self.preset.captioner, self.device)
+        except TasError:  # a hub name has no folder of ours, so look only when loading failed
+            require_weights(self.preset, "captioner.")
+            raise
+
+    @cached_property
+    def language(self) -> "Parser":
+        """The parser of captions and sentences."""
+        from tasutils.language.parse import Parser
+
+        return Parser(self.preset.language.spacy_model)
+
+    def describe(self, image: Picture, image_id: str = "") -> "Scene":
+        """The scene of a picture (path, PIL picture or array, see `images.read_image`)."""
+        from tasutils.scene import describe
+
+        pixels: NDArray[np.uint8] = read_image(image)
+        return describe(
+            pixels,
+            proposer=self.proposer,
+            encoder=self.encoder,
+            captioner=self.captioner,
+            language=self.language,
+            preset=self.preset,
+            image_id=image_id,
+        )
+
+    def refer(
+        self,
+        scene: "Scene",
+        sentence: str,
+        dataset: str | None = None,
+        alpha: float | None = None,
+        lam: float | None = None,
+    ) -> "Answer":
+        """The answer to one sentence; `dataset` picks lambda, `alpha` and `lam` override."""
+        from tasutils.refer import refer
+
+        return refer(
+            scene,
+            sentence,
+            self.encoder,
+            self.language,
+            self.preset,
+            dataset=dataset,
+            alpha=alpha,
+            lam=lam,
+        )
+
+    def segment(self, image: Picture, sentence: str) -> "Answer":
+        """describe() and refer() in one go."""
+        return self.refer(self.describe(image), sentence)
+
+
+def load(preset: str | Path | Preset = "tiny", device: str | None = None) -> TAS:
+    """A `TAS` of a preset (name, .yaml file or `Preset`); raises TasError for unknown ones."""
+    if device is not None:
+        device = pick_device(device)
+    return TAS(load_preset(preset), device=device)
+
+
+def segment(image: Picture, sentence: str, preset: str | Path | Preset = "tiny") -> "Answer":
+    """The answer for one picture and one sentence; for several, use load() and keep the scene."""
+    return load(preset).segment(image, sentence)
+
+
+def pick_device(name: str | None) -> str:
+    """A usable torch device; None is "cuda" if there is one, else "cpu". Raises TasError."""
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except Exception as error:  # torch raises a different type for every backend
+        raise TasError(f"device {name!r} cannot be used here; choose cpu or cuda") from error
+    if device.type == "meta":
+        raise TasError("device 'meta' holds no numbers; choose cpu or cuda")
+    return str(device)
+
+
+def require_weights(preset: Preset, part: str) -> None:
+    """Raise TasError if a file that the preset names under `part` ("encoder.", ...) is missing."""
+    for field, path in preset.weight_paths().items():
+        if field.startswith(part) and not path.exists():
+            source = preset.sources.get(field)
+            what = f" ({source})" if source else ""
+            raise TasError(
+                f"preset {preset.name}: {field} is not at {path}{what}; nothing is downloaded "
+                "unasked: put it there or use preset tiny"
+            )

@@ -1,0 +1,119 @@
+"""Masks as numpy arrays: RLE and back, areas, boxes, centres, IoU, the overlap filter."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+Bools = NDArray[np.bool_]
+Rle = dict[str, Any]
+_CHUNK_PX = 1 << 20  # below 2**24, so float32 sums of zeros and ones stay exact
+
+
+def encode_rle(masks: Bools) -> list[Rle]:
+    """COCO run-length codes {"size": [H, W], "counts": str} of bool (n, H, W).
+
+    >>> encode_rle(np.ones((1, 2, 2), bool))
+    [{'size': [2, 2], 'counts': '04'}]
+    """
+    _check(masks)
+    codes: list[Rle] = []
+    for mask in masks:
+        code = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+        size = [int(side) for side in code["size"]]
+        codes.append({"size": size, "counts": code["counts"].decode("ascii")})
+    return codes
+
+
+def decode_rle(rles: Sequence[Rle], size_hw: tuple[int, int] | None = None) -> Bools:
+    """Bool (n, H, W) of COCO run-length codes; `size_hw` gives (H, W) when the list is empty."""
+    if not rles:
+        return np.zeros((0, *(size_hw or (0, 0))), dtype=bool)
+    masks = np.empty((len(rles), *rles[0]["size"]), dtype=bool)
+    for index, rle in enumerate(rles):
+        masks[index] = coco_mask.decode(rle)
+    return masks
+
+
+def areas_px(masks: Bools) -> NDArray[np.int64]:
+    """Number of foreground pixels, int64 (n,)."""
+    _check(masks)
+    return np.count_nonzero(masks, axis=(1, 2)).astype(np.int64)
+
+
+def boxes_xyxy(masks: Bools) -> NDArray[np.float32]:
+    """Tight boxes float32 (n, 4): x0, y0, x1, y1 in px, end-exclusive; zeros for an empty mask."""
+    _check(masks)
+    boxes = np.zeros((len(masks), 4), dtype=np.float32)
+    for index, mask in enumerate(masks):
+        columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+        if len(rows):
+            boxes[index] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return boxes
+
+
+def centers_xy(masks: Bools) -> NDArray[np.float32]:
+    """Mean (x, y) of the foreground pixel coordinates, float32 (n, 2), px; article, rectifier (b).
+
+    Pixel (0, 0) has the coordinates (0, 0). An empty mask has the centre (0, 0).
+    """
+    areas = np.maximum(areas_px(masks), 1)
+    height, width = masks.shape[1:]
+    x = masks.sum(axis=1, dtype=np.int64) @ np.arange(width, dtype=np.float64)
+    y = masks.sum(axis=2, dtype=np.int64) @ np.arange(height, dtype=np.float64)
+    return np.stack([x / areas, y / areas], axis=1).astype(np.float32)
+
+
+def intersections_px(a: Bools, b: Bools) -> NDArray[np.int64]:
+    """Pixels that each mask of a (n, H, W) shares with each of b (m, H, W): int64 (n, m)."""
+    left, right = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    total = np.zeros((len(a), len(b)), dtype=np.int64)
+    for start in range(0, left.shape[1], _CHUNK_PX):
+        part = slice(start, start + _CHUNK_PX)
+        product = left[:, part].astype(np.float32) @ right[:, part].astype(np.float32).T
+        total += product.astype(np.int64)
+    return total
+
+
+def overlap_filter(masks: Bools, min_area_px: int, max_overlap: float | None) -> NDArray[np.int64]:
+    """Indices (int64, ascending) of the masks that stay.
+
+    Masks under `min_area_px` are dropped. For every pair of the rest, intersection / area of the
+    smaller > `max_overlap` drops the smaller (equal areas: the later). Not greedy: a dropped mask
+    still drops others. `max_overlap` None: no rule for pairs. Source: TAS released code.
+    """
+    areas = areas_px(masks)
+    large = np.flatnonzero(areas >= min_area_px)
+    if max_overlap is None or len(large) < 2:
+        return large.astype(np.int64)
+    area = areas[large]
+    share = intersections_px(masks[large], masks[large]) / np.maximum(area, 1)[:, None]
+    order = np.arange(len(large))
+    is_smaller = (area[:, None] < area[None, :]) | (
+        (area[:, None] == area[None, :]) & (order[:, None] > order[None, :])
+    )
+    dropped = (is_smaller & (share > max_overlap)).any(axis=1)
+    return large[~dropped].astype(np.int64)
+
+
+def iou(a: Bools, b: Bools) -> float:
+    """Intersection over union of two masks (H, W); 0.0 when both are empty."""
+    union = np.count_nonzero(a | b)
+    return float(np.count_nonzero(a & b) / union) if union else 0.0
+
+
+def intersection_union(masks: Bools, gt: Bools) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pixels of intersection and of union, int64 (n,) each, of masks (n, H, W) with gt (H, W)."""
+    _check(masks)
+    if masks.shape[1:] != gt.shape:
+        raise ValueError(f"masks are {masks.shape[1:]} but the ground truth is {gt.shape}; (H, W)")
+    intersection = np.count_nonzero(masks & gt, axis=(1, 2)).astype(np.int64)
+    union = areas_px(masks) + np.count_nonzero(gt) - intersection
+    return intersection, union
+
+
+def _check(masks: Bools) -> None:
+    if masks.ndim != 3 or masks.dtype != np.bool_:
+        raise ValueError(f"masks must be bool (n, H, W), not {masks.dtype} {masks.shape}")

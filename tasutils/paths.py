@@ -1,0 +1,54 @@
+"""The only place that knows where data, weights and results lie."""
+
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def find_root() -> Path:
+    """Project root: `TAS_HOME`, else the nearest parent that holds data/refscenes, else here."""
+    home = os.environ.get("TAS_HOME")
+    if home:
+        return Path(home).expanduser().resolve()
+    for folder in _PACKAGE.parents:
+        if (folder / "data" / "refscenes").is_dir():
+            return folder
+    return Path.cwd()
+
+
+ROOT = find_root()
+DATA = ROOT / "data"
+WEIGHTS = DATA / "weights"
+NLTK_DATA = DATA / "nltk_data"
+REFSCENES = DATA / "refscenes"
+NOTEBOOKS = ROOT / "notebooks"
+RESULTS = Path(os.environ.get("TAS_RESULTS") or ROOT / "results").expanduser().resolve()
+
+
+def weights_path(name: str | Path) -> Path:
+    """Absolute path of a weights file or folder; `name` is absolute or relative to `WEIGHTS`."""
+    return WEIGHTS / Path(name).expanduser()
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file, or of all files of a folder with their names; "missing" if absent.
+
+    Files are read again only when their path, modification time or size changed.
+    """
+    if path.is_file():
+        stat = path.stat()
+        return _file_digest(str(path), stat.st_mtime_ns, stat.st_size)
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        lines = [f"{p.relative_to(path).as_posix()} {content_digest(p)}" for p in files]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return "missing"
+
+
+@lru_cache(maxsize=256)
+def _file_digest(path: str, mtime_ns: int, size: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

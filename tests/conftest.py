@@ -1,0 +1,47 @@
+"""Fixtures that several tests share; no test may reach the network."""
+
+import socket
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection that leaves the machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        local = self.family == getattr(socket, "AF_UNIX", None) or (
+            isinstance(address, tuple) and address[0] in {"127.0.0.1", "::1", "localhost"}
+        )
+        if not local:
+            raise AssertionError(f"a test tried to reach {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def picture(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Uint8 (60, 80, 3): noise with a bright disc and a dark square."""
+    image = rng.integers(60, 120, (60, 80, 3), dtype=np.uint8)
+    y, x = np.mgrid[:60, :80]
+    image[(y - 20) ** 2 + (x - 20) ** 2 < 150] = (240, 40, 40)
+    image[35:55, 50:70] = (20, 20, 200)
+    return image
+
+
+@pytest.fixture
+def masks() -> NDArray[np.bool_]:
+    """Bool (3, 60, 80): a disc, a square, and the square's upper half."""
+    y, x = np.mgrid[:60, :80]
+    disc = (y - 20) ** 2 + (x - 20) ** 2 < 150
+    square = (y >= 35) & (y < 55) & (x >= 50) & (x < 70)
+    return np.stack([disc, square, square & (y < 45)])

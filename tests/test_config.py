@@ -1,0 +1,139 @@
+"""Presets: complete, frozen, sourced."""
+
+import pytest
+from pydantic import ValidationError
+
+from tasutils import paths
+from tasutils.config import CropConfig, load_preset, preset_names
+from tasutils.errors import TasError
+
+
+def test_names():
+    assert {"tiny", "paper"} <= set(preset_names())
+    for name in preset_names():
+        assert load_preset(name).name == name
+
+
+def test_every_setting_of_paper_has_a_source_or_is_assumed():
+    preset = load_preset("paper")
+    untold = set(preset.leaves()) - set(preset.sources) - set(preset.assumed)
+    assert untold == set()
+
+
+def test_paper_states_the_article():
+    preset = load_preset("paper")
+    assert preset.proposals.points_per_side == 8
+    assert preset.proposals.pred_iou_thresh == preset.proposals.stability_score_thresh == 0.7
+    assert preset.scores.alpha == 0.1
+    assert preset.scores.lambda_for("refcoco") == 0.1
+    assert preset.scores.lambda_for("refcoco+") == 1.0
+    assert preset.scores.lambda_for(None) == preset.scores.lambda_default
+    assert "scores.lambda_by_dataset.refcocog" in preset.assumed
+    assert preset.rectifier.form == "paper"
+
+
+def test_frozen_and_strict(tmp_path):
+    preset = load_preset("tiny")
+    with pytest.raises(ValidationError):
+        preset.scores.alpha = 1.0
+    with pytest.raises(ValidationError):
+        CropConfig(colour="black")
+    with pytest.raises(ValidationError):
+        CropConfig(blur_kernel_px=4)
+
+
+def test_digests_tell_the_halves_apart():
+    preset = load_preset("tiny")
+    assert preset.digest() == load_preset("tiny").digest()
+    for change in ({"scores.alpha": 0.7}, {"rectifier.form": "none"}):
+        other = preset.override(change)
+        assert other.digest() != preset.digest()
+        assert other.describe_digest() == preset.describe_digest()
+    for change in ({"overlap.min_area_px": 7}, {"captioner.crop.fill": "mean"}):
+        assert preset.override(change).describe_digest() != preset.describe_digest()
+    assert preset.override({"scores.alpha": preset.scores.alpha}).digest() == preset.digest()
+
+
+def test_describe_digest_follows_the_weights(tmp_path):
+    weights = tmp_path / "clip.safetensors"
+    weights.write_bytes(b"one")
+    preset = load_preset("tiny").override({"encoder.checkpoint": str(weights)})
+    first = preset.describe_digest()
+    assert preset.describe_digest() == first
+    weights.write_bytes(b"two!")
+    second = preset.describe_digest()
+    weights.unlink()
+    assert len({first, second, preset.describe_digest()}) == 3
+
+
+def test_folder_digest(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_text("1")
+    first = paths.content_digest(tmp_path)
+    (tmp_path / "a" / "x").rename(tmp_path / "a" / "y")
+    assert paths.content_digest(tmp_path) != first
+    assert paths.content_digest(tmp_path / "none") == "missing"
+
+
+def test_override_marks_its_source():
+    preset = load_preset("paper").override(
+        {"overlap.max_overlap": None, "scores.lambda_by_dataset.refscenes": 0.3}
+    )
+    assert preset.overlap.max_overlap is None
+    assert preset.scores.lambda_for("refscenes") == 0.3
+    assert preset.sources["overlap.max_overlap"] == "override"
+    assert "overlap.max_overlap" not in preset.assumed
+    whole = preset.override({"scores.lambda_by_dataset": {"a": 1}})
+    assert whole.sources["scores.lambda_by_dataset.a"] == "override"
+    assert "scores.lambda_by_dataset.refcoco" not in whole.sources
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"alpha": 1},
+        {"scores.beta": 1},
+        {"scores.alpha": "much"},
+        {"a.b.c": 1},
+        {"crop.fill.x": 1},
+        {"encoder.template": "{x}"},
+    ],
+)
+def test_bad_overrides(changes):
+    with pytest.raises(TasError) as error:
+        load_preset("tiny").override(changes)
+    assert "\n" not in str(error.value)
+
+
+def test_preset_files(tmp_path):
+    path = tmp_path / "mine.yaml"
+    import yaml
+
+    data = load_preset("tiny").model_dump()
+    path.write_text(yaml.safe_dump(data | {"name": "mine"}))
+    assert load_preset(path).digest() == load_preset("tiny").digest()
+    for text in ("a: [", "[]", "name: x", yaml.safe_dump(data | {"extra": 1}), "", "\x00"):
+        path.write_text(text)
+        with pytest.raises(TasError) as error:
+            load_preset(path)
+        assert "\n" not in str(error.value)
+    path.write_text(yaml.safe_dump(data | {"assumed": ["scores.gamma"]}))
+    with pytest.raises(TasError, match="no field"):
+        load_preset(path)
+
+
+@pytest.mark.parametrize("name", ["", "huge", "../tiny", "absent.yaml", "tiny.yaml"])
+def test_unknown_preset(name):
+    with pytest.raises(TasError, match="choose one of"):
+        load_preset(name)
+
+
+def test_root_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("TAS_HOME", str(tmp_path))
+    assert paths.find_root() == tmp_path.resolve()
+    monkeypatch.delenv("TAS_HOME")
+    monkeypatch.setattr(paths, "_PACKAGE", tmp_path / "site" / "tasutils")
+    monkeypatch.chdir(tmp_path)
+    assert paths.find_root() == tmp_path.resolve()
+    assert paths.weights_path(tmp_path / "x") == tmp_path / "x"
+    assert paths.weights_path("tiny/x") == paths.WEIGHTS / "tiny" / "x"
