@@ -168,7 +168,9 @@ def require_weights(preset: Preset, part: str) -> None:
         if field.startswith(part) and not path.exists():
             source = preset.sources.get(field)
             what = f" ({source})" if source else ""
-            raise TasError(
-                f"preset {preset.name}: {field} is not at {path}{what}; nothing is downloaded "
-                "unasked: put it there or use preset tiny"
+            remedy = (
+                "restore it with: git checkout -- data/weights"
+                if preset.name == "tiny"
+                else "nothing is downloaded unasked: put it there or use preset tiny"
             )
+            raise TasError(f"preset {preset.name}: {field} is not at {path}{what}; {remedy}")

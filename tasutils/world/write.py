@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import filecmp
 import io
 import json
 import pickle
 import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -54,20 +52,6 @@ def build_world(root: Path, *, limit: int = IMAGES_PER_SPLIT, progress: bool = T
     expression_table(pictures).to_parquet(
         root / "expressions.parquet", index=False, compression="zstd"
     )
-
-
-def changed_files(root: Path) -> list[str]:
-    """Draw the world anew in a temporary folder and name the stored files that differ from it."""
-    with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder)
-        build_world(fresh)
-        names = [path.relative_to(fresh) for path in sorted(fresh.rglob("*")) if path.is_file()]
-        return [
-            str(name)
-            for name in names
-            if not (root / name).is_file()
-            or not filecmp.cmp(fresh / name, root / name, shallow=False)
-        ]
 
 
 def jpeg_bytes(picture: Picture) -> bytes:
@@ -158,7 +142,7 @@ def polygons(mask: np.ndarray) -> list[list[list[int]]]:
     """
     zoomed = np.repeat(np.repeat(mask.astype(np.uint8), POLYGON_ZOOM, 0), POLYGON_ZOOM, 1)
     outlines, _ = cv2.findContours(zoomed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    found = []
+    found: list[list[list[int]]] = []
     for outline in sorted(outlines, key=lambda points: -len(points)):
         if found and cv2.contourArea(outline) < 12 * POLYGON_ZOOM**2:
             continue

@@ -1,0 +1,62 @@
+# Everything runs in .venv, which the first command makes. Without make: see README.md.
+.POSIX:
+.PHONY: help setup report study test lint lab
+
+VENV = .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.tas-ready
+LAB_SETTINGS = $(VENV)/share/jupyter/lab/settings
+QUIET_LAB = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
+
+help:
+	@echo "make setup    make $(VENV) and install tasutils in it (the others do it when needed)"
+	@echo "make report   the study on 40 val images of each family, browsable: a few minutes"
+	@echo "make study    the study on all splits, whole"
+	@echo "make lab      JupyterLab on notebooks/00_quickstart.ipynb"
+	@echo "make test     all tests"
+	@echo "make lint     ruff and mypy"
+
+setup: $(READY)
+
+report: $(READY)
+	$(BIN)/tas report --limit 40
+
+study: $(READY)
+	$(BIN)/tas report
+
+lab: $(READY)
+	$(BIN)/python -m jupyterlab notebooks/00_quickstart.ipynb
+
+test: $(READY)
+	$(BIN)/python -m pytest -q
+
+lint: $(READY)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+# The first interpreter that is new enough and can make environments. PYTHON=... chooses another.
+$(BIN)/python:
+	@found=; \
+	for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	  if $$candidate -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' \
+	    >/dev/null 2>&1; then found=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "tas: no Python 3.11 or newer with venv was found; install one" \
+	    "(Debian: apt install python3-venv) or name it: make PYTHON=/path/to/python" >&2; \
+	  exit 1; \
+	fi; \
+	echo "making $(VENV) with $$found"; \
+	$$found -m venv $(VENV)
+
+# Made anew when a requirement changes; .venv itself is kept.
+$(READY): pyproject.toml constraints.txt
+	@rm -f $(READY)
+	@$(MAKE) --no-print-directory $(BIN)/python
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m ipykernel install --sys-prefix --name tasutils --display-name "TAS (tasutils)"
+	@mkdir -p $(LAB_SETTINGS)
+	@echo '$(QUIET_LAB)' > $(LAB_SETTINGS)/overrides.json
+	@touch $(READY)

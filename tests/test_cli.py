@@ -1,0 +1,489 @@
+"""The command line: what it writes, and what it says when something is wrong.
+
+Parts that see stand in for the networks where only the command line is tried; the tests marked
+`slow` run the shipped tiny models.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tasutils import answers, cli, paths
+from tasutils.config import load_preset
+from tasutils.language.parse import Parser
+from tasutils.loading import TAS
+from tasutils.scene import Proposals
+
+TAS_COMMAND = [sys.executable, "-m", "tasutils.cli"]
+FILES = ["answer.json", "mask.png", "overlay.png"]
+
+
+class BrightThings:
+    """Proposes the red and the blue part of a picture, those that are there."""
+
+    def __call__(self, image):
+        pixels = image.astype(int)
+        masks = np.stack([pixels[..., c] > pixels.sum(2) - pixels[..., c] for c in (0, 2)])
+        return Proposals.from_masks(masks[masks.any((1, 2))])
+
+
+class ColorSense:
+    """Embeds crops by their mean colour and texts by the colours they name."""
+
+    dim, image_size, device, context_length = 3, 16, "cpu", 77
+
+    def encode_images(self, crops):
+        return self._unit(crops.mean((2, 3)).numpy())
+
+    def encode_text(self, texts):
+        words = ("red", "green", "blue")
+        return self._unit(np.array([[w in t.lower() for w in words] for t in texts], float))
+
+    def _unit(self, rows):
+        rows = rows.reshape(-1, 3) + 1e-3
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+class Namer:
+    """Captions every crop alike."""
+
+    image_size, device = 16, "cpu"
+
+    def caption(self, crops):
+        return ["a red disc and a blue square"] * len(crops)
+
+
+@pytest.fixture(scope="module")
+def parser():
+    return Parser("en_core_web_sm")
+
+
+@pytest.fixture
+def stand_in(monkeypatch, parser):
+    """`tas` with parts that see colours only, in place of the tiny networks; counts calls."""
+    calls = []
+
+    class Counted(TAS):
+        def describe(self, image, image_id=""):
+            calls.append(image_id)
+            return super().describe(image, image_id)
+
+    def load(preset, device=None):
+        return Counted(preset, BrightThings(), ColorSense(), Namer(), parser)
+
+    monkeypatch.setattr("tasutils.loading.load", load)
+    return calls
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, picture):
+    """A folder to work in, with picture.png."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    Image.fromarray(picture).save("picture.png")
+    return tmp_path
+
+
+@pytest.fixture
+def complaint(capsys, here):
+    """Run `tas` with a mistake; check one line on stderr, code 2, no new file; return the line."""
+
+    def run(*args):
+        before = sorted(here.rglob("*"))
+        assert cli.main([str(arg) for arg in args]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("tas: ") and error.count("\n") == 1, error
+        assert sorted(here.rglob("*")) == before
+        return error
+
+    return run
+
+
+def test_segment_writes_three_files_a_sentence(here, stand_in, capsys):
+    Path("more.txt").write_text("the blue square\n\n  a green thing \n", encoding="utf-8")
+    args = ["segment", "picture.png", "the red disc", "--sentences", "more.txt", "--out", "o"]
+    assert cli.main(args) == 0
+    assert stand_in == ["picture.png"]  # described once, referred to three times
+    folders = sorted(p.name for p in Path("o").iterdir())
+    assert folders == ["01-the-red-disc", "02-the-blue-square", "03-a-green-thing"]
+    for folder in folders:
+        assert sorted(p.name for p in (Path("o") / folder).iterdir()) == FILES
+    out = capsys.readouterr().out
+    for text in ("the red disc", "why: mask", "negatives: ", "total", "01-the-red-disc", "80 x 60"):
+        assert text in out
+
+
+def test_answer_json_tells_all(here, stand_in, picture):
+    assert cli.main(["segment", "picture.png", "the red disc", "--out", "o"]) == 0
+    folder = Path("o/01-the-red-disc")
+    answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
+    assert answer["sentence"] == "the red disc" and answer["size_hw"] == [60, 80]
+    assert answer["preset"] == "tiny" and answer["preset_digest"] == load_preset("tiny").digest()
+    assert answer["chosen"] == 0 and answer["reason"].startswith("mask 0 wins")
+    rows = answer["proposals"]
+    assert len(rows) == 2 and [row["rank"] for row in rows] == [1, 2]
+    wanted = {"mask", "v", "p", "n", "total", "in_region", "rank", "caption", "area_px"}
+    assert all(wanted <= set(row) for row in rows)
+    mask = np.asarray(Image.open(folder / "mask.png"))
+    assert mask.dtype == np.uint8 and set(np.unique(mask)) == {0, 255}
+    assert ((mask == 255) == (picture[..., 0] == 240)).all()
+    assert (mask == 255).sum() == rows[0]["area_px"]
+    assert Image.open(folder / "overlay.png").width > 300
+
+
+def test_direction_word_is_recorded(here, stand_in):
+    assert cli.main(["segment", "picture.png", "the thing on the right", "--out", "o"]) == 0
+    answer = json.loads(next(Path("o").rglob("answer.json")).read_text(encoding="utf-8"))
+    assert answer["directions"] == ["right"] and answer["rectified"] and answer["chosen"] == 1
+    assert [row["in_region"] for row in answer["proposals"]] == [False, True]
+
+
+def test_default_folder_is_named_after_the_picture(here, stand_in):
+    assert cli.main(["segment", "picture.png", "the red disc"]) == 0
+    assert (paths.RESULTS / "segment/picture/01-the-red-disc/mask.png").is_file()
+
+
+def test_again_replaces_the_answer_and_nothing_else(here, stand_in, complaint):
+    args = ["segment", "picture.png", "the red disc", "--out", "o"]
+    assert cli.main(args) == 0
+    Path("o/notes.txt").write_text("mine")
+    assert cli.main(args) == 0
+    assert sorted(p.name for p in Path("o").iterdir()) == ["01-the-red-disc", "notes.txt"]
+    Path("o/01-the-red-disc/thesis.txt").write_text("mine")
+    assert "holds other things" in complaint(*args)
+    assert Path("o/01-the-red-disc/thesis.txt").read_text() == "mine"
+
+
+def test_nothing_to_see(here, stand_in, capsys):
+    Image.new("RGB", (64, 48), "gray").save("gray.png")
+    assert cli.main(["segment", "gray.png", "the red disc", "--out", "o"]) == 0
+    answer = json.loads(next(Path("o").rglob("answer.json")).read_text(encoding="utf-8"))
+    assert answer["chosen"] is None and answer["proposals"] == []
+    assert "no mask was proposed" in answer["reason"]
+    assert not np.asarray(Image.open("o/01-the-red-disc/mask.png")).any()
+    assert "no mask was proposed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "sentence", ["赤い車", "🚗 on the left", "der rote Kreis links", "x" * 300, "red " * 200, "🚗"]
+)
+def test_unusual_sentences_are_answered(here, stand_in, sentence):
+    assert cli.main(["segment", "picture.png", sentence, "--out", "o"]) == 0
+    answer = json.loads(next(Path("o").rglob("answer.json")).read_text(encoding="utf-8"))
+    assert answer["sentence"] == " ".join(sentence.split())
+    assert all(np.isfinite([row["total"] for row in answer["proposals"]]))
+
+
+def test_long_slugs_and_doubles_stay_apart():
+    assert len(answers.slug(1, "a very long sentence " * 50)) <= 52
+    assert answers.slug(1, "the red car") != answers.slug(2, "the red car")
+    assert answers.slug(7, "../../etc/passwd") == "07-etc-passwd"
+    assert answers.slug(3, "CON") == "03-con"
+
+
+@pytest.mark.parametrize("sentence", ["", "   ", "\t\n", "\u200b", "a" * 3000, "\udcff"])
+def test_unreadable_sentences(stand_in, complaint, sentence):
+    complaint("segment", "picture.png", "a dog", sentence, "--out", "o")
+    assert stand_in == []  # known before any work
+
+
+def test_sentence_files(here, stand_in, complaint):
+    Path("blank.txt").write_text("\n  \n")
+    Path("latin.txt").write_bytes(b"caf\xe9 on the left\n")
+    Path("bom.txt").write_bytes("\ufeffthe red disc\r\n".encode())
+    assert "no sentence" in complaint("segment", "picture.png", "--sentences", "blank.txt")
+    assert "UTF-8" in complaint("segment", "picture.png", "--sentences", "latin.txt")
+    assert "cannot read" in complaint("segment", "picture.png", "--sentences", "none.txt")
+    assert "no sentence" in complaint("segment", "picture.png")
+    assert cli.main(["segment", "picture.png", "--sentences", "bom.txt", "--out", "o"]) == 0
+    assert Path("o/01-the-red-disc").is_dir()
+
+
+def _sixteen_bit(picture, path):
+    Image.fromarray(picture[..., 0].astype(np.uint16) * 257).save(path)
+
+
+def _rotated(picture, path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture).save(path, exif=exif)
+
+
+GOOD = {
+    "tiny.png": lambda p, path: Image.new("RGB", (1, 1), "red").save(path),
+    "sixteen.png": _sixteen_bit,
+    "cmyk.jpg": lambda p, path: Image.fromarray(p).convert("CMYK").save(path),
+    "palette.gif": lambda p, path: Image.fromarray(p).convert("P").save(path),
+    "clear.png": lambda p, path: Image.fromarray(p).convert("RGBA").save(path),
+    "rotated.jpg": _rotated,
+    "gray.png": lambda p, path: Image.fromarray(p).convert("L").save(path),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_unusual_pictures_are_answered(here, stand_in, picture, name):
+    GOOD[name](picture, name)
+    assert cli.main(["segment", name, "the red disc", "--out", "o"]) == 0
+    width, height = {"tiny.png": (1, 1), "rotated.jpg": (60, 80)}.get(name, (80, 60))
+    assert Image.open("o/01-the-red-disc/mask.png").size == (width, height)
+    assert sorted(p.name for p in Path("o/01-the-red-disc").iterdir()) == FILES
+
+
+def _enormous(path):
+    """A PNG whose header claims 50,000 x 50,000 px."""
+    import struct
+    import zlib
+
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b""))
+
+
+def test_unreadable_pictures(here, stand_in, complaint):
+    Path("text.jpg").write_text("no picture")
+    Path("empty.png").touch()
+    whole = Path("picture.png").read_bytes()
+    Path("cut.png").write_bytes(whole[: len(whole) // 2])
+    _enormous(Path("enormous.png"))
+    for name in ("missing.jpg", "text.jpg", "empty.png", "cut.png", "enormous.png", "."):
+        error = complaint("segment", name, "the red disc", "--out", "o")
+        assert name in error or name == "."
+
+
+def test_unwritable_folder_is_known_before_the_work(stand_in, complaint):
+    error = complaint("segment", "picture.png", "the red disc", "--out", "picture.png/below")
+    assert "cannot write" in error and "--out" in error
+    complaint("segment", "picture.png", "the red disc", "--out", "picture.png")
+    assert stand_in == []
+
+
+def test_failure_on_the_way_leaves_nothing(here, stand_in, monkeypatch):
+    def broken(*args):
+        raise OSError(28, "No space left on device", "overlay.png")
+
+    monkeypatch.setattr("tasutils.show.save_overlay", broken)
+    assert cli.main(["segment", "picture.png", "the red disc", "--out", "a/b"]) == 2
+    assert not Path("a").exists()
+
+
+def test_control_c(here, stand_in, monkeypatch, capsys):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tasutils.show.save_overlay", interrupt)
+    assert cli.main(["segment", "picture.png", "the red disc", "--out", "o"]) == 130
+    assert capsys.readouterr().err == "tas: interrupted\n"
+    assert not Path("o").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["segment", "picture.png", "a dog", "--preset", "huge"], "unknown preset 'huge'"),
+        (["segment", "picture.png", "a dog", "--device", "warp"], "device 'warp'"),
+        (["segment", "picture.png", "a dog", "--device", "cuda:99"], "device 'cuda:99'"),
+        (["segment"], "Missing argument"),
+        (["segment", "picture.png", "a dog", "--colour"], "No such option"),
+        (["evaluate", "coco", "val"], "no data set 'coco'"),
+        (["evaluate", "refscenes", "val", "--family", "x"], "no family 'x'"),
+        (["evaluate", "refscenes", "val", "--limit", "0"], "--limit"),
+        (["evaluate", "refscenes", "val", "--limit", "many"], "--limit"),
+        (["evaluate", "refscenes", "val", "--preset", "huge"], "unknown preset"),
+        (["evaluate", "refscenes", "testZ"], "testZ"),
+        (["report", "--limit", "0"], "--limit"),
+        (["report", "--preset", "huge"], "unknown preset"),
+        (["presets", "show", "huge"], "unknown preset"),
+        (["paint"], "No such command"),
+    ],
+)
+def test_mistakes_are_one_line(complaint, args, words):
+    assert words in complaint(*args)
+
+
+def _preset_with(here, field, value):
+    data = load_preset("tiny").override({field: value}).model_dump()
+    path = here / "mine.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return path
+
+
+def test_missing_weights(here, complaint):
+    for field in ("proposals", "encoder", "captioner"):
+        mine = _preset_with(here, f"{field}.checkpoint", str(here / "nowhere"))
+        error = complaint("segment", "picture.png", "a dog", "--preset", mine, "--out", "o")
+        assert "nowhere" in error and field in error
+
+
+def test_damaged_weights(here, complaint):
+    (here / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      not what it says")
+    (here / "folder").mkdir()
+    for field in ("proposals", "encoder"):
+        mine = _preset_with(here, f"{field}.checkpoint", str(here / "bad.safetensors"))
+        error = complaint("segment", "picture.png", "a dog", "--preset", mine, "--out", "o")
+        assert "bad.safetensors" in error
+    mine = _preset_with(here, "captioner.checkpoint", str(here / "folder"))
+    assert "folder" in complaint("segment", "picture.png", "a dog", "--preset", mine)
+
+
+def test_paper_preset_names_the_weights_it_lacks(complaint):
+    complaint("segment", "picture.png", "a dog", "--preset", "paper", "--out", "o")
+
+
+def test_presets(capsys):
+    assert cli.main(["presets", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert "tiny" in listed and "paper" in listed
+    assert cli.main(["presets", "show", "paper"]) == 0
+    shown = capsys.readouterr().out
+    assert "scores.alpha" in shown and "assumed" in shown
+    assert load_preset("paper").digest() in shown
+    assert all(field in shown for field in load_preset("paper").leaves())
+
+
+def test_data_commands(capsys):
+    assert cli.main(["data", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 16 and all(int(line.split()[2]) >= 190 for line in lines)
+    assert cli.main(["data", "check"]) == 0
+    assert capsys.readouterr().out.endswith("sentences checked, 0 faults\n")
+
+
+def test_data_check_finds_faults(here, monkeypatch, capsys):
+    shutil.copytree(
+        paths.REFSCENES, here / "world", ignore=shutil.ignore_patterns("sprites"), symlinks=False
+    )
+    broken = sorted((here / "world/images").iterdir())[0]
+    broken.write_bytes(broken.read_bytes()[:200])
+    monkeypatch.setattr(paths, "REFSCENES", here / "world")
+    monkeypatch.setattr("tasutils.datasets.doctor.SPLITS", ("val",))
+    assert cli.main(["data", "check"]) == 1
+    streams = capsys.readouterr()
+    assert broken.name in streams.err and "0 faults" not in streams.out
+
+
+def test_world_check_compares_bytes(here, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "REFSCENES", here / "stored")
+
+    def build_world(root):
+        (root / "images").mkdir(parents=True, exist_ok=True)
+        for name in ("1.jpg", "2.jpg"):
+            (root / "images" / name).write_bytes(name.encode())
+        (root / "scenes.parquet").write_bytes(b"scenes")
+
+    monkeypatch.setattr("tasutils.world.write.build_world", build_world)
+    assert cli.main(["world", "build"]) == 0
+    assert cli.main(["world", "build", "--check"]) == 0
+    (here / "stored/images/1.jpg").write_bytes(b"changed")
+    (here / "stored/images/2.jpg").unlink()
+    (here / "stored/images/3.jpg").touch()
+    (here / "stored/LICENSES.md").touch()  # not built: none of its business
+    capsys.readouterr()
+    assert cli.main(["world", "build", "--check"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"differs: images/{n}.jpg" for n in (1, 2, 3)]
+
+
+def test_splits_are_those_of_the_world():
+    from tasutils.datasets.doctor import SPLITS
+    from tasutils.world.build import SPLITS as BUILT
+
+    assert tuple(BUILT) == SPLITS
+
+
+def test_evaluate_passes_on_what_was_asked(here, monkeypatch, capsys):
+    asked = {}
+
+    def evaluate_families(families, split, preset, **options):
+        asked.update(options, families=families, split=split, preset=preset.name)
+        return []
+
+    monkeypatch.setattr("tasutils.evaluate.evaluate_families", evaluate_families)
+    args = ["evaluate", "refscenes", "testA", "--family", "refscenes+", "--limit", "3"]
+    assert cli.main([*args, "--out", "runs"]) == 0
+    assert asked["families"] == ["refscenes+"] and asked["split"] == "testA"
+    assert asked["limit_images"] == 3 and asked["out"] == Path("runs")
+    assert cli.main(["evaluate", "refscenes", "val"]) == 0
+    assert len(asked["families"]) == 4 and asked["limit_images"] is None
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from tasutils.cli import main; main(['--help'])\n"
+        "heavy = {'torch', 'transformers', 'spacy', 'nltk', 'pandas', 'matplotlib', 'numpy'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "HEAVY []" in run.stdout
+
+
+def test_without_arguments_help_is_shown(capsys):
+    assert cli.main([]) == 2
+    assert "Usage: tas" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("tas 0.")
+
+
+def test_a_reader_that_leaves_early_is_no_fault():
+    command = f'"{sys.executable}" -m tasutils.cli presets show tiny | head -1'
+    run = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert run.stderr == ""
+
+
+def test_terminal_without_unicode():
+    code = "from tasutils.console import run; import typer; app = typer.Typer()\n"
+    code += "@app.command()\ndef say():\n    print('\\U0001f697')\nraise SystemExit(run(app, []))"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert run.returncode == 0 and run.stdout.strip() == b"\\U0001f697"
+
+
+@pytest.mark.slow
+def test_tiny_models_from_a_cold_start(here):
+    from tasutils.datasets import load_dataset
+
+    data = load_dataset("refscenes", "val")
+    sample = data.samples[0]
+    shutil.copy(data.image_path(sample.image_id), "scene.jpg")
+    args = [
+        *TAS_COMMAND,
+        "segment",
+        "scene.jpg",
+        sample.text,
+        "the thing on the left",
+        "--out",
+        "o",
+    ]
+    run = subprocess.run(args, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    folders = sorted(Path("o").iterdir())
+    assert len(folders) == 2
+    for folder in folders:
+        answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
+        assert answer["chosen"] is not None and answer["negatives"] is not None
+        assert Image.open(folder / "mask.png").size == (320, 240)
+
+
+@pytest.mark.slow
+def test_evaluate_writes_runs(here, capsys):
+    args = ["evaluate", "refscenes", "val", "--family", "refscenes", "--limit", "2", "--out", "r"]
+    assert cli.main(args) == 0
+    out = capsys.readouterr().out
+    assert "partial, n = " in out and "2 images of 200" in out
+    (folder,) = (path.parent for path in Path("r").glob("*/run.json"))
+    assert (folder / "samples.parquet").is_file() and (folder / "scores.parquet").is_file()
+    assert str(folder) in out

@@ -1,0 +1,252 @@
+"""The house: packaging, pins, make targets, and every command that the README shows."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tasutils import cli
+from tasutils.paths import ROOT
+
+CARD = ["jupyterlab", "torch", "segment-anything", "transformers", "open_clip_torch", "spacy"]
+CARD += ["nltk", "matplotlib", "pandas", "ipywidgets", "papermill"]
+IMPORT_NAMES = {
+    "cv2": "opencv-python-headless",
+    "open_clip": "open-clip-torch",
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "segment_anything": "segment-anything",
+    "jupyter_client": "jupyter-client",
+}
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def pins():
+    """Return the exact versions of constraints.txt by canonical name."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    parsed = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(r.name): r for r in parsed}
+
+
+def blocks(kind):
+    """Return the fenced blocks of the README whose info string is `kind`."""
+    return re.findall(rf"^```{kind}\n(.*?)^```", README, flags=re.M | re.S)
+
+
+def commands(*kinds):
+    """Return the lines of those blocks."""
+    return [line for kind in kinds for block in blocks(kind) for line in block.splitlines()]
+
+
+def requirements(extra=None):
+    """Return the requirements of pyproject, or those of an extra."""
+    listed = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
+    return [Requirement(line) for line in listed]
+
+
+def test_constraints_pin_exactly_and_name_no_host():
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert "://" not in text and " @ " not in text
+    for name, pin in pins().items():
+        (specifier,) = pin.specifier
+        assert specifier.operator == "==" and "*" not in specifier.version, name
+        assert "+" not in specifier.version, name  # a local build of one machine
+
+
+def test_requirements_are_pinned_and_the_pins_fit():
+    known = pins()
+    for requirement in [*requirements(), *requirements("dev")]:
+        pin = known[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(next(iter(pin.specifier)).version), requirement.name
+        assert pin.marker is None, requirement.name
+
+
+def test_constraints_name_what_is_installed():
+    from importlib import metadata
+
+    for name, pin in pins().items():
+        if pin.marker is None or pin.marker.evaluate():
+            installed = metadata.version(name).split("+")[0]
+            assert pin.specifier.contains(installed), f"{name} {installed}, not {pin.specifier}"
+
+
+def test_the_card_is_in_pyproject():
+    names = {canonicalize_name(r.name) for r in requirements()}
+    assert {canonicalize_name(name) for name in CARD} <= names
+
+
+def test_environment_yml_fits_pyproject_and_constraints():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert environment["channels"][0] == "conda-forge"
+    *conda, pip = environment["dependencies"]
+    (python,) = (entry for entry in conda if entry.startswith("python="))
+    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(
+        python.split("=")[1]
+    )
+    assert "pip" in conda
+    listed = pip["pip"]
+    assert listed[0] == "-c constraints.txt" and listed[-1] == "-e .[dev]"
+    exact = {canonicalize_name(r.name): r for r in map(Requirement, listed[1:-1])}
+    assert {canonicalize_name(name) for name in CARD} <= set(exact)
+    assert set(exact) == {canonicalize_name(r.name) for r in requirements()}
+    known = pins()
+    for name, requirement in exact.items():
+        assert requirement.specifier == known[name].specifier, name
+
+
+def test_every_import_of_the_package_is_declared():
+    declared = {canonicalize_name(r.name) for r in requirements()}
+    for path in (ROOT / "tasutils").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                modules = [node.module]
+            for module in (m.split(".")[0] for m in modules):
+                if module not in sys.stdlib_module_names and module != "tasutils":
+                    package = canonicalize_name(IMPORT_NAMES.get(module, module))
+                    assert package in declared, f"{path.name} imports {module}"
+
+
+def test_one_version():
+    import tasutils
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert tasutils.__version__ == PROJECT["version"] == citation["version"]
+    assert citation["license"] == PROJECT["license"] == "Apache-2.0"
+    assert citation["preferred-citation"]["title"].startswith("Text Augmented")
+
+
+def test_package_data_is_packaged():
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = patterns["tool"]["setuptools"]["package-data"]["tasutils"]
+    packaged = {path for pattern in patterns for path in (ROOT / "tasutils").glob(pattern)}
+    for path in (ROOT / "tasutils").rglob("*"):
+        if path.is_file() and path.suffix not in {".py", ".pyc"}:
+            assert path in packaged, path
+
+
+def test_licence_is_whole():
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text and "END OF TERMS AND CONDITIONS" in text
+
+
+def test_make_targets():
+    phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.M).group(1).split()
+    for target in ("help", "setup", "report", "study", "lab", "test", "lint"):
+        assert target in phony and re.search(rf"^{target}:", MAKEFILE, flags=re.M)
+        assert target == "help" or re.search(rf"make {target} ", MAKEFILE)
+    assert re.search(r"^[a-z].*?:", MAKEFILE, flags=re.M).group().startswith("help")
+    named = set(re.findall(r"`make ([a-z]+)", README)) | {
+        line.split()[1] for line in commands("sh") if line.startswith("make ")
+    }
+    assert named <= set(phony)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+def test_make_without_target_helps():
+    run = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "make report" in run.stdout
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+def test_make_names_the_missing_python(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("make", "sh", "rm", "mkdir", "touch"):
+        (programs / name).symlink_to(shutil.which(name))
+    run = subprocess.run(
+        ["make", "report"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PATH": str(programs)},
+    )
+    assert run.returncode != 0
+    assert "tas: no Python 3.11 or newer" in run.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_continuous_integration_runs_make_test():
+    path = ROOT / ".ci" / "run"
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("#!/usr/bin/env bash") and "set -euo pipefail" in text
+    assert re.search(r"^make test$", text, flags=re.M)
+    assert os.access(path, os.X_OK)
+
+
+def test_windows_commands_do_what_make_does():
+    for line in commands("powershell"):
+        program, _, arguments = line.partition(" ")
+        if program.endswith(("python", "tas")):
+            wanted = arguments.replace('".[dev]"', "'.[dev]'")
+            assert wanted in MAKEFILE, line
+
+
+def test_readme_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert "://" in target or (ROOT / target).exists(), target
+
+
+def test_readme_commands_exist(capsys):
+    shown = [line for line in commands("sh", "sh run") if line.startswith("tas ")]
+    assert len(shown) >= 10
+    for line in shown:
+        words = line.split()[1:]
+        nested = 2 if words[0] in {"presets", "data", "world"} else 1
+        assert cli.main([*words[:nested], "--help"]) == 0, line
+        page = capsys.readouterr().out
+        assert all(word in page for word in words if word.startswith("--")), line
+
+
+@pytest.fixture
+def example_folder(tmp_path):
+    """A folder with what the README's commands speak of."""
+    from tasutils.datasets import load_dataset
+
+    data = load_dataset("refscenes", "val")
+    shutil.copy(data.image_path(data.image_ids[0]), tmp_path / "picture.jpg")
+    (tmp_path / "sentences.txt").write_text("the thing on the right\n", encoding="utf-8")
+    return tmp_path
+
+
+def run_in(folder, command):
+    """Run a command as a reader would, `tas` being the one of this interpreter."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path, "TAS_RESULTS": str(folder / "results")}
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, f"{command}: {run.stderr}"
+    return run.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", commands("sh run"))
+def test_readme_commands_run(example_folder, line):
+    assert run_in(example_folder, ["sh", "-c", line])
+
+
+@pytest.mark.slow
+def test_readme_python_runs(example_folder):
+    (code,) = blocks("python run")
+    out = run_in(example_folder, [sys.executable, "-c", code + "\nassert mask.shape == (240, 320)"])
+    assert "in_region" in out
+
+
+def test_reserved_notebooks_are_listed():
+    listed = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    for number in [f"{n:02d}" for n in range(11)] + [f"A{n}" for n in range(1, 7)]:
+        assert re.search(rf"\b{number}\b", listed), number
+    bold = set(re.findall(r"\*\*(\w\d) ", listed))
+    assert bold == {path.name[:2] for path in (ROOT / "notebooks").glob("*.ipynb")}
