@@ -146,7 +146,7 @@ def vision_from_clip(clip: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor
 
 
 def save_blip2(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write the model in float16 with its tokenizer and image processor, as save_pretrained does."""
+    """Write the model in float16 with its tokenizer and image processor (save_pretrained)."""
     from transformers import BlipImageProcessor
 
     folder.mkdir(parents=True, exist_ok=True)

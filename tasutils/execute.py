@@ -1,0 +1,174 @@
+"""Run a notebook with other parameters and keep it as one HTML page that needs no network."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasutils import paths
+from tasutils.errors import TasError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TEMPLATES = Path(__file__).parent / "report_template"
+KERNEL = "tasutils-here"
+
+
+def run_notebook(
+    name: str, parameters: Mapping[str, Any], out_dir: str | Path, *, progress: bool = True
+) -> Path:
+    """Run a notebook in this very interpreter; write it as `name`.ipynb and `name`.html.
+
+    Args:
+        name: such as "00_quickstart".
+        parameters: values for its parameters cell; those left out keep the notebook's own.
+        out_dir: where both files go; made when missing.
+        progress: show a bar on stderr.
+
+    Returns:
+        The HTML page: self-contained, nothing in it is fetched from a network.
+
+    Raises:
+        TasError: no such notebook, an unknown parameter, a value of another type, an unwritable
+            folder, or a user's mistake that the notebook itself reports.
+        RuntimeError: a cell failed; names the cell and the notebook as far as it came.
+    """
+    source, target = find_notebook(name), Path(out_dir)
+    values = check_parameters(source, parameters)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target):
+            pass
+    except OSError as error:
+        raise TasError(f"cannot write {target}: {error.strerror}; choose another folder") from None
+    executed = target / f"{name}.ipynb"
+    _execute(name, source, executed, values, progress)
+    page = target / f"{name}.html"
+    page.write_text(export_html(executed), encoding="utf-8")
+    return page
+
+
+def find_notebook(name: str) -> Path:
+    """Return the path of a notebook of the project; raises TasError, naming those there are."""
+    path = paths.NOTEBOOKS / f"{name}.ipynb"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in paths.NOTEBOOKS.glob("*.ipynb"))) or "none"
+        raise TasError(f"no notebook {name!r} in {paths.NOTEBOOKS}; there are: {known}")
+    return path
+
+
+def notebook_parameters(path: Path) -> dict[str, Any]:
+    """Return the names and default values of a notebook's parameters cell.
+
+    Raises:
+        TasError: a default that is no plain scalar.
+    """
+    from papermill import inspect_notebook
+
+    found = {}
+    for name, entry in inspect_notebook(path).items():
+        try:
+            found[name] = ast.literal_eval(entry["default"])
+        except (ValueError, SyntaxError):
+            raise TasError(f"{path.name}: parameter {name} must be a plain scalar") from None
+    return found
+
+
+def check_parameters(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters as the notebook wants them.
+
+    A whole number serves where a float is asked for; nothing else is converted. A parameter that
+    is None takes a number or None.
+
+    Raises:
+        TasError: an unknown name (the known ones are listed) or a value of another type.
+    """
+    known, values = notebook_parameters(path), {}
+    for name, value in parameters.items():
+        if name not in known:
+            names = ", ".join(known) or "none"
+            raise TasError(f"notebook {path.stem} has no parameter {name!r}; it has: {names}")
+        wanted = type(known[name])
+        plain = str(value) if isinstance(value, Path) else value
+        if wanted is float and type(plain) is int:
+            plain = float(plain)
+        optional = known[name] is None and (plain is None or type(plain) in {int, float})
+        if type(plain) is not wanted and not optional:
+            kind = "number or None" if known[name] is None else wanted.__name__
+            raise TasError(
+                f"notebook {path.stem}: parameter {name} is {kind}, "
+                f"not {type(value).__name__} {value!r}; its default is {known[name]!r}"
+            )
+        values[name] = plain
+    return values
+
+
+def _execute(
+    name: str, source: Path, executed: Path, values: dict[str, Any], progress: bool
+) -> None:
+    import nbformat
+    from papermill import execute_notebook
+    from papermill.exceptions import PapermillExecutionError
+
+    bar = {"desc": f"notebook {name}", "file": sys.stderr} if progress else False
+    try:
+        execute_notebook(
+            source, executed, values, kernel_name=KERNEL, language="python", cwd=paths.ROOT,
+            progress_bar=bar, kernel_manager_class=kernel_manager_class(), autosave_cell_every=0,
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        if error.ename == TasError.__name__:
+            raise TasError(error.evalue) from None
+        raise RuntimeError(
+            f"notebook {name}, cell {error.cell_index}: {error.ename}: {error.evalue}; "
+            f"run it in JupyterLab with the same parameters to see more"
+        ) from None
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.metadata.pop("papermill", None)  # holds paths of this machine
+    notebook.metadata.kernelspec = {
+        "display_name": "Python 3", "language": "python", "name": "python3",
+    }  # fmt: skip
+    nbformat.write(notebook, executed)
+
+
+def kernel_manager_class() -> type:
+    """Return a kernel manager that starts this interpreter, whatever kernelspecs are installed."""
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+
+    settings = {"TAS_HOME": str(paths.ROOT), "TAS_RESULTS": str(paths.RESULTS)}
+    settings |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    settings["TOKENIZERS_PARALLELISM"] = "false"
+    settings["PYTHONPATH"] = os.pathsep.join(
+        part for part in (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")) if part
+    )
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    command.append("--IPKernelApp.log_level=40")  # errors only
+
+    class ThisInterpreter(AsyncKernelManager):
+        """Starts `sys.executable`; a kernelspec of the same name elsewhere has no say."""
+
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return KernelSpec(argv=command, language="python", display_name=KERNEL, env=settings)
+
+    return ThisInterpreter
+
+
+def export_html(path: Path) -> str:
+    """Return an executed notebook as one HTML page: pictures inside, controls as they stood."""
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    from tasutils.widgets import freeze
+
+    exporter = HTMLExporter(
+        template_name="offline", extra_template_basedirs=[str(TEMPLATES)], embed_images=True
+    )
+    body, _ = exporter.from_notebook_node(freeze(nbformat.read(path, as_version=4)))
+    return str(body)

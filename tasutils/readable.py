@@ -1,0 +1,158 @@
+"""Tables and sentences for reading: numbers rounded, in percent, with n, and all text escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from tasutils.show import best_first
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+    from pandas.io.formats.style import Styler
+
+    from tasutils.refer import Answer
+    from tasutils.study import Part
+
+
+def style_table(answer: Answer) -> Styler:
+    """Return `answer.table()` for a notebook: best first, the answer marked, outsiders grey."""
+    table = answer.table().loc[best_first(answer)]
+    table.index.name = "mask"
+
+    def look(row: Series) -> list[str]:
+        chosen, inside = row.name == answer.chosen, bool(row["in_region"])
+        css = "background-color: #FFF3D6; font-weight: bold" if chosen else ""
+        return [css if inside or chosen else "color: #8A8A8A"] * len(row)
+
+    styler = table.style.apply(look, axis=1)
+    styler = styler.format(precision=3, escape="html")
+    return styler.set_caption("best first; shaded: the answer; grey: outside the region")
+
+
+def negatives_table(answer: Answer) -> Styler:
+    """Return the noun phrases of the picture's caption with the verdict on each."""
+    import pandas as pd
+
+    rows = [(c.phrase, c.kept, c.similarity, c.reason) for c in answer.candidates]
+    table = pd.DataFrame(rows, columns=["phrase", "negative", "similarity", "why"])
+    return table.style.hide(axis="index").format(precision=2, escape="html")
+
+
+def percent(value: float, low: float, high: float, *, signed: bool = False) -> str:
+    """Write a fraction with its interval in percent.
+
+    >>> percent(0.5, 0.412, 0.6), percent(0.01, -0.02, 0.04, signed=True)
+    ('50.0 [41.2, 60.0]', '+1.0 [-2.0, +4.0]')
+    """
+    sign = "+" if signed else ""
+    return f"{100 * value:{sign}.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+
+
+def ablation_table(table: DataFrame, caption: str) -> Styler:
+    """Return `study.ablation` for reading: a line a variant beside the oracle, in percent."""
+    import pandas as pd
+
+    rows = []
+    for (family, split), part in table.groupby(["family", "split"], sort=False):
+        found = {(row["variant"], row["rectifier"]): row for row in part.to_dict("records")}
+        oracle = found.pop(("oracle", False))
+        for variant in dict.fromkeys(name for name, _ in found):
+            off, on = found[variant, False], found[variant, True]
+            rows.append(
+                {
+                    "family": family,
+                    "split": split,
+                    "variant": variant,
+                    "mIoU, no rectifier": percent(off["mean"], off["low"], off["high"]),
+                    "mIoU, rectifier": percent(on["mean"], on["low"], on["high"]),
+                    "oracle mIoU": f"{100 * oracle['mean']:.1f}",
+                    "oIoU, no rectifier": percent(off["oiou"], off["oiou_low"], off["oiou_high"]),
+                    "oIoU, rectifier": percent(on["oiou"], on["oiou_low"], on["oiou_high"]),
+                    "oracle oIoU": f"{100 * oracle['oiou']:.1f}",
+                    "n": on["n"],
+                    "images": on["n_images"],
+                }
+            )
+    styler = pd.DataFrame(rows).style.hide(axis="index").format(escape="html")
+    return styler.set_caption(caption)
+
+
+def interval_table(table: DataFrame, caption: str, *, signed: bool = False) -> Styler:
+    """Return any table with mean, low, high and n for reading, in percent of IoU."""
+    rows = table.drop(columns=["mean", "low", "high", "n"])
+    rows["mIoU"] = [
+        percent(*row, signed=signed) for row in table[["mean", "low", "high"]].to_numpy()
+    ]
+    rows["n"] = table["n"]
+    return rows.style.hide(axis="index").format(escape="html").set_caption(caption)
+
+
+def scope_note(parts: Iterable[Part]) -> str:
+    """What a table rests on, for its caption: "partial, n = ..." as soon as one part is partial."""
+    records = [part.run.record for part in parts]
+    used, total = sum(r.n_used for r in records), sum(r.n_total for r in records)
+    if any(record.partial for record in records):
+        return f"partial, n = {used} of {total} sentences"
+    return f"n = {used} sentences, whole splits"
+
+
+def findings(table: DataFrame) -> list[str]:
+    """Say in words what `contributions` measured; "no clear change" where the interval holds 0."""
+    lines = []
+    for family, split in table[["family", "split"]].drop_duplicates().itertuples(index=False):
+        part = table[(table["family"] == family) & (table["split"] == split)]
+        said = [_finding(row) for row in part.to_dict("records") if row["n"]]
+        lines.append(f"{family} {split}: {'; '.join(said)}.")
+    return lines
+
+
+def _finding(row: dict[Any, Any]) -> str:
+    change, low, high = row["mean"], row["low"], row["high"]
+    if change == low == high == 0:
+        return f"{row['piece']} changes nothing at all (n = {row['n']})"
+    verb = "gains" if low > 0 else "costs" if high < 0 else "makes no clear change:"
+    numbers = percent(change, low, high, signed=True)
+    return f"{row['piece']} {verb} {numbers} mIoU (n = {row['n']})"
+
+
+def summary(
+    ablation: DataFrame, contributions: DataFrame, breakdown: DataFrame, note: str
+) -> list[str]:
+    """Say in words what the three tables of a study hold: every number is read from them."""
+    lines = [f"What all of this rests on: {note}."]
+    for (family, split), part in ablation.groupby(["family", "split"], sort=False):
+        lines.append(f"{family} {split}: {_reach(part)}")
+    pieces = contributions[~contributions["piece"].str.contains(",")]
+    clear = pieces[(pieces["low"] > 0) | (pieces["high"] < 0)]
+    for row in clear.sort_values("mean", ascending=False).to_dict("records"):
+        lines.append(f"Clear on {row['family']} {row['split']}: {_finding(row)}.")
+    if clear.empty:
+        lines.append("No piece makes a clear change: every interval holds 0.")
+    for question, part in breakdown.groupby("question", sort=False):
+        lines.append(f"By {question}: {_gap(part)}")
+    return lines
+
+
+def _reach(part: DataFrame) -> str:
+    """How far the whole method gets on one family and split, and which variant gets furthest."""
+    oracle = part[part["variant"] == "oracle"].iloc[0]
+    rest = part[part["variant"] != "oracle"]
+    whole = rest[(rest["variant"] == "V+P+N") & rest["rectifier"]].iloc[0]
+    best = rest.sort_values("mean", ascending=False).iloc[0]
+    name = f"{best['variant']} {'with' if best['rectifier'] else 'without'} the rectifier"
+    share = 100 * whole["mean"] / oracle["mean"] if oracle["mean"] > 0 else 0.0
+    interval = percent(whole["mean"], whole["low"], whole["high"])
+    return (
+        f"the whole method reaches {interval} mIoU, {share:.0f} % of the oracle's "
+        f"{100 * oracle['mean']:.1f}; the best of the eight variants is {name} "
+        f"with {100 * best['mean']:.1f} (n = {whole['n']})."
+    )
+
+
+def _gap(part: DataFrame) -> str:
+    """The groups of one question from the easiest to the hardest."""
+    rows = part.sort_values("mean", ascending=False).to_dict("records")
+    said = [f"{r['group']} {percent(r['mean'], r['low'], r['high'])} (n = {r['n']})" for r in rows]
+    apart = len(rows) > 1 and rows[0]["low"] > rows[-1]["high"]
+    return "; ".join(said) + ("; the intervals lie apart." if apart else "; the intervals overlap.")

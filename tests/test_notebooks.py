@@ -1,0 +1,219 @@
+"""Notebooks 00 and 06 and the report, executed on two images, with assertions on what they show."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tasutils import paths
+from tasutils.datasets import dataset_names
+from tasutils.errors import TasError
+from tasutils.execute import notebook_parameters, run_notebook
+from tasutils.report import build_report
+from tasutils.runs import list_runs
+from tasutils.variants import VARIANTS
+
+pytestmark = pytest.mark.slow
+SHIPPED = ("00_quickstart", "06_study")
+IMAGES = 2
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report's page over the first two images of val."""
+    out = tmp_path_factory.mktemp("results")
+    return build_report(limit_images=IMAGES, splits=("val",), preset="tiny", out=out)
+
+
+class Tables(HTMLParser):
+    """The tables of a page as lists of rows of cell texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[list[list[str]]] = []
+        self._in_cell = False
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag == "table":
+            self.found.append([])
+        elif tag == "tr":
+            self.found[-1].append([])
+        elif tag in ("td", "th"):
+            self.found[-1][-1].append("")
+            self._in_cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_cell &= tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self._in_cell:
+            self.found[-1][-1][-1] += data.strip()
+
+
+def tables(path: Path) -> list[pd.DataFrame]:
+    """All HTML tables that an executed notebook shows, in their order, as text."""
+    parser = Tables()
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            parser.feed("".join(output.get("data", {}).get("text/html", "")))
+    return [
+        pd.DataFrame([row for row in rows[1:] if len(row) == len(rows[0])], columns=rows[0])
+        for rows in parser.found
+    ]
+
+
+def test_the_report_lies_whole_in_its_folder(report):
+    names = {path.name for path in report.parent.iterdir()}
+    pages = {f"{name}.{kind}" for name in SHIPPED for kind in ("ipynb", "html")}
+    assert names == {"index.html", "ablation.csv", "contributions.csv", "breakdown.csv", *pages}
+    results = report.parent.parent
+    assert not list(results.glob(".unfinished*"))
+    assert {run.record.dataset for run in list_runs(results)} == set(dataset_names())
+
+
+def test_the_page_says_what_its_numbers_rest_on(report):
+    html = report.read_text(encoding="utf-8")
+    runs = [run.record for run in list_runs(report.parent.parent)]
+    n, total = sum(r.n_used for r in runs), sum(r.n_total for r in runs)
+    assert html.count(f"partial, n = {n} of {total} sentences") >= 6
+    assert "never comparable with RefCOCO" in html and "nothing here is zero-shot" in html
+    for record in runs:
+        metric = record.metrics["miou"]
+        assert f"{100 * metric.value:.1f} [{100 * metric.low:.1f}, " in html
+        assert f"../{record.run_id}/run.json" in html
+        assert (report.parent / f"../{record.run_id}/run.json").is_file()
+    words = re.sub(r"data:image/[^\"]+", "", html)
+    assert not re.search(r"\b(nan|inf)\b", words, flags=re.I)
+
+
+def test_the_page_and_the_notebooks_need_no_network(report):
+    for page in report.parent.glob("*.html"):
+        html = page.read_text(encoding="utf-8")
+        tags = r"<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=[\"']?([^\"'\s>]+)"
+        fetched = re.findall(tags, html) + re.findall(r"url\(\s*[\"']?([^)\"']+)", html)
+        assert all(place.startswith(("data:", "#")) for place in fetched), page.name
+        assert "@import" not in html and "require.js" not in html
+
+
+def test_every_link_of_the_page_leads_somewhere(report):
+    html = report.read_text(encoding="utf-8")
+    links = re.findall(r"<a href=\"([^\"]+)\"", html)
+    assert len(links) > 10
+    for link in links:
+        if link.startswith("#"):
+            assert f'id="{link[1:]}"' in html
+        elif not link.startswith("http"):
+            assert (report.parent / link).is_file(), link
+
+
+def test_the_page_shows_examples_with_pictures_and_words(report):
+    html = report.read_text(encoding="utf-8")
+    cards = re.findall(r"<figure>\s*<img.*?</figure>", html, flags=re.S)
+    assert 1 <= len(cards) <= 12
+    for card in cards:
+        assert 'src="data:image/png;base64,' in card and "IoU" in card and "alt=" in card
+
+
+def test_the_study_has_every_variant_of_every_family(report):
+    ablation = pd.read_csv(report.parent / "ablation.csv")
+    assert len(ablation) == 9 * len(dataset_names()) and ablation.notna().all().all()
+    for _, part in ablation.groupby("family"):
+        pairs = set(zip(part["variant"], part["rectifier"], strict=True))
+        expected = {(name, on) for name in VARIANTS for on in (False, True)} | {("oracle", False)}
+        assert pairs == expected
+        oracle = part.loc[part["variant"] == "oracle", "mean"].item()
+        assert (part["mean"] <= oracle + 1e-12).all()
+    numbers = ablation[["mean", "low", "high", "oiou", "oiou_low", "oiou_high", "p50"]].to_numpy()
+    assert np.isfinite(numbers).all() and (numbers >= 0).all() and (numbers <= 1).all()
+    assert (ablation["n"] > 0).all() and (ablation["n_images"] == IMAGES).all()
+    assert ablation["partial"].all()
+
+
+def test_the_studys_full_variant_is_the_evaluations_own_number(report):
+    ablation = pd.read_csv(report.parent / "ablation.csv").query("variant == 'V+P+N' and rectifier")
+    means = dict(zip(ablation["family"], ablation["mean"], strict=True))
+    oious = dict(zip(ablation["family"], ablation["oiou"], strict=True))
+    for run in list_runs(report.parent.parent):
+        assert means[run.record.dataset] == pytest.approx(run.record.metrics["miou"].value)
+        assert oious[run.record.dataset] == pytest.approx(run.record.metrics["oiou"].value)
+
+
+def test_the_rectifier_leaves_sentences_without_direction_alone(report):
+    table = pd.read_csv(report.parent / "contributions.csv")
+    idle = table[table["piece"] == "rectifier, no direction word"]
+    assert len(idle) == len(dataset_names())
+    assert (idle[["mean", "low", "high"]] == 0).all().all()
+
+
+def test_the_studys_tables_print_n_and_say_that_they_are_partial(report):
+    shown = tables(report.parent / "06_study.ipynb")
+    assert len(shown) >= 4
+    variants = next(table for table in shown if "variant" in table)
+    assert len(variants) == 4 * len(dataset_names())
+    assert variants["n"].astype(int).gt(0).all()
+    interval = r"\d+\.\d \[\d+\.\d, \d+\.\d\]"
+    for column in (
+        "mIoU, no rectifier",
+        "mIoU, rectifier",
+        "oIoU, no rectifier",
+        "oIoU, rectifier",
+    ):
+        assert variants[column].str.fullmatch(interval).all()
+    assert variants["oracle mIoU"].str.fullmatch(r"\d+\.\d").all()
+    source = (report.parent / "06_study.ipynb").read_text(encoding="utf-8")
+    assert source.count("partial, n = ") >= 5
+
+
+def test_the_quickstart_shows_pictures_and_a_whole_table(report):
+    path = report.parent / "00_quickstart.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    pictures = [
+        output.data["image/png"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(pictures) == 6
+    table = next(table for table in tables(path) if "rank" in table)
+    assert list(table.columns[1:]) == [
+        "v", "p", "n", "total", "in_region", "rank", "caption", "area_px",
+    ]  # fmt: skip
+    assert table["rank"].tolist() == [str(rank) for rank in range(1, len(table) + 1)]
+    assert np.isfinite(table[["v", "p", "n", "total"]].astype(float).to_numpy()).all()
+    html = (report.parent / "00_quickstart.html").read_text(encoding="utf-8")
+    assert "tas-frozen" in html and "alpha (P) <b>" in html
+
+
+def test_the_quickstart_takes_a_picture_of_ones_own(tmp_path):
+    image = np.full((90, 120, 3), 230, np.uint8)
+    image[20:70, 10:50] = (200, 30, 30)
+    image[20:70, 70:110] = (30, 30, 200)
+    Image.fromarray(image).save(tmp_path / "own.png")
+    given = {"picture": str(tmp_path / "own.png"), "sentence": "the 🚗 on the right", "alpha": 0.5}
+    page = run_notebook("00_quickstart", given, tmp_path, progress=False)
+    assert "the 🚗 on the right" in page.read_text(encoding="utf-8")
+    with pytest.raises(TasError, match="the sentence is empty"):
+        run_notebook("00_quickstart", {"sentence": " "}, tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_notebook_is_tidy(name):
+    notebook = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+    assert all(re.fullmatch(r"[a-z][a-z-]*", cell.id) for cell in notebook.cells)
+    assert notebook.metadata.kernelspec.name == "python3"
+    lines = [len([line for line in cell.source.splitlines() if line.strip()]) for cell in code]
+    assert 2 <= np.median(lines) <= 6
+    assert "In this notebook" in notebook.cells[0].source
+    assert any("What was seen" in cell.source for cell in notebook.cells[-2:])
+    source = "\n".join(cell.source for cell in code)
+    assert "def " not in source and "/home" not in source and "data/" not in source
+    assert notebook_parameters(paths.NOTEBOOKS / f"{name}.ipynb")

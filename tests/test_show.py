@@ -1,0 +1,254 @@
+"""Pictures: what they show, that nothing is cut off, and that odd input draws without a warning."""
+
+import io
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawn import MASKS, SIZE_HW, ask, discs, grey, scene_of
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from tasutils import charts, readable, show
+from tasutils.canvas import OKABE_ITO, Picture, fit_text, label_points
+from tasutils.errors import TasError
+from tasutils.rectifier import in_region
+
+
+@pytest.fixture(autouse=True)
+def no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        yield
+
+
+def pixels(picture: Picture) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(picture.png())).convert("RGB"))
+
+
+def inside_figure(picture: Picture) -> bool:
+    """Does all that is drawn lie within the figure?"""
+    picture.canvas.draw()
+    box = picture.get_tightbbox()  # inches
+    width, height = picture.get_size_inches()
+    slack = 0.02
+    return bool(min(box.x0, box.y0) > -slack and box.x1 < width + slack and box.y1 < height + slack)
+
+
+def share(image: np.ndarray, color: str) -> float:
+    """Share of the pixels that have a colour, nearly."""
+    wanted = np.array(to_rgb(color)) * 255
+    return float((np.abs(image - wanted).max(axis=-1) < 12).mean())
+
+
+def test_the_overlay_fills_the_answer_and_outlines_the_truth():
+    answer = ask(scene_of(MASKS))
+    plain, compared = (
+        pixels(show.overlay(grey(SIZE_HW), answer, truth)) for truth in (None, MASKS[3])
+    )
+    tint = 0.38 * np.array(to_rgb(OKABE_ITO["orange"])) + 0.62 * np.full(3, 128 / 255)
+    near = np.abs(plain / 255 - tint).max(axis=-1) < 0.03
+    drawn_area = near.mean() * plain.shape[0] * plain.shape[1]
+    scale = (5.8 - 0.16) * 110 / SIZE_HW[1]
+    assert drawn_area == pytest.approx(MASKS[answer.chosen].sum() * scale**2, rel=0.35)
+    assert share(plain, OKABE_ITO["blue"]) == 0 < share(compared, OKABE_ITO["blue"])
+    assert "IoU" in " ".join(text.get_text() for text in show.overlay(
+        grey(SIZE_HW), answer, MASKS[3]).texts)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "cat",
+        "the big $x^2_$ one that costs $5 and $6 & <b>bold</b>",
+        "左の赤い車 🚗",
+        "a very long sentence " * 40,
+        "Donaudampfschifffahrtsgesellschaftskapitänsmützenknopfloch" * 5,
+        "tab\tand\nnewline \x00 left",
+    ],
+)
+def test_any_sentence_fits_into_the_picture(sentence):
+    answer = ask(scene_of(MASKS), sentence)
+    for picture in (
+        show.overlay(grey(SIZE_HW), answer, MASKS[0]),
+        show.region_picture(grey(SIZE_HW), answer),
+        charts.score_bars(answer),
+        show.gallery([show.Example(grey(SIZE_HW), answer, None, sentence)] * 4),
+    ):
+        assert inside_figure(picture)
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (3, 400), (400, 3), (1500, 2000)])
+def test_any_size_of_picture_is_drawn(size_hw):
+    masks = np.zeros((2, *size_hw), bool)
+    masks[0] = True
+    masks[1, : max(1, size_hw[0] // 2), : max(1, size_hw[1] // 2)] = True
+    scene = scene_of(masks)
+    answer = ask(scene)
+    for picture in (
+        show.overlay(grey(size_hw), answer, masks[1]),
+        show.region_picture(grey(size_hw), answer),
+        show.proposals_grid(grey(size_hw), scene),
+    ):
+        assert inside_figure(picture)
+        height, width = pixels(picture).shape[:2]
+        assert 30 < height < 2500 and 30 < width < 2500
+
+
+def test_a_picture_without_masks_says_so():
+    scene = scene_of(np.zeros((0, *SIZE_HW), bool), [])
+    answer = ask(scene)
+    for picture in (
+        show.overlay(grey(SIZE_HW), answer, MASKS[0]),
+        show.proposals_grid(grey(SIZE_HW), scene),
+        charts.score_bars(answer),
+        show.region_picture(grey(SIZE_HW), answer),
+    ):
+        assert inside_figure(picture)
+    assert "no mask" in show.proposals_grid(grey(SIZE_HW), scene).texts[0].get_text()
+    assert len(readable.style_table(answer).data) == 0
+
+
+def test_every_proposal_has_its_number_and_caption():
+    scene = scene_of(MASKS, ["", "a cat", "a dog", "a $", "an owl"])
+    texts = [text.get_text() for text in show.proposals_grid(grey(SIZE_HW), scene).texts]
+    assert texts == ["0: (no caption)", "1: a cat", "2: a dog", "3: a $", "4: an owl"]
+
+
+def test_the_region_picture_darkens_what_the_rectifier_leaves_out():
+    scene = scene_of(MASKS)
+    answer = ask(scene, "the cat on the left")
+    picture = show.region_picture(grey(SIZE_HW), answer)
+    image, box = pixels(picture), picture.axes[0].get_window_extent()
+    row = image.shape[0] - int((box.y0 + box.y1) / 2)
+    columns = [int(box.x0 + box.width * f) for f in (0.02, 0.4, 0.6, 0.98)]
+    bright = [image[row, column].mean() > 100 for column in columns]
+    centers = np.array([[f * SIZE_HW[1], 30] for f in (0.02, 0.4, 0.6, 0.98)])
+    assert bright == in_region(centers, SIZE_HW, ["left"]).tolist()
+
+
+def test_labels_lie_on_their_masks_and_apart():
+    same = np.stack([MASKS[0]] * 2)
+    points = label_points(same, np.array([[15.0, 15.0]] * 2))
+    assert all(MASKS[0][int(y), int(x)] for x, y in points)
+    assert np.hypot(*np.subtract(*points)) >= 0.07 * SIZE_HW[1]
+    ring = discs(SIZE_HW, [(40, 30)], 20) & ~discs(SIZE_HW, [(40, 30)], 15)
+    (point,) = label_points(ring, np.array([[40.0, 30.0]]))
+    assert ring[0][int(point[1]), int(point[0])]
+
+
+def test_bars_add_up_to_the_scores_and_hatch_what_is_outside():
+    answer = ask(scene_of(MASKS), "the cat on the left")
+    ax = charts.score_bars(answer).axes[0]
+    n = len(MASKS)
+    widths = np.array([bar.get_width() for bar in ax.patches]).reshape(3, n)
+    order = show.best_first(answer)
+    assert order[0] == answer.chosen
+    assert np.allclose(widths.sum(axis=0), answer.total[order])
+    hatched = [bar.get_hatch() is not None for bar in ax.patches[:n]]
+    assert hatched == (~answer.in_region[order]).tolist()
+    assert ax.get_yticklabels()[0].get_text().endswith(f"  {answer.chosen}")
+
+
+def test_many_masks_show_the_best_and_say_so():
+    masks = np.zeros((30, *SIZE_HW), bool)
+    masks[np.arange(30), np.arange(30), np.arange(30)] = True
+    picture = charts.score_bars(ask(scene_of(masks)))
+    assert "best 12 of 30" in picture.axes[0].get_title(loc="left")
+    assert inside_figure(picture)
+
+
+def test_the_table_escapes_captions():
+    html = readable.style_table(ask(scene_of(MASKS[:1], ["<script>alert(1)</script>"]))).to_html()
+    assert "<script>" not in html and "&lt;script&gt;" in html
+
+
+def test_an_overlay_is_written_whole_or_not_at_all(tmp_path):
+    answer = ask(scene_of(MASKS))
+    show.save_overlay(tmp_path / "overlay.png", grey(SIZE_HW), answer)
+    assert [path.name for path in tmp_path.iterdir()] == ["overlay.png"]
+    assert Image.open(tmp_path / "overlay.png").size[0] > 300
+    with pytest.raises(TasError, match="cannot write"):
+        show.save_overlay(tmp_path / "no" / "overlay.png", grey(SIZE_HW), answer)
+    (tmp_path / "taken.png").mkdir()
+    with pytest.raises(TasError, match="cannot write"):
+        show.save_overlay(tmp_path / "taken.png", grey(SIZE_HW), answer)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["overlay.png", "taken.png"]
+
+
+@given(st.text(max_size=300), st.floats(0.5, 8), st.integers(1, 4))
+def test_text_keeps_to_its_lines(text, width_in, lines):
+    fitted = fit_text(text, width_in, 9, lines)
+    assert 1 <= len(fitted) <= lines
+    assert all(len(line) <= max(4, width_in * 72 / (9 * 0.58)) for line in fitted)
+
+
+def ablation_rows(families=("a", "b")) -> pd.DataFrame:
+    rows = []
+    for family in families:
+        for variant in ("V", "V+P", "V+N", "V+P+N", "oracle"):
+            for rectifier in (False, True):
+                if variant != "oracle" or not rectifier:
+                    mean = 0.3 + 0.1 * rectifier + 0.3 * (variant == "oracle")
+                    rows.append((family, "val", variant, rectifier, mean, mean - 0.05, mean + 0.05))
+    columns = ["family", "split", "variant", "rectifier", "mean", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).assign(n=40)
+
+
+@pytest.mark.parametrize("families", [("a",), ("a", "b"), ("a", "b", "c")])
+def test_the_ablation_plot_has_a_point_with_whiskers_for_each_number(families):
+    table = ablation_rows(families)
+    picture = charts.ablation_plot(table, note="partial, n = 40")
+    drawn = [ax for ax in picture.axes if ax.axison]
+    assert [ax.get_title(loc="left") for ax in drawn] == [f"{f} val, n = 40" for f in families]
+    for ax in drawn:
+        points = [line for line in ax.lines if line.get_marker() in ("o", "s")]
+        assert len(points) == 8
+        assert sorted({round(float(line.get_xdata()[0]), 6) for line in points}) == [30.0, 40.0]
+        whiskers = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 2]
+        assert sum(np.ptp(x) == pytest.approx(10) for x in whiskers) == 8
+        assert any(np.allclose(x, 60) for x in whiskers)
+    assert any("partial, n = 40" in text.get_text() for text in picture.texts)
+    assert inside_figure(picture)
+
+
+@pytest.mark.parametrize(("chosen", "frames"), [((0.1, 0.5), 1), ((0.3, 0.5), 0)])
+def test_the_map_of_weights_frames_the_preset(chosen, frames):
+    table = pd.DataFrame([[0.1, 0.2], [0.4, 0.3]], index=[0.0, 0.5], columns=[0.0, 0.1])
+    picture = charts.weights_map(table, chosen=chosen, title="mIoU")
+    (ax,) = picture.axes
+    assert len(ax.patches) == frames
+    assert [text.get_text() for text in ax.texts] == ["10.0", "20.0", "40.0", "30.0"]
+    assert [text.get_weight() for text in ax.texts].index("bold") == 2
+    assert inside_figure(picture)
+
+
+def test_the_breakdown_names_each_group_with_its_n():
+    table = pd.DataFrame({
+        "question": ["q", "q", "r"], "group": ["with", "without", "a rather long name of a group"],
+        "mean": [0.2, 0.3, 0.4], "low": [0.1, 0.2, 0.3], "high": [0.3, 0.4, 0.5], "n": [5, 6, 7],
+    })  # fmt: skip
+    picture = charts.breakdown_plot(table, note="n = 11")
+    labels = [tick.get_text() for tick in picture.axes[0].get_yticklabels()]
+    assert labels == table["group"].tolist()
+    assert [text.get_text() for text in picture.axes[0].texts][0] == "20.0   n = 5"
+    assert inside_figure(picture)
+
+
+def test_an_empty_gallery_is_a_picture_too():
+    assert pixels(show.gallery([])).size > 0
+
+
+def test_drawing_needs_neither_pyplot_nor_torch():
+    code = (
+        "import sys, numpy as np; from tasutils import canvas, show, charts;"
+        "canvas.picture_axes((4, 4), 3, 0.1, 0.1)[0].png();"
+        "print(sorted({'torch', 'matplotlib.pyplot'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

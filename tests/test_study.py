@@ -1,0 +1,155 @@
+"""The study's tables over a run made by hand, held against loops that anyone can follow."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasutils import readable, study
+from tasutils.errors import TasError
+from tasutils.study import Part
+
+ALPHA, LAM, N = 0.3, 0.6, 60
+
+
+def part_of(seed: int = 0, family: str = "refscenes", partial: bool = True) -> Part:
+    """A run of 60 sentences over 20 images; every tenth sentence has no proposal."""
+    rng = np.random.default_rng(seed)
+    samples, scores = [], []
+    for i in range(N):
+        count, area = (0 if i % 10 == 9 else int(rng.integers(1, 7))), int(rng.integers(50, 90))
+        has = bool(rng.integers(2))
+        inter = rng.integers(0, area, count)
+        union = area + rng.integers(0, 60, count)
+        region = rng.random(count) < 0.4 if has else np.ones(count, bool)
+        best = int(np.argmax(inter / union)) if count else -1
+        samples.append({
+            "sample_id": f"s{i}", "image_id": f"image {i // 3}", "gt_area_px": area,
+            "oracle_intersection_px": inter[best] if count else 0,
+            "oracle_union_px": union[best] if count else area,
+            "has_direction": has, "seen": bool(rng.integers(2)),
+            "distractor": bool(rng.integers(2)),
+            "hidden_fraction": rng.random() * 0.6,
+        })  # fmt: skip
+        for k in range(count):
+            scores.append({
+                "sample_id": f"s{i}", "proposal": k, "region": bool(region[k]),
+                "intersection_px": inter[k], "union_px": union[k], "gt_area_px": area,
+                **dict(zip("vpn", rng.normal(size=3), strict=True)),
+            })  # fmt: skip
+    record = SimpleNamespace(
+        dataset=family, split="val", alpha=ALPHA, lam=LAM, partial=partial, n_used=N, n_total=200,
+        n_images=20,
+    )  # fmt: skip
+    frames = pd.DataFrame(samples), pd.DataFrame(scores)
+    run = SimpleNamespace(record=record, samples=lambda: frames[0], scores=lambda: frames[1])
+    return Part(run)  # type: ignore[arg-type]
+
+
+def slow_ious(part: Part, with_p: bool, with_n: bool, rectifier: bool) -> list[float]:
+    """IoU of each sentence by a loop over its proposals."""
+    found = []
+    scores = part.run.scores()
+    for _, sample in part.samples.iterrows():
+        rows = scores[scores["sample_id"] == sample["sample_id"]]
+        if rectifier and rows["region"].any():
+            rows = rows[rows["region"]]
+        best, iou = -np.inf, 0.0
+        for _, row in rows.iterrows():
+            total = row["v"] + with_p * ALPHA * row["p"] + with_n * LAM * row["n"]
+            if total > best:
+                best, iou = total, row["intersection_px"] / row["union_px"]
+        found.append(iou)
+    return found
+
+
+@pytest.fixture(scope="module")
+def part() -> Part:
+    return part_of()
+
+
+@pytest.fixture(scope="module")
+def ablation(part) -> pd.DataFrame:
+    return study.ablation([part], n_boot=200)
+
+
+def test_the_ablation_is_whole_and_agrees_with_the_loop(part, ablation):
+    assert len(ablation) == 9 and ablation.notna().all().all()
+    for variant, pieces in {"V": (0, 0), "V+P": (1, 0), "V+N": (0, 1), "V+P+N": (1, 1)}.items():
+        for rectifier in (False, True):
+            rows = ablation[ablation["variant"] == variant]
+            row = rows[rows["rectifier"] == rectifier].iloc[0]
+            expected = slow_ious(part, *map(bool, pieces), rectifier)
+            assert row["mean"] == pytest.approx(np.mean(expected))
+            assert row["p50"] == pytest.approx(np.mean(np.array(expected) > 0.5))
+            assert (row["n"], row["n_images"]) == (N, 20)
+            assert row["low"] <= row["mean"] <= row["high"]
+    oracle = ablation.query("variant == 'oracle'")["mean"].item()
+    assert (ablation["mean"] <= oracle + 1e-12).all()
+
+
+def test_contributions_are_differences_on_the_same_sentences(part):
+    table = study.contributions([part], n_boot=200).set_index("piece")
+    plain, full = slow_ious(part, False, False, False), slow_ious(part, True, True, False)
+    with_p, rectified = slow_ious(part, True, False, False), slow_ious(part, True, True, True)
+    has = part.samples["has_direction"].to_numpy()
+    change = np.subtract(rectified, full)
+    assert table.loc["P", "mean"] == pytest.approx(np.mean(with_p) - np.mean(plain))
+    assert table.loc["rectifier", "mean"] == pytest.approx(change.mean())
+    assert table.loc["rectifier, direction word", "mean"] == pytest.approx(change[has].mean())
+    assert table.loc["rectifier, direction word", "n"] == has.sum()
+    assert (table.loc["rectifier, no direction word", ["mean", "low", "high"]] == 0).all()
+
+
+def test_groups_are_whole_and_questions_without_data_are_left_out(part):
+    parts = [part, part_of(1, "refscenes+")]
+    table = study.breakdown(parts, n_boot=50)
+    assert set(table["question"]) == set(study.QUESTIONS)
+    assert (table.groupby("question")["n"].sum() == 2 * N).all()
+    frame = part_of(2).run.samples()
+    bare = part_of(2)
+    bare.__dict__["samples"] = frame.drop(columns=["seen", "has_direction"])
+    assert set(study.breakdown([bare], n_boot=50)["question"]) == {"distractor", "hidden"}
+
+
+def test_the_map_of_weights_holds_the_runs_own_number(part, ablation):
+    table = study.weights_table([part], [0.0, ALPHA], [0.0, LAM])
+    full = ablation.query("variant == 'V+P+N' and rectifier")["mean"].item()
+    visual = ablation.query("variant == 'V' and rectifier")["mean"].item()
+    assert table.loc[LAM, ALPHA] == pytest.approx(full)
+    assert table.loc[0.0, 0.0] == pytest.approx(visual)
+
+
+def test_a_partial_study_says_so_everywhere(part, ablation):
+    note = readable.scope_note([part, part_of(1, partial=False)])
+    assert note == "partial, n = 120 of 400 sentences"
+    assert readable.scope_note([part_of(1, partial=False)]) == "n = 60 sentences, whole splits"
+    html = readable.ablation_table(ablation, note).to_html()
+    assert "partial, n = 120" in html and html.count("refscenes") == 4
+
+
+def test_words_follow_the_numbers(part, ablation):
+    rows = [
+        ("a", "val", "P", 0.02, 0.01, 0.03, 9), ("a", "val", "N", -0.02, -0.03, -0.01, 9),
+        ("a", "val", "rectifier", 0.02, -0.01, 0.03, 9),
+        ("a", "val", "rectifier, no direction word", 0.0, 0.0, 0.0, 5),
+    ]  # fmt: skip
+    columns = ["family", "split", "piece", "mean", "low", "high", "n"]
+    table = pd.DataFrame(rows, columns=columns)
+    (line,) = readable.findings(table)
+    assert "P gains +2.0 [+1.0, +3.0] mIoU (n = 9)" in line and "N costs -2.0" in line
+    assert "rectifier makes no clear change: +2.0" in line
+    assert "rectifier, no direction word changes nothing at all (n = 5)" in line
+    groups = study.breakdown([part], n_boot=50)
+    lines = readable.summary(ablation, table, groups, "partial, n = 60 of 200 sentences")
+    assert "partial, n = 60" in lines[0] and "of the oracle's" in lines[1]
+    assert sum(line.startswith("Clear on") for line in lines) == 2
+    assert sum(line.startswith("By ") for line in lines) == 4
+
+
+def test_runs_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(TasError, match="no run of preset 'tiny'"):
+        study.find_parts(tmp_path, "tiny")
+    with pytest.raises(TasError, match="no run there"):
+        study.find_parts(tmp_path, "tiny", "gone")

@@ -1,0 +1,310 @@
+"""The tiny models: architectures, vocabulary, training's parts, and the weights that ship."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from segment_anything import sam_model_registry
+
+from tasutils.captioners.blip2_builder import blip2_tokenizer, build_blip2, vision_from_clip
+from tasutils.config import load_preset
+from tasutils.encoders.openclip import OpenClipEncoder, build_clip
+from tasutils.encoders.tokenizer import count_words, tiny_tokenizer, train_merges, write_merges
+from tasutils.errors import TasError
+from tasutils.paths import WEIGHTS
+from tasutils.proposals.sam_builder import build_sam
+from tasutils.world.categories import load_categories
+from tasutils.world.layout import training_scene
+from tasutils.world.training import scores
+from tasutils.world.training.checkpoint import Clock
+from tasutils.world.training.clip import contrastive_loss, embed_images, embed_text, train_clip
+from tasutils.world.training.export import FILES, TOKENIZER
+from tasutils.world.training.pairs import draw_pairs
+from tasutils.world.training.pools import ScenePool, draw_shard, write_shard
+from tasutils.world.training.prompts import decode, draw_prompts, encode, sam_loss
+from tasutils.world.training.sam import train_sam
+from tasutils.world.training.views import random_view
+from tasutils.world.training.words import seen_words, vocabulary_texts
+
+TINY = WEIGHTS / "tiny"
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    """Six training scenes."""
+    folder = tmp_path_factory.mktemp("pool")
+    draw_shard(folder, 1_000_000, 6)
+    return ScenePool(folder, at_least=0)
+
+
+# --- SAM ---
+
+
+@pytest.mark.parametrize("size", ["vit_b", "vit_l", "vit_h"])
+def test_sam_keys_and_shapes_are_the_registrys(size):
+    with torch.device("meta"):
+        ours, theirs = build_sam(size), sam_model_registry[size]()
+    shapes = [{k: tuple(v.shape) for k, v in m.state_dict().items()} for m in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+    assert list(shapes[0]) == list(shapes[1])
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_sam_loads_half_precision_of_both_layouts(tmp_path, suffix):
+    state = {
+        k: v.half() if v.is_floating_point() else v
+        for k, v in build_sam("tiny").state_dict().items()
+    }
+    path = tmp_path / f"sam{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    loaded = build_sam("tiny", path).state_dict()
+    assert all(torch.equal(loaded[k], v.to(loaded[k].dtype)) for k, v in state.items())
+    assert loaded["mask_decoder.iou_token.weight"].dtype == torch.float32
+
+
+def test_sam_tells_what_does_not_fit(tmp_path):
+    state = build_sam("tiny").state_dict()
+    state["extra"] = state.pop("mask_decoder.iou_token.weight")
+    state["mask_decoder.mask_tokens.weight"] = torch.zeros(3, 3)
+    save_file(state, tmp_path / "bad.safetensors")
+    with pytest.raises(TasError, match=r"1 missing .*1 unexpected .*1 of other shape") as error:
+        build_sam("tiny", tmp_path / "bad.safetensors")
+    assert "\n" not in str(error.value)
+    with pytest.raises(TasError, match="tiny, vit_b"):
+        build_sam("huge")
+
+
+def test_training_decodes_as_segment_anything_does(pool):
+    torch.manual_seed(0)
+    sam, rng = build_sam("tiny"), np.random.default_rng(0)
+    batch = draw_prompts(rng, pool, 2, 3)
+    with torch.no_grad():
+        features = encode(sam, batch.images)
+        points = torch.from_numpy(batch.points_xy).flatten(0, 1)[:, None]
+        labels = torch.ones(points.shape[:2], dtype=torch.int)
+        sparse, dense = sam.prompt_encoder(points=(points, labels), boxes=None, masks=None)
+        masks, iou = decode(sam, features, sparse, 3)
+        place = sam.prompt_encoder.get_dense_pe()
+        for image in range(2):
+            rows = slice(3 * image, 3 * image + 3)
+            expected = sam.mask_decoder.predict_masks(
+                features[image : image + 1], place, sparse[rows], dense[rows]
+            )
+            assert torch.allclose(masks[rows], expected[0], atol=1e-4)
+            assert torch.allclose(iou[rows], expected[1], atol=1e-5)
+
+
+def test_prompts_lie_in_their_masks(pool):
+    batch = draw_prompts(np.random.default_rng(1), pool, 4, 6, background=2)
+    assert batch.targets.shape == (4, 6, 96, 128) and not batch.targets[:, 4:].any()
+    x, y = (batch.points_xy[:, :4] / 2).astype(int).transpose(2, 0, 1)
+    inside = np.take_along_axis(
+        batch.targets[:, :4].reshape(4, 4, -1), (y * 128 + x)[..., None], axis=2
+    )
+    assert inside.mean() > 0.8  # the rest lie on an edge of the smaller mask
+
+
+def test_sam_loss_prefers_the_truth():
+    truth = torch.zeros(2, 8, 8)
+    truth[0, 2:5, 2:5] = 1
+    right = (truth * 2 - 1)[:, None].repeat(1, 4, 1, 1) * 9
+    iou = torch.tensor([[1.0] * 4, [0.0] * 4])
+    good, told = sam_loss(right, iou, truth)
+    bad, _ = sam_loss(-right, iou, truth)
+    assert good < 0.2 < bad and told["best_iou"] == pytest.approx(1)
+
+
+# --- vocabulary ---
+
+
+def test_vocabulary_is_reproducible(tmp_path):
+    merges = train_merges(count_words(vocabulary_texts()), 1200)
+    write_merges(tmp_path / "again.txt.gz", merges)
+    assert (tmp_path / "again.txt.gz").read_bytes() == TOKENIZER.read_bytes()
+
+
+@pytest.mark.parametrize("text", ["a red car", "Two dogs, on a tiled floor", "café 😀 №7", ""])
+def test_both_tokenizers_agree_and_any_text_has_tokens(text):
+    clip, blip = tiny_tokenizer(TOKENIZER), blip2_tokenizer(TOKENIZER)
+    ids = clip.encode(text)
+    assert blip(text, add_special_tokens=False)["input_ids"] == ids
+    assert "".join(clip.decode(ids).split()) == "".join(text.lower().split())
+    assert clip([text]).shape == (1, 77)
+
+
+def test_damaged_tokenizer(tmp_path):
+    (tmp_path / "t.txt.gz").write_bytes(b"not gzip")
+    with pytest.raises(TasError, match="damaged"):
+        tiny_tokenizer(tmp_path / "t.txt.gz")
+
+
+# --- hygiene ---
+
+
+def test_nothing_unseen_enters_training(pool):
+    table, categories = seen_words(), load_categories()
+    unseen = {c.name for c in categories if not c.seen}
+    assert not unseen & {word for text in vocabulary_texts() for word in (text, text[2:], text[3:])}
+    assert not set(table.nouns) & unseen
+    slugs = {thing.slug for scene in pool for thing in scene.things}
+    assert slugs <= set(table.slugs) and len(table.slugs) == sum(c.seen for c in categories)
+    assert not table.allowed("a house cat") and table.allowed("a white cat")
+    with pytest.raises(ValueError, match="kept for stored"):
+        training_scene(999_999)
+
+
+def test_captions_of_training_hold_no_unseen_word(pool):
+    table = seen_words()
+    batch = draw_pairs(np.random.default_rng(0), pool, table, 30, 4, 20, 64)
+    assert all(table.allowed(text) for text in batch.texts)
+
+
+# --- CLIP's training ---
+
+
+def test_words_are_read():
+    table = seen_words()
+    row, color = table.read("a photo of a red car")
+    assert table.nouns[row] == "car" and color > 0
+    assert table.admits[row][table.index["car"]]
+    assert table.read("three of them") is None
+
+
+def test_relation_of_a_batch(pool):
+    table = seen_words()
+    batch = draw_pairs(np.random.default_rng(3), pool, table, 20, 3, len(table.names), 64)
+    assert batch.images.shape == (23, 64, 64, 3)
+    assert batch.relation.shape == (23, len(batch.texts))
+    assert (np.diagonal(batch.relation)[:20] == 1).all()
+    names = batch.relation[:20, 20 : 20 + len(table.names)]
+    assert (names == 1).sum(1).min() >= 1  # every crop agrees with its own name
+    assert (np.diagonal(batch.relation[20:, -3:]) == 1).all()
+
+
+def test_contrastive_loss_is_the_slow_one():
+    similarity = torch.randn(4, 5)
+    relation = torch.tensor([[1, 0, 0, -1, 0], [0, 1, 1, 0, 0], [0] * 5, [1, -1, 0, 0, 1]])
+    rows = []
+    for s, r in zip(similarity.exp().tolist(), relation.tolist(), strict=True):
+        against = sum(v for v, k in zip(s, r, strict=True) if k == 0)
+        own = [-np.log(v / (v + against)) for v, k in zip(s, r, strict=True) if k == 1]
+        rows += [np.mean(own)] if own else []
+    assert float(contrastive_loss(similarity, relation)) == pytest.approx(np.mean(rows), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["tiny-ViT", "tiny-RN"])
+def test_short_texts_and_native_pictures_embed_as_open_clip_does(name):
+    torch.manual_seed(0)
+    model, tokenizer = build_clip(name).eval(), tiny_tokenizer(TOKENIZER)
+    texts = [
+        "a dog",
+        "the red car that is to the left of the two very large zebras and a banana",
+        "x",
+    ]
+    size = 112 if name == "tiny-ViT" else 224
+    images = np.random.default_rng(0).integers(0, 255, (2, size, size, 3), dtype=np.uint8)
+    with torch.no_grad():
+        tokens = tokenizer(texts)
+        assert torch.allclose(embed_text(model, tokens), model.encode_text(tokens, True), atol=1e-5)
+        small = embed_images(model, images[:, :96, :96])
+        assert small.shape == (2, 128)
+    assert model.visual.image_size in (size, (size, size))
+
+
+def test_views_are_never_empty(pool):
+    rng = np.random.default_rng(0)
+    for scene in pool:
+        for number in range(len(scene.things)):
+            view = random_view(rng, scene, number, 48)
+            assert view is None or (view.shape == (48, 48, 3) and view.any())
+
+
+# --- the loop ---
+
+
+def test_learning_rate_rises_stays_falls():
+    rates = [Clock(1, spent).learning_rate(1.0) for spent in (0, 1.2, 20, 40, 59.9)]
+    assert rates[0] < rates[1] == rates[2] == 1 > rates[3] > rates[4] > 0
+
+
+@pytest.mark.slow
+def test_a_training_resumes(tmp_path, pool):
+    first = train_sam(0.01, tmp_path / "sam", scenes=pool.folder, images=1, points=2)
+    again = train_sam(0.03, tmp_path / "sam", scenes=pool.folder, images=1, points=2)
+    assert again["images"] > first["images"] >= 1
+    assert len(again["curve"]) > len(first["curve"])
+    assert json.loads((tmp_path / "sam" / "record.json").read_text())["images"] == again["images"]
+
+
+@pytest.mark.slow
+def test_the_locked_text_tower_stays(tmp_path, pool):
+    source = tmp_path / "from.safetensors"
+    torch.manual_seed(1)
+    text = {k: v.clone() for k, v in build_clip("tiny-RN").state_dict().items()}
+    save_file(text, source)
+    held_out = tmp_path / "held_out"
+    write_shard(held_out, 500_000, [training_scene(1_000_000)])
+    train_clip("tiny-ViT", 0.01, tmp_path / "vit", text_from=source, batch_size=16,
+               scenes=pool.folder, held_out=held_out)  # fmt: skip
+    after = load_file(tmp_path / "vit" / "average.safetensors")
+    assert torch.equal(after["token_embedding.weight"], text["token_embedding.weight"])
+
+
+# --- BLIP-2 ---
+
+
+def test_blip2_vision_is_the_clip_tower_without_its_last_layer():
+    torch.manual_seed(0)
+    clip = build_clip("tiny-ViT").eval().visual
+    blip = build_blip2(blip2_tokenizer(TOKENIZER)).eval().vision_model
+    blip.load_state_dict(vision_from_clip({f"visual.{k}": v for k, v in clip.state_dict().items()}))
+    x = torch.randn(2, 3, 112, 112)
+    with torch.no_grad():
+        tokens = clip.conv1(x).flatten(2).transpose(1, 2)  # (2, 49, 160)
+        tokens = torch.cat([clip.class_embedding.expand(2, 1, -1), tokens], 1)
+        tokens = tokens + clip.positional_embedding
+        for block in list(clip.transformer.resblocks)[:5]:
+            tokens = block(tokens)
+        assert torch.allclose(blip(x).last_hidden_state, clip.ln_post(tokens), atol=1e-5)
+
+
+# --- the weights that ship ---
+
+
+def test_weights_are_small_half_and_have_cards():
+    files = [path for path in TINY.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 21 * 2**20
+    for name in FILES.values():
+        card = (TINY / f"{name.removesuffix('.safetensors')}.md").read_text(encoding="utf-8")
+        assert "| val |" in card and "seed" in card and "2 CPU cores" in card
+    for path in TINY.rglob("*.safetensors"):
+        floats = [v for v in load_file(path).values() if v.is_floating_point()]
+        assert all(v.dtype == torch.float16 and torch.isfinite(v).all() for v in floats), path
+
+
+@pytest.mark.parametrize("name", ["tiny-ViT", "tiny-RN"])
+def test_shipped_clip_names_things(name):
+    preset = load_preset("tiny").override(
+        {"encoder.model": name, "encoder.checkpoint": f"tiny/{FILES[name]}"}
+    )
+    found = scores.category_top1(OpenClipEncoder(preset.encoder), "val", 12)
+    assert found["seen"] >= 0.6 and found["n_seen"] > 40
+
+
+@pytest.mark.slow
+def test_shipped_sam_finds_things():
+    from tasutils.proposals.sam import SamProposer
+
+    preset = load_preset("tiny")
+    found = scores.mask_oracle(SamProposer(preset.proposals, preset.overlap), "val", 6)
+    assert found["oracle_miou"] >= 0.5
+
+
+@pytest.mark.slow
+def test_shipped_captioner_names_things():
+    from tasutils.captioners.blip2 import Blip2Captioner
+
+    found = scores.caption_category(Blip2Captioner(load_preset("tiny").captioner), "val", 8)
+    assert found["seen"] >= 0.5
