@@ -41,7 +41,15 @@ def blip2_tokenizer(merges_file: Path) -> Any:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("</w>", " "), decoders.ByteLevel()])
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("</w>", " "),
+            decoders.ByteLevel(),
+            decoders.Fuse(),
+            decoders.Replace(" ,", ","),
+            decoders.Replace(" - ", "-"),
+        ]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=START,
