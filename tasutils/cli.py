@@ -41,7 +41,8 @@ LimitOption = Annotated[
     int | None, typer.Option(help="Only the first N images of each family and split.")
 ]
 SplitOption = Annotated[
-    list[str] | None, typer.Option(help="A split; repeat it for several. Default: all of them.")
+    list[str] | None,
+    typer.Option(help="A split; repeat it for several. Default: val with --limit, else all."),
 ]
 
 

@@ -71,10 +71,10 @@ def ablation_table(table: DataFrame, caption: str) -> Styler:
                     "oIoU, rectifier": percent(on["oiou"], on["oiou_low"], on["oiou_high"]),
                     "oracle oIoU": f"{100 * oracle['oiou']:.1f}",
                     "n": on["n"],
-                    "images": on["n_images"],
                 }
             )
     styler = pd.DataFrame(rows).style.hide(axis="index").format(escape="html")
+    styler = styler.set_table_styles([{"selector": "td", "props": "white-space: nowrap"}])
     return styler.set_caption(caption)
 
 

@@ -41,7 +41,7 @@ def build_report(
     from tasutils.evaluate import evaluate_families
     from tasutils.report_page import page
     from tasutils.runs import read_run, run_folder
-    from tasutils.study import Part
+    from tasutils.study import Part, study_tables
 
     chosen, created = load_preset(preset), datetime.now(UTC)
     splits = splits or (SPLITS if limit_images is None else ("val",))
@@ -57,12 +57,20 @@ def build_report(
                 families, split, chosen, limit_images=limit_images, out=results
             )
         names = ",".join(run.name for run in runs)
-        _run_notebooks(folder, results, str(preset), names)
-        parts = [Part(read_run(run)) for run in runs]
+        place = Path(preset).resolve() if Path(preset).suffix else preset
+        run_notebook("00_quickstart", {"preset": str(place)}, folder)
+        study = {"preset": chosen.name, "runs": names}
+        run_notebook("06_study", study | _elsewhere(results), folder)
         print("writing the page", file=sys.stderr)
-        (folder / "index.html").write_text(page(parts, chosen, created), encoding="utf-8")
-        limited = "" if limit_images is None else f"_partial{limit_images}"
-        name = f"{created:%Y%m%d-%H%M%S}_report_{chosen.name}{limited}"
+        parts = [Part(read_run(run)) for run in runs]
+        tables = study_tables(parts)
+        for name, table in tables.items():
+            table.to_csv(folder / f"{name}.csv", index=False)
+        (folder / "index.html").write_text(page(parts, tables, chosen, created), encoding="utf-8")
+        partial = any(part.run.record.partial for part in parts)
+        limited = f"_partial{limit_images}" if partial else ""
+        plain = "".join(c if c.isalnum() or c in "+.-" else "-" for c in chosen.name)
+        name = f"{created:%Y%m%d-%H%M%S}_report_{plain}{limited}"
         return _keep(folder, results / name) / "index.html"
 
 
@@ -76,7 +84,6 @@ def _keep(folder: Path, target: Path) -> Path:
     return folder.rename(place)
 
 
-def _run_notebooks(folder: Path, results: Path, preset: str, names: str) -> None:
-    run_notebook("00_quickstart", {"preset": preset}, folder)
-    study = {"preset": preset, "runs": names, "results": str(results), "save_to": str(folder)}
-    run_notebook("06_study", study, folder)
+def _elsewhere(results: Path) -> dict[str, str]:
+    """The parameter that tells notebook 06 where the runs lie, if not where it looks by itself."""
+    return {} if results == paths.RESULTS else {"results": str(results)}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasutils.execute import TEMPLATES
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from pandas import DataFrame
 
     from tasutils.canvas import Picture
     from tasutils.config import Preset
@@ -25,8 +27,17 @@ RULE = "spread evenly over the images of the runs, four right, four wrong, three
     "rectifier moved, one for which no good mask was proposed"  # fmt: skip
 
 
-def page(parts: Sequence[Part], preset: Preset, created: datetime) -> str:
-    """Return index.html over the parts of a study; all text in it is escaped."""
+def page(
+    parts: Sequence[Part], tables: Mapping[str, DataFrame], preset: Preset, created: datetime
+) -> str:
+    """Return index.html over the parts of a study and its tables; all text in it is escaped.
+
+    Args:
+        parts: one run each.
+        tables: what `study.study_tables` computed over them.
+        preset: the configuration of the runs.
+        created: when, UTC.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     from tasutils.readable import scope_note
@@ -40,8 +51,8 @@ def page(parts: Sequence[Part], preset: Preset, created: datetime) -> str:
         scope=scope_note(parts),
         partial=any(part.run.record.partial for part in parts),
         numbers=[_numbers(part) for part in parts],
-        figures=list(_figures(parts)),
-        pieces=_pieces(parts),
+        figures=list(_figures(parts, tables)),
+        pieces=_pieces(parts, tables["contributions"]),
         rule=RULE,
         cards=list(_cards(parts)),
         pages=[
@@ -68,12 +79,10 @@ def _numbers(part: Part) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _pieces(parts: Sequence[Part]) -> dict[str, Any]:
+def _pieces(parts: Sequence[Part], table: DataFrame) -> dict[str, Any]:
     """`study.contributions` with a line for each part and a column for each piece."""
     from tasutils.readable import percent
-    from tasutils.study import contributions
 
-    table = contributions(parts)
     names, rows = list(dict.fromkeys(table["piece"])), []
     for part in parts:
         of_part = table[(table["family"] == part.family) & (table["split"] == part.split)]
@@ -91,18 +100,17 @@ def _pieces(parts: Sequence[Part]) -> dict[str, Any]:
     return {"names": names, "rows": rows}
 
 
-def _figures(parts: Sequence[Part]) -> Iterator[dict[str, str]]:
+def _figures(parts: Sequence[Part], tables: Mapping[str, DataFrame]) -> Iterator[dict[str, str]]:
     from tasutils.charts import ablation_plot, breakdown_plot
     from tasutils.readable import scope_note
-    from tasutils.study import ablation, breakdown
 
     note = scope_note(parts)
     caption = (
         f"mIoU of the variants, each without and with the rectifier, beside the oracle; {note}."
     )
     alt = "Points with intervals: mIoU of V, V+P, V+N and V+P+N; the numbers are in notebook 06."
-    yield _figure(ablation_plot(ablation(parts), note=note), alt, caption)
-    groups = breakdown(parts)
+    yield _figure(ablation_plot(tables["ablation"], note=note), alt, caption)
+    groups = tables["breakdown"]
     if len(groups):
         alt = "Points with intervals: mIoU by group of sentences; the numbers are in notebook 06."
         caption = f"mIoU of the whole method by group of sentences, all families together; {note}."

@@ -146,10 +146,14 @@ def _key(answer: Answer, truth: np.ndarray | None) -> str:
 
 
 def proposals_grid(
-    image: np.ndarray, scene: Scene, *, columns: int = 4, width_in: float = 9.0
+    image: np.ndarray, scene: Scene, *, columns: int | None = None, width_in: float = 9.6
 ) -> Picture:
-    """Draw every proposal in a field of its own, lit up in the dark picture, with its caption."""
+    """Draw every proposal in a field of its own, lit up in the dark picture, with its caption.
+
+    `columns` is 4, or 6 where there are more than 12 proposals.
+    """
     n = len(scene.proposals)
+    columns = columns or (4 if n <= 12 else 6)
     if n == 0:
         figure, ax = picture_axes(image.shape[:2], 6.4, top_in=0.34, bottom_in=0.05)
         write(figure, 0.1, figure.get_figheight() - 0.27, ["no mask was proposed here"], 11)
@@ -165,7 +169,13 @@ def proposals_grid(
         draw_image(ax, np.where(mask[..., None], image, image // 3))
         outline(ax, mask, OKABE_ITO["yellow"], 1.0)
         text = f"{index}: {scene.captions[index] or '(no caption)'}"
-        write(figure, left + 0.06, bottom + picture_h + 0.04, fit_text(text, cell_w - 0.1, 9, 2), 9)
+        write(
+            figure,
+            left + 0.06,
+            bottom + picture_h + 0.04,
+            fit_text(text, cell_w - 0.1, 8.5, 2),
+            8.5,
+        )
     return figure
 
 
@@ -183,10 +193,13 @@ def region_picture(image: np.ndarray, answer: Answer, *, width_in: float = 5.8) 
     points_xy = np.stack([xs.ravel(), ys.ravel()], axis=1).astype(np.float64)  # (H * W, 2)
     inside = in_region(points_xy, (height, width), directions).reshape(height, width)
     fill(ax, ~inside, "#000000", 0.6)
-    for index, (x, y) in enumerate(answer.scene.proposals.centers_xy):
-        good = bool(answer.in_region[index])
+    centers_xy, order = answer.scene.proposals.centers_xy, best_first(answer)
+    for index in order[::-1]:  # the answer last, on top
+        (x, y), good = centers_xy[index], bool(answer.in_region[index])
         color = ANSWER if index == answer.chosen else OKABE_ITO["sky"] if good else "white"
-        ax.plot(x, y, "o" if good else "X", ms=9, mfc=color, mec="black", mew=1.2, zorder=5)
+        ax.plot(x, y, "o" if good else "X", ms=9, mfc=color, mec="black", mew=1.2)
+        if len(order) > 12 and answer.rank[index] > 3:  # so many numbers would hide each other
+            continue
         ax.annotate(
             str(index), (x, y), (7, 3), textcoords="offset points", fontsize=10, color="white",
             path_effects=[withStroke(linewidth=2.5, foreground="black")],

@@ -123,6 +123,12 @@ def find_parts(out: Path | str, preset: str, names: str = "") -> list[Part]:
     return [Part(run) for run in newest.values()]
 
 
+def study_tables(parts: Sequence[Part], n_boot: int = 1000) -> dict[str, pd.DataFrame]:
+    """`ablation`, `contributions` and `breakdown` by their names."""
+    tables = (ablation, contributions, breakdown)
+    return {table.__name__: table(parts, n_boot) for table in tables}
+
+
 def ablation(parts: Sequence[Part], n_boot: int = 1000) -> pd.DataFrame:
     """V, V+P, V+N and V+P+N, each without and with the rectifier, and the oracle.
 
