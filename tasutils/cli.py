@@ -6,6 +6,7 @@ Heavy imports stay inside the commands, so that `tas --help` answers at once.
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,6 +77,7 @@ def segment(
     """Find what each SENTENCE refers to in IMAGE: overlay.png, mask.png and answer.json."""
     import tasutils
     from tasutils import answers, paths
+    from tasutils.language.synonyms import wordnet
     from tasutils.refer import parse_expression
 
     wanted = answers.read_sentences(sentence or [], sentences)
@@ -83,6 +85,8 @@ def segment(
     folder = out or paths.RESULTS / "segment" / (image.stem or "picture")
     with answers.AnswerFolder(folder, wanted) as target:
         tas = tasutils.load(configuration, device=device)
+        # Read beside the networks' work; if it is damaged, refer says so in its turn.
+        ThreadPoolExecutor(1).submit(wordnet)
         # What cannot be read, a sentence or weights, is known before the work.
         for text in wanted:
             parse_expression(text, tas.language, configuration.rectifier.form)
