@@ -337,7 +337,8 @@ def test_damaged_weights(here, complaint):
 
 
 def test_paper_preset_names_the_weights_it_lacks(complaint):
-    complaint("segment", "picture.png", "a dog", "--preset", "paper", "--out", "o")
+    error = complaint("segment", "picture.png", "a dog", "--preset", "paper", "--out", "o")
+    assert "sam_vit_h_4b8939.pth" in error and "nothing is downloaded" in error
 
 
 def test_presets(capsys):
