@@ -5,125 +5,44 @@ import json
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from tasutils.errors import TasError
+from tasutils.parts import (
+    CaptionerConfig,
+    ComposedConfig,
+    ConseConfig,
+    CropConfig,
+    EncoderConfig,
+    LanguageConfig,
+    OverlapConfig,
+    Part,
+    RectifierConfig,
+    SamConfig,
+    ScoreConfig,
+    UnionConfig,
+)
 from tasutils.paths import content_digest, weights_path
 
 DESCRIBE_VERSION = 1  # raise it when describe() changes its result for the same configuration
 _PROSE = ("name", "description", "sources", "assumed")
 _DESCRIBE_PARTS = ("proposals", "overlap", "crop", "encoder", "captioner")
+_WEIGHT_FIELDS = frozenset({"checkpoint", "tokenizer", "text_model"})
 
 
-# a text with one gap, e.g. "a photo of {}"
-Template = Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ProposalConfig(_Part):
-    """SAM's automatic mask generator; `checkpoint` is absolute or relative to data/weights."""
-
-    kind: Literal["sam"] = "sam"
-    size: Literal["tiny", "vit_b", "vit_l", "vit_h"]
-    checkpoint: str | None = None
-    points_per_side: int = Field(ge=1)
-    points_per_batch: int = Field(default=64, ge=1)
-    pred_iou_thresh: float
-    stability_score_thresh: float
-    stability_score_offset: float = 1.0
-    box_nms_thresh: float = Field(default=0.7, ge=0, le=1)
-    crop_n_layers: int = Field(default=0, ge=0)
-    min_mask_region_area: int = Field(default=0, ge=0)
-
-
-class OverlapConfig(_Part):
-    """Filter after SAM, see `masks.overlap_filter`; `max_overlap` None: no rule for pairs."""
-
-    min_area_px: int = Field(default=0, ge=0)
-    max_overlap: float | None = Field(default=None, ge=0, le=1)
-
-
-class CropConfig(_Part):
-    """How a mask is cut out, see `crops.masked_crops`; `blur_kernel_px` counts picture pixels."""
-
-    fill: Literal["black", "blur", "mean"] = "black"
-    pad_square: bool = True
-    blur_kernel_px: int = Field(default=75, ge=1)
-
-    @model_validator(mode="after")
-    def _odd_kernel(self) -> Self:
-        if self.blur_kernel_px % 2 == 0:
-            raise ValueError(f"blur_kernel_px must be odd, not {self.blur_kernel_px}")
-        return self
-
-
-class EncoderConfig(_Part):
-    """Image-text encoder; refer() puts the sentence in `template`, the encoder adds nothing.
-
-    `tokenizer` names a vocabulary of our own (relative to data/weights); None: the model's own.
-    """
-
-    kind: Literal["openclip"] = "openclip"
-    model: str
-    checkpoint: str | None = None
-    tokenizer: str | None = None
-    template: Template = "{}"
-
-
-class CaptionerConfig(_Part):
-    """BLIP-2 from a local folder; `crop` is how its input is cut (the article's P-score)."""
-
-    kind: Literal["blip2"] = "blip2"
-    checkpoint: str
-    crop: CropConfig = CropConfig()
-    num_beams: int = Field(default=5, ge=1)
-    max_new_tokens: int = Field(default=30, ge=1)
-    min_length: int = Field(default=1, ge=0)
-    batch_size: int = Field(default=16, ge=1)
-
-
-class LanguageConfig(_Part):
-    """Parsing and negatives; a negative phrase is embedded inside `negative_template`."""
-
-    spacy_model: str = "en_core_web_sm"
-    synonym_threshold: float = Field(default=0.9, ge=0, le=1)
-    negative_template: Template = "a photo of {}"
-
-
-class ScoreConfig(_Part):
-    """Weights of S = V + alpha P + lambda N; lambda depends on the data set."""
-
-    alpha: float
-    lambda_by_dataset: dict[str, float] = {}
-    lambda_default: float
-
-    def lambda_for(self, dataset: str | None) -> float:
-        """Lambda of a data set; the default for None and for data sets that are not listed."""
-        return self.lambda_by_dataset.get(dataset or "", self.lambda_default)
-
-
-class RectifierConfig(_Part):
-    """Direction words: the article's four, the extended list, or no rectifier at all."""
-
-    form: Literal["paper", "extended", "none"] = "extended"
-
-
-class Preset(_Part):
+class Preset(Part):
     """A complete configuration; `sources` and `assumed` tell where each dotted field is from."""
 
     name: str
     description: str
-    proposals: ProposalConfig
+    proposals: Annotated[SamConfig | UnionConfig, Field(discriminator="kind")]
     overlap: OverlapConfig
     crop: CropConfig
-    encoder: EncoderConfig
-    captioner: CaptionerConfig
+    encoder: Annotated[EncoderConfig | ConseConfig, Field(discriminator="kind")]
+    captioner: Annotated[CaptionerConfig | ComposedConfig, Field(discriminator="kind")]
     language: LanguageConfig
     scores: ScoreConfig
     rectifier: RectifierConfig
@@ -148,13 +67,11 @@ class Preset(_Part):
 
     def weight_paths(self) -> dict[str, Path]:
         """Dotted field -> absolute path of each file or folder of weights that is named."""
-        named = {
-            "proposals.checkpoint": self.proposals.checkpoint,
-            "encoder.checkpoint": self.encoder.checkpoint,
-            "encoder.tokenizer": self.encoder.tokenizer,
-            "captioner.checkpoint": self.captioner.checkpoint,
+        return {
+            field: weights_path(value)
+            for field, value in self.leaves().items()
+            if field.rsplit(".", 1)[-1] in _WEIGHT_FIELDS and value is not None
         }
-        return {field: weights_path(name) for field, name in named.items() if name is not None}
 
     def weight_digests(self) -> dict[str, str]:
         """Dotted field -> SHA-256 of the file or folder it names ("missing" when absent)."""

@@ -1,6 +1,7 @@
 """The only place that knows where data, weights and results lie."""
 
 import hashlib
+import importlib.util
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -24,13 +25,25 @@ DATA = ROOT / "data"
 WEIGHTS = DATA / "weights"
 NLTK_DATA = DATA / "nltk_data"
 REFSCENES = DATA / "refscenes"
+PHOTOSCENES = DATA / "photoscenes"
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = Path(os.environ.get("TAS_RESULTS") or ROOT / "results").expanduser().resolve()
 
 
 def weights_path(name: str | Path) -> Path:
-    """Absolute path of a weights file or folder; `name` is absolute or relative to `WEIGHTS`."""
-    return WEIGHTS / Path(name).expanduser()
+    """Absolute path of a weights file or folder; `name` is absolute or relative to `WEIGHTS`.
+
+    "package:NAME/FILE" is a file inside an installed package, which is found without importing it;
+    when the package is not installed the path keeps that form and does not exist.
+    """
+    text = str(name)
+    if not text.startswith("package:"):
+        return WEIGHTS / Path(name).expanduser()
+    package, _, rest = text.removeprefix("package:").partition("/")
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        return Path(text)
+    return Path(next(iter(found.submodule_search_locations))) / rest
 
 
 def content_digest(path: Path) -> str:

@@ -18,7 +18,7 @@ from tasutils.paths import REFSCENES
 from tasutils.world.build import SPLITS
 from tasutils.world.categories import closure_words, load_categories
 from tasutils.world.expressions import FAMILIES
-from tasutils.world.layout import random_scene, training_scene
+from tasutils.world.layout import UP_TO_THE_PICTURE, random_scene, training_scene
 from tasutils.world.queries import Query, View, execute
 from tasutils.world.render import render
 from tasutils.world.sprites import (
@@ -183,9 +183,8 @@ def test_training_never_meets_what_is_held_out() -> None:
 @given(st.integers(0, 2**31))
 @settings(max_examples=12, deadline=None)
 def test_rendered_masks_are_consistent(seed: int) -> None:
-    rendered = render(
-        random_scene(np.random.default_rng(seed), TRAIN_STYLES, load_categories(), wide_sizes=True)
-    )
+    rng = np.random.default_rng(seed)
+    rendered = render(random_scene(rng, TRAIN_STYLES, load_categories(), sizes=UP_TO_THE_PICTURE))
     assert (rendered.visible <= rendered.full).all()
     assert (rendered.visible.sum(0) == rendered.full.any(0)).all()
     assert rendered.image.shape == (240, 320, 3) and rendered.image.dtype == np.uint8

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tasutils.datasets import photos7
+from tasutils.datasets.refscenes import FAMILIES, PHOTO_SPLITS, SPLITS
 from tasutils.errors import TasError
 
 if TYPE_CHECKING:
@@ -12,16 +14,17 @@ if TYPE_CHECKING:
 
     from tasutils.datasets.sample import RefDataset
 
-SPLITS = ("val", "testA", "testB", "testS")
-
 
 def all_splits() -> Iterator[RefDataset]:
-    """Open every split of every family of RefScenes, one after the other."""
-    from tasutils.datasets import dataset_names, load_dataset
+    """Open every split of every family of RefScenes, the photographic ones last, then photos7."""
+    from tasutils.datasets import load_dataset
 
-    for name in dataset_names():
-        for split in SPLITS:
-            yield load_dataset(name, split)
+    for splits in (SPLITS, PHOTO_SPLITS):
+        for name in FAMILIES:
+            for split in splits:
+                yield load_dataset(name, split)
+    if photos7.installed():
+        yield photos7.load_photos7()
 
 
 def faults(data: RefDataset) -> list[str]:

@@ -69,10 +69,25 @@ def load_refcoco(
     """
     folder = Path(root) / name
     refs_path, instances_path = folder / f"refs({split_by}).p", folder / "instances.json"
+    return load_files(name, split, refs_path, instances_path, Path(images_dir), overlap)
+
+
+def load_files(
+    name: str,
+    split: str,
+    refs_path: Path,
+    instances_path: Path,
+    images_dir: Path,
+    overlap: Overlap = "union",
+) -> RefDataset:
+    """Read one split from two files in RefCOCO's form, the references pickled or as `.json`.
+
+    Arguments and errors otherwise as in `load_refcoco`.
+    """
     chosen = _refs_of_split(refs_path, split)
     instances = read_json(instances_path)
     images, annotations, categories = _lookups(instances, instances_path)
-    used, shapes = _resolve(chosen, images, annotations, instances_path, Path(images_dir))
+    used, shapes = _resolve(chosen, images, annotations, instances_path, images_dir)
 
     def ground_truth(sample: Sample) -> NDArray[np.bool_]:
         where = f"{instances_path}: ref {sample.ref_id}"
@@ -92,7 +107,8 @@ def load_refcoco(
 
 def _refs_of_split(path: Path, split: str) -> list[_Ref]:
     """The references of one split."""
-    refs = entries(load_plain(path), path)
+    content = read_json(path) if path.suffix == ".json" else load_plain(path)
+    refs = entries(content, path)
     if not all(isinstance(ref, dict) and isinstance(ref.get("split"), str) for ref in refs):
         raise TasError(f"{path}: a reference without its split; get the file again")
     splits = {ref["split"] for ref in refs}

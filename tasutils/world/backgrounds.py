@@ -8,6 +8,8 @@ from PIL import Image
 from tasutils.world.graph import HEIGHT, WIDTH, Background
 
 KINDS = ("gradient", "noise", "horizon", "tiles", "wood")
+#: a photographed texture, in training only: brick, grass or gravel of scikit-image
+PHOTOGRAPH = "photograph"
 
 
 def random_background(rng: np.random.Generator) -> Background:
@@ -54,6 +56,19 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
     return np.sum(layers, axis=0)
 
 
+def _photographed(rng: np.random.Generator) -> np.ndarray:
+    """float (H, W) in 0..1: a piece of a grey texture photograph at a random scale."""
+    from skimage import data
+
+    texture = (data.brick, data.grass, data.gravel)[int(rng.integers(3))]()  # uint8 (512, 512)
+    width = int(rng.integers(128, 512))
+    height = width * HEIGHT // WIDTH
+    left, top = int(rng.integers(512 - width)), int(rng.integers(512 - height))
+    piece = Image.fromarray(texture[top : top + height, left : left + width])
+    stretched = piece.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+    return np.asarray(stretched, dtype=np.float32) / 255
+
+
 def draw_background(background: Background) -> np.ndarray:
     """Draw it as float (240, 320, 3), 0..255."""
     rng = np.random.default_rng(background.seed)
@@ -76,6 +91,8 @@ def draw_background(background: Background) -> np.ndarray:
         joint = ((y % side) < 2) | ((x % side) < 2)
         checks = ((y // side + x // side) % 2) * float(rng.uniform(0, 0.5))
         mix = np.where(joint, 1.0, checks)
+    elif background.kind == PHOTOGRAPH:
+        mix = _photographed(rng)
     else:  # wood: planks with a grain along them
         plank = int(rng.integers(22, 60))
         y = np.mgrid[:HEIGHT, :WIDTH][0]

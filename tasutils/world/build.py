@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasutils.world.categories import PEOPLE_AND_ANIMALS, Category, load_categories
+from tasutils.world.categories import (
+    PEOPLE_AND_ANIMALS,
+    Category,
+    load_categories,
+    photographed_categories,
+)
 from tasutils.world.expressions import FAMILIES, Quota, Written, write_expression, write_phrase
 from tasutils.world.graph import Rendered
-from tasutils.world.layout import random_scene
+from tasutils.world.layout import USUAL, Sizes, random_scene
 from tasutils.world.queries import View, view_of
 from tasutils.world.render import render
 from tasutils.world.sprites import HELD_OUT_STYLE, TRAIN_STYLES
@@ -20,16 +25,37 @@ SENTENCES = {"refscenes": 3, "refscenes+": 3, "refscenesg": 2}
 PHRASES_PER_IMAGE = 3
 TARGET_HIDDEN_SHARE = 0.3
 MIN_TARGET_PX = 150
+#: every so many pictures of a photographic split have wide sizes
+WIDE_EVERY = 3
+WIDE_PHOTOGRAPHS = Sizes(wide_px=(60, 220), wide_share=0.6)
 
 
 @dataclass(frozen=True)
 class Split:
-    """How a split is drawn: first seed and image id, styles, where its targets come from."""
+    """How a split is drawn: first seed and image id, styles, where its targets come from.
+
+    Attributes:
+        styles: drawing styles; none for a split made of photographs.
+        people_and_animals: True: targets are such, False: none is, None: no matter.
+        images: its number of pictures.
+    """
 
     name: str
     seed: int
     styles: tuple[str, ...]
     people_and_animals: bool | None
+    images: int = IMAGES_PER_SPLIT
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """The things that stand in its pictures."""
+        if self.styles:
+            return load_categories()
+        return tuple(c for c in photographed_categories() if c.split == self.name)
+
+    def sizes(self, number: int) -> Sizes:
+        """How large things are drawn in the picture of this number."""
+        return USUAL if self.styles or number % WIDE_EVERY else WIDE_PHOTOGRAPHS
 
 
 SPLITS = {
@@ -37,6 +63,10 @@ SPLITS = {
     "testA": Split("testA", 200_000, TRAIN_STYLES, True),
     "testB": Split("testB", 300_000, TRAIN_STYLES, False),
     "testS": Split("testS", 400_000, (HELD_OUT_STYLE,), None),
+}
+PHOTO_SPLITS = {
+    "valP": Split("valP", 600_000, (), None, images=100),
+    "testP": Split("testP", 700_000, (), None),
 }
 
 
@@ -62,14 +92,13 @@ class Picture:
         return self.view.slugs.count(self.view.slugs[index]) > 1
 
 
-def draw_split(name: str, limit: int = IMAGES_PER_SPLIT) -> Iterator[Picture]:
+def draw_split(split: Split, limit: int) -> Iterator[Picture]:
     """The first pictures of a split, in order; shares of kinds are steered on the way."""
-    split = SPLITS[name]
     quota = Quota()
-    for number in range(limit):
+    for number in range(min(limit, split.images)):
         for attempt in range(50):
             rng = np.random.default_rng(split.seed + number * 50 + attempt)
-            picture = _draw_picture(rng, split, split.seed + number + 1, quota)
+            picture = _draw_picture(rng, split, number, quota)
             if picture is not None:
                 yield picture
                 break
@@ -82,11 +111,11 @@ def _fits_split(category: Category, split: Split) -> bool:
 
 
 def _draw_picture(
-    rng: np.random.Generator, split: Split, image_id: int, quota: Quota
+    rng: np.random.Generator, split: Split, number: int, quota: Quota
 ) -> Picture | None:
-    categories = load_categories()
-    main = [category for category in categories if _fits_split(category, split)]
-    rendered = render(random_scene(rng, split.styles, categories, main=main))
+    main = [category for category in split.categories if _fits_split(category, split)]
+    graph = random_scene(rng, split.styles, split.categories, sizes=split.sizes(number), main=main)
+    rendered = render(graph)
     view = view_of(rendered)
     things = rendered.graph.things
     allowed = [
@@ -113,7 +142,12 @@ def _draw_picture(
         return None
     quota.counts = trial.counts
     return Picture(
-        image_id, rendered, view, tuple(targets), tuple(expressions), _write_phrases(rng, view)
+        split.seed + number + 1,
+        rendered,
+        view,
+        tuple(targets),
+        tuple(expressions),
+        _write_phrases(rng, view),
     )
 
 

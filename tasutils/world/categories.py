@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 from tasutils.errors import TasError
-from tasutils.paths import REFSCENES
+from tasutils.paths import PHOTOSCENES, REFSCENES
 
 COLOR_COLUMNS = {"fluent": "color", "noto": "color_noto", "twemoji": "color_twemoji"}
 #: words that a reader grants to every thing of a group, though WordNet does not
@@ -38,6 +40,10 @@ class Category:
         colors: by drawing style, the colour a person would name, None where no single one fits.
         recolor: True where a change of hue looks natural.
         scale: natural relative size, 1 is typical.
+        split: of a photographed category the split it belongs to (train, valP, testP), else empty.
+        in_imagenet: of a photographed category, whether ImageNet-1k has it, or a wider or narrower
+            kind.
+        native_px: by style, the longest side of the photograph, px; empty where sprites are drawn.
     """
 
     id: int
@@ -52,6 +58,9 @@ class Category:
     colors: dict[str, str | None]
     recolor: bool
     scale: float
+    split: str = ""
+    in_imagenet: bool = False
+    native_px: dict[str, int] = field(default_factory=dict)
 
     @property
     def words(self) -> frozenset[str]:
@@ -63,44 +72,90 @@ def _split(cell: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in cell.split("|") if word.strip())
 
 
-@cache
-def load_categories() -> tuple[Category, ...]:
-    """Read ``data/refscenes/categories.csv``, ordered by id.
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a category table.
 
     Raises:
         TasError: when the table is missing.
     """
-    path = REFSCENES / "categories.csv"
     if not path.is_file():
         raise TasError(
-            f"{path}: the category table of RefScenes is missing; restore the folder data/refscenes"
+            f"{path}: the category table is missing; restore the folder {path.parent} "
+            "from the repository"
         )
     with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+        return list(csv.DictReader(file))
+
+
+@cache
+def load_categories() -> tuple[Category, ...]:
+    """The drawn things, ``data/refscenes/categories.csv``, ordered by id.
+
+    Raises:
+        TasError: when the table is missing.
+    """
     categories = [
         Category(
-            id=int(row["id"]),
-            slug=row["slug"],
-            name=row["name"],
-            plural=row["plural"],
-            synset=row["synset"],
-            group=row["group"],
+            **_names(row),
             seen=row["seen"] == "1",
-            synonyms=_split(row["synonyms"]),
-            hypernyms=_split(row["hypernyms"]),
             colors={style: row[column] or None for style, column in COLOR_COLUMNS.items()},
             recolor=row["recolor"] == "1",
-            scale=float(row["scale"]),
         )
-        for row in rows
+        for row in read_table(REFSCENES / "categories.csv")
     ]
     return tuple(sorted(categories, key=lambda category: category.id))
 
 
+def _names(row: dict[str, str]) -> dict[str, Any]:
+    """What both tables say alike."""
+    return {
+        "id": int(row["id"]),
+        "scale": float(row["scale"]),
+        "synonyms": _split(row["synonyms"]),
+        "hypernyms": _split(row["hypernyms"]),
+        **{name: row[name] for name in ("slug", "name", "plural", "synset", "group")},
+    }
+
+
+@cache
+def photographed_categories() -> tuple[Category, ...]:
+    """The photographed things, ``data/photoscenes/categories.csv``, ordered by id.
+
+    Raises:
+        TasError: when the table is missing.
+    """
+    categories = []
+    for row in read_table(PHOTOSCENES / "categories.csv"):
+        native_px = [int(cell) for cell in row["native_px"].split("|")]
+        styles = photo_styles(len(native_px))
+        colors = [cell or None for cell in row["color"].split("|")]
+        categories.append(
+            Category(
+                **_names(row),
+                seen=False,
+                colors=dict(zip(styles, colors, strict=True)),
+                recolor=False,
+                split=row["split"],
+                in_imagenet=row["in_imagenet"] == "1",
+                native_px=dict(zip(styles, native_px, strict=True)),
+            )
+        )
+    return tuple(sorted(categories, key=lambda category: category.id))
+
+
+def photo_styles(count: int) -> tuple[str, ...]:
+    """Style names of the photographs of one category.
+
+    >>> photo_styles(3)
+    ('photo', 'photo2', 'photo3')
+    """
+    return ("photo", *(f"photo{number}" for number in range(2, count + 1)))
+
+
 @cache
 def by_slug() -> dict[str, Category]:
-    """Categories by their slug."""
-    return {category.slug: category for category in load_categories()}
+    """All categories, drawn and photographed, by their slug."""
+    return {c.slug: c for c in (*load_categories(), *photographed_categories())}
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +15,26 @@ from tasutils.world.sprites import TRAIN_STYLES, paints_for
 
 MIN_VISIBLE_PX = 90
 MAX_HIDDEN = 0.6
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large things are drawn.
+
+    Attributes:
+        usual_px: smallest and largest longest side of a thing of scale 1.
+        wide_px: the same for the share ``wide_share`` (0..1) of the things.
+        enlarge: most that a photograph is enlarged beyond its own longest side.
+    """
+
+    usual_px: tuple[int, int] = (26, 130)
+    wide_px: tuple[int, int] = (20, 330)
+    wide_share: float = 0.0
+    enlarge: float = 1.3
+
+
+USUAL = Sizes()
+UP_TO_THE_PICTURE = Sizes(wide_share=0.3)
 
 
 def training_scene(seed: int, *, wide_sizes: bool = False) -> SceneGraph:
@@ -30,9 +51,8 @@ def training_scene(seed: int, *, wide_sizes: bool = False) -> SceneGraph:
         raise ValueError(
             f"seed {seed} is kept for stored and held-out scenes; train with 1,000,000 or more"
         )
-    return random_scene(
-        np.random.default_rng(seed), TRAIN_STYLES, seen_categories(), wide_sizes=wide_sizes
-    )
+    sizes = UP_TO_THE_PICTURE if wide_sizes else USUAL
+    return random_scene(np.random.default_rng(seed), TRAIN_STYLES, seen_categories(), sizes=sizes)
 
 
 def seen_categories() -> tuple[Category, ...]:
@@ -45,12 +65,13 @@ def random_scene(
     styles: Sequence[str],
     categories: Sequence[Category],
     *,
-    wide_sizes: bool = False,
+    sizes: Sizes = USUAL,
     main: Sequence[Category] | None = None,
 ) -> SceneGraph:
     """Draw 3 to 10 things, several of one category in most scenes, partly hiding each other.
 
     Args:
+        styles: of drawn things; a photographed category has its own.
         main: where the first three categories come from; the same as ``categories`` when None.
     """
     wanted = int(rng.integers(3, 11))
@@ -60,7 +81,7 @@ def random_scene(
     areas: list[int] = []
     for category in kinds:
         for _ in range(12):
-            thing = _draw_thing(rng, category, styles, things, wide_sizes)
+            thing = _draw_thing(rng, category, styles, things, sizes)
             mask = full_mask(thing)
             if _fits(mask, visible, areas):
                 visible = [other & ~mask for other in visible] + [mask]
@@ -89,15 +110,19 @@ def _draw_thing(
     category: Category,
     styles: Sequence[str],
     before: Sequence[Thing],
-    wide_sizes: bool,
+    sizes: Sizes,
 ) -> Thing:
+    styles = tuple(category.native_px) or styles
     style = styles[int(rng.integers(len(styles)))]
     paint = None
     if category.recolor and rng.uniform() < 0.75:
         paints = paints_for(style, category.slug)
         paint = paints[int(rng.integers(len(paints)))] if paints else None
-    smallest, largest = (20, 330) if wide_sizes and rng.uniform() < 0.3 else (26, 130)
+    wide = sizes.wide_share and rng.uniform() < sizes.wide_share
+    smallest, largest = sizes.wide_px if wide else sizes.usual_px
     size = smallest * (largest / smallest) ** float(rng.uniform()) * category.scale
+    if category.native_px:
+        size = min(size, int(sizes.enlarge * category.native_px[style]))
     if before and rng.uniform() < 0.42:  # stand before something
         other = before[int(rng.integers(len(before)))]
         reach = (size + other.size_px) / 2

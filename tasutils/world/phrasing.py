@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from tasutils.world.captions import choose
-from tasutils.world.categories import load_categories
+from tasutils.world.categories import load_categories, photographed_categories
 from tasutils.world.queries import Query
 
 ORDINALS = {2: "second", 3: "third", 4: "fourth"}
@@ -159,10 +159,11 @@ def plural_of(noun: str) -> str:
     >>> plural_of("bus"), plural_of("puppy"), plural_of("article of clothing")
     ('buses', 'puppies', 'articles of clothing')
     """
-    known = {category.name: category.plural for category in load_categories()}
+    listed = (*photographed_categories(), *load_categories())
+    known = {category.name: category.plural for category in listed}
     if noun in known:
         return known[noun]
-    if noun in ("people", "clothing", "furniture", "food", "fruit"):
+    if noun in ("people", "clothing", "furniture", "food", "fruit", "garlic", "ginger"):
         return noun
     if noun == "person":
         return "people"

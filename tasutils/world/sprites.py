@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from tasutils.errors import TasError
-from tasutils.paths import REFSCENES
+from tasutils.paths import PHOTOSCENES, REFSCENES
 
 TRAIN_STYLES = ("fluent", "noto")
 HELD_OUT_STYLE = "twemoji"
+#: styles of cut-outs of photographs: "photo", and "photo2", "photo3", ... of the same category
+PHOTO = "photo"
 
 #: (hue in degrees, saturation factor, value factor, value offset); hue None removes colour
 PAINTS: dict[str, tuple[float | None, float, float, float]] = {
@@ -85,6 +88,14 @@ def color_shares(rgba: np.ndarray) -> dict[str, float]:
     return {name: float(mask.sum()) / total for name, mask in bins.items()}
 
 
+def sprite_path(style: str, slug: str) -> Path:
+    """Where a sprite is stored; photographs of one category lie beside each other."""
+    if not style.startswith(PHOTO):
+        return REFSCENES / "sprites" / style / f"{slug}.webp"
+    number = style.removeprefix(PHOTO)
+    return PHOTOSCENES / "sprites" / PHOTO / f"{slug}{'-' + number if number else ''}.webp"
+
+
 @lru_cache(maxsize=4096)
 def load_sprite(style: str, slug: str, paint: str | None = None) -> np.ndarray:
     """A sprite as uint8 (H, W, 4), read-only, in another colour when ``paint`` names one.
@@ -96,9 +107,9 @@ def load_sprite(style: str, slug: str, paint: str | None = None) -> np.ndarray:
         painted = repaint(load_sprite(style, slug), paint)
         painted.setflags(write=False)
         return painted
-    path = REFSCENES / "sprites" / style / f"{slug}.webp"
+    path = sprite_path(style, slug)
     if not path.is_file():
-        raise TasError(f"{path}: sprite is missing; restore the folder data/refscenes/sprites")
+        raise TasError(f"{path}: sprite is missing; restore its folder from the repository")
     with Image.open(path) as picture:
         rgba = np.array(picture.convert("RGBA"))
     rgba.setflags(write=False)

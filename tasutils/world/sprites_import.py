@@ -116,12 +116,8 @@ def draw_twemoji(folder: Path) -> Draw:
     return draw
 
 
-def crop_and_fit(image: Image.Image, side: int = SIDE) -> Image.Image:
-    """Crop an RGBA picture to what is visible and scale its longer side.
-
-    Args:
-        image: RGBA picture.
-        side: longer side of the result in pixels.
+def visible_box(image: Image.Image) -> tuple[int, int, int, int]:
+    """The box (x0, y0, x1, y1; end-exclusive, px) of what is visible in an RGBA picture.
 
     Raises:
         ValueError: if next to nothing is visible.
@@ -132,7 +128,20 @@ def crop_and_fit(image: Image.Image, side: int = SIDE) -> Image.Image:
         raise ValueError("the picture is empty")
     if visible.histogram()[255] < MIN_VISIBLE * max(box[2] - box[0], box[3] - box[1]) ** 2:
         raise ValueError("next to nothing of the picture is visible")
-    cropped = image.crop(box)
+    return box
+
+
+def crop_and_fit(image: Image.Image, side: int = SIDE) -> Image.Image:
+    """Crop an RGBA picture to what is visible and scale its longer side.
+
+    Args:
+        image: RGBA picture.
+        side: longer side of the result in pixels.
+
+    Raises:
+        ValueError: if next to nothing is visible.
+    """
+    cropped = image.crop(visible_box(image))
     scale = side / max(cropped.size)
     size = [max(1, round(length * scale)) for length in cropped.size]
     # Premultiplied, so that hidden colours do not bleed into the rim.

@@ -6,7 +6,7 @@ import io
 import json
 import pickle
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from tasutils.masks import encode_rle
-from tasutils.world.build import IMAGES_PER_SPLIT, SPLITS, Picture, draw_split
-from tasutils.world.categories import load_categories
+from tasutils.world.build import IMAGES_PER_SPLIT, SPLITS, Picture, Split, draw_split
+from tasutils.world.categories import Category, load_categories
 from tasutils.world.expressions import FAMILIES, Written
 from tasutils.world.graph import HEIGHT, WIDTH
 from tasutils.world.tables import SENTENCE_FAMILIES, ann_id, expression_table, scene_table
@@ -25,6 +25,8 @@ from tasutils.world.tables import SENTENCE_FAMILIES, ann_id, expression_table, s
 SPLIT_BY = "tas"
 JPEG_QUALITY = 82
 POLYGON_ZOOM = 4
+#: a picture with the name of its split
+Named = tuple[str, Picture]
 
 
 def build_world(root: Path, *, limit: int = IMAGES_PER_SPLIT, progress: bool = True) -> None:
@@ -33,25 +35,39 @@ def build_world(root: Path, *, limit: int = IMAGES_PER_SPLIT, progress: bool = T
     Args:
         limit: pictures a split; fewer give the first ones of the whole world, byte for byte.
     """
-    pictures: list[tuple[str, Picture]] = []
-    for split in SPLITS:
-        drawn = draw_split(split, limit)
-        pictures += [
-            (split, p)
-            for p in tqdm(drawn, desc=split, total=limit, disable=not progress, ascii=True)
-        ]
+    pictures = draw_splits(SPLITS, limit, progress)
+    write_layouts(root, pictures, load_categories())
+    scene_table(pictures).to_parquet(root / "scenes.parquet", index=False, compression="zstd")
+    expression_table(pictures).to_parquet(
+        root / "expressions.parquet", index=False, compression="zstd"
+    )
+
+
+def draw_splits(splits: Mapping[str, Split], limit: int, progress: bool) -> list[Named]:
+    """The first pictures of each split, each with the split's name."""
+    pictures: list[Named] = []
+    for name, split in splits.items():
+        drawn, total = draw_split(split, limit), min(limit, split.images)
+        shown = tqdm(drawn, desc=name, total=total, disable=not progress, ascii=True)
+        pictures += [(name, picture) for picture in shown]
+    return pictures
+
+
+def write_layouts(root: Path, pictures: Sequence[Named], categories: Sequence[Category]) -> None:
+    """Write ``images/`` and the folder of each family anew.
+
+    Args:
+        pictures: each with the name of its split.
+        categories: those that the annotations may name.
+    """
     for folder in ("images", *FAMILIES):
         shutil.rmtree(root / folder, ignore_errors=True)
         (root / folder).mkdir(parents=True)
     for _, picture in pictures:
         (root / "images" / f"{picture.image_id}.jpg").write_bytes(jpeg_bytes(picture))
     for family in SENTENCE_FAMILIES:
-        write_refcoco(root / family, family, pictures)
+        write_refcoco(root / family, family, pictures, categories)
     write_phrasecut(root / "phrasescenes", pictures)
-    scene_table(pictures).to_parquet(root / "scenes.parquet", index=False, compression="zstd")
-    expression_table(pictures).to_parquet(
-        root / "expressions.parquet", index=False, compression="zstd"
-    )
 
 
 def jpeg_bytes(picture: Picture) -> bytes:
@@ -72,12 +88,14 @@ def _box_xywh(picture: Picture, index: int) -> list[int]:
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def write_refcoco(folder: Path, family: str, pictures: Iterable[tuple[str, Picture]]) -> None:
+def write_refcoco(
+    folder: Path, family: str, pictures: Iterable[Named], categories: Sequence[Category]
+) -> None:
     """``instances.json`` and ``refs(tas).p``, a protocol-2 pickle of plain values.
 
     The first family's ``instances.json`` holds every thing, the others' their targets only.
     """
-    slugs = {category.slug: category.id for category in load_categories()}
+    slugs = {category.slug: category.id for category in categories}
     images, annotations, refs = [], [], []
     next_sentence = 0
     for split, picture in pictures:
@@ -119,11 +137,11 @@ def write_refcoco(folder: Path, family: str, pictures: Iterable[tuple[str, Pictu
                     ],
                 }  # fmt: skip
             )
-    categories = [{"id": c.id, "name": c.name, "supercategory": c.group} for c in load_categories()]
+    listed = [{"id": c.id, "name": c.name, "supercategory": c.group} for c in categories]
     info = {"description": f"RefScenes, family {family}", "version": "1"}
     _dump_json(
         folder / "instances.json",
-        {"info": info, "images": images, "annotations": annotations, "categories": categories},
+        {"info": info, "images": images, "annotations": annotations, "categories": listed},
     )
     plain = json.loads(
         json.dumps(refs)
@@ -152,7 +170,7 @@ def polygons(mask: np.ndarray) -> list[list[list[int]]]:
     return found
 
 
-def write_phrasecut(folder: Path, pictures: Iterable[tuple[str, Picture]]) -> None:
+def write_phrasecut(folder: Path, pictures: Iterable[Named]) -> None:
     """``image_data_split.json`` and one ``refer_<split>.json`` a split."""
     images: list[dict[str, Any]] = []
     tasks: dict[str, list[dict[str, Any]]] = {}

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from tasutils.config import load_preset
+from tasutils.loading import load
 from tasutils.paths import RESULTS, WEIGHTS
 
 TINY = WEIGHTS / "tiny"
@@ -85,24 +85,14 @@ def measure(name: str, images: int | None = None) -> dict[str, Any]:
     """Scores on val (and on testS, the held-out style, for CLIP), as preset ``tiny`` loads it."""
     from tasutils.world.training import scores
 
-    preset = load_preset("tiny")
+    tas = load("tiny", device="cpu")
     if name == "sam":
-        from tasutils.proposals.sam import SamProposer
-
-        return {
-            "val": scores.mask_oracle(SamProposer(preset.proposals, preset.overlap), "val", images)
-        }
+        return {"val": scores.mask_oracle(tas.proposer, "val", images)}
     if name == "blip2":
-        from tasutils.captioners.blip2 import Blip2Captioner
-
-        captioner = Blip2Captioner(preset.captioner)
-        return {
-            "val": scores.caption_category(captioner, "val", images, preset.captioner.crop.fill)
-        }
-    from tasutils.encoders.openclip import OpenClipEncoder
-
+        fill = tas.preset.captioner.crop.fill
+        return {"val": scores.caption_category(tas.captioner, "val", images, fill)}
     changes = {"encoder.model": name, "encoder.checkpoint": f"tiny/{FILES[name]}"}
-    encoder = OpenClipEncoder(preset.override(changes).encoder)
+    encoder = load(tas.preset.override(changes), device="cpu").encoder
     return {split: scores.category_top1(encoder, split, images) for split in ("val", "testS")}
 
 

@@ -12,7 +12,7 @@ import argparse
 import json
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,10 @@ SHARD_SCENES = 200
 FIRST_TRAINING_SEED = 1_000_000
 PHRASES_PER_THING = 6
 FIRST_HELD_OUT_SEED = 500_000
+FIRST_PHOTO_SEED = 2_000_000
+PHOTO_SCENES = 6000
 POOL = RESULTS / "training" / "pool"
+PHOTO_POOL = RESULTS / "training" / "photo_pool"
 HELD_OUT = RESULTS / "training" / "held_out"
 
 
@@ -59,11 +62,14 @@ def open_held_out(folder: Path = HELD_OUT) -> ScenePool:
 def draw_shard(folder: Path, first_seed: int, scenes: int = SHARD_SCENES) -> None:
     """Draw ``scenes`` training scenes from consecutive seeds into one shard; done ones are kept."""
     from tasutils.world.layout import training_scene
+    from tasutils.world.photographs import training_photo_scene
 
     if (folder / f"{first_seed}.json").is_file():
         return
     graphs = (
         training_scene(seed, wide_sizes=seed % 2 == 0)
+        if seed < FIRST_PHOTO_SEED
+        else training_photo_scene(seed)
         for seed in range(first_seed, first_seed + scenes)
     )
     write_shard(folder, first_seed, graphs)
@@ -107,8 +113,8 @@ def _words(rng: np.random.Generator, rendered: Any) -> dict[str, Any]:
 def fill_pool(folder: Path, scenes: int, workers: int = 1, first_seed: int | None = None) -> None:
     """Draw shards until the pool holds ``scenes`` scenes, with ``workers`` processes.
 
-    Training scenes use seeds from 1,000,000 on; those of the stored splits are refused by
-    `layout.training_scene`.
+    Training scenes use seeds from 1,000,000 on, those made of photographic cut-outs from
+    2,000,000 on; those of the stored splits are refused by `layout.training_scene`.
     """
     start = FIRST_TRAINING_SEED if first_seed is None else first_seed
     seeds = range(start, start + scenes, SHARD_SCENES)
@@ -194,14 +200,33 @@ class ScenePool:
         return PoolScene(image, np.array(labels[index]), things, words[index]["caption"])
 
 
+def photo_pool(folder: Path = PHOTO_POOL, scenes: int = PHOTO_SCENES) -> ScenePool:
+    """Training scenes made of photographic cut-outs, drawn when the folder has none yet."""
+    if not any(folder.glob("*.json")):
+        fill_pool(folder, scenes, first_seed=FIRST_PHOTO_SEED)
+    return ScenePool(folder, at_least=0)
+
+
+class PoolMix:
+    """Several pools, each as likely as the others to give the next scene."""
+
+    def __init__(self, pools: Sequence[ScenePool]) -> None:
+        self.pools = pools
+
+    def draw(self, rng: np.random.Generator) -> PoolScene:
+        """A random scene of a random pool."""
+        return self.pools[int(rng.integers(len(self.pools)))].draw(rng)
+
+
 def main() -> None:
     """``python -m tasutils.world.training.pools --scenes 10000 --workers 2``."""
     parser = argparse.ArgumentParser(description="Draw training scenes into a pool.")
     parser.add_argument("--scenes", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=POOL)
+    parser.add_argument("--first-seed", type=int, default=FIRST_TRAINING_SEED)
     options = parser.parse_args()
-    fill_pool(options.folder, options.scenes, options.workers)
+    fill_pool(options.folder, options.scenes, options.workers, options.first_seed)
 
 
 if __name__ == "__main__":

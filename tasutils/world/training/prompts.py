@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from tasutils.world.training.pools import PoolScene, ScenePool
+from tasutils.world.training.pools import PoolMix, PoolScene, ScenePool
 
 INPUT_SIZE = 256
 INPUT_HW = (192, 256)  # a 240 x 320 picture in SAM's square input
@@ -38,7 +38,11 @@ class PromptBatch:
 
 
 def draw_prompts(
-    rng: np.random.Generator, pool: ScenePool, images: int, points: int, background: int = 1
+    rng: np.random.Generator,
+    pool: ScenePool | PoolMix,
+    images: int,
+    points: int,
+    background: int = 1,
 ) -> PromptBatch:
     """Random scenes, half of them mirrored, with points inside things, and some outside them."""
     pictures: list[NDArray[np.uint8]] = []

@@ -1,4 +1,4 @@
-"""Training of the tiny SAM on point prompts in scenes of the embedded world.
+"""Training of the tiny SAM on point prompts: scenes of the embedded world, and photographs.
 
 ``python -m tasutils.world.training.sam --minutes 75``
 """
@@ -15,7 +15,7 @@ from torch import nn
 from tasutils.paths import RESULTS
 from tasutils.proposals.sam_builder import build_sam
 from tasutils.world.training.loop import Training
-from tasutils.world.training.pools import POOL, ScenePool
+from tasutils.world.training.pools import PHOTO_POOL, POOL, PoolMix, ScenePool, photo_pool
 from tasutils.world.training.prompts import DenseHead, draw_prompts, encode, prompt, sam_loss
 
 PEAK_RATE = 8e-4
@@ -32,13 +32,15 @@ def train_sam(
     points: int = 8,
     threads: int = 1,
     scenes: Path = POOL,
+    photographs: Path = PHOTO_POOL,
 ) -> dict[str, Any]:
     """Train the tiny SAM for some minutes, counted over all sessions.
 
     Args:
         minutes: total training time; the one knob.
         folder: checkpoint folder, taken up again when ``resume``.
-        scenes: folder of the training scenes.
+        scenes: folder of the training scenes; ``photographs``: of those made of cut-outs, which
+            are half of what is drawn.
         images: pictures a step; ``points``: prompts a picture, one of them on the background.
 
     Returns:
@@ -54,7 +56,7 @@ def train_sam(
     training = Training(
         "sam", model, folder, minutes, rates, 0.03, seed=seed, resume=resume, flat=0.4
     )
-    rng, pool = training.rng, ScenePool(scenes)
+    rng, pool = training.rng, PoolMix((ScenePool(scenes), photo_pool(photographs)))
 
     def step() -> tuple[torch.Tensor, dict[str, float]]:
         batch = draw_prompts(rng, pool, images, points)

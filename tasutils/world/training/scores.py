@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.config import CropConfig
 from tasutils.crops import masked_crops
 from tasutils.images import read_image
 from tasutils.masks import boxes_xyxy, decode_rle
+from tasutils.parts import CropConfig
 from tasutils.paths import REFSCENES
 from tasutils.world.captions import article
 from tasutils.world.categories import load_categories
