@@ -9,7 +9,8 @@ LAB_SETTINGS = $(VENV)/share/jupyter/lab/settings
 QUIET_LAB = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
 help:
-	@echo "make setup    make $(VENV) and install tasutils in it (the others do it when needed)"
+	@echo "make setup    make $(VENV), install tasutils in it and draw the photographic splits"
+	@echo "              (the others do it when needed)"
 	@echo "make report   the study on 40 val images of each family, browsable: a few minutes"
 	@echo "make study    the study on all splits, whole"
 	@echo "make lab      JupyterLab on notebooks/00_quickstart.ipynb"
@@ -19,9 +20,11 @@ help:
 setup: $(READY)
 
 report: $(READY)
+	$(BIN)/tas report --preset photo --limit 6
 	$(BIN)/tas report --limit 40
 
 study: $(READY)
+	$(BIN)/tas report --preset photo
 	$(BIN)/tas report
 
 lab: $(READY)
@@ -55,8 +58,9 @@ $(READY): pyproject.toml constraints.txt
 	@rm -f $(READY)
 	@$(MAKE) --no-print-directory $(BIN)/python
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
-	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,photo]'
 	$(BIN)/python -m ipykernel install --sys-prefix --name tasutils --display-name "TAS (tasutils)"
 	@mkdir -p $(LAB_SETTINGS)
 	@echo '$(QUIET_LAB)' > $(LAB_SETTINGS)/overrides.json
+	-$(BIN)/tas world draw
 	@touch $(READY)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.config import CropConfig
+from tasutils.parts import CropConfig
 
 if TYPE_CHECKING:
     import torch

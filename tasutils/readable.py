@@ -123,7 +123,7 @@ def summary(
     lines = [f"What all of this rests on: {note}."]
     for (family, split), part in ablation.groupby(["family", "split"], sort=False):
         lines.append(f"{family} {split}: {_reach(part)}")
-    pieces = contributions[~contributions["piece"].str.contains(",")]
+    pieces = contributions[~contributions["piece"].str.contains(", (?:no )?direction")]
     clear = pieces[(pieces["low"] > 0) | (pieces["high"] < 0)]
     for row in clear.sort_values("mean", ascending=False).to_dict("records"):
         lines.append(f"Clear on {row['family']} {row['split']}: {_finding(row)}.")
@@ -145,7 +145,7 @@ def _reach(part: DataFrame) -> str:
     interval = percent(whole["mean"], whole["low"], whole["high"])
     return (
         f"the whole method reaches {interval} mIoU, {share:.0f} % of the oracle's "
-        f"{100 * oracle['mean']:.1f}; the best of the eight variants is {name} "
+        f"{100 * oracle['mean']:.1f}; the best variant is {name} "
         f"with {100 * best['mean']:.1f} (n = {whole['n']})."
     )
 

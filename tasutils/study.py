@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Pixels = tuple[NDArray[np.int64], NDArray[np.int64]]
 Group = Callable[["pd.DataFrame"], NDArray[np.bool_]]
 
+RANDOM = "random mask"  # one proposal drawn at random, by a fixed seed
+
 QUESTIONS: dict[str, dict[str, Group]] = {
     "direction": {
         "with a direction word": lambda s: s["has_direction"].to_numpy(bool),
@@ -36,6 +38,10 @@ QUESTIONS: dict[str, dict[str, Group]] = {
     "category": {
         "category seen in training": lambda s: s["seen"].to_numpy(bool),
         "category never seen": lambda s: ~s["seen"].to_numpy(bool),
+    },
+    "ImageNet": {
+        "among ImageNet's classes": lambda s: s["in_imagenet"].to_numpy(bool),
+        "not among them": lambda s: ~s["in_imagenet"].to_numpy(bool),
     },
     "distractor": {
         "another of its category in sight": lambda s: s["distractor"].to_numpy(bool),
@@ -87,6 +93,8 @@ class Part:
         lam: float | None = None,
     ) -> Pixels:
         """Intersection and union of each answer, int64 (n,) px; None: the run's own weights."""
+        if variant == RANDOM:
+            return self.scores.pixels(self.scores.draw(rectifier))
         with_p, with_n = VARIANTS[variant]
         alpha = self.run.record.alpha if alpha is None else alpha
         lam = self.run.record.lam if lam is None else lam
@@ -130,7 +138,7 @@ def study_tables(parts: Sequence[Part], n_boot: int = 1000) -> dict[str, pd.Data
 
 
 def ablation(parts: Sequence[Part], n_boot: int = 1000) -> pd.DataFrame:
-    """V, V+P, V+N and V+P+N, each without and with the rectifier, and the oracle.
+    """A random mask, V, V+P, V+N, V+P+N, each without and with the rectifier, and the oracle.
 
     Returns:
         Columns family, split, variant, rectifier; mean, low, high (mIoU); oiou, oiou_low,
@@ -140,7 +148,7 @@ def ablation(parts: Sequence[Part], n_boot: int = 1000) -> pd.DataFrame:
 
     rows = []
     for part in parts:
-        for variant in VARIANTS:
+        for variant in (RANDOM, *VARIANTS):
             for rectifier in (False, True):
                 pair = part.pixels(variant, rectifier)
                 rows.append(_ablation_row(part, variant, rectifier, pair, n_boot))
@@ -172,7 +180,8 @@ def contributions(parts: Sequence[Part], n_boot: int = 1000) -> pd.DataFrame:
 
     Returns:
         Columns family, split, piece, mean, low, high (differences of mIoU), n. A piece is P, N,
-        rectifier, or the rectifier on sentences with or without a direction word.
+        rectifier, the rectifier on sentences with or without a direction word, or the whole method
+        against V alone and against a random mask.
     """
     import pandas as pd
 
@@ -186,6 +195,9 @@ def contributions(parts: Sequence[Part], n_boot: int = 1000) -> pd.DataFrame:
             has = part.samples["has_direction"].to_numpy(bool)
             steps.append(("rectifier, direction word", rectified, full, has))
             steps.append(("rectifier, no direction word", rectified, full, ~has))
+        steps.append(("whole method, against V alone", rectified, plain, everyone))
+        chance = part.pixels(RANDOM, False)
+        steps.append(("whole method, against a random mask", rectified, chance, everyone))
         for piece, after, before, who in steps:
             if not who.any():
                 continue
@@ -207,22 +219,26 @@ def breakdown(parts: Sequence[Part], n_boot: int = 1000) -> pd.DataFrame:
     """
     import pandas as pd
 
-    samples = pd.concat([part.samples for part in parts], ignore_index=True)
     found_pixels = [part.pixels() for part in parts]
     inter, union = (np.concatenate(arrays) for arrays in zip(*found_pixels, strict=True))
     image = np.concatenate([part.images for part in parts])
     rows = []
     for question, groups in QUESTIONS.items():
         for group, member in groups.items():
-            try:
-                who = member(samples)
-            except KeyError:
-                continue
+            who = np.concatenate([_members(part, member) for part in parts])
             if who.any():
                 pair = (inter[who], union[who])
                 found = bootstrap(*pair, image[who], ("miou",), n_resamples=n_boot)
                 rows.append({"question": question, "group": group} | _numbers(found["miou"]))
     return pd.DataFrame(rows, columns=["question", "group", "mean", "low", "high", "n"])
+
+
+def _members(part: Part, member: Group) -> NDArray[np.bool_]:
+    """Which sentences of a part are in a group: bool (n,), none where the part cannot tell."""
+    try:
+        return member(part.samples)
+    except KeyError:
+        return np.zeros(len(part.samples), bool)
 
 
 def weights_table(

@@ -72,6 +72,16 @@ class ScoreTable:
             chosen[best >= 0] = inside[best[best >= 0]]
         return chosen
 
+    def draw(self, rectifier: bool, seed: int = 0) -> NDArray[np.int64]:
+        """Row of a proposal of each sentence drawn at random, -1 where there is none.
+
+        With the rectifier it is drawn from the region, where there are proposals in it.
+        """
+        chance = np.random.default_rng(seed).random(len(self.segment))
+        if rectifier:
+            chance[self.region] += 1.0
+        return segment_argmax(self.segment, chance, len(self.sample_ids))
+
     def pixels(self, chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Intersection and union px of the chosen rows; 0 and the ground truth's area for none."""
         intersection, union = np.zeros_like(chosen), self.gt_area_px.copy()

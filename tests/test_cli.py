@@ -126,7 +126,7 @@ def test_answer_json_tells_all(here, stand_in, picture):
     folder = Path("o/01-the-red-disc")
     answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
     assert answer["sentence"] == "the red disc" and answer["size_hw"] == [60, 80]
-    assert answer["preset"] == "tiny" and answer["preset_digest"] == load_preset("tiny").digest()
+    assert answer["preset"] == "photo" and answer["preset_digest"] == load_preset("photo").digest()
     assert answer["chosen"] == 0 and answer["reason"].startswith("mask 0 wins")
     rows = answer["proposals"]
     assert len(rows) == 2 and [row["rank"] for row in rows] == [1, 2]
@@ -149,6 +149,17 @@ def test_direction_word_is_recorded(here, stand_in):
 def test_default_folder_is_named_after_the_picture(here, stand_in):
     assert cli.main(["segment", "picture.png", "the red disc"]) == 0
     assert (paths.RESULTS / "segment/picture/01-the-red-disc/mask.png").is_file()
+
+
+@pytest.mark.parametrize(("size", "preset"), [((320, 240), "tiny"), ((240, 320), "photo")])
+def test_the_preset_follows_the_size_of_the_picture(here, stand_in, size, preset):
+    Image.new("RGB", size, "gray").save("gray.png")
+    assert cli.main(["segment", "gray.png", "the red disc", "--out", "o"]) == 0
+    answer = json.loads(next(Path("o").rglob("answer.json")).read_text(encoding="utf-8"))
+    assert answer["preset"] == preset
+    assert cli.main(["segment", "gray.png", "a disc", "--out", "o", "--preset", "paper"]) == 0
+    answer = json.loads(Path("o/01-a-disc/answer.json").read_text(encoding="utf-8"))
+    assert answer["preset"] == "paper"
 
 
 def test_again_replaces_the_answer_and_nothing_else(here, stand_in, complaint):
@@ -355,7 +366,10 @@ def test_presets(capsys):
 def test_data_commands(capsys):
     assert cli.main(["data", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 16 and all(int(line.split()[2]) >= 190 for line in lines)
+    counts = {tuple(line.split()[:2]): int(line.split()[2]) for line in lines}
+    counts.pop(("photos7", "all"), None)  # there with the extra only
+    assert len(counts) == 24
+    assert all(n >= (95 if split == "valP" else 190) for (_, split), n in counts.items())
     assert cli.main(["data", "check"]) == 0
     assert capsys.readouterr().out.endswith("sentences checked, 0 faults\n")
 
@@ -368,6 +382,7 @@ def test_data_check_finds_faults(here, monkeypatch, capsys):
     broken.write_bytes(broken.read_bytes()[:200])
     monkeypatch.setattr(paths, "REFSCENES", here / "world")
     monkeypatch.setattr("tasutils.datasets.doctor.SPLITS", ("val",))
+    monkeypatch.setattr("tasutils.datasets.doctor.PHOTO_SPLITS", ())
     assert cli.main(["data", "check"]) == 1
     streams = capsys.readouterr()
     assert broken.name in streams.err and "0 faults" not in streams.out
@@ -375,6 +390,11 @@ def test_data_check_finds_faults(here, monkeypatch, capsys):
 
 def test_world_check_compares_bytes(here, monkeypatch, capsys):
     monkeypatch.setattr(paths, "REFSCENES", here / "stored")
+    monkeypatch.setattr(paths, "PHOTOSCENES", here / "photographs")
+    monkeypatch.setattr(
+        "tasutils.world.photoscenes.build_photoscenes",
+        lambda root: (root / "images").mkdir(parents=True, exist_ok=True),
+    )
 
     def build_world(root):
         (root / "images").mkdir(parents=True, exist_ok=True)
@@ -392,14 +412,15 @@ def test_world_check_compares_bytes(here, monkeypatch, capsys):
     capsys.readouterr()
     assert cli.main(["world", "build", "--check"]) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert lines == [f"differs: images/{n}.jpg" for n in (1, 2, 3)]
+    assert lines == [f"differs: stored/images/{n}.jpg" for n in (1, 2, 3)]
 
 
 def test_splits_are_those_of_the_world():
-    from tasutils.datasets.doctor import SPLITS
-    from tasutils.world.build import SPLITS as BUILT
+    from tasutils.datasets.refscenes import PHOTO_SPLITS, SPLITS
+    from tasutils.world import build
 
-    assert tuple(BUILT) == SPLITS
+    assert tuple(build.SPLITS) == SPLITS
+    assert tuple(build.PHOTO_SPLITS) == PHOTO_SPLITS
 
 
 def test_evaluate_passes_on_what_was_asked(here, monkeypatch, capsys):

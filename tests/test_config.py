@@ -4,8 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from tasutils import paths
-from tasutils.config import CropConfig, load_preset, preset_names
+from tasutils.config import load_preset, preset_names
 from tasutils.errors import TasError
+from tasutils.parts import CropConfig
 
 
 def test_names():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from tasutils.config import CropConfig
 from tasutils.crops import CLIP_MEAN_RGB, masked_crops, whole_image
 from tasutils.masks import boxes_xyxy
+from tasutils.parts import CropConfig
 
 
 def cubic(x):

@@ -21,6 +21,8 @@ CARD = ["jupyterlab", "torch", "segment-anything", "transformers", "open_clip_to
 CARD += ["nltk", "matplotlib", "pandas", "ipywidgets", "papermill"]
 IMPORT_NAMES = {
     "cv2": "opencv-python-headless",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
     "open_clip": "open-clip-torch",
     "PIL": "pillow",
     "yaml": "pyyaml",
@@ -66,7 +68,7 @@ def test_constraints_pin_exactly_and_name_no_host():
 
 def test_requirements_are_pinned_and_the_pins_fit():
     known = pins()
-    for requirement in [*requirements(), *requirements("dev")]:
+    for requirement in [*requirements(), *requirements("dev"), *requirements("photo")]:
         pin = known[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(next(iter(pin.specifier)).version), requirement.name
         assert pin.marker is None, requirement.name
@@ -96,7 +98,7 @@ def test_environment_yml_fits_pyproject_and_constraints():
     )
     assert "pip" in conda
     listed = pip["pip"]
-    assert listed[0] == "-c constraints.txt" and listed[-1] == "-e .[dev]"
+    assert listed[0] == "-c constraints.txt" and listed[-1] == "-e .[dev,photo]"
     exact = {canonicalize_name(r.name): r for r in map(Requirement, listed[1:-1])}
     assert {canonicalize_name(name) for name in CARD} <= set(exact)
     assert set(exact) == {canonicalize_name(r.name) for r in requirements()}
@@ -106,7 +108,7 @@ def test_environment_yml_fits_pyproject_and_constraints():
 
 
 def test_every_import_of_the_package_is_declared():
-    declared = {canonicalize_name(r.name) for r in requirements()}
+    declared = {canonicalize_name(r.name) for r in [*requirements(), *requirements("photo")]}
     for path in (ROOT / "tasutils").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
@@ -191,7 +193,7 @@ def test_windows_commands_do_what_make_does():
     for line in commands("powershell"):
         program, _, arguments = line.partition(" ")
         if program.endswith(("python", "tas")):
-            wanted = arguments.replace('".[dev]"', "'.[dev]'")
+            wanted = arguments.replace('".[dev,photo]"', "'.[dev,photo]'")
             assert wanted in MAKEFILE, line
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tasutils import paths
-from tasutils.datasets import dataset_names
+from tasutils.datasets.refscenes import FAMILIES
 from tasutils.execute import notebook_parameters, run_notebook
 from tasutils.report import build_report
 from tasutils.runs import list_runs
@@ -72,7 +72,7 @@ def test_the_report_lies_whole_in_its_folder(report):
     assert names == {"index.html", "ablation.csv", "contributions.csv", "breakdown.csv", *pages}
     results = report.parent.parent
     assert not list(results.glob(".unfinished*"))
-    assert {run.record.dataset for run in list_runs(results)} == set(dataset_names())
+    assert {run.record.dataset for run in list_runs(results)} == set(FAMILIES)
 
 
 def test_the_page_says_what_its_numbers_rest_on(report):
@@ -120,7 +120,7 @@ def test_the_page_shows_examples_with_pictures_and_words(report):
 
 def test_the_study_has_every_variant_of_every_family(report):
     ablation = pd.read_csv(report.parent / "ablation.csv")
-    assert len(ablation) == 9 * len(dataset_names()) and ablation.notna().all().all()
+    assert len(ablation) == 11 * len(FAMILIES) and ablation.notna().all().all()
     for _, part in ablation.groupby("family"):
         pairs = set(zip(part["variant"], part["rectifier"], strict=True))
         expected = {(name, on) for name in VARIANTS for on in (False, True)} | {("oracle", False)}
@@ -145,7 +145,7 @@ def test_the_studys_full_variant_is_the_evaluations_own_number(report):
 def test_the_rectifier_leaves_sentences_without_direction_alone(report):
     table = pd.read_csv(report.parent / "contributions.csv")
     idle = table[table["piece"] == "rectifier, no direction word"]
-    assert len(idle) == len(dataset_names())
+    assert len(idle) == len(FAMILIES)
     assert (idle[["mean", "low", "high"]] == 0).all().all()
 
 
@@ -153,7 +153,7 @@ def test_the_studys_tables_print_n_and_say_that_they_are_partial(report):
     shown = tables(report.parent / "06_study.ipynb")
     assert len(shown) >= 4
     variants = next(table for table in shown if "variant" in table)
-    assert len(variants) == 4 * len(dataset_names())
+    assert len(variants) == 4 * len(FAMILIES)
     assert variants["n"].astype(int).gt(0).all()
     interval = r"\d+\.\d \[\d+\.\d, \d+\.\d\]"
     for column in (

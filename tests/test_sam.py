@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from tasutils.config import OverlapConfig, ProposalConfig
 from tasutils.errors import TasError
 from tasutils.masks import boxes_xyxy, encode_rle
+from tasutils.parts import OverlapConfig, SamConfig
 from tasutils.proposals.ground_truth import GroundTruthProposer
 from tasutils.proposals.sam import SamProposer
 
 
 def settings(**changes):
     base = {"size": "tiny", "points_per_side": 3, "pred_iou_thresh": -9.0}
-    return ProposalConfig(**(base | {"stability_score_thresh": 0.0} | changes))
+    return SamConfig(**(base | {"stability_score_thresh": 0.0} | changes))
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,11 @@ import torch
 
 from tasutils.captioners import clean_caption
 from tasutils.captioners.blip2 import Blip2Captioner
-from tasutils.config import CaptionerConfig, EncoderConfig, load_preset
+from tasutils.config import load_preset
 from tasutils.encoders.openclip import OpenClipEncoder, build_clip
 from tasutils.errors import TasError
 from tasutils.loading import TAS, load, pick_device
+from tasutils.parts import CaptionerConfig, EncoderConfig
 from tasutils.proposals.ground_truth import GroundTruthProposer
 from tasutils.scene import STAGES
 

