@@ -139,7 +139,9 @@ def describe(
     crop_embeddings = encoder.encode_images(crops)
     clock.lap("encode")
     captions_raw = captioner.caption(views)
-    image_caption_raw = captioner.caption(whole)[0]
+    # a captioner may have other words for a whole picture than for a masked crop
+    caption_image = getattr(captioner, "caption_image", None)
+    image_caption_raw = caption_image(whole) if caption_image else captioner.caption(whole)[0]
     clock.lap("caption")
     captions = [clean_caption(raw) for raw in captions_raw]
     image_caption = clean_caption(image_caption_raw)

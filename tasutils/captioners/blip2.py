@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasutils.config import CaptionerConfig
 from tasutils.crops import CLIP_MEAN_RGB
 from tasutils.errors import TasError
+from tasutils.parts import CaptionerConfig
 from tasutils.paths import weights_path
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.checkpoints import load_strict, read_state_dict
-from tasutils.config import EncoderConfig
 from tasutils.errors import TasError
+from tasutils.parts import EncoderConfig
 from tasutils.paths import weights_path
 
 if TYPE_CHECKING:

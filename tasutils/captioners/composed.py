@@ -1,0 +1,138 @@
+"""Captions of photographs, composed from the classifier's answer and from colours.
+
+They are the encoder's own classifier in words: with them the P-score is no independent evidence
+beside V, and a table of P or of negatives mined from such captions has to say so.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasutils.colors import COLORS, crop_color_shares
+from tasutils.encoders.efficientnet import IMAGE_SIZE, load_classifier, probabilities
+from tasutils.language.imagenet import everyday_classes, image_classes
+from tasutils.parts import ComposedConfig
+
+if TYPE_CHECKING:
+    import torch
+
+_MOST_THINGS = 4  # in the caption of a whole picture
+# a word of at most so many classes says it better than the class: "elephant", not "tusker"
+_BASIC_CLASSES = 5
+
+
+class ComposedCaptioner:
+    """EfficientNet-Lite2's answer as a caption: "a red apple", "a dog and a ball".
+
+    The words come from the classifier that `encoders.conse` uses, so P is not independent of V.
+    No material or size is told: neither can be read off a crop that fills its square.
+
+    Args:
+        config: the classifier and how sure it must be.
+        device: "cpu", "cuda", ...
+
+    Raises TasError when the classifier or WordNet is missing or damaged.
+    """
+
+    def __init__(self, config: ComposedConfig, device: str = "cpu") -> None:
+        self.config = config
+        self.device = device
+        self.image_size = IMAGE_SIZE
+        self.classifier = load_classifier(config.checkpoint, device)
+        self._classes = [c.name for c in image_classes()]
+        self._numbers = {name: number for number, name in enumerate(self._classes)}
+        words = sorted(everyday_classes().items(), key=lambda item: len(item[1]))
+        self._words = dict(words)  # narrow ones first
+        self._covers = np.zeros((len(words), len(self._classes)), dtype=np.float32)
+        for row, (word, numbers) in enumerate(words):
+            self._covers[row, list(numbers)] = 1
+            for number in numbers if len(numbers) <= _BASIC_CLASSES else ():
+                self._classes[number] = word
+
+    def caption(self, crops: "torch.Tensor") -> list[str]:
+        """Captions of masked crops, float32 (n, 3, 260, 260) RGB in 0..1, black outside; n texts.
+
+        "a thing" where nothing is likely enough.
+        """
+        likely = probabilities(self.classifier, crops).numpy()  # (n, 1000)
+        pixels = crops.cpu().numpy()
+        return [
+            _with_article(f"{self._color(crop)} {self.name(row)[0]}".strip())
+            for row, crop in zip(likely, pixels, strict=True)
+        ]
+
+    def caption_image(self, picture: "torch.Tensor") -> str:
+        """Caption of a whole picture, float32 (1, 3, 260, 260) RGB in 0..1: the things seen in it.
+
+        The picture and nine overlapping windows of half its side are named, one by one; those
+        that are sure enough are told, surest first. "" where none is.
+        """
+        import torch
+
+        likely = probabilities(self.classifier, torch.cat([picture, _windows(picture)])).numpy()
+        sureness: dict[str, float] = {}
+        for row in likely:
+            name, sure = self.name(row)
+            if sure >= self.config.least_seen:
+                sureness[name] = max(sure, sureness.get(name, 0.0))
+        told = [name for name in sureness if not self._told_better(name, sureness)]
+        told.sort(key=lambda name: -sureness[name])
+        return _sentence([_with_article(name) for name in told[:_MOST_THINGS]])
+
+    def name(self, likely: NDArray[np.float32]) -> tuple[str, float]:
+        """What float32 (1000,) probabilities show, and how likely that is (0..1)."""
+        best = int(likely.argmax())
+        if likely[best] >= self.config.least_class:
+            return self._classes[best], float(likely[best])
+        sums = self._covers @ likely  # (words,)
+        for word, total in zip(self._words, sums.tolist(), strict=True):
+            if total >= self.config.least_word:
+                return word, total
+        return "thing", 0.0
+
+    def _told_better(self, name: str, others: Iterable[str]) -> bool:
+        """Is `name` a word for several kinds ("animal") and a kind of it among `others`?"""
+        kinds = self._words.get(name, frozenset())
+        covered = [self._words.get(o) or {self._numbers.get(o, -1)} for o in others if o != name]
+        return any(numbers < kinds for numbers in covered)
+
+    def _color(self, crop: NDArray[np.float32]) -> str:
+        shares = crop_color_shares(crop)
+        best = int(shares.argmax())
+        return COLORS[best] if shares[best] >= self.config.least_color else ""
+
+
+def _windows(picture: "torch.Tensor") -> "torch.Tensor":
+    """Nine windows of half the side, a quarter apart: (1, 3, S, S) -> (9, 3, S, S)."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    size = picture.shape[-1]
+    half, step = size // 2, size // 4
+    cuts = [
+        picture[:, :, y : y + half, x : x + half]
+        for y in (0, step, 2 * step)
+        for x in (0, step, 2 * step)
+    ]
+    return interpolate(torch.cat(cuts), (size, size), mode="bicubic").clamp(0, 1)
+
+
+def _with_article(noun: str) -> str:
+    """The noun phrase behind "a" or "an".
+
+    >>> _with_article("orange fish"), _with_article("scarf")
+    ('an orange fish', 'a scarf')
+    """
+    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def _sentence(things: list[str]) -> str:
+    """One phrase that names them all; "" for none. No "a photo of", which would be a noun chunk.
+
+    >>> _sentence(["a dog", "a ball", "a tree"])
+    'a dog, a ball and a tree'
+    """
+    *first, last = things or [""]
+    return f"{', '.join(first)} and {last}" if first else last
