@@ -9,12 +9,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tasutils import console
+from tasutils.cli_data import data_app, world_app
 from tasutils.errors import TasError
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ app = typer.Typer(
     help="Describe an image once, refer to it many times: zero-shot referring segmentation.",
 )
 presets_app = typer.Typer(no_args_is_help=True, help="The named configurations.")
-data_app = typer.Typer(no_args_is_help=True, help="The data sets on this disk.")
-world_app = typer.Typer(no_args_is_help=True, help="RefScenes, the embedded world.")
 app.add_typer(presets_app, name="presets")
 app.add_typer(data_app, name="data")
 app.add_typer(world_app, name="world")
@@ -68,7 +66,13 @@ def segment(
     sentences: Annotated[
         Path | None, typer.Option(help="A text file of more sentences, one a line.")
     ] = None,
-    preset: PresetOption = "tiny",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="A preset's name or YAML file; default: tiny for a picture of 320 x 240 px, "
+            "the size of RefScenes, and photo for any other."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder; default: results/segment/<picture>.")
     ] = None,
@@ -78,10 +82,12 @@ def segment(
     import tasutils
     from tasutils import answers, paths
     from tasutils.language.synonyms import wordnet
+    from tasutils.loading import preset_for
     from tasutils.refer import parse_expression
 
     wanted = answers.read_sentences(sentence or [], sentences)
-    configuration, pixels = _preset(preset), tasutils.read_image(image)
+    pixels = tasutils.read_image(image)
+    configuration = _preset(preset or preset_for(pixels))
     folder = out or paths.RESULTS / "segment" / (image.stem or "picture")
     with answers.AnswerFolder(folder, wanted) as target:
         tas = tasutils.load(configuration, device=device)
@@ -103,13 +109,18 @@ def segment(
 
 @app.command()
 def evaluate(
-    dataset: Annotated[str, typer.Argument(help="refscenes")],
-    split: Annotated[str, typer.Argument(help="val, testA, testB or testS")],
+    dataset: Annotated[str, typer.Argument(help="refscenes, or photos7: seven photographs")],
+    split: Annotated[
+        str, typer.Argument(help="val, testA, testB, testS, valP or testP; of photos7: all")
+    ],
     family: Annotated[
         list[str] | None,
         typer.Option(help="refscenes, refscenes+, refscenesg, phrasescenes or all; repeatable."),
     ] = None,
-    preset: PresetOption = "tiny",
+    preset: Annotated[
+        str | None,
+        typer.Option(help="A preset's name or YAML file; default: photo for photographs, or tiny."),
+    ] = None,
     limit: LimitOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the runs; default: results.")] = None,
     device: DeviceOption = None,
@@ -117,7 +128,10 @@ def evaluate(
     """Run a preset over one SPLIT of DATASET and write one run per family."""
     families = _families(dataset, family)
     _limit_is_positive(limit)
-    configuration = _preset(preset)
+    from tasutils.datasets.refscenes import PHOTO_SPLITS
+
+    photographs = dataset == "photos7" or split in PHOTO_SPLITS
+    configuration = _preset(preset or ("photo" if photographs else "tiny"))
     from tasutils.evaluate import evaluate_families
     from tasutils.runs import read_run, summary_line
 
@@ -173,55 +187,6 @@ def presets_show(name: str) -> None:
         print(f"{field:{width}}  {value!s:24}  {note}".rstrip())
 
 
-@data_app.command("list")
-def data_list() -> None:
-    """List data sets, families and splits with their numbers of images and sentences."""
-    from tasutils.datasets.doctor import all_splits
-
-    for data in all_splits():
-        n_images = len(data.image_ids)
-        print(f"{data.name:14} {data.split:6} {n_images:4} images {len(data):5} sentences")
-
-
-@data_app.command("check")
-def data_check() -> None:
-    """Open every picture and mask of the data sets; exit code 1 if one is missing or damaged."""
-    from tasutils.datasets.doctor import all_splits, faults
-
-    n = n_faults = 0
-    for data in all_splits():
-        found = faults(data)
-        n, n_faults = n + len(data), n_faults + len(found)
-        for fault in found:
-            print(fault, file=sys.stderr)
-    print(f"{n} sentences checked, {n_faults} faults")
-    raise typer.Exit(1 if n_faults else 0)
-
-
-@world_app.command("build")
-def world_build(
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; compare with the files on disk.")
-    ] = False,
-) -> None:
-    """Draw RefScenes anew from its seed, byte for byte."""
-    from tasutils import paths
-    from tasutils.datasets.doctor import differences
-    from tasutils.world.write import build_world
-
-    if not check:
-        build_world(paths.REFSCENES)
-        print("wrote", paths.REFSCENES)
-        return
-    with TemporaryDirectory() as folder:
-        build_world(Path(folder))
-        different = differences(Path(folder), paths.REFSCENES)
-    for name in different:
-        print("differs:", name, file=sys.stderr)
-    print("RefScenes differs" if different else "RefScenes is byte for byte what its seed gives")
-    raise typer.Exit(1 if different else 0)
-
-
 def _preset(name: str) -> Preset:
     from tasutils.config import load_preset
 
@@ -229,11 +194,15 @@ def _preset(name: str) -> Preset:
 
 
 def _families(dataset: str, wanted: list[str] | None) -> list[str]:
-    from tasutils.datasets import dataset_names
+    from tasutils.datasets.refscenes import FAMILIES
 
-    names = list(dataset_names())
+    if dataset == "photos7":
+        if wanted:
+            raise TasError("photos7 has no families; leave out --family")
+        return [dataset]
+    names = list(FAMILIES)
     if dataset != "refscenes":
-        raise TasError(f"no data set {dataset!r} here; there is refscenes")
+        raise TasError(f"no data set {dataset!r} here; there are refscenes and photos7")
     if not wanted or "all" in wanted:
         return names
     for family in wanted:

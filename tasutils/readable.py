@@ -89,12 +89,18 @@ def interval_table(table: DataFrame, caption: str, *, signed: bool = False) -> S
 
 
 def scope_note(parts: Iterable[Part]) -> str:
-    """What a table rests on, for its caption: "partial, n = ..." as soon as one part is partial."""
+    """What a table rests on, for its caption: "partial, n = ..." as soon as one part is partial.
+
+    Where captions are composed from the classifier that gives V, it says so.
+    """
     records = [part.run.record for part in parts]
     used, total = sum(r.n_used for r in records), sum(r.n_total for r in records)
+    note = f"n = {used} sentences, whole splits"
     if any(record.partial for record in records):
-        return f"partial, n = {used} of {total} sentences"
-    return f"n = {used} sentences, whole splits"
+        note = f"partial, n = {used} of {total} sentences"
+    if any(record.config["captioner"]["kind"] == "composed" for record in records):
+        note += "; P no independent evidence: captions come from V's classifier"
+    return note
 
 
 def findings(table: DataFrame) -> list[str]:

@@ -6,12 +6,19 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tasutils import paths
 from tasutils.errors import TasError
 from tasutils.execute import run_notebook
 
+if TYPE_CHECKING:
+    from tasutils.config import Preset
+
 __all__ = ["build_report", "run_notebook"]
+
+DRAWN_PICTURE = {"data": "refscenes val", "number": 5, "sentence": "the dog on the right"}
+PROPOSAL_IMAGES = 12  # notebook 01 runs every maker of masks on each of its pictures
 
 
 def build_report(
@@ -20,11 +27,16 @@ def build_report(
     preset: str | Path = "tiny",
     out: Path | str | None = None,
 ) -> Path:
-    """Evaluate the four families, run notebooks 00 and 06, and write a page over all of it.
+    """Evaluate the four families, run the notebooks, and write a page over all of it.
+
+    A preset for photographs (encoder `conse`) is also evaluated on the seven photographs of
+    `photos7`, and its report has notebook 01 besides 00 and 06.
 
     Args:
-        limit_images: only the first so many images of each split; None: all of them.
-        splits: which splits; None: val where images are limited, else all.
+        limit_images: only the first so many images of each split; None: all of them. `photos7` is
+            always whole.
+        splits: which splits; None: val (valP for photographs) where images are limited, else all
+            drawn ones (all photographic ones).
         preset: name or YAML file.
         out: folder of the runs and of the report; `paths.RESULTS` when None.
 
@@ -36,42 +48,57 @@ def build_report(
         RuntimeError: a cell of a notebook failed.
     """
     from tasutils.config import load_preset
-    from tasutils.datasets import dataset_names
-    from tasutils.datasets.doctor import SPLITS
-    from tasutils.evaluate import evaluate_families
+    from tasutils.datasets.refscenes import PHOTO_SPLITS, SPLITS
     from tasutils.report_page import page
     from tasutils.runs import read_run, run_folder
     from tasutils.study import Part, study_tables
 
     chosen, created = load_preset(preset), datetime.now(UTC)
-    splits = splits or (SPLITS if limit_images is None else ("val",))
+    photographs = chosen.encoder.kind == "conse"
+    whole = PHOTO_SPLITS if photographs else SPLITS
+    splits = splits or (whole if limit_images is None else whole[:1])
     for split in splits:
-        if split not in SPLITS:
-            raise TasError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+        if split not in (*SPLITS, *PHOTO_SPLITS):
+            raise TasError(f"no split {split!r}; there are {', '.join((*SPLITS, *PHOTO_SPLITS))}")
     results = paths.RESULTS if out is None else Path(out).resolve()
     with run_folder(results) as folder:
-        runs = []
-        for split in splits:
-            families = dataset_names()
-            runs += evaluate_families(
-                families, split, chosen, limit_images=limit_images, out=results
-            )
-        names = ",".join(run.name for run in runs)
-        place = Path(preset).resolve() if Path(preset).suffix else preset
-        run_notebook("00_quickstart", {"preset": str(place)}, folder)
-        study = {"preset": chosen.name, "runs": names}
-        run_notebook("06_study", study | _elsewhere(results), folder)
+        runs = _evaluate(chosen, splits, limit_images, results, photographs)
+        place = str(Path(preset).resolve() if Path(preset).suffix else preset)
+        study = {"preset": chosen.name, "runs": ",".join(run.name for run in runs)}
+        notebooks: dict[str, dict[str, Any]] = {"00_quickstart": {"preset": place}}
+        if not photographs:
+            notebooks["00_quickstart"] |= DRAWN_PICTURE
+        else:
+            limit = min(limit_images or PROPOSAL_IMAGES, PROPOSAL_IMAGES)
+            notebooks["01_proposals"] = {"preset": place, "limit": limit}
+        notebooks["06_study"] = study | _elsewhere(results)
+        for name, parameters in notebooks.items():
+            run_notebook(name, parameters, folder)
         print("writing the page", file=sys.stderr)
         parts = [Part(read_run(run)) for run in runs]
         tables = study_tables(parts)
         for name, table in tables.items():
             table.to_csv(folder / f"{name}.csv", index=False)
-        (folder / "index.html").write_text(page(parts, tables, chosen, created), encoding="utf-8")
+        html = page(parts, tables, chosen, created, tuple(notebooks))
+        (folder / "index.html").write_text(html, encoding="utf-8")
         partial = any(part.run.record.partial for part in parts)
         limited = f"_partial{limit_images}" if partial else ""
         plain = "".join(c if c.isalnum() or c in "+.-" else "-" for c in chosen.name)
         name = f"{created:%Y%m%d-%H%M%S}_report_{plain}{limited}"
         return _keep(folder, results / name) / "index.html"
+
+
+def _evaluate(
+    preset: Preset, splits: Sequence[str], limit: int | None, results: Path, photographs: bool
+) -> list[Path]:
+    """The runs of a report, one a family and split; for photographs `photos7` first."""
+    from tasutils.datasets.refscenes import FAMILIES
+    from tasutils.evaluate import evaluate_families
+
+    runs = evaluate_families(["photos7"], "all", preset, out=results) if photographs else []
+    for split in splits:
+        runs += evaluate_families(FAMILIES, split, preset, limit_images=limit, out=results)
+    return runs
 
 
 def _keep(folder: Path, target: Path) -> Path:

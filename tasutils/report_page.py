@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NOTEBOOK_TITLES = {
     "00_quickstart": "00 Quickstart: one picture, one sentence, one mask",
+    "01_proposals": "01 Proposals: what the masks allow at best, on photographs",
     "06_study": "06 Study: what V, P, N and the rectifier each contribute",
 }
 EXAMPLES = {"right": 4, "wrong": 4, "moved": 3, "unproposed": 1}
@@ -28,7 +29,11 @@ RULE = "spread evenly over the images of the runs, four right, four wrong, three
 
 
 def page(
-    parts: Sequence[Part], tables: Mapping[str, DataFrame], preset: Preset, created: datetime
+    parts: Sequence[Part],
+    tables: Mapping[str, DataFrame],
+    preset: Preset,
+    created: datetime,
+    notebooks: Sequence[str],
 ) -> str:
     """Return index.html over the parts of a study and its tables; all text in it is escaped.
 
@@ -37,6 +42,7 @@ def page(
         tables: what `study.study_tables` computed over them.
         preset: the configuration of the runs.
         created: when, UTC.
+        notebooks: names of those that were run, from `NOTEBOOK_TITLES`.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -45,8 +51,10 @@ def page(
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
+    photographs = preset.encoder.kind == "conse"
     return environment.get_template("index.html.j2").render(
-        title="TAS on RefScenes",
+        title="TAS on photographs" if photographs else "TAS on RefScenes",
+        photographs=photographs,
         preset=preset,
         scope=scope_note(parts),
         partial=any(part.run.record.partial for part in parts),
@@ -56,8 +64,8 @@ def page(
         rule=RULE,
         cards=list(_cards(parts)),
         pages=[
-            {"href": f"{name}.html", "notebook": f"{name}.ipynb", "title": title}
-            for name, title in NOTEBOOK_TITLES.items()
+            {"href": f"{name}.html", "notebook": f"{name}.ipynb", "title": NOTEBOOK_TITLES[name]}
+            for name in notebooks
         ],
         study_page="06_study.html",
         model_cards=list(_model_cards(preset)),

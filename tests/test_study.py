@@ -13,7 +13,9 @@ from tasutils.study import Part
 ALPHA, LAM, N = 0.3, 0.6, 60
 
 
-def part_of(seed: int = 0, family: str = "refscenes", partial: bool = True) -> Part:
+def part_of(
+    seed: int = 0, family: str = "refscenes", partial: bool = True, kind: str = "blip2"
+) -> Part:
     """A run of 60 sentences over 20 images; every tenth sentence has no proposal."""
     rng = np.random.default_rng(seed)
     samples, scores = [], []
@@ -40,7 +42,7 @@ def part_of(seed: int = 0, family: str = "refscenes", partial: bool = True) -> P
             })  # fmt: skip
     record = SimpleNamespace(
         dataset=family, split="val", alpha=ALPHA, lam=LAM, partial=partial, n_used=N, n_total=200,
-        n_images=20,
+        n_images=20, config={"captioner": {"kind": kind}},
     )  # fmt: skip
     frames = pd.DataFrame(samples), pd.DataFrame(scores)
     run = SimpleNamespace(record=record, samples=lambda: frames[0], scores=lambda: frames[1])
@@ -145,6 +147,12 @@ def test_a_partial_study_says_so_everywhere(part, ablation):
     assert readable.scope_note([part_of(1, partial=False)]) == "n = 60 sentences, whole splits"
     html = readable.ablation_table(ablation, note).to_html()
     assert "partial, n = 120" in html and html.count("refscenes") == 5
+
+
+def test_tables_say_where_captions_come_from_the_classifier(part):
+    note = readable.scope_note([part, part_of(1, kind="composed")])
+    assert "P no independent evidence" in note
+    assert "evidence" not in readable.scope_note([part])
 
 
 def test_words_follow_the_numbers(part, ablation):

@@ -10,7 +10,11 @@ _BARE = re.compile(r"(an? )?(photo|picture|image)( of( an?| the)?)?[ .]*", re.IG
 
 
 class Captioner(Protocol):
-    """Anything that says in words what a picture shows."""
+    """Anything that says in words what a picture shows.
+
+    One that has other words for a whole picture than for a crop also has `caption_image`, which
+    takes float32 (1, 3, image_size, image_size) and returns one string; describe() then asks it.
+    """
 
     image_size: int
     device: str
