@@ -98,6 +98,33 @@ def overlap_filter(masks: Bools, min_area_px: int, max_overlap: float | None) ->
     return large[~dropped].astype(np.int64)
 
 
+def rle_ious(rles: Sequence[Rle]) -> NDArray[np.float64]:
+    """IoU of every pair of run-length codes, float64 (n, n), exact; no mask is decoded."""
+    if not rles:
+        return np.zeros((0, 0))
+    return np.asarray(coco_mask.iou(list(rles), list(rles), [0] * len(rles)))
+
+
+def distinct(ious: NDArray[np.floating], nms_thresh: float, limit: int) -> NDArray[np.int64]:
+    """Greedy non-maximum suppression: indices (int64, ascending) of the masks that stay.
+
+    Args:
+        ious: float (n, n) of masks in order of preference, the best first.
+        nms_thresh: a mask with a higher IoU with one that stays is dropped.
+        limit: at most so many stay.
+
+    >>> distinct(np.array([[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]]), 0.8, 5)
+    array([0, 2])
+    """
+    kept: list[int] = []
+    for index in range(len(ious)):
+        if len(kept) == limit:
+            break
+        if not (ious[index, kept] > nms_thresh).any():
+            kept.append(index)
+    return np.array(kept, np.int64)
+
+
 def iou(a: Bools, b: Bools) -> float:
     """Intersection over union of two masks (H, W); 0.0 when both are empty."""
     union = np.count_nonzero(a | b)

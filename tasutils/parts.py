@@ -31,26 +31,53 @@ class SamConfig(Part):
 
 
 class FreeConfig(Part):
-    """Free masks from dense ImageNet features, as FreeSOLO makes them; no mask is learned."""
+    """Free masks from dense ImageNet features, as FreeSOLO makes them; no mask is learned.
+
+    `stride` and `longest_side_px` set how fine the feature map is, `query_scales` which shares of
+    its size it is pooled to for the queries; `sharpen` snaps a mask to superpixels.
+    """
 
     kind: Literal["free"] = "free"
     checkpoint: str
+    longest_side_px: int = Field(default=768, ge=32)
+    stride: Literal[8, 16, 32] = 32
+    query_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(1.0, 0.5), min_length=1
+    )
+    mask_thresh: float = Field(default=0.6, gt=0, lt=1)
+    nms_thresh: float = Field(default=0.7, ge=0, le=1)
+    sharpen: bool = True
+    max_masks: int = Field(default=60, ge=1)
 
 
 class MergeConfig(Part):
-    """Hierarchical merging of superpixels by colour, texture, size and fill (selective search)."""
+    """Hierarchical merging of superpixels by colour, texture, size and fill (selective search).
+
+    `scale` and `min_size_px` are felzenszwalb's, at `longest_side_px`; every colour space gives a
+    hierarchy of its own.
+    """
 
     kind: Literal["merge"] = "merge"
+    longest_side_px: int = Field(default=320, ge=8)
+    color_spaces: tuple[Literal["lab", "hsv"], ...] = Field(default=("lab", "hsv"), min_length=1)
+    scale: float = Field(default=50, gt=0)
+    min_size_px: int = Field(default=40, ge=1)
+    nms_thresh: float = Field(default=0.8, ge=0, le=1)
+    max_masks: int = Field(default=60, ge=1)
 
 
 class UnionConfig(Part):
-    """Masks of several makers in one list, the later ones' doubles dropped; None leaves one out."""
+    """Masks of several makers in one list, the later ones' doubles dropped; None leaves one out.
+
+    The makers take turns, each giving its best mask first: sam, merge, free, sam again, and on.
+    """
 
     kind: Literal["union"] = "union"
     sam: SamConfig | None = None
     free: FreeConfig | None = None
     merge: MergeConfig | None = None
     mask_nms_thresh: float = Field(default=0.8, ge=0, le=1)
+    max_masks: int = Field(default=60, ge=1)
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:

@@ -19,14 +19,14 @@ from tasutils.masks import decode_rle, iou
 FOLDER = Path(__file__).parent / "golden"
 
 
-@pytest.fixture(scope="module")
-def runs() -> list[tuple[dict[str, Any], dict[str, Any]]]:
+@pytest.fixture(scope="module", params=["val", "valP"])
+def runs(request: pytest.FixtureRequest) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     spec = importlib.util.spec_from_file_location("golden_make", FOLDER / "make.py")
     assert spec is not None and spec.loader is not None
     make = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make)
-    golden = json.loads((FOLDER / "refscenes_val.json").read_text(encoding="utf-8"))
-    return list(zip(golden, make.run(), strict=True))
+    golden = json.loads(make.golden_file(request.param).read_text(encoding="utf-8"))
+    return list(zip(golden, make.run(request.param), strict=True))
 
 
 def pairs(runs: list[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
@@ -52,5 +52,5 @@ def test_answers(runs) -> None:
         overlap = iou(decode_rle([old["rle"]])[0], decode_rle([new["rle"]])[0])
         close = np.allclose(old["scores"], new["scores"], atol=5e-3)
         agree.append(overlap > 0.97 and close)
-    assert len(agree) >= 20
+    assert len(agree) >= 10
     assert np.mean(agree) >= 0.9

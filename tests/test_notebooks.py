@@ -19,6 +19,7 @@ from tasutils.variants import VARIANTS
 
 pytestmark = pytest.mark.slow
 SHIPPED = ("00_quickstart", "06_study")
+PHOTOGRAPHIC = ("00_quickstart", "01_proposals", "06_study")
 IMAGES = 2
 
 
@@ -188,6 +189,48 @@ def test_the_quickstart_shows_pictures_and_a_whole_table(report):
     assert "tas-frozen" in html and "alpha (P) <b>" in html
 
 
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report on photographs: photos7, and the first image of valP."""
+    out = tmp_path_factory.mktemp("photographs")
+    return build_report(limit_images=1, preset="photo", out=out)
+
+
+def test_the_report_on_photographs_is_whole_and_says_what_it_is(photographs):
+    names = {path.name for path in photographs.parent.iterdir()}
+    pages = {f"{name}.{kind}" for name in PHOTOGRAPHIC for kind in ("ipynb", "html")}
+    assert names == {"index.html", "ablation.csv", "contributions.csv", "breakdown.csv", *pages}
+    runs = {run.record.dataset: run.record for run in list_runs(photographs.parent.parent)}
+    assert set(runs) == {"photos7", *FAMILIES}
+    assert (runs["photos7"].n_used, runs["photos7"].partial) == (35, False)
+    html = photographs.read_text(encoding="utf-8")
+    assert "TAS on photographs" in html and "n = 35" in html
+    assert "P is no independent evidence" in html and "nothing here is zero-shot" not in html
+    study = (photographs.parent / "06_study.ipynb").read_text(encoding="utf-8")
+    assert study.count("captions come from V's classifier") >= 4
+
+
+def test_photographs_are_answered_better_than_by_chance(photographs):
+    table = pd.read_csv(photographs.parent / "ablation.csv").query("family == 'photos7'")
+    means = table.query("not rectifier").set_index("variant")["mean"]
+    assert means["oracle"] > means["V"] > means["random mask"]
+
+
+def test_the_proposals_notebook_compares_the_makers(photographs):
+    shown = tables(photographs.parent / "01_proposals.ipynb")
+    found = next(table for table in shown if "oracle_miou" in table and len(table) > 4)
+    assert len(found) == 6
+    reached = found["oracle_miou"].astype(float)
+    assert reached.between(0, 1).all() and found["masks"].astype(float).gt(0).all()
+    pictures = [
+        output.data["image/png"]
+        for cell in nbformat.read(photographs.parent / "01_proposals.ipynb", 4).cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(pictures) == 2
+
+
 def test_the_quickstart_takes_a_picture_of_ones_own(tmp_path):
     image = np.full((90, 120, 3), 230, np.uint8)
     image[20:70, 10:50] = (200, 30, 30)
@@ -198,7 +241,7 @@ def test_the_quickstart_takes_a_picture_of_ones_own(tmp_path):
     assert "the 🚗 on the right" in page.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", PHOTOGRAPHIC)
 def test_a_shipped_notebook_is_tidy(name):
     notebook = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4)
     nbformat.validate(notebook)

