@@ -20,7 +20,7 @@ help:
 setup: $(READY)
 
 report: $(READY)
-	$(BIN)/tas report --preset photo --limit 6
+	$(BIN)/tas report --preset photo --limit 4
 	$(BIN)/tas report --limit 40
 
 study: $(READY)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["build_report", "run_notebook"]
 
 DRAWN_PICTURE = {"data": "refscenes val", "number": 5, "sentence": "the dog on the right"}
-PROPOSAL_IMAGES = 12  # notebook 01 runs every maker of masks on each of its pictures
+PROPOSAL_IMAGES = 4  # notebook 01 runs every maker of masks on each of its pictures
 
 
 def build_report(

@@ -38,9 +38,9 @@ MADE_OF = {
 }
 
 PHOTOGRAPHS = (
-    "| photographs | from minute 75 on half of the scenes hold some of the 102 photographic cut-outs"
-    " of the split train (seeds 2,000,000 and up, up to the whole picture, 40 % on a photographed"
-    " texture); no cut-out of valP or testP, and no photograph of photos7 |",
+    "| photographs | from minute 75 on half of the scenes hold some of the 102 photographic"
+    " cut-outs of the split train (seeds 2,000,000 and up, up to the whole picture, 40 % of them on"
+    " a photographed texture); no cut-out of valP or testP, and no photograph of photos7 |",
 )
 
 
@@ -126,7 +126,7 @@ def card_text(name: str, record: dict[str, Any], parameters: int, scores: dict[s
         told = ", ".join(f"{key} {value}" for key, value in numbers.items())
         lines.append(f"| {split} | {told} |")
     lines += ["", *_reading(name), ""]
-    lines.append("Trained in the world it is tested in: on RefScenes nothing about it is zero-shot.")
+    lines.append("Trained in the world it is tested in: on RefScenes nothing is zero-shot.")
     lines.append("Licence: Apache-2.0, as the project's.")
     return "\n".join(lines) + "\n"
 
