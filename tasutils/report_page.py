@@ -57,6 +57,7 @@ def page(
         photographs=photographs,
         preset=preset,
         scope=scope_note(parts),
+        extent=scope_note(parts).split(";")[0],
         partial=any(part.run.record.partial for part in parts),
         numbers=[_numbers(part) for part in parts],
         figures=list(_figures(parts, tables)),
