@@ -15,6 +15,7 @@ from tasutils.datasets.refscenes import FAMILIES
 from tasutils.execute import notebook_parameters, run_notebook
 from tasutils.report import build_report
 from tasutils.runs import list_runs
+from tasutils.study import RANDOM
 from tasutils.variants import VARIANTS
 
 pytestmark = pytest.mark.slow
@@ -124,7 +125,8 @@ def test_the_study_has_every_variant_of_every_family(report):
     assert len(ablation) == 11 * len(FAMILIES) and ablation.notna().all().all()
     for _, part in ablation.groupby("family"):
         pairs = set(zip(part["variant"], part["rectifier"], strict=True))
-        expected = {(name, on) for name in VARIANTS for on in (False, True)} | {("oracle", False)}
+        names = (RANDOM, *VARIANTS)
+        expected = {(name, on) for name in names for on in (False, True)} | {("oracle", False)}
         assert pairs == expected
         oracle = part.loc[part["variant"] == "oracle", "mean"].item()
         assert (part["mean"] <= oracle + 1e-12).all()
@@ -154,7 +156,7 @@ def test_the_studys_tables_print_n_and_say_that_they_are_partial(report):
     shown = tables(report.parent / "06_study.ipynb")
     assert len(shown) >= 4
     variants = next(table for table in shown if "variant" in table)
-    assert len(variants) == 4 * len(FAMILIES)
+    assert len(variants) == 5 * len(FAMILIES)
     assert variants["n"].astype(int).gt(0).all()
     interval = r"\d+\.\d \[\d+\.\d, \d+\.\d\]"
     for column in (
