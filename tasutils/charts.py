@@ -121,7 +121,7 @@ def ablation_plot(table: DataFrame, *, value: str = "mIoU", note: str = "") -> P
     figure.legend(handles=keys, loc="lower left", ncols=3, fontsize=9, frameon=False,
                   bbox_to_anchor=(0.0, 0.25 / height_in))  # fmt: skip
     write(figure, 0.12, 0.08, fit_text(note, figure.get_figwidth(), 9, 1), 9, GREY)
-    left = 1.0 / figure.get_figwidth()
+    left = 1.2 / figure.get_figwidth()
     figure.subplots_adjust(left, 1.05 / height_in, 0.985, 1 - 0.3 / height_in, 0.06, 0.42)
     return figure
 
@@ -194,7 +194,7 @@ def breakdown_plot(table: DataFrame, *, value: str = "mIoU", note: str = "") -> 
     places = np.arange(len(table)) + [0.6 * questions.index(q) for q in table["question"]]
     height_in = 0.3 * (len(table) + 0.6 * len(questions)) + 0.9
     figure = Picture(figsize=(7.2, height_in))
-    ax = figure.add_axes((0.36, 0.77 / height_in, 0.5, 1 - 0.85 / height_in))
+    ax = figure.add_axes((0.36, 0.77 / height_in, 0.44, 1 - 0.85 / height_in))
     for y, (_, row) in zip(places, table.iterrows(), strict=True):
         color = (OKABE_ITO["blue"], OKABE_ITO["vermillion"])[questions.index(row["question"]) % 2]
         ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=color, lw=1.8)
