@@ -1,6 +1,7 @@
 """Files of weights: read without pickle, copied into a model only if they fit it exactly."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,22 @@ from tasutils.errors import TasError
 
 if TYPE_CHECKING:
     import torch
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers' bars and warnings while it loads: what is wrong we say ourselves."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def read_state_dict(path: Path) -> dict[str, "torch.Tensor"]:

@@ -57,6 +57,11 @@ class Preset(Part):
             raise ValueError(f"sources or assumed name no field of the preset: {strays}")
         return self
 
+    @property
+    def photographs(self) -> bool:
+        """Whether it is made for photographs, which its encoder tells, not for RefScenes."""
+        return self.encoder.kind == "conse"
+
     def leaves(self) -> dict[str, Any]:
         """Every setting by its dotted name, e.g. {"scores.alpha": 0.1}; prose left out."""
         return dict(_flatten(self.model_dump(exclude=set(_PROSE))))

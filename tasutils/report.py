@@ -54,23 +54,17 @@ def build_report(
     from tasutils.study import Part, study_tables
 
     chosen, created = load_preset(preset), datetime.now(UTC)
-    photographs = chosen.encoder.kind == "conse"
-    whole = PHOTO_SPLITS if photographs else SPLITS
+    whole = PHOTO_SPLITS if chosen.photographs else SPLITS
     splits = splits or (whole if limit_images is None else whole[:1])
     for split in splits:
         if split not in (*SPLITS, *PHOTO_SPLITS):
             raise TasError(f"no split {split!r}; there are {', '.join((*SPLITS, *PHOTO_SPLITS))}")
     results = paths.RESULTS if out is None else Path(out).resolve()
     with run_folder(results) as folder:
-        runs = _evaluate(chosen, splits, limit_images, results, photographs)
+        runs = _evaluate(chosen, splits, limit_images, results)
         place = str(Path(preset).resolve() if Path(preset).suffix else preset)
+        notebooks = _notebooks(chosen, place, limit_images)
         study = {"preset": chosen.name, "runs": ",".join(run.name for run in runs)}
-        notebooks: dict[str, dict[str, Any]] = {"00_quickstart": {"preset": place}}
-        if not photographs:
-            notebooks["00_quickstart"] |= DRAWN_PICTURE
-        else:
-            limit = min(limit_images or PROPOSAL_IMAGES, PROPOSAL_IMAGES)
-            notebooks["01_proposals"] = {"preset": place, "limit": limit}
         notebooks["06_study"] = study | _elsewhere(results)
         for name, parameters in notebooks.items():
             run_notebook(name, parameters, folder)
@@ -89,16 +83,24 @@ def build_report(
 
 
 def _evaluate(
-    preset: Preset, splits: Sequence[str], limit: int | None, results: Path, photographs: bool
+    preset: Preset, splits: Sequence[str], limit: int | None, results: Path
 ) -> list[Path]:
     """The runs of a report, one a family and split; for photographs `photos7` first."""
     from tasutils.datasets.refscenes import FAMILIES
     from tasutils.evaluate import evaluate_families
 
-    runs = evaluate_families(["photos7"], "all", preset, out=results) if photographs else []
+    runs = evaluate_families(["photos7"], "all", preset, out=results) if preset.photographs else []
     for split in splits:
         runs += evaluate_families(FAMILIES, split, preset, limit_images=limit, out=results)
     return runs
+
+
+def _notebooks(preset: Preset, place: str, limit: int | None) -> dict[str, dict[str, Any]]:
+    """The notebooks that show the preset, with their parameters; ``place`` is its name or file."""
+    if not preset.photographs:
+        return {"00_quickstart": {"preset": place, **DRAWN_PICTURE}}
+    few = min(limit or PROPOSAL_IMAGES, PROPOSAL_IMAGES)
+    return {"00_quickstart": {"preset": place}, "01_proposals": {"preset": place, "limit": few}}
 
 
 def _keep(folder: Path, target: Path) -> Path:

@@ -51,10 +51,9 @@ def page(
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
-    photographs = preset.encoder.kind == "conse"
     return environment.get_template("index.html.j2").render(
-        title="TAS on photographs" if photographs else "TAS on RefScenes",
-        photographs=photographs,
+        title="TAS on photographs" if preset.photographs else "TAS on RefScenes",
+        photographs=preset.photographs,
         preset=preset,
         scope=scope_note(parts),
         extent=scope_note(parts).split(";")[0],

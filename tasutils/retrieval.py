@@ -43,19 +43,17 @@ def retrieval_accuracy(
     ways: int = 8,
     draws: int = 20,
     seed: int = 0,
-    template: str = "{}",
 ) -> Retrieval:
     """Caption-to-crop retrieval by cosine, see `retrieval_of`.
 
     Args:
         encoder: the encoder under test.
         crops: float32 (n, 3, image_size, image_size) RGB in 0..1.
-        captions: n texts, the i-th about the i-th crop; each is put into `template`.
+        captions: n texts, the i-th about the i-th crop.
         ways, draws, seed: of the draws, as in `retrieval_of`.
-        template: a text with one gap.
     """
     images = encoder.encode_images(crops)  # (n, d)
-    texts = encoder.encode_text([template.format(caption) for caption in captions])  # (n, d)
+    texts = encoder.encode_text(captions)  # (n, d)
     return retrieval_of(texts @ images.T, captions, ways=ways, draws=draws, seed=seed)
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasutils.checkpoints import quiet_transformers
 from tasutils.crops import CLIP_MEAN_RGB
 from tasutils.errors import TasError
 from tasutils.parts import CaptionerConfig
@@ -89,22 +90,15 @@ def _local_folder(checkpoint: str) -> Path:
 
 def _load_model(folder: Path, dtype: "torch.dtype") -> Any:
     from transformers import Blip2ForConditionalGeneration
-    from transformers.utils import logging
 
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
     try:
-        loaded: Any = Blip2ForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, output_loading_info=True
-        )
+        with quiet_transformers():
+            loaded: Any = Blip2ForConditionalGeneration.from_pretrained(
+                folder, dtype=dtype, local_files_only=True, output_loading_info=True
+            )
     except Exception as error:  # damaged files raise a dozen unrelated types
         reason = " ".join(str(error).split())[:80]
         raise TasError(f"BLIP-2 {folder} is damaged ({reason}); fetch the folder again") from error
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
     model, report = loaded
     faults = [*report.get("missing_keys", ()), *report.get("mismatched_keys", ())]
     if faults:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.checkpoints import quiet_transformers
 from tasutils.errors import TasError
 
 if TYPE_CHECKING:
@@ -62,25 +63,18 @@ class SentenceEncoder:
 @lru_cache(maxsize=4)
 def _load(folder: Path, device: str) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
 
     if not folder.is_dir():
         raise TasError(f"no sentence encoder at {folder}; put its folder there")
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
     try:
-        model, report = AutoModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        with quiet_transformers():
+            model, report = AutoModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # damaged files raise a dozen unrelated types
         reason = " ".join(str(error).split())[:80]
         raise TasError(f"sentence encoder {folder} is damaged ({reason}); reinstall it") from error
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
     if report["missing_keys"] or report["mismatched_keys"]:
         raise TasError(f"sentence encoder {folder} lacks weights of its model; reinstall it")
     return model.float().eval().requires_grad_(False).to(device), tokenizer

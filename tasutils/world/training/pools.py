@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.paths import RESULTS
+from tasutils.world.photographs import FIRST_TRAINING_SEED as FIRST_PHOTO_SEED
 
 SHARD_SCENES = 200
 FIRST_TRAINING_SEED = 1_000_000
 PHRASES_PER_THING = 6
 FIRST_HELD_OUT_SEED = 500_000
-FIRST_PHOTO_SEED = 2_000_000
 PHOTO_SCENES = 6000
 POOL = RESULTS / "training" / "pool"
 PHOTO_POOL = RESULTS / "training" / "photo_pool"
