@@ -62,39 +62,26 @@ class TAS:
     @cached_property
     def proposer(self) -> "Proposer":
         """The preset's maker of masks with its overlap filter."""
+        from tasutils.proposals.make import make_proposer
+
         require_weights(self.preset, "proposals.")
-        if self.preset.proposals.kind == "union":
-            from tasutils.proposals.union import UnionProposer
-
-            return UnionProposer(self.preset.proposals, self.preset.overlap, self.device)
-        from tasutils.proposals.sam import SamProposer
-
-        return SamProposer(self.preset.proposals, self.preset.overlap, self.device)
+        return make_proposer(self.preset.proposals, self.preset.overlap, self.device)
 
     @cached_property
     def encoder(self) -> "ImageTextEncoder":
         """The preset's image-text encoder."""
+        from tasutils.encoders.make import make_encoder
+
         require_weights(self.preset, "encoder.")
-        if self.preset.encoder.kind == "conse":
-            from tasutils.encoders.conse import ConseEncoder
-
-            return ConseEncoder(self.preset.encoder, self.device)
-        from tasutils.encoders.openclip import OpenClipEncoder
-
-        return OpenClipEncoder(self.preset.encoder, self.device)
+        return make_encoder(self.preset.encoder, self.device)
 
     @cached_property
     def captioner(self) -> "Captioner":
         """The preset's captioner."""
-        if self.preset.captioner.kind == "composed":
-            from tasutils.captioners.composed import ComposedCaptioner
-
-            require_weights(self.preset, "captioner.")
-            return ComposedCaptioner(self.preset.captioner, self.device)
-        from tasutils.captioners.blip2 import Blip2Captioner
+        from tasutils.captioners.make import make_captioner
 
         try:
-            return Blip2Captioner(self.preset.captioner, self.device)
+            return make_captioner(self.preset.captioner, self.device)
         except TasError:  # a hub name has no folder of ours, so look only when loading failed
             require_weights(self.preset, "captioner.")
             raise

@@ -1,0 +1,18 @@
+"""A captioner from its settings."""
+
+from tasutils.captioners import Captioner
+from tasutils.parts import CaptionerConfig, ComposedConfig
+
+
+def make_captioner(config: CaptionerConfig | ComposedConfig, device: str = "cpu") -> Captioner:
+    """The captioner that `config.kind` names, on `device`.
+
+    Raises TasError when its weights are missing, damaged or of another model.
+    """
+    if config.kind == "composed":
+        from tasutils.captioners.composed import ComposedCaptioner
+
+        return ComposedCaptioner(config, device)
+    from tasutils.captioners.blip2 import Blip2Captioner
+
+    return Blip2Captioner(config, device)

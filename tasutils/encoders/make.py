@@ -1,0 +1,18 @@
+"""An image-text encoder from its settings."""
+
+from tasutils.encoders import ImageTextEncoder
+from tasutils.parts import ConseConfig, EncoderConfig
+
+
+def make_encoder(config: EncoderConfig | ConseConfig, device: str = "cpu") -> ImageTextEncoder:
+    """The encoder that `config.kind` names, on `device`.
+
+    Raises TasError when its weights are missing, damaged or of another model.
+    """
+    if config.kind == "conse":
+        from tasutils.encoders.conse import ConseEncoder
+
+        return ConseEncoder(config, device)
+    from tasutils.encoders.openclip import OpenClipEncoder
+
+    return OpenClipEncoder(config, device)

@@ -1,0 +1,86 @@
+"""Settings of the makers of masks and of the filter after them."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasutils.parts.base import Part
+
+
+class SamConfig(Part):
+    """SAM's automatic mask generator; `checkpoint` is absolute or relative to data/weights."""
+
+    kind: Literal["sam"] = "sam"
+    size: Literal["tiny", "vit_b", "vit_l", "vit_h"]
+    checkpoint: str | None = None
+    points_per_side: int = Field(ge=1)
+    points_per_batch: int = Field(default=64, ge=1)
+    pred_iou_thresh: float
+    stability_score_thresh: float
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = Field(default=0.7, ge=0, le=1)
+    crop_n_layers: int = Field(default=0, ge=0)
+    min_mask_region_area: int = Field(default=0, ge=0)
+
+
+class FreeConfig(Part):
+    """Free masks from dense ImageNet features, as FreeSOLO makes them; no mask is learned.
+
+    `stride` and `longest_side_px` set how fine the feature map is, `query_scales` which shares of
+    its size it is pooled to for the queries; `sharpen` snaps a mask to superpixels.
+    """
+
+    kind: Literal["free"] = "free"
+    checkpoint: str
+    longest_side_px: int = Field(default=768, ge=32)
+    stride: Literal[8, 16, 32] = 32
+    query_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(1.0, 0.5), min_length=1
+    )
+    mask_thresh: float = Field(default=0.6, gt=0, lt=1)
+    nms_thresh: float = Field(default=0.7, ge=0, le=1)
+    sharpen: bool = True
+    max_masks: int = Field(default=60, ge=1)
+
+
+class MergeConfig(Part):
+    """Hierarchical merging of superpixels by colour, texture, size and fill (selective search).
+
+    `scale` and `min_size_px` are felzenszwalb's, at `longest_side_px`; every colour space gives a
+    hierarchy of its own.
+    """
+
+    kind: Literal["merge"] = "merge"
+    longest_side_px: int = Field(default=320, ge=8)
+    color_spaces: tuple[Literal["lab", "hsv"], ...] = Field(default=("lab", "hsv"), min_length=1)
+    scale: float = Field(default=50, gt=0)
+    min_size_px: int = Field(default=40, ge=1)
+    nms_thresh: float = Field(default=0.8, ge=0, le=1)
+    max_masks: int = Field(default=60, ge=1)
+
+
+class UnionConfig(Part):
+    """Masks of several makers in one list, the later ones' doubles dropped; None leaves one out.
+
+    The makers take turns, each giving its best mask first: sam, merge, free, sam again, and on.
+    """
+
+    kind: Literal["union"] = "union"
+    sam: SamConfig | None = None
+    free: FreeConfig | None = None
+    merge: MergeConfig | None = None
+    mask_nms_thresh: float = Field(default=0.8, ge=0, le=1)
+    max_masks: int = Field(default=60, ge=1)
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.sam is None and self.free is None and self.merge is None:
+            raise ValueError("a union needs at least one of sam, free and merge")
+        return self
+
+
+class OverlapConfig(Part):
+    """Filter after SAM, see `masks.overlap_filter`; `max_overlap` None: no rule for pairs."""
+
+    min_area_px: int = Field(default=0, ge=0)
+    max_overlap: float | None = Field(default=None, ge=0, le=1)
