@@ -1,14 +1,35 @@
 """Files of weights: read without pickle, copied into a model only if they fit it exactly."""
 
+import json
+import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasutils.errors import TasError
 
 if TYPE_CHECKING:
     import torch
+
+_MOST_LISTED = 5  # keys of each kind of fault in an error, which has to stay one line
+_NESTINGS = ("state_dict", "model")  # of open_clip's and timm's training; of ALBEF and FreeSOLO
+_SUFFIXES = {".safetensors", ".pth", ".pt", ".bin"}
+# what only one family's files have among their keys; the more particular before the less
+_MARKS = {
+    "SAM": ("image_encoder.", "mask_decoder."),
+    "FreeSOLO": ("ins_head.", "mask_head."),
+    "ALBEF": ("visual_encoder_m.", "text_encoder_m."),
+    "BLIP-2": ("qformer.", "language_model."),
+    "BLIP": ("vision_model.", "text_decoder."),
+    "ALIGN": ("vision_model.encoder.blocks.", "text_projection."),
+    "transformers' CLIP": ("vision_model.", "text_model."),
+    "SigLIP of open_clip": ("visual.trunk.", "text."),
+    "CLIP": ("visual.", "transformer.", "token_embedding."),
+    "a model trained on several GPUs": ("module.",),
+}
+_SAM_SIZES = {192: "tiny", 768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # by width
 
 
 @contextmanager
@@ -30,34 +51,142 @@ def quiet_transformers() -> Iterator[None]:
 def read_state_dict(path: Path) -> dict[str, "torch.Tensor"]:
     """Tensors of a .safetensors file, or of a .pt / .pth / .bin file read with weights_only.
 
-    Raises TasError when the file is missing or damaged.
+    A state nested under "state_dict" or "model", as the published files are, is taken out.
+
+    Raises TasError in one line when the file is missing, cut short, damaged, no weights at all, or
+    holds objects that only an unsafe reading could restore: no code of a file is ever run.
     """
     import torch
     from safetensors.torch import load_file
 
     if not path.is_file():
         raise TasError(f"no weights at {path}; put the file there or choose another preset")
+    fault = file_fault(path)
+    if fault:
+        raise TasError(f"weights {path}: the file {fault}; take the published one")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         data = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise a dozen unrelated types
+        if call := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise TasError(
+                f"weights {path} ask to run {call[1]}, which is no tensor; it was not run: take "
+                "the published file, or one with tensors alone"
+            ) from error
         reason = " ".join(str(error).split())[:80]
+        if "weights only" in reason.lower():  # torch's advice to read it unsafely
+            reason = "no file of torch"
         raise TasError(f"weights {path} are damaged ({reason}); fetch the file again") from error
-    return data.get("state_dict", data)
+    return _tensors(data, path)
+
+
+def file_fault(path: Path) -> str | None:
+    """What a glance at a file of weights finds wrong, to follow "the file"; None if nothing.
+
+    Looks at the first bytes and at the table of contents, so that it is fast for any size. Files
+    of other suffixes than .safetensors, .pth, .pt and .bin have no faults.
+    """
+    if path.suffix not in _SUFFIXES:
+        return None
+    with path.open("rb") as file:
+        start = file.read(64)
+    if not start.strip():
+        return "is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer of a few lines, not the weights that it points to"
+    if start.isascii() and start.decode("ascii").lstrip()[:1] in {"<", "{"}:
+        return f"is a page of text ({' '.join(start.decode('ascii').split())[:30]} ...)"
+    if path.suffix == ".safetensors":
+        return _safetensors_fault(path, start)
+    if not start.startswith(b"PK"):
+        return None  # torch's format before 1.6
+    if not zipfile.is_zipfile(path):
+        return "is cut short: the end of the archive is missing"
+    with zipfile.ZipFile(path) as archive:
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            return "is a TorchScript program, like OpenAI's own .pt files, which is not run here"
+    return None
 
 
 def load_strict(model: "torch.nn.Module", state: Mapping[str, "torch.Tensor"], name: str) -> None:
     """Copy `state` into `model`, cast to its dtype; TasError unless keys and shapes are equal."""
     own = model.state_dict()
-    faults = {
-        "missing": sorted(own.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - own.keys()),
-        "of other shape": sorted(
-            key for key in own.keys() & state.keys() if own[key].shape != state[key].shape
-        ),
-    }
-    told = [f"{len(keys)} {kind} ({keys[0]}, ...)" for kind, keys in faults.items() if keys]
-    if told:
-        raise TasError(f"weights {name} do not fit the model: {'; '.join(told)}; check the preset")
+    require_fit({key: tuple(tensor.shape) for key, tensor in own.items()}, state, name)
     model.load_state_dict({key: tensor.to(own[key].dtype) for key, tensor in state.items()})
+
+
+def require_fit(
+    expected: Mapping[str, tuple[int, ...]], state: Mapping[str, "torch.Tensor"], name: str
+) -> None:
+    """Raise TasError, naming every kind of fault, unless `state` has the `expected` shapes."""
+    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    faults = {
+        "missing": sorted(expected.keys() - shapes.keys()),
+        "unexpected": sorted(shapes.keys() - expected.keys()),
+        "of other shape": [
+            f"{key} {shapes[key]} for {expected[key]}"
+            for key in sorted(expected.keys() & shapes.keys())
+            if expected[key] != shapes[key]
+        ],
+    }
+    told = [f"{len(keys)} {kind} ({_listed(keys)})" for kind, keys in faults.items() if keys]
+    if told:
+        mine, theirs = looks_like(shapes), looks_like(expected)
+        guess = f"; they look like those of {mine}" if mine and mine != theirs else ""
+        raise TasError(
+            f"weights {name} do not fit the model: {'; '.join(told)}{guess}; check the preset"
+        )
+
+
+def looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """The family of models whose files have such keys, SAM with its size; None if unknown."""
+    for family, marks in _MARKS.items():
+        if all(any(key.startswith(mark) for key in shapes) for mark in marks):
+            width = shapes.get("image_encoder.pos_embed", (0,))[-1]
+            size = _SAM_SIZES.get(width) if family == "SAM" else None
+            return f"{family} {size}" if size else family
+    return None
+
+
+def _tensors(data: Any, path: Path) -> dict[str, "torch.Tensor"]:
+    """The state dict in what a file holds; TasError if there is none."""
+    import torch
+
+    for key in _NESTINGS:
+        if isinstance(data, dict) and isinstance(data.get(key), dict):
+            data = data[key]
+    if not isinstance(data, dict) or not data:
+        raise TasError(f"weights {path} hold no tensors by name; name another file")
+    strays = [
+        key
+        for key, value in data.items()
+        if not (isinstance(key, str) and isinstance(value, torch.Tensor))
+    ]
+    if strays:
+        raise TasError(
+            f"weights {path} hold {len(strays)} entries that are no tensors "
+            f"({_listed([str(key) for key in strays])}); name another file"
+        )
+    return data
+
+
+def _safetensors_fault(path: Path, start: bytes) -> str | None:
+    size, length = path.stat().st_size, int.from_bytes(start[:8], "little")
+    if size < 8 or start[8:9] != b"{":
+        return "is no safetensors file"
+    if 8 + length > size:
+        return "is cut short: its table of contents is not whole"
+    with path.open("rb") as file:
+        file.seek(8)
+        try:
+            entries = json.loads(file.read(length))
+            ends = [e["data_offsets"][1] for k, e in entries.items() if k != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return "has a damaged table of contents"
+    whole = 8 + length + max(ends, default=0)
+    return f"is cut short: {size} of {whole} bytes" if size < whole else None
+
+
+def _listed(keys: list[str]) -> str:
+    return ", ".join(keys if len(keys) <= _MOST_LISTED else [*keys[:_MOST_LISTED], "..."])
