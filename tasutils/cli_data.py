@@ -13,29 +13,76 @@ data_app = typer.Typer(no_args_is_help=True, help="The data sets on this disk.")
 world_app = typer.Typer(no_args_is_help=True, help="RefScenes, the embedded world.")
 
 
+RootOption = Annotated[
+    Path | None, typer.Option(help="The folder of published data sets; default: data.")
+]
+ImagesOption = Annotated[
+    Path | None, typer.Option(help="The folder of the images; default: looked for in --root.")
+]
+SplitByOption = Annotated[
+    str | None,
+    typer.Option(help="Whose splits: unc, google or umd; default: unc, of refcocog umd."),
+]
+
+
 @data_app.command("list")
-def data_list() -> None:
-    """List data sets, families and splits with their numbers of images and sentences."""
+def data_list(root: RootOption = None) -> None:
+    """List what there is: images and sentences, and of published data sets what is not here."""
     from tasutils.datasets.doctor import all_splits
+    from tasutils.datasets.overview import list_lines
 
     for data in all_splits():
         n_images = len(data.image_ids)
         print(f"{data.name:14} {data.split:6} {n_images:4} images {len(data):5} sentences")
+    print()
+    for line in list_lines(root):
+        print(line)
 
 
 @data_app.command("check")
-def data_check() -> None:
-    """Open every picture and mask of the data sets; exit code 1 if one is missing or damaged."""
-    from tasutils.datasets.doctor import all_splits, faults
+def data_check(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="refcoco, refcoco+, refcocog, phrasecut, or a .csv or .jsonl of yours"),
+    ] = None,
+    split_by: SplitByOption = None,
+    root: RootOption = None,
+    images: ImagesOption = None,
+) -> None:
+    """Look for faults, all at once: in what ships and all that is here, or in data set NAME."""
+    from tasutils.datasets.doctor import check_own, check_published, check_shipped
 
-    n = n_faults = 0
-    for data in all_splits():
-        found = faults(data)
-        n, n_faults = n + len(data), n_faults + len(found)
-        for fault in found:
-            print(fault, file=sys.stderr)
-    print(f"{n} sentences checked, {n_faults} faults")
+    if name is not None and Path(name).suffix:
+        n_faults = check_own(Path(name), images)
+    elif name is not None:
+        n_faults = check_published(name, split_by, root, images)
+    else:
+        n_faults = check_published(None, None, root, images) + check_shipped()
     raise typer.Exit(1 if n_faults else 0)
+
+
+@data_app.command("get")
+def data_get(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="refcoco, refcoco+, refcocog, phrasecut: annotations; coco-train2014, "
+            "visual-genome: their images"
+        ),
+    ],
+    root: RootOption = None,
+    url: Annotated[
+        str | None, typer.Option(help="Another address, of a set that is one file.")
+    ] = None,
+) -> None:
+    """Fetch NAME from where it is published, on its terms, and unpack it; or unpack its zip."""
+    from tasutils.cli_models import progress_bar
+    from tasutils.datasets.get_data import get_data, terms_lines
+
+    for line in terms_lines(name):
+        print(line)
+    for line in get_data(name, progress_bar, root, url):
+        print(line, flush=True)
 
 
 @world_app.command("build")

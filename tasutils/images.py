@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
 MAX_PIXELS = 89_478_485  # Pillow's own warning level: 1 GiB / 4 / 3 bytes
+_EXIF_ORIENTATION = 0x0112
 _DECODING_ERRORS = (
     OSError,
     SyntaxError,  # Pillow: broken PNG chunk
@@ -59,6 +60,28 @@ def read_image(source: "str | Path | PilImage | NDArray[Any]") -> NDArray[np.uin
         raise TasError(f"cannot read {path} ({_brief(error)}); check or convert it") from error
     with image:
         return _from_pil(image, str(path))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """The (H, W) in px of a picture as `read_image` gives it, from the file's header alone.
+
+    Raises TasError when there is no file, or no picture in it; damage further on is not seen.
+    """
+    from PIL import Image
+
+    if not path.is_file():
+        raise TasError(f"no picture at {path}; check the path")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                width, height = image.size
+                turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    except Image.DecompressionBombError as error:
+        raise TasError(_too_large(str(path))) from error
+    except _DECODING_ERRORS as error:
+        raise TasError(f"{path} is no picture that can be read; get it again") from error
+    return (width, height) if turned else (height, width)
 
 
 def _from_pil(image: "PilImage", name: str) -> NDArray[np.uint8]:

@@ -230,7 +230,10 @@ def test_phrasecut_layout(tmp_path):
     assert [s.sample_id for s in data.samples] == ["7__0", "7__1"]
     first, second = data.samples
     assert (first.text, first.category, first.ref_id) == ("black dogs", "dog", "7__0")
-    assert (first.flags, second.flags) == ({"multi": True}, {"multi": False})
+    assert (first.flags["multi"], second.flags["multi"]) == (True, False)
+    assert (first.flags["n_instances"], second.flags["n_instances"]) == (2, 1)
+    assert (first.flags["n_attributes"], first.flags["phrase_type"]) == (1, "attribute")
+    assert (first.flags["n_relations"], first.flags["image_area_px"]) == (0, H * W)
     union = data.gt_mask(first)
     assert (union == data.gt_mask(second)).all()
     assert union[3:9, 4:9].all() and union[3:9, 19:24].all() and not union[:, 11:16].any()
@@ -324,7 +327,8 @@ def test_refscenes_mistakes(world):
 
 
 def test_names():
-    assert dataset_names() == (*FAMILIES, "photos7")
+    published = ("refcoco", "refcoco+", "refcocog", "phrasecut")
+    assert dataset_names() == (*FAMILIES, "photos7", *published, "own")
     with pytest.raises(TasError, match="no data set 'coco'; there are refscenes"):
         load_dataset("coco", "val")
 

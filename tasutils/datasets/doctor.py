@@ -1,7 +1,11 @@
-"""Looking at data sets on disk: how much there is, and whether each picture and mask is sound."""
+"""Looking at data sets on disk: how much there is, and whether each picture and mask is sound.
+
+Faults go to stderr, one a line; counts and what to do to stdout.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from tasutils.datasets import photos7
@@ -46,6 +50,54 @@ def faults(data: RefDataset) -> list[str]:
         except TasError as error:
             found.append(f"{place}: {error}")
     return found
+
+
+def check_shipped() -> int:
+    """Examine what ships with the project, print what is found, return the number of faults."""
+    n = n_faults = 0
+    for data in all_splits():
+        found = faults(data)
+        n, n_faults = n + len(data), n_faults + len(found)
+        _complain(found)
+    print(f"{n} sentences checked, {n_faults} faults")
+    return n_faults
+
+
+def check_published(
+    name: str | None, split_by: str | None, root: Path | None, images: Path | None
+) -> int:
+    """Examine published data sets, see `overview.examine`; print, return the number of faults."""
+    from tasutils.datasets.overview import check_lines, examine
+
+    n_faults = 0
+    for findings in examine(name, split_by, root, images):
+        for line in check_lines(findings):
+            print(line)
+        _complain(list(findings.fault_lines()))
+        for line in findings.remedies():
+            print(f"  {line}")
+        if not findings.n_faults:
+            print("  sound")
+        n_faults += findings.n_faults
+    return n_faults
+
+
+def check_own(path: Path, images: Path | None) -> int:
+    """Examine a file of own data, print what is found, return the number of bad rows."""
+    from tasutils.datasets.own import read_own
+
+    data = read_own(path, images)
+    _complain([f"{path}: {fault}" for fault in data.faults])
+    counts = f"{len(data.samples)} sentences on {len(data.images)} images"
+    print(f"{counts}, {len(data.rles)} with a mask; {len(data.faults)} bad rows")
+    return len(data.faults)
+
+
+def _complain(lines: list[str]) -> None:
+    sys.stdout.flush()
+    for line in lines:
+        print(line, file=sys.stderr)
+    sys.stderr.flush()
 
 
 def differences(fresh: Path, stored: Path) -> list[str]:

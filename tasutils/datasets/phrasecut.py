@@ -2,7 +2,8 @@
 
 `image_data_split3000.json` (or `image_data_split.json`) lists the images with their sizes,
 `refer_<split>.json` the tasks: a phrase and the polygons of all instances that it names. A method
-that answers with one mask is capped where there are several: the flag `multi` tells them apart.
+that answers with one mask is capped where there are several: the flag `multi` tells them apart. The
+other flags are what the published subsets are made of, see `phrasecut_metrics`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ IMAGE_FILES = ("image_data_split3000.json", "image_data_split.json")
 
 class _Structure(BaseModel):
     name: str = ""
+    attributes: list[str] | None = None
+    relation_descriptions: list[Any] | None = None
+    type: str = ""
 
 
 class _Task(BaseModel):
@@ -85,7 +89,7 @@ def load_phrasecut(
     return RefDataset(
         name=name,
         split=split,
-        samples=tuple(_sample(i, task, split) for i, task in zip(ids, tasks, strict=True)),
+        samples=tuple(_sample(i, task, split, images) for i, task in zip(ids, tasks, strict=True)),
         images=images,
         index_digest=digest_of([images_path, tasks_path]),
         ground_truth=ground_truth,
@@ -120,7 +124,9 @@ def _images(
     return images
 
 
-def _sample(sample_id: str, task: _Task, split: str) -> Sample:
+def _sample(sample_id: str, task: _Task, split: str, images: dict[str, ImageEntry]) -> Sample:
+    structure = task.phrase_structure or _Structure()
+    height, width = images[str(task.image_id)].size_hw
     return Sample(
         sample_id=sample_id,
         image_id=str(task.image_id),
@@ -128,7 +134,14 @@ def _sample(sample_id: str, task: _Task, split: str) -> Sample:
         sent_id="0",
         text=task.phrase,
         raw=task.phrase,
-        category=task.phrase_structure.name if task.phrase_structure else "",
+        category=structure.name,
         split=split,
-        flags={"multi": len(task.Polygons) > 1},
+        flags={
+            "multi": len(task.Polygons) > 1,
+            "n_instances": len(task.Polygons),
+            "n_attributes": len(structure.attributes or ()),
+            "n_relations": len(structure.relation_descriptions or ()),
+            "phrase_type": structure.type,
+            "image_area_px": height * width,
+        },
     )

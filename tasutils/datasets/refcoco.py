@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ class _Sentence(BaseModel):
     raw: str | None = None
 
 
-class _Ref(BaseModel):
+class Ref(BaseModel):
+    """A reference: an annotation of an image, and the sentences that refer to it."""
+
     ref_id: int | str
     ann_id: int | str
     image_id: int | str
@@ -34,7 +37,9 @@ class _Ref(BaseModel):
     sentences: list[_Sentence]
 
 
-class _Image(BaseModel):
+class Image(BaseModel):
+    """An image record of instances.json."""
+
     file_name: str
     height: int
     width: int
@@ -84,13 +89,44 @@ def load_files(
 
     Arguments and errors otherwise as in `load_refcoco`.
     """
-    chosen = _refs_of_split(refs_path, split)
+    content = read_json(refs_path) if refs_path.suffix == ".json" else load_plain(refs_path)
+    refs = refs_of_split(entries(content, refs_path), split, refs_path)
     instances = read_json(instances_path)
-    images, annotations, categories = _lookups(instances, instances_path)
-    used, shapes = _resolve(chosen, images, annotations, instances_path, images_dir)
+    data = dataset_of(name, split, refs, instances, instances_path, images_dir, overlap)
+    return replace(data, index_digest=digest_of([instances_path, refs_path]))
+
+
+def dataset_of(
+    name: str,
+    split: str,
+    refs: list[Ref],
+    instances: Any,
+    source: Path,
+    images_dir: Path,
+    overlap: Overlap = "union",
+) -> RefDataset:
+    """A split made of its references and the content of an instances.json, both as read.
+
+    Args:
+        name: such as `refcoco`.
+        split: such as `val`.
+        refs: the references of this split, from `refs_of_split`.
+        instances: COCO images, annotations and categories.
+        source: the file of the instances, which messages name.
+        images_dir: the folder of the images.
+        overlap: see `segmentation_mask`.
+
+    Returns:
+        The split; its `index_digest` is empty and for the caller to set.
+
+    Raises:
+        TasError: an image or annotation is damaged or not there.
+    """
+    images, annotations, categories = _lookups(instances, source)
+    used, shapes = _resolve(refs, images, annotations, source, images_dir)
 
     def ground_truth(sample: Sample) -> NDArray[np.bool_]:
-        where = f"{instances_path}: ref {sample.ref_id}"
+        where = f"{source}: ref {sample.ref_id}"
         return segmentation_mask(
             shapes[sample.ref_id], used[sample.image_id].size_hw, where, overlap
         )
@@ -98,24 +134,26 @@ def load_files(
     return RefDataset(
         name=name,
         split=split,
-        samples=_samples(chosen, categories, split),
+        samples=_samples(refs, categories, split),
         images=used,
-        index_digest=digest_of([instances_path, refs_path]),
+        index_digest="",
         ground_truth=ground_truth,
     )
 
 
-def _refs_of_split(path: Path, split: str) -> list[_Ref]:
-    """The references of one split."""
-    content = read_json(path) if path.suffix == ".json" else load_plain(path)
-    refs = entries(content, path)
+def refs_of_split(refs: list[Any], split: str, source: Path) -> list[Ref]:
+    """Those references of a file that belong to a split, checked.
+
+    Raises:
+        TasError: a damaged reference, or no such split; lists those there are.
+    """
     if not all(isinstance(ref, dict) and isinstance(ref.get("split"), str) for ref in refs):
-        raise TasError(f"{path}: a reference without its split; get the file again")
+        raise TasError(f"{source}: a reference without its split; get the file again")
     splits = {ref["split"] for ref in refs}
     if split not in splits:
         known = ", ".join(sorted(splits)) or "none"
-        raise TasError(f"{path}: no split {split!r}; it has {known}")
-    return [record(_Ref, ref, path) for ref in refs if ref["split"] == split]
+        raise TasError(f"{source}: no split {split!r}; it has {known}")
+    return [record(Ref, ref, source) for ref in refs if ref["split"] == split]
 
 
 def _lookups(instances: Any, path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
@@ -134,7 +172,7 @@ def _lookups(instances: Any, path: Path) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def _resolve(
-    refs: list[_Ref],
+    refs: list[Ref],
     images: dict[str, Any],
     annotations: dict[str, Any],
     path: Path,
@@ -151,7 +189,7 @@ def _resolve(
                 "not in it; get both files from the same place"
             )
         if image_id not in used:
-            image = record(_Image, images[image_id], path)
+            image = record(Image, images[image_id], path)
             used[image_id] = image_entry(
                 images_dir, image.file_name, image.height, image.width, str(path)
             )
@@ -165,7 +203,7 @@ def _resolve(
     return used, shapes
 
 
-def _samples(refs: list[_Ref], categories: dict[str, str], split: str) -> tuple[Sample, ...]:
+def _samples(refs: list[Ref], categories: dict[str, str], split: str) -> tuple[Sample, ...]:
     """One sample a sentence, in the order of the file."""
     pairs = [(ref, sentence) for ref in refs for sentence in ref.sentences]
     ids = unique_ids([f"{ref.ref_id}-{sentence.sent_id}" for ref, sentence in pairs])

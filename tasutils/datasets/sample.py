@@ -59,6 +59,8 @@ class RefDataset:
         samples: every (reference, sentence) pair, in the order of the files.
         images: by image id, those that have samples.
         index_digest: SHA-256 hex of the annotation files.
+        split_by: whose splits, such as `unc`, where a data set has several; else empty.
+        without_mask: ids of the samples that have no ground truth; no metric counts them.
     """
 
     name: str
@@ -67,6 +69,8 @@ class RefDataset:
     images: dict[str, ImageEntry]
     index_digest: str
     ground_truth: Callable[[Sample], NDArray[np.bool_]] = field(repr=False)
+    split_by: str = ""
+    without_mask: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.samples)

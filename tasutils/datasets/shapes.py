@@ -61,10 +61,27 @@ def polygon_mask(
         size_hw: (H, W) of the picture.
         source: what error messages name.
         raster: `coco` as pycocotools fills float polygons; `outline` truncates points to int and
-            draws outline and fill, as PhraseCut's own evaluator does.
+            draws outline and fill, as PhraseCut's own evaluator does: two points are a line there.
 
     Returns:
         bool (H, W).
+
+    Raises:
+        TasError: coordinates that are no numbers, not in pairs, or far outside the picture.
+    """
+    points = polygon_points(polygon, size_hw, source)
+    if len(points) < (4 if raster == "outline" else 6):  # pycocotools takes four numbers for a box
+        return np.zeros(size_hw, np.bool_)
+    if raster == "outline":
+        return _outline_and_fill(points, size_hw)
+    rle = coco.frPyObjects([points.tolist()], *size_hw)
+    return coco.decode(rle)[:, :, 0].astype(np.bool_)
+
+
+def polygon_points(
+    polygon: Sequence[Any], size_hw: tuple[int, int], source: str
+) -> NDArray[np.float64]:
+    """The coordinates of a polygon, checked: float64 (2 n,) px.
 
     Raises:
         TasError: coordinates that are no numbers, not in pairs, or far outside the picture.
@@ -78,12 +95,7 @@ def polygon_mask(
             f"{source}: a polygon that is no list of x, y pairs within the picture; "
             "get the annotations again"
         )
-    if len(points) < 6:  # pycocotools would take four numbers for a box
-        return np.zeros(size_hw, np.bool_)
-    if raster == "outline":
-        return _outline_and_fill(points, size_hw)
-    rle = coco.frPyObjects([points.tolist()], *size_hw)
-    return coco.decode(rle)[:, :, 0].astype(np.bool_)
+    return points
 
 
 def _outline_and_fill(points: NDArray[np.float64], size_hw: tuple[int, int]) -> NDArray[np.bool_]:

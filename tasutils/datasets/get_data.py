@@ -1,0 +1,152 @@
+"""Fetching published data sets, on the one command that asks for it: `tas data get`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasutils.archives import unpack
+from tasutils.datasets.files import entries, read_json
+from tasutils.errors import TasError
+from tasutils.registry.fetch import Expected, Progress, fetch, verify
+
+Bar = Callable[[str], AbstractContextManager[Progress]]
+
+
+class FilePart(BaseModel):
+    """One file as it is published: its size in bytes and digests, None where no source states them.
+
+    `sources` names keys of `sources` in published.yaml.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    url: str
+    name: str
+    bytes: int | None
+    sha256: str | None
+    md5: str | None
+    sources: list[str] = Field(alias="from")
+
+    @property
+    def expected(self) -> Expected:
+        """What is known of it."""
+        return Expected(size=self.bytes, sha256=self.sha256, md5=self.md5)
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it is unpacked where it belongs."""
+        return self.name.endswith(".zip")
+
+
+class FileSet(BaseModel):
+    """Files that are fetched together: their terms, and where they go below the data folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    terms: str
+    terms_from: str
+    parts: list[FilePart]
+    into: str
+    flat: bool
+
+
+@lru_cache(maxsize=1)
+def file_sets() -> dict[str, FileSet]:
+    """What can be fetched, by name."""
+    text = (files("tasutils") / "datasets" / "published.yaml").read_text(encoding="utf-8")
+    listed = yaml.safe_load(text)["files"]
+    return {name: FileSet.model_validate(entry) for name, entry in listed.items()}
+
+
+def file_set(name: str) -> FileSet:
+    """The files of a name; raises TasError when there is none, naming those there are."""
+    if name not in file_sets():
+        raise TasError(f"nothing is known of {name!r}; there are {', '.join(file_sets())}")
+    return file_sets()[name]
+
+
+def terms_lines(name: str) -> Iterator[str]:
+    """The terms of a set, where its files come from and how large they are."""
+    chosen = file_set(name)
+    yield f"{name}: {chosen.terms}"
+    for part in chosen.parts:
+        size = f"{part.bytes / 1e6:.0f} MB" if part.bytes else "size unknown"
+        digest = "SHA-256" if part.sha256 else "MD5" if part.md5 else "no digest published"
+        yield f"  {part.url} ({size}, {digest})"
+
+
+def get_data(
+    name: str, bar: Bar, root: Path | None = None, url: str | None = None
+) -> Iterator[str]:
+    """Fetch a set of files, verify what can be verified and put it in its place.
+
+    An archive that lies in the data folder already is unpacked instead of fetched. Files that are
+    there are left as they are.
+
+    Args:
+        name: of `file_sets`.
+        bar: makes a progress bar for a file's name.
+        root: the folder of data sets; data/ when None.
+        url: another address, of a set of one file.
+
+    Yields:
+        One line for each file, when it is done.
+
+    Raises:
+        TasError: no such set, and see `fetch` and `unpack`.
+    """
+    from tasutils import paths
+
+    chosen = file_set(name)
+    if url is not None and len(chosen.parts) > 1:
+        raise TasError(f"{name} is {len(chosen.parts)} files; --url goes with a set of one")
+    folder = paths.DATA if root is None else root.expanduser()
+    for part in chosen.parts:
+        source = url or part.url
+        if part.is_archive:
+            yield _get_archive(part, source, folder, folder / chosen.into, chosen.flat, bar)
+        else:
+            yield _get_list(part, source, folder / chosen.into / part.name, bar)
+
+
+def _get_archive(part: FilePart, url: str, folder: Path, into: Path, flat: bool, bar: Bar) -> str:
+    """Unpack an archive, fetched if it does not lie there; one that was fetched is removed."""
+    archive = folder / part.name
+    lay_there, note = archive.is_file(), ""
+    if lay_there:
+        try:
+            verify(archive, part.expected, str(archive), keep=True)
+        except TasError as error:
+            note = f"; {str(error).removeprefix(f'{archive} ')}, so see what `tas data check` says"
+    else:
+        with bar(part.name) as progress:
+            fetch(url, archive, part.expected, progress)
+    unpacked = unpack(archive, into, flat)
+    if not lay_there:
+        archive.unlink()
+    whence = "as it lay there" if lay_there else "fetched"
+    return f"{part.name} ({whence}): {len(unpacked)} files in {into}{note}"
+
+
+def _get_list(part: FilePart, url: str, target: Path, bar: Bar) -> str:
+    """Fetch a JSON file; a page in its place, which asks for a click, is not kept."""
+    if target.is_file():
+        return f"{part.name}: there already"
+    unchecked = target.with_name(f"{target.name}.unchecked")
+    with bar(part.name) as progress:
+        fetch(url, unchecked, part.expected, progress)
+    try:
+        entries(read_json(unchecked), unchecked)
+    except TasError:
+        unchecked.unlink()
+        raise TasError(
+            f"{url} gave a page instead of {part.name}; open it in a browser and put the file "
+            f"at {target}"
+        ) from None
+    unchecked.replace(target)
+    return f"{part.name}: fetched"

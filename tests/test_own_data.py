@@ -1,0 +1,354 @@
+"""Own pictures with sentences: what is read, what is refused and in which words, and the run."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from published_trees import Boxes, H, Namer, Sense, W, draw_images
+from pycocotools import mask as coco
+
+from tasutils import cli
+from tasutils.datasets import default_preset, load_dataset
+from tasutils.datasets.own import read_own
+from tasutils.errors import TasError
+from tasutils.language.parse import Parser
+from tasutils.loading import TAS
+from tasutils.runs import read_run
+
+SQUARE = [4, 4, 14, 4, 14, 14, 4, 14]
+
+
+@pytest.fixture(scope="module")
+def parser():
+    return Parser("en_core_web_sm")
+
+
+@pytest.fixture
+def seeing(monkeypatch, parser):
+    """`tas` with parts that see boxes and colours in place of networks."""
+
+    def load(preset, device=None):
+        return TAS(preset, Boxes(), Sense(), Namer(), parser, "cpu")
+
+    monkeypatch.setattr("tasutils.loading.load", load)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Pictures a.png, b.png, c.png of 32 x 24 px, and masks of several kinds."""
+    draw_images(tmp_path, ["a.png", "b.png", "c.png"])
+    place = tmp_path / "masks"
+    place.mkdir()
+    labels = np.zeros((H, W), np.uint8)
+    labels[4:14, 4:14], labels[6:16, 20:28] = 1, 2
+    grey = Image.fromarray(labels)
+    grey.save(place / "labels.png")
+    palette = grey.copy()
+    palette.putpalette([0, 0, 0, 0, 0, 0, 255, 0, 0])  # labels 0 and 1 are both black
+    palette.save(place / "palette.png")
+    Image.fromarray((labels == 1).astype(np.uint8) * 255).convert("RGB").save(place / "square.png")
+    Image.fromarray(labels == 1).save(place / "bits.png")
+    Image.fromarray(np.zeros((H, W), np.uint8)).save(place / "empty.png")
+    Image.fromarray(labels.T).save(place / "turned.png")
+    Image.fromarray(labels).save(place / "lossy.jpg")
+    (place / "damaged.png").write_bytes((place / "labels.png").read_bytes()[:40])
+    rle = coco.encode(np.asfortranarray(labels == 1, dtype=np.uint8))
+    (place / "square.json").write_text(
+        json.dumps({"size": [H, W], "counts": rle["counts"].decode()})
+    )
+    return tmp_path
+
+
+def write_csv(folder, rows, header=("image", "expression", "mask"), name="my.csv", **options):
+    path = folder / name
+    with path.open("w", newline="", encoding=options.pop("encoding", "utf-8")) as file:
+        csv.writer(file, **options).writerows([header, *rows])
+    return path
+
+
+def square():
+    mask = np.zeros((H, W), bool)
+    mask[4:14, 4:14] = True
+    return mask
+
+
+def test_every_form_of_mask_gives_the_same(folder):
+    rle = json.loads((folder / "masks" / "square.json").read_text())
+    flat = square().T.ravel()
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    runs = {"size": [H, W], "counts": np.diff([0, *edges, flat.size]).tolist()}
+    forms = [
+        ("masks/square.png", ""), ("masks/bits.png", ""), ("masks/square.json", ""),
+        ("masks/labels.png", "1"), ("masks/palette.png", "1"), (json.dumps(rle), ""),
+        (json.dumps(runs), ""), (json.dumps([SQUARE]), ""), (str(folder / "masks/bits.png"), "1"),
+    ]  # fmt: skip
+    path = write_csv(
+        folder,
+        [("a.png", f"thing {k}", *form) for k, form in enumerate(forms)],
+        ("image", "expression", "mask", "value"),
+    )
+    data = load_dataset("own", str(path))
+    assert (data.name, data.split, len(data)) == ("own", "my", len(forms))
+    assert [s.sample_id for s in data.samples] == [str(k + 2) for k in range(len(forms))]
+    for sample in data.samples:
+        assert (data.gt_mask(sample) == square()).all(), sample.text
+    assert data.image_ids == ("a.png",) and not data.without_mask
+
+
+def test_any_label_but_zero_is_the_target_without_a_value(folder):
+    path = write_csv(folder, [("a.png", "all", "masks/labels.png")])
+    assert load_dataset("own", str(path)).gt_mask(load_dataset("own", path).samples[0]).sum() == 180
+
+
+def test_json_lines(folder):
+    rows = [
+        {"image": "a.png", "expression": " the red dog ", "mask": [SQUARE], "note": "x", "n": 3},
+        {"image": "./a.png", "expression": "two things", "mask": "masks/labels.png", "value": 2},
+        {"image": "b.png", "expression": "le chien à gauche", "category": "dog"},
+    ]
+    path = folder / "own.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n\n", encoding="utf-8")
+    data = load_dataset("own", path)
+    assert [s.text for s in data.samples] == ["the red dog", "two things", "le chien à gauche"]
+    assert data.samples[0].flags == {"note": "x", "n": "3"}
+    assert data.samples[2].category == "dog" and data.without_mask == {"3"}
+    assert data.image_ids == ("a.png", "b.png")  # ./a.png is the same picture
+    assert data.gt_mask(data.samples[1]).sum() == 80
+    assert not data.gt_mask(data.samples[2]).any()
+
+
+@pytest.mark.parametrize("options", [
+    {"delimiter": ";"}, {"delimiter": "\t"}, {"encoding": "utf-8-sig"}, {"quoting": csv.QUOTE_ALL},
+    {"lineterminator": "\n"},
+])  # fmt: skip
+def test_what_spreadsheets_write(folder, options):
+    rows = [("a.png", 'the dog, left; "big"', ""), ("b.png", "two\nlines", "")]
+    path = write_csv(folder, rows, ("Image", " Expression ", "MASK"), **options)
+    data = load_dataset("own", path)
+    assert [s.text for s in data.samples] == ['the dog, left; "big"', "two\nlines"]
+
+
+def test_columns_may_stand_in_any_order_and_be_left_out(folder):
+    path = write_csv(folder, [("the dog", "a.png", "left")], ("expression", "image", "side"))
+    data = load_dataset("own", path)
+    assert data.samples[0].flags == {"side": "left"} and len(data.without_mask) == 1
+
+
+def test_pictures_may_lie_in_another_folder(folder, tmp_path):
+    (tmp_path / "lists").mkdir()
+    path = write_csv(tmp_path / "lists", [("a.png", "dog", "")])
+    with pytest.raises(TasError, match="line 2: no picture at"):
+        load_dataset("own", path)
+    assert len(load_dataset("own", path, images=tmp_path)) == 1
+
+
+BAD = [
+    (("nowhere.png", "dog", "", ""), "no picture at"),
+    (("masks/square.json", "dog", "", ""), "no picture that Pillow can read"),
+    (("a.png", "  ", "", ""), "no words in column expression"),
+    (("", "dog", "", ""), "no picture in column image"),
+    (("a.png", "dog", "masks/no.png", ""), "no mask at"),
+    (("a.png", "dog", "masks/no.json", ""), "no mask at"),
+    (("a.png", "dog", "masks/damaged.png", ""), "no mask that can be read"),
+    (("a.png", "dog", "masks/empty.png", ""), "no pixel that is not 0"),
+    (("a.png", "dog", "masks/turned.png", ""), "the mask is 24 x 32 px, its picture 32 x 24"),
+    (("a.png", "dog", "masks/lossy.jpg", ""), "JPEG blurs masks; save it as PNG"),
+    (("a.png", "dog", "masks/labels.png", "7"), "no pixel with value 7; there are 0, 1, 2"),
+    (("a.png", "dog", "masks/labels.png", "one"), "value 'one' is no whole number"),
+    (("a.png", "dog", "masks/square.png", "1"), "a value goes with a PNG of one channel"),
+    (("a.png", "dog", "", "1"), "a value '1' but no mask"),
+    (("a.png", "dog", "[[1, 2", ""), "mask: no JSON of run lengths or polygons"),
+    (("a.png", "dog", "[[1, 2, 3, 4]]", ""), "a polygon needs three points or more"),
+    (("a.png", "dog", "[[[1, 2], [3, 4], [5, 6]]]", ""), "a polygon needs three points or more"),
+    (("a.png", "dog", "[]", ""), "a polygon needs three points or more"),
+    (("a.png", "dog", "[[1, 2, 3, 4, 5, null]]", ""), "no list of x, y pairs"),
+    (("a.png", "dog", "[[90, 90, 95, 90, 95, 95]]", ""), "covers no pixel of the picture"),
+    (("a.png", "dog", '{"size": [9, 9], "counts": [81]}', ""), "do not fill the 24 x 32 picture"),
+    (("a.png", "dog", "[[1, 1, 9, 1, 9, 9]]", "2"), "goes with a PNG of labels only"),
+    (("a.png", "dog"), "2 cells in a row of 4 columns; quote cells that hold ','"),
+    (("a.png", "a dog", " left", "", ""), "5 cells in a row of 4 columns"),
+]
+
+
+def test_every_bad_row_is_named_with_its_line_all_at_once(folder, capsys):
+    good = ("a.png", "dog", "masks/labels.png", "1")
+    rows = [row for bad, _ in BAD for row in (good, bad)]
+    path = write_csv(folder, rows, ("image", "expression", "mask", "value"))
+    found = read_own(path)
+    assert len(found.samples) == len(BAD) == len(found.faults)
+    for number, (_, message) in enumerate(BAD):
+        assert found.faults[number].startswith(f"line {2 * number + 3}: ")
+        assert message in found.faults[number] and "\n" not in found.faults[number]
+    with pytest.raises(TasError) as caught:
+        load_dataset("own", path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: {len(BAD)} bad rows: line 3: no picture at")
+    assert text.endswith(f"; all {len(BAD)}: tas data check {path}") and text.count("line ") == 5
+    assert cli.main(["data", "check", str(path)]) == 1
+    streams = capsys.readouterr()
+    assert len(streams.err.splitlines()) == len(BAD)
+    assert streams.out == (
+        f"{len(BAD)} sentences on 1 images, {len(BAD)} with a mask; {len(BAD)} bad rows\n"
+    )
+    assert cli.main(["evaluate", "own", str(path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_bad_json_lines(folder):
+    path = folder / "x.jsonl"
+    lines = ["{", "7", '{"image": "a.png"}', '{"image": 3, "expression": "x"}', "",
+             '{"image": "a.png", "expression": "x", "iou": 1}', "[" * 99999,
+             '{"image": "a.png", "expression": "x", "mask": 7}']  # fmt: skip
+    path.write_text("\n".join(lines))
+    faults = read_own(path).faults
+    assert [fault.split(":")[0] for fault in faults] == [f"line {k}" for k in (1, 2, 3, 4, 6, 7, 8)]
+    assert "no JSON" in faults[0] and "no text in expression" in faults[2]
+    assert "'iou' is a name that runs use; rename it" in faults[4]
+    assert "neither run lengths nor polygons" in faults[6]
+
+
+@pytest.mark.parametrize("name, raw, message", [
+    ("x.csv", b"", "no rows"), ("x.csv", b"image,expression\n", "no rows"),
+    ("x.csv", b"picture,sentence\na.png,dog\n", "no column image and expression; its first line"),
+    ("x.csv", b"image,expression,mask,mask\n", "column 'mask' twice; rename it"),
+    ("x.csv", b"image,expression,chosen\n", "column 'chosen' is a name that runs use"),
+    ("x.csv", b"image,expression,\n", "column '' has no name"),
+    ("x.csv", b"image,expression\na.png,\xff\xfe\n", "not UTF-8 text"),
+    ("x.csv", b'image,expression\na.png,"dog\n', "line 2: no CSV from here on"),
+    ("x.csv", b"image,expression\na.png,do\x00g\n", "line 2: "),
+    ("x.txt", b"a dog", "own data is a .csv, .tsv or .jsonl file"), ("x.jsonl", b"\n", "no rows"),
+])  # fmt: skip
+def test_bad_files(folder, name, raw, message):
+    path = folder / name
+    path.write_bytes(raw)
+    try:
+        data = load_dataset("own", path)
+    except TasError as error:
+        assert message in str(error) and "\n" not in str(error)
+    else:  # a NUL inside a word is read as it stands by newer versions of Python's csv
+        assert b"\x00" in raw and len(data) == 1
+
+
+def test_missing_file(folder):
+    with pytest.raises(TasError, match="cannot be read"):
+        load_dataset("own", folder / "none.csv")
+    with pytest.raises(TasError, match="cannot be read"):
+        (folder / "folder.csv").mkdir()
+        load_dataset("own", folder / "folder.csv")
+
+
+TEXTS = st.text(
+    st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1, max_size=20
+).filter(lambda text: any(c.isprintable() and not c.isspace() for c in text))
+MASKS = st.lists(st.lists(st.booleans(), min_size=W, max_size=W), min_size=H, max_size=H)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(st.tuples(TEXTS, st.integers(0, 2**16), st.sampled_from(["png", "rle", "none"])),
+             min_size=1, max_size=5),
+    st.sampled_from([".csv", ".tsv", ".jsonl"]),
+)  # fmt: skip
+def test_what_is_written_is_read_back(folder, drawn, suffix):
+    rows, masks = [], []
+    for k, (text, seed, form) in enumerate(drawn):
+        mask = np.random.default_rng(seed).random((H, W)) < (seed % 10 + 1) / 11
+        mask[seed % H, seed % W] = True
+        cell = ""
+        if form == "png":
+            cell = f"drawn-{k}.png"
+            Image.fromarray(mask).save(folder / cell)
+        elif form == "rle":
+            rle = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+            cell = json.dumps({"size": [H, W], "counts": rle["counts"].decode()})
+        rows.append({"image": "a.png", "expression": text, "mask": cell})
+        masks.append(None if form == "none" else mask)
+    path = folder / f"drawn{suffix}"
+    if suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    else:
+        delimiter = "\t" if suffix == ".tsv" else ","
+        cells = [list(row.values()) for row in rows]
+        write_csv(folder, cells, name=path.name, delimiter=delimiter)
+    data = load_dataset("own", path)
+    assert [s.text for s in data.samples] == [text.strip() for text, _, _ in drawn]
+    for sample, mask in zip(data.samples, masks, strict=True):
+        assert (sample.sample_id in data.without_mask) == (mask is None)
+        if mask is not None:
+            assert (data.gt_mask(sample) == mask).all()
+
+
+def test_the_digest_is_of_the_file_and_its_masks(folder):
+    path = write_csv(folder, [("a.png", "dog", "masks/bits.png")])
+    before = load_dataset("own", path).index_digest
+    assert load_dataset("own", path).index_digest == before
+    other = ~square()
+    Image.fromarray(other).save(folder / "masks" / "bits.png")
+    assert load_dataset("own", path).index_digest != before
+
+
+def test_preset_by_the_size_of_the_pictures(folder):
+    path = write_csv(folder, [("a.png", "dog", "")])
+    assert default_preset("own", str(path)) == "photo"
+    Image.new("RGB", (320, 240)).save(folder / "a.png")
+    assert default_preset("own", str(path)) == "tiny"
+
+
+def run_of(folder, path, *more):
+    out = folder / "runs"
+    args = ["evaluate", "own", str(path), "--preset", "tiny", "--out", str(out), *more]
+    assert cli.main(args) == 0
+    (record,) = out.glob("*/run.json")
+    return read_run(record)
+
+
+def test_evaluate_with_masks(folder, seeing, capsys):
+    rows = [("a.png", "dog", "masks/labels.png", "1", "near"), ("b.png", "dog", "", "", "far")]
+    path = write_csv(folder, rows, ("image", "expression", "mask", "value", "place"))
+    run = run_of(folder, path)
+    samples = run.samples().set_index("sample_id")
+    assert samples.loc["2", "oracle_iou"] == 1.0 and samples.loc["2", "gt_area_px"] == 100
+    assert samples.loc["3", ["iou", "gt_area_px", "oracle_iou"]].isna().all()
+    assert samples.loc["3", "chosen"] in (0, 1, 2) and samples.loc["3", "place"] == "far"
+    record = run.record
+    assert (record.n_used, record.n_without_mask) == (2, 1)
+    assert record.metrics["miou"].n == 1 == record.metrics["miou"].n_images
+    assert record.metrics["miou"].value == samples.loc["2", "iou"]
+    out = capsys.readouterr().out
+    assert "own my tiny (n = 2 sentences, 2 images; metrics on the 1 with a mask): oIoU" in out
+    chosen = np.asarray(Image.open(run.folder / "masks" / "3.png"))
+    expected = Boxes()(np.zeros((H, W, 3))).masks()[int(samples.loc["3", "chosen"])]
+    assert set(np.unique(chosen)) == {0, 255} and ((chosen == 255) == expected).all()
+    assert run.scores().groupby("sample_id").size().to_dict() == {"2": 3, "3": 3}
+
+
+def test_evaluate_without_masks(folder, seeing, capsys):
+    path = write_csv(folder, [("a.png", "dog"), ("b.png", "blue thing")], ("image", "expression"))
+    run = run_of(folder, path)
+    assert run.record.metrics == {} and run.record.n_without_mask == 2
+    assert sorted(p.name for p in (run.folder / "masks").iterdir()) == ["2.png", "3.png"]
+    assert (run.samples()["chosen"] >= 0).all() and run.samples()["iou"].isna().all()
+    out = capsys.readouterr().out
+    assert "own my tiny (n = 2 sentences, 2 images): no ground truth, so no metric" in out
+    assert "chosen masks: " in out
+
+
+def test_evaluate_own_may_leave_out_the_masks(folder, seeing):
+    path = write_csv(folder, [("a.png", "dog", "")])
+    assert not (run_of(folder, path, "--no-masks").folder / "masks").exists()
+
+
+def test_options_that_own_data_does_not_take(folder, capsys):
+    path = write_csv(folder, [("a.png", "dog", "")])
+    for args, message in [
+        (["--split-by", "unc"], "own takes no split_by"), (["--root", "x"], "own takes no root"),
+        (["--family", "refscenes"], "own has no families"),
+    ]:  # fmt: skip
+        assert cli.main(["evaluate", "own", str(path), *args]) == 2
+        assert message in capsys.readouterr().err
