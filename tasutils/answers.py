@@ -188,7 +188,9 @@ def record(answer: Answer, preset: Preset, source: Path) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+    """A cell as JSON has it: no numpy, and None for NaN (`strict_official`)."""
+    plain = value.item() if hasattr(value, "item") else value
+    return None if plain != plain else plain
 
 
 def scene_line(source: Path, scene: Scene) -> str:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tasutils import console
-from tasutils.cli_data import data_app, world_app
+from tasutils.cli_data import ImagesOption, RootOption, SplitByOption, data_app, world_app
+from tasutils.cli_models import models_app
+from tasutils.cli_presets import presets_app
 from tasutils.errors import TasError
 
 if TYPE_CHECKING:
@@ -27,9 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Describe an image once, refer to it many times: zero-shot referring segmentation.",
 )
-presets_app = typer.Typer(no_args_is_help=True, help="The named configurations.")
 app.add_typer(presets_app, name="presets")
 app.add_typer(data_app, name="data")
+app.add_typer(models_app, name="models")
 app.add_typer(world_app, name="world")
 
 PresetOption = Annotated[str, typer.Option(help="A preset's name or the path of its YAML file.")]
@@ -95,7 +97,7 @@ def segment(
         ThreadPoolExecutor(1).submit(wordnet)
         # What cannot be read, a sentence or weights, is known before the work.
         for text in wanted:
-            parse_expression(text, tas.language, configuration.rectifier.form)
+            parse_expression(text, tas.language, configuration)
         for part in ("proposer", "encoder", "captioner"):
             getattr(tas, part)
         scene = tas.describe(pixels, image_id=image.name)
@@ -109,9 +111,19 @@ def segment(
 
 @app.command()
 def evaluate(
-    dataset: Annotated[str, typer.Argument(help="refscenes, or photos7: seven photographs")],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            help="refscenes; photos7, seven photographs; refcoco, refcoco+, refcocog or phrasecut, "
+            "if they are here; own, pictures and sentences of yours"
+        ),
+    ],
     split: Annotated[
-        str, typer.Argument(help="val, testA, testB, testS, valP or testP; of photos7: all")
+        str,
+        typer.Argument(
+            help="of refscenes val, testA, testB, testS, valP or testP; of photos7 all; of own a "
+            ".csv or .jsonl file with image, expression and, where you have one, mask"
+        ),
     ],
     family: Annotated[
         list[str] | None,
@@ -121,26 +133,60 @@ def evaluate(
         str | None,
         typer.Option(help="A preset's name or YAML file; default: photo for photographs, or tiny."),
     ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="tas, a peer of it, such as clip_surgery, or all; repeatable."),
+    ] = None,
     limit: LimitOption = None,
+    split_by: SplitByOption = None,
+    root: RootOption = None,
+    images: ImagesOption = None,
+    masks: Annotated[
+        bool | None,
+        typer.Option(help="Write the chosen masks as PNG; default: of own data only."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the runs; default: results.")] = None,
     device: DeviceOption = None,
 ) -> None:
-    """Run a preset over one SPLIT of DATASET and write one run per family."""
+    """Run a preset over one SPLIT of DATASET and write one run per family and method."""
     families = _families(dataset, family)
+    methods = _methods(method)
     _limit_is_positive(limit)
-    from tasutils.datasets.refscenes import PHOTO_SPLITS
+    from tasutils.datasets import default_preset
 
-    photographs = dataset == "photos7" or split in PHOTO_SPLITS
-    configuration = _preset(preset or ("photo" if photographs else "tiny"))
+    name = preset or default_preset(families[0], split, images)
+    configuration = _preset(name)
     from tasutils.evaluate import evaluate_families
-    from tasutils.runs import read_run, summary_line
+    from tasutils.run_lines import run_lines
+    from tasutils.runs import read_run
 
     folders = evaluate_families(
-        families, split, configuration, limit_images=limit, out=out, device=device
+        families,
+        split,
+        configuration,
+        methods=methods,
+        limit_images=limit,
+        out=out,
+        device=device,
+        masks=dataset == "own" if masks is None else masks,
+        split_by=split_by,
+        root=root,
+        images=images,
     )
     for folder in folders:
-        print(summary_line(read_run(folder)))
-        print("   ", folder)
+        for line in run_lines(read_run(folder)):
+            print(line)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, two or more.")],
+) -> None:
+    """Set RUNS side by side, each against the first of the same data set and split."""
+    from tasutils.compare import compare_runs, compare_text
+    from tasutils.runs import read_run
+
+    print(compare_text(compare_runs([read_run(run) for run in runs])))
 
 
 @app.command()
@@ -163,30 +209,6 @@ def report(
     print("open", page)
 
 
-@presets_app.command("list")
-def presets_list() -> None:
-    """Name each preset with its description and digest."""
-    from tasutils.config import load_preset, preset_names
-
-    for name in preset_names():
-        preset = load_preset(name)
-        print(f"{name:10} {preset.digest()[:12]}  {' '.join(preset.description.split())}")
-
-
-@presets_app.command("show")
-def presets_show(name: str) -> None:
-    """Print every value of preset NAME with its source; `assumed` marks what no source states."""
-    preset = _preset(name)
-    print(f"{preset.name}: {' '.join(preset.description.split())}\ndigest {preset.digest()}\n")
-    leaves = preset.leaves()
-    width = max(map(len, leaves))
-    for field, value in leaves.items():
-        note = preset.sources.get(field, "")
-        if field in preset.assumed:
-            note = f"assumed: {note}" if note else "assumed"
-        print(f"{field:{width}}  {value!s:24}  {note}".rstrip())
-
-
 def _preset(name: str) -> Preset:
     from tasutils.config import load_preset
 
@@ -194,21 +216,34 @@ def _preset(name: str) -> Preset:
 
 
 def _families(dataset: str, wanted: list[str] | None) -> list[str]:
+    from tasutils.datasets import dataset_names
     from tasutils.datasets.refscenes import FAMILIES
 
-    if dataset == "photos7":
+    names, others = list(FAMILIES), [n for n in dataset_names() if n not in FAMILIES]
+    if dataset in others:
         if wanted:
-            raise TasError("photos7 has no families; leave out --family")
+            raise TasError(f"{dataset} has no families; leave out --family")
         return [dataset]
-    names = list(FAMILIES)
     if dataset != "refscenes":
-        raise TasError(f"no data set {dataset!r} here; there are refscenes and photos7")
+        raise TasError(f"no data set {dataset!r}; there are refscenes, {', '.join(others)}")
     if not wanted or "all" in wanted:
         return names
     for family in wanted:
         if family not in names:
             raise TasError(f"no family {family!r}; there are {', '.join(names)} and all")
     return list(dict.fromkeys(wanted))
+
+
+def _methods(wanted: list[str] | None) -> list[str]:
+    from tasutils.baselines import method_names
+
+    names = list(method_names())
+    if wanted and "all" in wanted:
+        return names
+    for name in wanted or ():
+        if name not in names:
+            raise TasError(f"no method {name!r}; there are {', '.join(names)} and all")
+    return list(dict.fromkeys(wanted or ["tas"]))
 
 
 def _limit_is_positive(limit: int | None) -> None:

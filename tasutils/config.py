@@ -12,12 +12,16 @@ from pydantic import Field, ValidationError, model_validator
 
 from tasutils.errors import TasError
 from tasutils.parts import (
+    AlbefConfig,
+    AlignConfig,
     CaptionerConfig,
     ComposedConfig,
     ConseConfig,
     CropConfig,
     EncoderConfig,
+    FreeSoloConfig,
     LanguageConfig,
+    MetricConfig,
     OverlapConfig,
     Part,
     RectifierConfig,
@@ -28,33 +32,45 @@ from tasutils.parts import (
 from tasutils.paths import content_digest, weights_path
 
 DESCRIBE_VERSION = 1  # raise it when describe() changes its result for the same configuration
-_PROSE = ("name", "description", "sources", "assumed")
+_PROSE = ("name", "description", "sources", "assumed", "reasons")
 _DESCRIBE_PARTS = ("proposals", "overlap", "crop", "encoder", "captioner")
+_DESCRIBE_LANGUAGE = ("spacy_model", "negative_template", "clean_captions", "pronoun_chunks")
 _WEIGHT_FIELDS = frozenset({"checkpoint", "tokenizer", "text_model"})
 
 
 class Preset(Part):
-    """A complete configuration; `sources` and `assumed` tell where each dotted field is from."""
+    """A complete configuration; `sources` and `assumed` tell where each dotted field is from.
+
+    `peer_encoder` is a second encoder that only the peers of TAS use (`tasutils.baselines`).
+
+    `reasons` tell of a field, for `tas presets diff`, why its value is not the article's and what
+    that does to the answers.
+    """
 
     name: str
     description: str
-    proposals: Annotated[SamConfig | UnionConfig, Field(discriminator="kind")]
+    proposals: Annotated[SamConfig | FreeSoloConfig | UnionConfig, Field(discriminator="kind")]
     overlap: OverlapConfig
     crop: CropConfig
-    encoder: Annotated[EncoderConfig | ConseConfig, Field(discriminator="kind")]
+    encoder: Annotated[
+        EncoderConfig | ConseConfig | AlignConfig | AlbefConfig, Field(discriminator="kind")
+    ]
     captioner: Annotated[CaptionerConfig | ComposedConfig, Field(discriminator="kind")]
     language: LanguageConfig
     scores: ScoreConfig
     rectifier: RectifierConfig
+    metrics: MetricConfig = MetricConfig()
+    peer_encoder: EncoderConfig | None = None
     sources: dict[str, str] = {}
     assumed: list[str] = []
+    reasons: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _known_fields(self) -> Self:
         known = set(self.leaves())
-        strays = sorted((set(self.sources) | set(self.assumed)) - known)
+        strays = sorted((set(self.sources) | set(self.assumed) | set(self.reasons)) - known)
         if strays:
-            raise ValueError(f"sources or assumed name no field of the preset: {strays}")
+            raise ValueError(f"sources, assumed or reasons name no field of the preset: {strays}")
         return self
 
     @property
@@ -85,32 +101,38 @@ class Preset(Part):
     def describe_digest(self) -> str:
         """SHA-256 (hex) of all that describe() depends on, the contents of the weights included."""
         parts: dict[str, Any] = self.model_dump(include=set(_DESCRIBE_PARTS))
-        parts["language"] = self.language.model_dump(include={"spacy_model", "negative_template"})
+        parts["language"] = self.language.model_dump(include=set(_DESCRIBE_LANGUAGE))
         parts["version"] = DESCRIBE_VERSION
-        parts["weights"] = self.weight_digests()
+        weights = self.weight_digests().items()
+        parts["weights"] = {k: v for k, v in weights if not k.startswith("peer_encoder.")}
         return _sha256(parts)
 
     def override(self, changes: Mapping[str, Any]) -> "Preset":
         """A copy with some settings changed, e.g. {"scores.alpha": 0.2}.
 
+        A part may be replaced whole, e.g. {"proposals": {"kind": "freesolo", "size": "tiny"}}.
         The source of a changed setting becomes "override". Raises TasError for an unknown dotted
         name or a value that does not fit.
         """
         data = self.model_dump()
-        sources, assumed = dict(self.sources), list(self.assumed)
+        sources, assumed, reasons = dict(self.sources), list(self.assumed), dict(self.reasons)
         for field, value in changes.items():
             *parents, leaf = field.split(".")
             node: Any = data
             for parent in parents:
                 node = node.get(parent) if isinstance(node, dict) else None
             known = isinstance(node, dict) and leaf in node
-            if not parents or not (known or parents == ["scores", "lambda_by_dataset"]):
+            known |= parents == ["scores", "lambda_by_dataset"]
+            if not parents:
+                known &= leaf not in _PROSE and isinstance(value, dict)
+            if not known:
                 raise TasError(f"preset {self.name} has no setting {field!r}; see `tas presets`")
             node[leaf] = value
             sources = {k: v for k, v in sources.items() if not f"{k}.".startswith(f"{field}.")}
             assumed = [k for k in assumed if not f"{k}.".startswith(f"{field}.")]
+            reasons = {k: v for k, v in reasons.items() if not f"{k}.".startswith(f"{field}.")}
             sources |= dict.fromkeys(dict(_flatten({field: value})), "override")
-        data |= {"sources": sources, "assumed": assumed}
+        data |= {"sources": sources, "assumed": assumed, "reasons": reasons}
         return _validated(data, self.name)
 
 

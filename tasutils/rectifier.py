@@ -3,18 +3,21 @@
 The article names four directions and the centre of a mask, the mean of its foreground pixels'
 coordinates. Where the picture is cut it does not say; here at its middle. Pixel x has its centre
 at x, so the columns run from 0 to W - 1 and the middle is (W - 1) / 2. A centre exactly on the
-middle belongs to both halves: so left and right are exact mirror images (x -> W - 1 - x).
+middle belongs to both halves: so left and right are exact mirror images (x -> W - 1 - x). The
+released code cuts at the medians of the centres instead, and there the halves are < and >=.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tasutils.errors import TasError
+
+Cut = Literal["middle", "median"]
 
 
 class Named(Protocol):
@@ -26,25 +29,31 @@ class Named(Protocol):
 
 
 def in_region(
-    centers_xy: ArrayLike, size_hw: tuple[int, int], directions: Iterable[str | Named]
+    points_xy: ArrayLike,
+    size_hw: tuple[int, int],
+    directions: Iterable[str | Named],
+    cut: Cut = "middle",
+    centers_xy: ArrayLike | None = None,
 ) -> NDArray[np.bool_]:
-    """Which masks have their centre in every named half of the picture.
+    """Which points, centres of masks as a rule, lie in every named half of the picture.
 
-    centers_xy: float (n, 2), px, x to the right and y downwards; size_hw: (H, W) in px;
+    points_xy: float (n, 2), px, x to the right and y downwards; size_hw: (H, W) in px;
     directions: any of left, right, up, bottom, as words or as `Direction`. Two intersect; none
-    gives True for all. Returns bool (n,). Raises TasError for an unknown direction.
+    gives True for all. cut: where the halves meet; at the `median` of `centers_xy` (None: of the
+    points) they are < and >=. Returns bool (n,). Raises TasError for an unknown direction.
 
     >>> in_region([[0, 0], [1, 2], [2, 2]], (3, 3), ["left", "bottom"]).tolist()
     [False, True, False]
     """
-    height, width = size_hw
-    x, y = np.asarray(centers_xy, dtype=np.float64).reshape(-1, 2).T
-    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
+    points = _points(points_xy)
+    x, y = points.T
+    at_x, at_y = cut_xy(points if centers_xy is None else centers_xy, size_hw, cut)
+    closed = cut == "middle"
     halves = {
-        "left": x <= middle_x,
-        "right": x >= middle_x,
-        "up": y <= middle_y,
-        "bottom": y >= middle_y,
+        "left": (x < at_x) | (closed & (x == at_x)),
+        "right": x >= at_x,
+        "up": (y < at_y) | (closed & (y == at_y)),
+        "bottom": y >= at_y,
     }
     inside = np.ones(len(x), dtype=bool)
     for direction in directions:
@@ -55,21 +64,44 @@ def in_region(
     return inside
 
 
-def rectify(total: ArrayLike, inside: ArrayLike) -> int | None:
+def cut_xy(centers_xy: ArrayLike, size_hw: tuple[int, int], cut: Cut) -> tuple[float, float]:
+    """Where the picture is cut, (x, y) px: its middle, or the medians of the centres (n, 2).
+
+    Without any mask the medians are the middle.
+    """
+    centers, (height, width) = _points(centers_xy), size_hw
+    if cut == "middle" or not len(centers):
+        return (width - 1) / 2, (height - 1) / 2
+    x, y = np.median(centers, axis=0)
+    return float(x), float(y)
+
+
+def rectify(total: ArrayLike, inside: ArrayLike, yields: ArrayLike = False) -> int | None:
     """The answer: the best mask of the region, or of all masks where the region is empty.
 
-    total: float (n,), the summed scores; inside: bool (n,), from `in_region`. Ties go to the
-    first. Returns None where there is no mask at all.
+    total: float (n,), the summed scores; inside: bool (n,), from `in_region`; yields: as in
+    `ranking`. Ties go to the first. Returns None where there is no mask at all.
 
     >>> rectify([3, 1, 2], [False, True, True]), rectify([3, 1], [False, False])
     (2, 0)
     """
-    order = ranking(total, inside)
+    order = ranking(total, inside, yields)
     return int(order[0]) if len(order) else None
 
 
-def ranking(total: ArrayLike, inside: ArrayLike) -> NDArray[np.int64]:
-    """Mask indices from best to worst, int64 (n,): those of the region first, ties by index."""
+def ranking(total: ArrayLike, inside: ArrayLike, yields: ArrayLike = False) -> NDArray[np.int64]:
+    """Mask indices from best to worst, int64 (n,): those of the region first, ties by index.
+
+    yields: bool (n,), which masks of the region lose every tie, and count as outside where the
+    totals are NaN, which nothing beats (`rectifier_released`). NaN totals are all alike.
+    """
     scores = np.asarray(total, dtype=np.float64).reshape(-1)
     outside = ~np.asarray(inside, dtype=bool).reshape(-1)
-    return np.lexsort((-scores, outside)).astype(np.int64)  # a stable sort
+    last = np.broadcast_to(np.asarray(yields, dtype=bool), scores.shape)
+    if np.isnan(scores).any():
+        scores, outside, last = np.zeros_like(scores), outside | last, np.zeros_like(outside)
+    return np.lexsort((last, -scores, outside)).astype(np.int64)  # a stable sort
+
+
+def _points(points_xy: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(points_xy, dtype=np.float64).reshape(-1, 2)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tasutils import masks, rectifier, scores
-from tasutils.errors import TasError
-from tasutils.language.directions import Direction, Form, read_directions
-from tasutils.language.negatives import Candidate, mine_negatives
-from tasutils.language.parse import Parse, Parser
+from tasutils.explain import explain
+from tasutils.expression import MAX_CHARACTERS, Expression, parse_expression
+from tasutils.language.negatives import Candidate, mine_negatives, mine_released
+from tasutils.language.parse import Parser
+from tasutils.rectifier_released import in_parts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,35 +23,23 @@ if TYPE_CHECKING:
     from tasutils.encoders import ImageTextEncoder
     from tasutils.scene import Scene
 
-MAX_CHARACTERS = 2000  # far beyond any referring sentence, far below what slows the parser
+__all__ = ["MAX_CHARACTERS", "Answer", "Expression", "parse_expression", "refer", "refer_many"]
+
 _CONTEXT_TOKENS = 77  # of CLIP's text towers, begin and end included
-
-
-@dataclass(frozen=True)
-class Expression:
-    """A referring sentence, read.
-
-    text: the sentence, spaces tidied; phrase: its head noun phrase; directions: the direction
-    words that count; skipped: those that do not, each with its reason; parse: the whole reading.
-    """
-
-    text: str
-    phrase: str
-    directions: tuple[Direction, ...]
-    skipped: tuple[Direction, ...]
-    parse: Parse
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
     """The chosen proposal with the whole score table; n masks.
 
-    chosen: index of the mask, None where the scene has none; v, p, n, total: float64 (n,);
-    in_region: bool (n,), all True without direction words; rank: int64 (n,), 1 is the answer;
+    chosen: index of the mask, None where the scene has none; v, p, n, total: float64 (n,), with
+    `strict_official` NaN where the released code's are; in_region: bool (n,), all True without
+    direction words; yields: bool (n,), which masks of the region lose ties (only with the
+    rectifier's form official, see `rectifier.ranking`); rank: int64 (n,), 1 is the answer;
     rectified: did direction words leave a region with masks in it; unrectified: the answer had
     there been none; negatives: the phrases in N; candidates: all phrases with the verdict on
     each; alpha, lam: the weights of P and N; truncated: is the sentence surely longer than the
-    text tower reads; form: of the rectifier; scene: what was asked.
+    text tower reads; preset, scene: what was asked.
     """
 
     expression: Expression
@@ -61,6 +49,7 @@ class Answer:
     n: NDArray[np.float64]
     total: NDArray[np.float64]
     in_region: NDArray[np.bool_]
+    yields: NDArray[np.bool_]
     rank: NDArray[np.int64]
     rectified: bool
     unrectified: int | None
@@ -69,7 +58,7 @@ class Answer:
     alpha: float
     lam: float
     truncated: bool
-    form: Form
+    preset: Preset
     scene: Scene
 
     @property
@@ -135,36 +124,15 @@ def refer_many(
         preset.scores.alpha if alpha is None else float(alpha),
         preset.scores.lambda_for(dataset) if lam is None else float(lam),
     )
-    expressions = [parse_expression(s, language, preset.rectifier.form) for s in sentences]
+    expressions = [parse_expression(s, language, preset) for s in sentences]
     template = preset.encoder.template
     texts = encoder.encode_text([template.format(e.text) for e in expressions])  # (s, d)
     context = getattr(encoder, "context_length", _CONTEXT_TOKENS)
+    scale = float(getattr(encoder, "logit_scale", 1.0)) if preset.scores.logit_scale else 1.0
     return [
-        _answer(scene, expression, text, language, preset, weights, context)
+        _answer(scene, expression, text, language, preset, weights, context, scale)
         for expression, text in zip(expressions, texts, strict=True)
     ]
-
-
-def parse_expression(text: str, parser: Parser, form: Form = "extended") -> Expression:
-    """Read a sentence; raises TasError if it is no text, blank or over 2,000 characters."""
-    if not isinstance(text, str):
-        raise TasError(f"the sentence must be text, not {type(text).__name__}")
-    if not any(unicodedata.category(character)[0] not in "ZC" for character in text):
-        raise TasError("the sentence is empty; write what to find, e.g. 'the red car on the left'")
-    if len(text) > MAX_CHARACTERS:
-        raise TasError(
-            f"the sentence has {len(text)} characters; shorten it to at most {MAX_CHARACTERS}"
-        )
-    text = " ".join(text.split())
-    parse = parser.parse(text)
-    directions = read_directions(text, form)
-    return Expression(
-        text=text,
-        phrase=parse.phrase,
-        directions=tuple(d for d in directions if not d.skipped),
-        skipped=tuple(d for d in directions if d.skipped),
-        parse=parse,
-    )
 
 
 def _answer(
@@ -175,76 +143,75 @@ def _answer(
     preset: Preset,
     weights: tuple[float, float],
     context: int,
+    scale: float,
 ) -> Answer:
-    alpha, lam = weights
-    candidates = mine_negatives(
-        scene.phrases, expression.parse, language, preset.language.synonym_threshold
-    )
+    (alpha, lam), strict = weights, preset.scores.strict_official
+    candidates = _candidates(scene, expression, language, preset)
     kept = [candidate.index for candidate in candidates if candidate.kept]
 
-    v = scores.v_score(scene.crop_embeddings, text)  # (n,)
-    p = scores.p_score(scene.caption_embeddings, text)  # (n,)
-    n = scores.n_score(scene.crop_embeddings, scene.phrase_embeddings[kept])  # (n,)
-    total = scores.combine(v, p, n, alpha, lam)  # (n,)
+    v = scale * scores.v_score(scene.crop_embeddings, text)  # (n,)
+    p = scale * scores.p_score(scene.caption_embeddings, text)  # (n,)
+    negatives = scene.phrase_embeddings[kept]  # (k, d)
+    n = scale * scores.n_score(scene.crop_embeddings, negatives, strict)  # (n,)
+    total = worth = scores.combine(v, p, n, alpha, lam)  # (n,)
+    if preset.scores.normalise == "min_max_softmax":
+        total = scores.min_max_softmax(total, strict)  # (n,)
+        # the sums' order is kept, but for NaN and for rounding, which must decide nothing
+        worth = np.where(np.isnan(total), total, worth)
 
-    centers_xy = scene.proposals.centers_xy  # (n, 2)
-    inside = rectifier.in_region(centers_xy, scene.size_hw, expression.directions)  # (n,)
-    order = rectifier.ranking(total, inside)  # (n,) best first
+    inside, yields = region(scene, expression, preset)  # (n,), (n,)
+    order = rectifier.ranking(worth, inside, yields)  # (n,) best first
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(1, len(order) + 1)
 
     return Answer(
         expression=expression,
-        chosen=rectifier.rectify(total, inside),
+        chosen=rectifier.rectify(worth, inside, yields),
         v=v,
         p=p,
         n=n,
         total=total,
         in_region=inside,
+        yields=yields,
         rank=rank,
         rectified=bool(expression.directions) and bool(inside.any()),
-        unrectified=rectifier.rectify(total, np.ones_like(inside)),
+        unrectified=rectifier.rectify(worth, np.ones_like(inside)),
         negatives=tuple(scene.phrases[i] for i in kept),
         candidates=tuple(candidates),
         alpha=alpha,
         lam=lam,
         truncated=len(expression.text.split()) > context - 2,
-        form=preset.rectifier.form,
+        preset=preset,
         scene=scene,
     )
 
 
-def explain(answer: Answer) -> str:
-    """Why this mask, in one line of plain English."""
-    if answer.chosen is None:
-        return "no mask was proposed in this picture, so there is nothing to choose"
-    i = answer.chosen
-    parts = [
-        f"mask {i} wins: total {answer.total[i]:.3f} = V {answer.v[i]:.3f}"
-        f" + {answer.alpha:g} x P {answer.p[i]:.3f} + {answer.lam:g} x N {answer.n[i]:.3f}"
-    ]
-    if len(answer.total) == 1:
-        parts.append("it is the only mask")
-    if not answer.negatives:
-        parts.append("no negatives, so N is 0")
-    parts.append(_explain_rectifier(answer))
-    if answer.truncated:
-        parts.append("the sentence is longer than the text encoder reads, its end was cut off")
-    return "; ".join(parts)
+def _candidates(
+    scene: Scene, expression: Expression, language: Parser, preset: Preset
+) -> list[Candidate]:
+    """The scene's phrases judged against the target by the preset's rule."""
+    rules = preset.language
+    if rules.synonym_rule == "three_pairs":
+        return mine_released(scene.phrases, expression.phrase, language, rules.synonym_threshold)
+    target = expression.parse
+    if rules.head_rule == "root":
+        target = language.parse(expression.phrase)
+    return mine_negatives(scene.phrases, target, language, rules.synonym_threshold)
 
 
-def _explain_rectifier(answer: Answer) -> str:
-    if answer.form == "none":
-        return "no rectifier"
-    expression = answer.expression
-    if not expression.directions:
-        for word in expression.skipped:
-            return f"rectifier idle: {word.token!r} does not count here ({word.skipped})"
-        return "rectifier idle: no direction word"
-    where = " and ".join(dict.fromkeys(d.name for d in expression.directions))
-    if not answer.rectified:
-        return f"rectifier: no mask has its centre in the part {where}, so the best of all stays"
-    count = f"rectifier: {where}, {answer.in_region.sum()} of {len(answer.total)} masks"
-    if answer.unrectified == answer.chosen:
-        return f"{count}, the answer stays the same"
-    return f"{count}, which changed the answer from mask {answer.unrectified}"
+def region(
+    scene: Scene, expression: Expression, preset: Preset, points_xy: ArrayLike | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which masks lie in the expression's region, and which of them yield; bool (n,) each.
+
+    points_xy: float (n, 2), px, points of the picture to judge in place of the masks' centres.
+    """
+    rules, size_hw = preset.rectifier, scene.size_hw
+    centers = scene.proposals.centers_xy  # (n, 2)
+    if rules.centers == "floor":
+        centers = scene.proposals.floored_centers_xy()
+    points = centers if points_xy is None else points_xy
+    if rules.form == "official":
+        return in_parts(points, size_hw, expression.parts, rules.cut, centers)
+    inside = rectifier.in_region(points, size_hw, expression.directions, rules.cut, centers)
+    return inside, np.zeros_like(inside)

@@ -6,8 +6,9 @@ tables are built by reading runs.
 samples.parquet, one row a sentence: sample_id, image_id, ref_id, sent_id, text, raw, category,
 chosen (index of the mask, -1 for none), n_proposals, intersection_px, union_px, iou, gt_area_px,
 oracle_intersection_px, oracle_union_px, oracle_iou, rectified, reason, and a column for each flag.
-scores.parquet, one row a sentence and proposal: sample_id, proposal, v, p, n, region,
-intersection_px, union_px, gt_area_px.
+scores.parquet, one row a sentence and proposal: sample_id, proposal, v, p, n, region, yields (of a
+peer of TAS: score), intersection_px, union_px, gt_area_px. A sentence without ground truth has NaN
+for all that needs one. masks/<sample_id>.png, where asked for, are the chosen masks, 0 or 255.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RECORD_FILE, SAMPLES_FILE, SCORES_FILE = "run.json", "samples.parquet", "scores.parquet"
+MASKS_FOLDER = "masks"
 
 
 class _Part(BaseModel):
@@ -61,25 +63,33 @@ class RunRecord(_Part):
     """All that is needed to judge and repeat a run; see DESIGN, 'Formats'.
 
     `partial` is True when not all images of the split were used: n_used sentences of n_total.
-    `metrics` holds `metrics.METRIC_NAMES` of the answers and, as `oracle_...`, of the oracle.
-    `times_s` sums the stages over the `n_described` images that were not read from the store.
+    `split_by` says whose splits, where a data set has several. `n_without_mask` sentences have no
+    ground truth and enter no metric. `metrics` holds `metrics.METRIC_NAMES` of the answers and, as
+    `oracle_...`, of the oracle; nothing when no sentence has a ground truth.
+    `times_s` sums the stages over the `n_described` images that were not read from the store;
+    `answer_s` is what the method needed on described scenes. `method` is TAS or one of its peers,
+    with its switches in `method_settings`; alpha and lam are those of TAS.
     """
 
     run_id: str
     created: str
     preset: str
+    method: str = "tas"
+    method_settings: dict[str, Any] = {}
     config: dict[str, Any]
     config_digest: str
     alpha: float
     lam: float
     dataset: str
     split: str
+    split_by: str = ""
     index_digest: str
     n_total: int
     n_used: int
     n_images_total: int
     n_images: int
     n_without_proposals: int
+    n_without_mask: int = 0
     partial: bool
     models: dict[str, ModelFile]
     versions: dict[str, str]
@@ -89,6 +99,7 @@ class RunRecord(_Part):
     dtype: str
     seeds: dict[str, int]
     wall_s: float
+    answer_s: float = 0.0
     times_s: dict[str, float]
     n_described: int
     peak_memory_mib: dict[str, float]
@@ -150,7 +161,9 @@ def run_name(record: RunRecord) -> str:
     time = record.created[:19].replace("-", "").replace(":", "").replace("T", "-")
     preset = "".join(c if c.isalnum() or c in "+.-" else "-" for c in record.preset)
     partial = [f"partial{record.n_images}"] if record.partial else []
-    parts = [time, f"{record.dataset}-{record.split}", preset, *partial, record.config_digest[:6]]
+    data = "-".join(filter(None, (record.dataset, record.split_by, record.split)))
+    method = [] if record.method == "tas" else [record.method]
+    parts = [time, data, preset, *method, *partial, record.config_digest[:6]]
     return "_".join(parts)
 
 
@@ -220,10 +233,16 @@ def summary_line(run: Run) -> str:
     scope = f"n = {record.n_used} sentences, {record.n_images} images"
     if record.partial:
         scope = f"partial, {scope} of {record.n_images_total}"
+    method = "" if record.method == "tas" else record.method
+    names = (record.dataset, record.split_by, record.split, record.preset, method)
+    what = " ".join(filter(None, names))
+    if not record.metrics:
+        return f"{what} ({scope}): no ground truth, so no metric"
+    if record.n_without_mask:
+        scope += f"; metrics on the {record.metrics['miou'].n} with a mask"
     oiou, miou = record.metrics["oiou"], record.metrics["miou"]
     return (
-        f"{record.dataset} {record.split} {record.preset} ({scope}): "
-        f"oIoU {_percent(oiou)}, mIoU {_percent(miou)}, "
+        f"{what} ({scope}): oIoU {_percent(oiou)}, mIoU {_percent(miou)}, "
         f"oracle mIoU {100 * record.metrics['oracle_miou'].value:.1f}"
     )
 

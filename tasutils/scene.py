@@ -22,8 +22,8 @@ STAGES = ("proposals", "crops", "encode", "caption", "language")
 class Chunker(Protocol):
     """What describe() asks of the language side (`language.parse.Parser` has it)."""
 
-    def noun_chunks(self, text: str) -> list[str]:
-        """Noun phrases of a text in reading order; an empty text has none."""
+    def noun_chunks(self, text: str, pronouns: bool = False) -> list[str]:
+        """Noun phrases of a text in reading order, those of pronouns if asked; "" has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,17 @@ class Proposals:
         """The masks themselves, bool (n, H, W)."""
         return decode_rle(self.rles, self.size_hw)
 
+    def floored_centers_xy(self) -> Floats:
+        """The centres rounded down to whole px, float32 (n, 2), exact (released code)."""
+        floors = np.floor(self.centers_xy)
+        # float32 may have rounded a mean up to a whole number: those are counted again
+        near = np.abs(self.centers_xy - np.round(self.centers_xy)).min(axis=1, initial=1) < 1e-3
+        for index in np.flatnonzero(near):
+            y, x = np.nonzero(decode_rle([self.rles[index]])[0])
+            if len(x):
+                floors[index] = x.sum() // len(x), y.sum() // len(y)
+        return floors
+
     def __len__(self) -> int:
         return len(self.rles)
 
@@ -84,9 +95,11 @@ class Scene:
         size_hw: height and width in px.
         proposals: the candidate masks.
         crop_embeddings: float32 (n, d), L2-normalised, of the masked crops.
-        captions: cleaned caption of each crop ("" where the captioner said nothing).
+        captions: caption of each crop, cleaned unless the preset says not to ("" where the
+            captioner said nothing).
         captions_raw: the same before cleaning.
-        caption_embeddings: float32 (n, d), L2-normalised; a zero row for an empty caption.
+        caption_embeddings: float32 (n, d), L2-normalised; a zero row for an empty caption, but for
+            captions that are not cleaned.
         image_caption: cleaned caption of the whole image; image_caption_raw: before cleaning.
         phrases: noun phrases of the image caption, the candidates for negatives.
         phrase_embeddings: float32 (k, d), of the phrases inside the preset's negative_template.
@@ -134,7 +147,7 @@ def describe(
     views = masked_crops(
         image, masks, boxes, captioner.image_size, preset.captioner.crop, captioner.device
     )
-    whole = whole_image(image, captioner.image_size, captioner.device)
+    whole = whole_image(image, captioner.image_size, captioner.device, preset.captioner.crop.resize)
     clock.lap("crops")
     crop_embeddings = encoder.encode_images(crops)
     clock.lap("encode")
@@ -143,13 +156,17 @@ def describe(
     caption_image = getattr(captioner, "caption_image", None)
     image_caption_raw = caption_image(whole) if caption_image else captioner.caption(whole)[0]
     clock.lap("caption")
-    captions = [clean_caption(raw) for raw in captions_raw]
-    image_caption = clean_caption(image_caption_raw)
-    phrases = language.noun_chunks(image_caption) if image_caption else []
-    template = preset.language.negative_template
+    rules = preset.language
+    captions, image_caption = list(captions_raw), image_caption_raw
+    if rules.clean_captions:
+        captions = [clean_caption(raw) for raw in captions_raw]
+        image_caption = clean_caption(image_caption_raw)
+    phrases = language.noun_chunks(image_caption, rules.pronoun_chunks) if image_caption else []
     caption_embeddings = encoder.encode_text(captions)
-    caption_embeddings[[not caption for caption in captions]] = 0.0
-    phrase_embeddings = encoder.encode_text([template.format(phrase) for phrase in phrases])
+    if rules.clean_captions:
+        caption_embeddings[[not caption for caption in captions]] = 0.0
+    texts = [rules.negative_template.format(phrase) for phrase in phrases]
+    phrase_embeddings = encoder.encode_text(texts)
     clock.lap("language")
     return Scene(
         image_id=image_id,

@@ -1,7 +1,8 @@
 """The three scores of a mask and their sum, as the article writes them; numpy only.
 
 E_v, E_t are the image and the text tower, I_m the crop of mask m, C_m its caption, T_r the
-expression, T_n the negatives. A zero vector has cosine 0 with everything, and no score is NaN.
+expression, T_n the negatives. A zero vector has cosine 0 with everything, and no score is NaN,
+unless the released code's NaN are asked for by name (`strict_official`).
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ def p_score(captions: ArrayLike, text: ArrayLike) -> Scores:
     return _cosines(captions, text)
 
 
-def n_score(crops: ArrayLike, negatives: ArrayLike) -> Scores:
+def n_score(crops: ArrayLike, negatives: ArrayLike, strict_official: bool = False) -> Scores:
     """Negative score N_m = -(1 / |T_n|) * sum over T in T_n of cos(E_v(I_m), E_t(T)).
 
-    crops: float (n, d); negatives: float (k, d), the embedded negatives; none (k = 0) gives zeros.
-    Returns float64 (n,) in -1..1.
+    crops: float (n, d); negatives: float (k, d), the embedded negatives; none (k = 0) gives zeros,
+    or with `strict_official` NaN, the mean of nothing. Returns float64 (n,) in -1..1.
 
     >>> n_score([[1, 0]], [[1, 0], [0, 1]]).tolist(), n_score([[1, 0]], np.zeros((0, 2))).tolist()
     ([-0.5], [0.0])
@@ -47,14 +48,16 @@ def n_score(crops: ArrayLike, negatives: ArrayLike) -> Scores:
     negatives = _vectors(negatives, "negatives")
     columns = [_cosines(crops, negative) for negative in negatives]
     if not columns:
-        return np.zeros(len(_vectors(crops, "crops")))
+        nothing = np.nan if strict_official else 0.0
+        return np.full(len(_vectors(crops, "crops")), nothing)
     return 0.0 - np.stack(columns, axis=1).mean(axis=1)  # (n, k) -> (n,); 0 - x: never -0.0
 
 
 def combine(v: ArrayLike, p: ArrayLike, n: ArrayLike, alpha: float, lam: float) -> Scores:
     """The sum S_m = V_m + alpha P_m + lambda N_m, float64 (n,).
 
-    v, p, n: float (n,). Raises TasError if a weight is not finite or the lengths disagree.
+    v, p, n: float (n,). A weight of 0 leaves its score out, NaN included. Raises TasError if a
+    weight is not finite or the lengths disagree.
     """
     if not (np.isfinite(alpha) and np.isfinite(lam)):
         raise TasError(f"alpha and lambda must be finite numbers, not {alpha} and {lam}")
@@ -62,7 +65,27 @@ def combine(v: ArrayLike, p: ArrayLike, n: ArrayLike, alpha: float, lam: float) 
     if not visual.shape == caption.shape == negative.shape:
         shapes = f"{visual.shape}, {caption.shape}, {negative.shape}"
         raise TasError(f"V, P and N must have one value a mask, not the shapes {shapes}")
-    return visual + alpha * caption + lam * negative
+    total = visual + alpha * caption if alpha else visual.copy()
+    return total + lam * negative if lam else total
+
+
+def min_max_softmax(total: ArrayLike, strict_official: bool = False) -> Scores:
+    """The sums of one sentence stretched to 0..1, then as shares of 1 (released code).
+
+    total: float (n,). The order stays. Sums that do not differ, those of a single mask among them,
+    become equal shares, or with `strict_official` NaN, the 0 / 0 of their stretching. NaN stay NaN.
+
+    >>> min_max_softmax([7.0]).tolist(), min_max_softmax([3.0, 3.0]).tolist()
+    ([1.0], [0.5, 0.5])
+    """
+    sums = np.asarray(total, dtype=np.float64)
+    if not len(sums):
+        return sums.copy()
+    span = float(sums.max() - sums.min())
+    if span == 0 and strict_official:
+        return np.full_like(sums, np.nan)
+    shares = np.exp((sums - sums.min()) / (span if span else 1.0))
+    return shares / shares.sum()
 
 
 def _cosines(rows: ArrayLike, vector: ArrayLike) -> Scores:

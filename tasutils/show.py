@@ -181,7 +181,7 @@ def proposals_grid(
 
 def region_picture(image: np.ndarray, answer: Answer, *, width_in: float = 5.8) -> Picture:
     """Darken what the rectifier leaves out; mark the centres: dots inside, crosses outside."""
-    from tasutils.rectifier import in_region
+    from tasutils.refer import region
 
     directions, (height, width) = answer.expression.directions, answer.scene.size_hw
     words = ", ".join(d.token for d in directions)
@@ -191,7 +191,8 @@ def region_picture(image: np.ndarray, answer: Answer, *, width_in: float = 5.8) 
     draw_image(ax, image)
     ys, xs = np.mgrid[0:height, 0:width]
     points_xy = np.stack([xs.ravel(), ys.ravel()], axis=1).astype(np.float64)  # (H * W, 2)
-    inside = in_region(points_xy, (height, width), directions).reshape(height, width)
+    inside, _ = region(answer.scene, answer.expression, answer.preset, points_xy)
+    inside = inside.reshape(height, width)
     fill(ax, ~inside, "#000000", 0.6)
     centers_xy, order = answer.scene.proposals.centers_xy, best_first(answer)
     for index in order[::-1]:  # the answer last, on top

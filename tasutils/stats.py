@@ -67,6 +67,7 @@ def bootstrap(
     names: tuple[str, ...] = METRIC_NAMES,
     *,
     strict: bool = True,
+    epsilon: float = 0.0,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
@@ -79,6 +80,7 @@ def bootstrap(
         image: (n,) ids; samples of one image stay together.
         names: metrics, see `metrics.ratio_terms`.
         strict: whether `p@X` asks for IoU > X or IoU >= X.
+        epsilon: px added to every union, see `metrics.iou`.
         n_resamples: number of resamples.
         seed: of the resamples; the same images give the same resamples for every method.
         level: of the interval, 0..1.
@@ -86,7 +88,7 @@ def bootstrap(
     Returns:
         By metric name, the value on all samples with its interval; over no samples all are 0.
     """
-    pairs = [ratio_terms(intersection, union, name, strict) for name in names]
+    pairs = [ratio_terms(intersection, union, name, strict, epsilon) for name in names]
     terms = np.stack([part for pair in pairs for part in pair], axis=1)  # (n, 2 metrics)
     sampler = _Resampler(image, n_resamples, seed)
     resampled, full = sampler.totals(terms), terms.sum(axis=0, keepdims=True)

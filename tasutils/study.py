@@ -20,7 +20,7 @@ from tasutils.errors import TasError
 from tasutils.metrics import miou
 from tasutils.runs import Run, list_runs, read_run
 from tasutils.stats import Interval, bootstrap, paired_difference
-from tasutils.variants import VARIANTS, ScoreTable
+from tasutils.variants import VARIANTS, Rules, ScoreTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,7 @@ class Part:
     @cached_property
     def scores(self) -> ScoreTable:
         """The scores of all proposals, grouped by sentence."""
-        return ScoreTable(self.run.scores(), self.samples)
+        return ScoreTable(self.run.scores(), self.samples, Rules.of(self.run))
 
     @cached_property
     def images(self) -> NDArray[np.str_]:
@@ -122,7 +122,7 @@ def find_parts(out: Path | str, preset: str, names: str = "") -> list[Part]:
         return [Part(read_run(Path(out) / name.strip())) for name in names.split(",")]
     newest: dict[tuple[str, str], Run] = {}
     for run in sorted(list_runs(out), key=lambda run: run.record.created):
-        if run.record.preset == preset:
+        if run.record.preset == preset and run.record.method == "tas":
             newest[run.record.dataset, run.record.split] = run
     if not newest:
         raise TasError(

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasutils.errors import TasError
-from tasutils.metrics import iou, metric, segment_argmax
-from tasutils.scores import combine
+from tasutils.metrics import iou, metric
+from tasutils.score_table import Rules, ScoreTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,70 +27,13 @@ LAMBDAS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)
 TUNING_SPLITS = ("val", "valP")
 
 
-class ScoreTable:
-    """scores.parquet and samples.parquet as arrays, proposals grouped by sentence.
-
-    Args:
-        scores: one row a sentence and proposal, see `runs`.
-        samples: one row a sentence.
-
-    Raises:
-        TasError: a score belongs to no sample.
-    """
-
-    def __init__(self, scores: pd.DataFrame, samples: pd.DataFrame) -> None:
-        import pandas as pd
-
-        self.sample_ids = samples["sample_id"].to_numpy()
-        self.gt_area_px = samples["gt_area_px"].to_numpy(np.int64)
-        segment = pd.Index(self.sample_ids).get_indexer(scores["sample_id"])
-        if (segment < 0).any():
-            stray = scores["sample_id"].to_numpy()[segment < 0][0]
-            raise TasError(
-                f"scores of sample {stray!r} belong to no row of samples; "
-                "read both tables from the same run"
-            )
-        proposal = scores["proposal"].to_numpy(np.int64)
-        order = np.lexsort((proposal, segment))
-        self.segment, self.proposal = segment[order], proposal[order]
-        self.v, self.p, self.n = (scores[name].to_numpy()[order] for name in ("v", "p", "n"))
-        self.region = scores["region"].to_numpy(np.bool_)[order]
-        self.intersection_px = scores["intersection_px"].to_numpy(np.int64)[order]
-        self.union_px = scores["union_px"].to_numpy(np.int64)[order]
-
-    def choose(self, alpha: float, lam: float, rectifier: bool) -> NDArray[np.int64]:
-        """Row of the chosen proposal of each sentence, -1 where there is none.
-
-        The first of equal totals wins; a region without proposals keeps the best of all.
-        """
-        total = combine(self.v, self.p, self.n, alpha, lam)
-        chosen = segment_argmax(self.segment, total, len(self.sample_ids))
-        if rectifier:
-            inside = np.flatnonzero(self.region)
-            best = segment_argmax(self.segment[inside], total[inside], len(self.sample_ids))
-            chosen[best >= 0] = inside[best[best >= 0]]
-        return chosen
-
-    def draw(self, rectifier: bool, seed: int = 0) -> NDArray[np.int64]:
-        """Row of a proposal of each sentence drawn at random, -1 where there is none.
-
-        With the rectifier it is drawn from the region, where there are proposals in it.
-        """
-        chance = np.random.default_rng(seed).random(len(self.segment))
-        if rectifier:
-            chance[self.region] += 1.0
-        return segment_argmax(self.segment, chance, len(self.sample_ids))
-
-    def pixels(self, chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Intersection and union px of the chosen rows; 0 and the ground truth's area for none."""
-        intersection, union = np.zeros_like(chosen), self.gt_area_px.copy()
-        found = chosen >= 0
-        intersection[found] = self.intersection_px[chosen[found]]
-        union[found] = self.union_px[chosen[found]]
-        return intersection, union
-
-
-def variants(scores: pd.DataFrame, samples: pd.DataFrame, alpha: float, lam: float) -> pd.DataFrame:
+def variants(
+    scores: pd.DataFrame,
+    samples: pd.DataFrame,
+    alpha: float,
+    lam: float,
+    rules: Rules | None = None,
+) -> pd.DataFrame:
     """The answers of all variants.
 
     Args:
@@ -99,6 +41,7 @@ def variants(scores: pd.DataFrame, samples: pd.DataFrame, alpha: float, lam: flo
         samples: its samples.parquet.
         alpha: weight of P where a variant has it.
         lam: weight of N where a variant has it.
+        rules: of the run.
 
     Returns:
         One row a variant, rectifier setting and sentence, sentences in the order of `samples`:
@@ -110,7 +53,7 @@ def variants(scores: pd.DataFrame, samples: pd.DataFrame, alpha: float, lam: flo
     """
     import pandas as pd
 
-    table = ScoreTable(scores, samples)
+    table = ScoreTable(scores, samples, rules)
     parts = []
     for name, (with_p, with_n) in VARIANTS.items():
         for rectifier in (False, True):
@@ -126,7 +69,7 @@ def variants(scores: pd.DataFrame, samples: pd.DataFrame, alpha: float, lam: flo
                 "chosen": chosen,
                 "intersection_px": intersection,
                 "union_px": union,
-                "iou": iou(intersection, union),
+                "iou": iou(intersection, union, table.rules.epsilon),
             }))  # fmt: skip
     return pd.concat(parts, ignore_index=True)
 
@@ -141,7 +84,8 @@ def weight_grid(
     """
     import pandas as pd
 
-    table = ScoreTable(run.scores(), run.samples())
+    table = ScoreTable(run.scores(), run.samples(), Rules.of(run))
+    epsilon = table.rules.epsilon
     rows = []
     for alpha in alphas:
         for lam in lambdas:
@@ -149,7 +93,7 @@ def weight_grid(
             rows.append({
                 "dataset": run.record.dataset, "alpha": alpha, "lam": lam,
                 "n": len(table.sample_ids),
-                "oiou": metric(*pixels, "oiou"), "miou": metric(*pixels, "miou"),
+                "oiou": metric(*pixels, "oiou"), "miou": metric(*pixels, "miou", epsilon=epsilon),
             })  # fmt: skip
     return pd.DataFrame(rows)
 

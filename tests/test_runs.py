@@ -157,7 +157,7 @@ def test_tables_and_metrics_of_a_run(dataset, tas, tmp_path):
     assert samples["text"].tolist() == SENTENCES * 6
     assert not samples.isna().any().any() and not scores.isna().any().any()
     assert len(scores) == 5 * 5 * 7 and list(scores.columns) == [
-        "sample_id", "proposal", "v", "p", "n", "region", "intersection_px", "union_px",
+        "sample_id", "proposal", "v", "p", "n", "region", "yields", "intersection_px", "union_px",
         "gt_area_px",
     ]  # fmt: skip
     for sample, row in zip(dataset.samples, samples.to_dict("records"), strict=True):

@@ -14,7 +14,7 @@ ALPHA, LAM, N = 0.3, 0.6, 60
 
 
 def part_of(
-    seed: int = 0, family: str = "refscenes", partial: bool = True, kind: str = "blip2"
+    seed: int = 0, family: str = "refscenes", partial: bool = True, kind: str = "image_to_text"
 ) -> Part:
     """A run of 60 sentences over 20 images; every tenth sentence has no proposal."""
     rng = np.random.default_rng(seed)

@@ -1,7 +1,8 @@
 """Direction words of an expression, for the spatial rectifier.
 
-`paper` knows the article's four words and asks nothing about their use. `extended` knows more
-words and leaves out those uses of which the picture's halves say nothing:
+`paper` knows the article's four words and asks nothing about their use, nor does `official`, which
+has the released code's (what they do there: `language.released`). `extended` knows more words and
+leaves out those uses of which the picture's halves say nothing:
 
 | use | example | why it does not count |
 |---|---|---|
@@ -13,9 +14,10 @@ words and leaves out those uses of which the picture's halves say nothing:
 | verb | "the man who left" | went away |
 | garment | "girl in red top", "tank top" | a thing |
 
-Words match as tokens, never as substrings ("laptop" and "bright" hold no direction). No parser
-is asked: on phrases this short it takes "left" for a verb in "left man" and in "guy left". Known
-limit: a direction that belongs to another thing ("dog next to the left car") still counts.
+Words match as tokens ("laptop" and "bright" hold no direction), unless substrings are asked for,
+as in the released code. No parser is asked: on phrases this short it takes "left" for a verb in
+"left man" and in "guy left". Known limit: a direction that belongs to another thing ("dog next to
+the left car") still counts.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from typing import Literal, get_args
 from tasutils.errors import TasError
 
 DirectionName = Literal["left", "right", "up", "bottom"]
-Form = Literal["paper", "extended", "none"]
+Form = Literal["paper", "extended", "official", "none"]
+Matching = Literal["token", "substring"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -40,6 +43,12 @@ PAPER_WORDS: dict[str, tuple[DirectionName, ...]] = {
     "left": ("left",),
     "right": ("right",),
 }
+OFFICIAL_WORDS: dict[str, tuple[DirectionName, ...]] = {
+    **dict.fromkeys(_words("above north top"), ("up",)),
+    **dict.fromkeys(_words("below south under underneath"), ("bottom",)),
+    **dict.fromkeys(_words("left west leftmost western"), ("left",)),
+    **dict.fromkeys(_words("right east rightmost eastern"), ("right",)),
+}
 EXTENDED_WORDS: dict[str, tuple[DirectionName, ...]] = {
     **dict.fromkeys(_words("up top upper above highest uppermost topmost upmost"), ("up",)),
     **dict.fromkeys(
@@ -51,6 +60,13 @@ EXTENDED_WORDS: dict[str, tuple[DirectionName, ...]] = {
     **dict.fromkeys(_words("topright upperright"), ("up", "right")),
     **dict.fromkeys(_words("bottomleft lowerleft"), ("bottom", "left")),
     **dict.fromkeys(_words("bottomright lowerright"), ("bottom", "right")),
+}
+
+_KNOWN: dict[Form, dict[str, tuple[DirectionName, ...]]] = {
+    "paper": PAPER_WORDS,
+    "extended": EXTENDED_WORDS,
+    "official": OFFICIAL_WORDS,
+    "none": {},
 }
 
 _ARTICLES = _words("the a an this that its his her their our my your")
@@ -97,7 +113,9 @@ class Direction:
     skipped: str = ""
 
 
-def find_directions(text: str, form: Form = "extended") -> list[Direction]:
+def find_directions(
+    text: str, form: Form = "extended", matching: Matching = "token"
+) -> list[Direction]:
     """The directions that count, in reading order; "top left" gives two. See the module.
 
     >>> [d.name for d in find_directions("top left zebra")]
@@ -107,24 +125,33 @@ def find_directions(text: str, form: Form = "extended") -> list[Direction]:
     >>> [d.name for d in find_directions("car to the left of the dog", "paper")]
     ['left']
     """
-    return [direction for direction in read_directions(text, form) if not direction.skipped]
+    return [d for d in read_directions(text, form, matching) if not d.skipped]
 
 
-def read_directions(text: str, form: Form = "extended") -> list[Direction]:
+def read_directions(
+    text: str, form: Form = "extended", matching: Matching = "token"
+) -> list[Direction]:
     """All direction words in reading order, those that do not count with their reason.
 
-    form: "paper", "extended" or "none" (no word at all); raises TasError for any other.
+    form: "paper", "extended", "official" or "none" (no word at all); raises TasError for any other.
+    matching: with "substring" a token also counts for each word inside it, whatever its use.
+
+    >>> [(d.name, d.token) for d in read_directions("bright laptop", "official", "substring")]
+    [('right', 'bright'), ('up', 'laptop')]
     """
     if form not in get_args(Form):
         choices = ", ".join(get_args(Form))
         raise TasError(f"unknown rectifier form {form!r}; choose one of {choices}")
-    known = {"paper": PAPER_WORDS, "extended": EXTENDED_WORDS, "none": {}}[form]
+    known = _KNOWN[form]
     matches = list(re.finditer(r"[^\W_]+|[,.;:!?]", text))
     words = [match.group().lower() for match in matches]
     found = []
     for i, match in enumerate(matches):
         names = known.get(words[i], ())
         skipped = _why_skipped(words, i) if names and form == "extended" else ""
+        if matching == "substring" and not names:
+            inside = [known[word] for word in known if word in words[i]]
+            names = tuple(dict.fromkeys(name for group in inside for name in group))
         for name in names:
             found.append(Direction(name, match.group(), match.span(), skipped))
     return found

@@ -3,6 +3,9 @@
 Every noun phrase of the caption is a candidate; those that WordNet's path similarity calls
 synonyms of the target are dropped, so that the target is not its own negative. Hyponyms and
 hypernyms ("puppy", "animal" for "dog") are no synonyms and stay: the article asks no more.
+
+The released code asks more of a synonym, see `mine_released`, so that there the target is often its
+own negative.
 """
 
 from __future__ import annotations
@@ -11,7 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasutils.language.parse import Parse, Parser
-from tasutils.language.synonyms import noun_forms, path_similarity
+from tasutils.language.released import first_noun
+from tasutils.language.synonyms import noun_forms, path_similarity, similar_pairs
+
+_PAIRS = 3  # of senses, for two nouns to be synonyms in the released code
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,34 @@ def mine_negatives(
     target = parser.parse(target) if isinstance(target, str) else target
     target_nouns = noun_forms(target.head_words)
     return [_judge(i, phrase, target_nouns, parser, threshold) for i, phrase in enumerate(phrases)]
+
+
+def mine_released(
+    phrases: Sequence[str], target: str, parser: Parser, threshold: float = 0.9
+) -> list[Candidate]:
+    """Judge each candidate phrase as the released code does, in order, duplicates kept.
+
+    target: the head phrase. The first noun of each phrase stands for it as it is written; two
+    nouns are synonyms if at least three pairs of their senses, of any part of speech, have a path
+    similarity above `threshold`. Above 1/2 that reads: if they share three senses. A phrase
+    without a noun is no synonym. (The released code finds nouns by nltk's tagger, here spaCy's.)
+    """
+    wanted = first_noun(parser.spacy_model, target)
+    judged = []
+    for index, phrase in enumerate(phrases):
+        noun = first_noun(parser.spacy_model, phrase)
+        pairs = similar_pairs(noun, wanted, threshold) if noun and wanted else 0
+        similarity = path_similarity(noun, wanted) if noun and wanted else 0.0
+        kept = pairs < _PAIRS
+        verdict, against = ("kept", "fewer than") if kept else ("dropped", "at least")
+        reason = (
+            f"{verdict}: {noun!r} and {wanted!r} have {pairs} pairs of senses"
+            f" with path similarity > {threshold:g}, {against} {_PAIRS}"
+        )
+        if not noun or not wanted:
+            reason = "kept: no noun to compare with"
+        judged.append(Candidate(index, phrase, noun, similarity, kept, reason))
+    return judged
 
 
 def _judge(

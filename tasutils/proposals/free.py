@@ -68,16 +68,22 @@ class FreeMaskProposer:
 
     def __call__(self, image: NDArray[np.uint8]) -> Proposals:
         """Masks of uint8 (H, W, 3) RGB; none for a picture too small for two cells."""
+        return self.from_features(self.features(image), image)
+
+    def from_features(self, features: torch.Tensor, image: NDArray[np.uint8]) -> Proposals:
+        """Masks of a picture whose `features` are already known."""
         size_hw = (int(image.shape[0]), int(image.shape[1]))
-        soft, scores = self._distinct(soft_masks(self._features(image), self.config.query_scales))
+        soft, scores = self._distinct(soft_masks(features, self.config.query_scales))
         masks = (
             self._sharpened(soft, image) if self.config.sharpen else self._resized(soft, size_hw)
         )
-        kept = overlap_filter(masks, max(self.overlap.min_area_px, 1), self.overlap.max_overlap)
+        kept = overlap_filter(
+            masks, max(self.overlap.min_area_px, 1), self.overlap.max_overlap, self.overlap.greedy
+        )
         return Proposals.from_masks(masks[kept], scores[kept])
 
-    def _features(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        """Dense features float (c, h, w) of the picture at `longest_side_px`."""
+    def features(self, image: NDArray[np.uint8]) -> torch.Tensor:
+        """Dense features float (c, h, w) of uint8 (H, W, 3) RGB at `longest_side_px`."""
         height, width = image.shape[:2]
         factor = self.config.longest_side_px / max(height, width)
         size_wh = (max(1, round(width * factor)), max(1, round(height * factor)))

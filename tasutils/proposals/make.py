@@ -1,11 +1,11 @@
 """A maker of masks from its settings."""
 
-from tasutils.parts import OverlapConfig, SamConfig, UnionConfig
+from tasutils.parts import FreeSoloConfig, OverlapConfig, SamConfig, UnionConfig
 from tasutils.proposals import Proposer
 
 
 def make_proposer(
-    config: SamConfig | UnionConfig, overlap: OverlapConfig, device: str = "cpu"
+    config: SamConfig | FreeSoloConfig | UnionConfig, overlap: OverlapConfig, device: str = "cpu"
 ) -> Proposer:
     """The proposer that `config.kind` names, with its overlap filter, on `device`.
 
@@ -15,6 +15,10 @@ def make_proposer(
         from tasutils.proposals.union import UnionProposer
 
         return UnionProposer(config, overlap, device)
+    if config.kind == "freesolo":
+        from tasutils.proposals.freesolo import FreeSoloProposer
+
+        return FreeSoloProposer(config, overlap, device)
     from tasutils.proposals.sam import SamProposer
 
     return SamProposer(config, overlap, device)

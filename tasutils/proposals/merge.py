@@ -144,7 +144,9 @@ class MergeProposer:
     def __call__(self, image: NDArray[np.uint8]) -> Proposals:
         """Masks of uint8 (H, W, 3) RGB; a picture of one colour gives one mask, the whole."""
         masks = enlarged(self._regions(image), (int(image.shape[0]), int(image.shape[1])))
-        kept = overlap_filter(masks, max(self.overlap.min_area_px, 1), self.overlap.max_overlap)
+        kept = overlap_filter(
+            masks, max(self.overlap.min_area_px, 1), self.overlap.max_overlap, self.overlap.greedy
+        )
         return Proposals.from_masks(masks[kept])
 
     def _regions(self, image: NDArray[np.uint8]) -> Bools:

@@ -53,7 +53,9 @@ class UnionProposer:
         rles = [together[index] for index in turns]
         kept = distinct(rle_ious(rles), self.config.mask_nms_thresh, self.config.max_masks)
         masks = decode_rle([rles[index] for index in kept], size_hw)
-        last = overlap_filter(masks, max(self.overlap.min_area_px, 1), self.overlap.max_overlap)
+        last = overlap_filter(
+            masks, max(self.overlap.min_area_px, 1), self.overlap.max_overlap, self.overlap.greedy
+        )
         return Proposals.from_masks(masks[last], quality[kept][last], stability[kept][last])
 
 

@@ -1,0 +1,169 @@
+"""Answering all sentences about one image, by TAS or by a peer of it."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tasutils.datasets.sample import RefDataset, Sample
+from tasutils.errors import TasError
+from tasutils.run_tables import Choice, Overlaps, RunTables, write_mask
+from tasutils.runs import MASKS_FOLDER
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tasutils.baselines import Method
+    from tasutils.config import Preset
+    from tasutils.refer import Answer
+    from tasutils.scene import Scene
+    from tasutils.store import SceneStore
+
+
+class Segmenter(Protocol):
+    """What an evaluation asks of `loading.TAS`."""
+
+    preset: Preset
+
+    @property
+    def device(self) -> str:
+        """Where the networks run."""
+
+    @property
+    def language(self) -> Any:
+        """The parser of sentences, `language.parse.Parser`."""
+
+    def describe(self, image: Any, image_id: str = "") -> Scene:
+        """The scene of uint8 (H, W, 3)."""
+
+    def refer(self, scene: Scene, sentence: str, dataset: str | None = None) -> Answer:
+        """The answer to one sentence."""
+
+
+@dataclass
+class Task:
+    """One run in the making: a data set, the method that answers (None: TAS), its tables.
+
+    folder: where it will be written; used: the samples of the images that it uses, by image id.
+    """
+
+    dataset: RefDataset
+    method: Method | None
+    tables: RunTables
+    folder: Path
+    used: dict[str, list[Sample]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return "tas" if self.method is None else self.method.name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The method's switches; none of TAS, whose preset has them."""
+        return dict(getattr(self.method, "settings", {}))
+
+
+def unreadable(sentence: str) -> str:
+    """Why `refer` would refuse a sentence; empty if it would not.
+
+    >>> unreadable("the dog"), unreadable(" ")
+    ('', 'the sentence is empty')
+    """
+    from tasutils.refer import MAX_CHARACTERS
+
+    if not any(unicodedata.category(character)[0] not in "ZC" for character in sentence):
+        return "the sentence is empty"
+    if len(sentence) > MAX_CHARACTERS:
+        return f"the sentence is longer than {MAX_CHARACTERS} characters"
+    return ""
+
+
+def answer_image(
+    path: Path,
+    here: list[tuple[Task, str]],
+    tas: Segmenter,
+    store: SceneStore | None,
+    keep_masks: bool,
+) -> None:
+    """Answer all sentences about one image in all tasks that have it."""
+    start = perf_counter()
+    scene, image = _scene(path, here, tas, store)
+    here[0][0].tables.wall_s += perf_counter() - start
+    proposals = scene.proposals.masks()
+    overlaps: dict[tuple[str, str], Overlaps] = {}
+    for task, image_id in here:
+        start = perf_counter()
+        task.tables.dtype = str(scene.crop_embeddings.dtype)
+        choices = _choices(task, task.used[image_id], scene, image, tas)
+        task.tables.answer_s += perf_counter() - start
+        for sample, choice in zip(task.used[image_id], choices, strict=True):
+            key = (task.dataset.name, sample.sample_id)
+            if key not in overlaps:
+                known = sample.sample_id not in task.dataset.without_mask
+                gt = task.dataset.gt_mask(sample) if known else None
+                overlaps[key] = Overlaps.of(proposals, gt)
+            task.tables.add(sample, overlaps[key], choice)
+            if keep_masks and choice.chosen >= 0:
+                write_mask(task.folder / MASKS_FOLDER, sample.sample_id, proposals[choice.chosen])
+        task.tables.wall_s += perf_counter() - start
+
+
+def _scene(
+    path: Path, here: list[tuple[Task, str]], tas: Segmenter, store: SceneStore | None
+) -> tuple[Scene, NDArray[np.uint8]]:
+    """The scene of an image, read back from the store if it is there, else made and put there."""
+    from tasutils.images import read_image
+    from tasutils.store import scene_key
+
+    image = read_image(path)
+    for task, image_id in here:
+        if image.shape[:2] != task.dataset.size_hw(image_id):
+            raise TasError(
+                f"{path}: the picture is {image.shape[0]} x {image.shape[1]} px (H x W), its "
+                f"annotations say {task.dataset.size_hw(image_id)}; get the picture again"
+            )
+    key = scene_key(image, tas.preset.describe_digest())
+    scene = store.get(key) if store is not None else None
+    if scene is None:
+        task, image_id = here[0]
+        scene = tas.describe(image, image_id=image_id)
+        task.tables.count_times(scene.times_s)
+        if store is not None:
+            store.put(key, scene)
+    return scene, image
+
+
+def _choices(
+    task: Task, samples: list[Sample], scene: Scene, image: NDArray[np.uint8], tas: Segmenter
+) -> list[Choice]:
+    """What the task's method chooses for each sentence about one image."""
+    from tasutils.baselines import scores_of
+    from tasutils.expression import parse_expression
+
+    raw = tas.preset.language.field == "raw"
+    texts = [sample.raw if raw else sample.text for sample in samples]
+    faults = [unreadable(text) for text in texts]  # such count like one without proposals
+    if task.method is None:
+        return [
+            Choice.refused(fault)
+            if fault
+            else Choice.of_answer(tas.refer(scene, text, dataset=task.dataset.name))
+            for text, fault in zip(texts, faults, strict=True)
+        ]
+    read = [
+        None if fault else parse_expression(text, tas.language, tas.preset)
+        for text, fault in zip(texts, faults, strict=True)
+    ]
+    if hasattr(task.method, "prepare"):
+        task.method.prepare([expression for expression in read if expression is not None])
+    return [
+        Choice.refused(fault)
+        if expression is None
+        else Choice.of_scores(task.name, scores_of(task.method, scene, expression, image))
+        for expression, fault in zip(read, faults, strict=True)
+    ]

@@ -1,0 +1,184 @@
+"""FreeSOLO's masks (Wang et al. 2022), then the overlap filter; no mask label is learned from."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.nn import functional as F
+
+from tasutils.masks import overlap_filter
+from tasutils.parts import FreeSoloConfig, OverlapConfig
+from tasutils.paths import weights_path
+from tasutils.proposals.free import maskness
+from tasutils.proposals.freesolo_net import STRIDES, FreeSoloOutput, build_freesolo
+from tasutils.scene import Proposals
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)  # of RGB 0..255
+PIXEL_STD = (58.395, 57.12, 57.375)
+_DIVISOR = 32
+_AT_A_TIME = 64  # masks that are resized or scored together; memory only
+
+
+class Candidates(NamedTuple):
+    """Cells of the grids that claim an object, n of them.
+
+    Attributes:
+        scores: float (n,), 0..1; labels: int64 (n,), the class.
+        kernels: float (n, kernels); strides: int64 (n,), px, of the cell's level.
+    """
+
+    scores: torch.Tensor
+    labels: torch.Tensor
+    kernels: torch.Tensor
+    strides: torch.Tensor
+
+
+def input_size(size_hw: tuple[int, int], short_px: int, long_px: int) -> tuple[int, int]:
+    """Size (H, W) at which a picture enters: its short side `short_px`, its long side at most
+    `long_px`; no side under 1 px.
+
+    >>> input_size((480, 640), 800, 1333), input_size((100, 1000), 800, 1333)
+    ((800, 1067), (133, 1333))
+    """
+    factor = min(short_px / min(size_hw), long_px / max(size_hw))
+    height, width = (max(1, int(side * factor + 0.5)) for side in size_hw)
+    return height, width
+
+
+def network_input(
+    image: NDArray[np.uint8], short_px: int, long_px: int
+) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Normalised float32 (1, 3, H, W), zeros right and below up to sides divisible by 32, and
+    the size (H, W) of the picture in it; of uint8 (H, W, 3) RGB, resized bilinearly."""
+    height, width = input_size((int(image.shape[0]), int(image.shape[1])), short_px, long_px)
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(resized)).float()
+    pixels = (pixels - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_STD)
+    below, right = -height % _DIVISOR, -width % _DIVISOR
+    return F.pad(pixels.permute(2, 0, 1)[None], (0, right, 0, below)), (height, width)
+
+
+def point_nms(scores: torch.Tensor) -> torch.Tensor:
+    """Scores (b, c, g, g), zeroed where a neighbour above, left or above left is higher."""
+    highest = F.max_pool2d(scores, 2, 1, padding=1)[:, :, :-1, :-1]
+    return scores * (highest == scores)
+
+
+def candidates(output: FreeSoloOutput, score_thresh: float) -> Candidates:
+    """Cells of one picture's output (b = 1) whose score passes, level by level."""
+    scores, labels, kernels, strides = [], [], [], []
+    for logits, kernel, stride in zip(output.classes, output.kernels, STRIDES, strict=True):
+        table = point_nms(logits.sigmoid())[0].flatten(1).T  # (cells, classes)
+        cells, classes = (table > score_thresh).nonzero(as_tuple=True)
+        scores.append(table[cells, classes])
+        labels.append(classes)
+        kernels.append(kernel[0].flatten(1).T[cells])
+        strides.append(torch.full_like(classes, stride))
+    return Candidates(*(torch.cat(part) for part in (scores, labels, kernels, strides)))
+
+
+def dynamic_masks(features: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
+    """Each kernel (n, k) as a 1 x 1 convolution of features (k, h, w): probabilities (n, h, w)."""
+    return (kernels @ features.flatten(1)).sigmoid().unflatten(1, features.shape[1:])
+
+
+def matrix_nms(
+    masks: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, sigma: float
+) -> torch.Tensor:
+    """Scores lowered by how much each mask overlaps better ones of its class: float (n,).
+
+    Args:
+        masks: bool (n, h, w), not empty, by falling score.
+        scores: float (n,); labels: int64 (n,).
+        sigma: of the Gaussian exp(-sigma IoU^2). A better mask that is itself hidden by a still
+            better one counts less. No score rises.
+
+    Source: SOLOv2 (Wang et al. 2020), section 3.3.
+    """
+    if not len(masks):
+        return scores
+    flat = masks.flatten(1).to(scores.dtype)
+    shared = flat @ flat.T
+    area = flat.sum(1)
+    iou = shared / (area[:, None] + area - shared)
+    iou = (iou * (labels[:, None] == labels)).triu(1)  # (better, worse)
+    hidden = iou.amax(0)[:, None]  # of the better one
+    decay = torch.exp(-sigma * (iou.square() - hidden.square()))
+    return scores * decay.amin(0)
+
+
+class FreeSoloProposer:
+    """FreeSOLO behind `Proposer`; its score of a mask is the proposals' `predicted_iou`.
+
+    Args:
+        config: sizes and thresholds; `config.checkpoint` None gives random weights.
+        overlap: the filter of what the network returns.
+        device: "cpu", "cuda", ...
+
+    Raises TasError when the checkpoint is missing, damaged or of another network.
+    """
+
+    def __init__(self, config: FreeSoloConfig, overlap: OverlapConfig, device: str = "cpu") -> None:
+        self.config = config
+        self.overlap = overlap
+        self.device = device
+        path = None if config.checkpoint is None else weights_path(config.checkpoint)
+        self.model = build_freesolo(config.size, path).to(device)
+
+    @torch.inference_mode()
+    def __call__(self, image: NDArray[np.uint8]) -> Proposals:
+        """Masks of uint8 (H, W, 3) RGB by falling score."""
+        size = self.model.size
+        short_px = self.config.short_side_px or size.short_px
+        long_px = self.config.longest_side_px or size.long_px
+        pixels, inner_hw = network_input(image, short_px, long_px)
+        output = self.model(pixels.to(self.device))
+        soft, scores = self._ranked(output)
+        size_hw = (int(image.shape[0]), int(image.shape[1]))
+        masks = full_size(soft, inner_hw, size_hw, self.config.mask_thresh)
+        kept = overlap_filter(
+            masks, max(self.overlap.min_area_px, 1), self.overlap.max_overlap, self.overlap.greedy
+        )
+        return Proposals.from_masks(masks[kept], scores.cpu().numpy()[kept])
+
+    def _ranked(self, output: FreeSoloOutput) -> tuple[torch.Tensor, torch.Tensor]:
+        """Soft masks (n, h, w) at a quarter of the input, and scores (n,), falling."""
+        config, features = self.config, output.masks[0]
+        found = candidates(output, config.score_thresh)
+        large, quality = [], []
+        # many thousand cells may pass, too many for one table of masks
+        for kernels in found.kernels.split(_AT_A_TIME):
+            soft = dynamic_masks(features, kernels)
+            large.append((soft > config.mask_thresh).sum(dim=(1, 2)))
+            quality.append(maskness(soft, config.mask_thresh))
+        none = found.scores[:0]
+        kept = torch.cat([none, *large]) > found.strides
+        scores = found.scores * torch.cat([none, *quality])
+        order = torch.argsort(-scores, stable=True)
+        order = order[kept[order]][: config.max_candidates]
+        soft = dynamic_masks(features, found.kernels[order])
+        hard = soft > config.mask_thresh
+        scores = matrix_nms(hard, scores[order], found.labels[order], config.nms_sigma)
+        order = torch.argsort(-scores, stable=True)
+        order = order[scores[order] >= config.final_thresh][: config.max_masks]
+        return soft[order], scores[order]
+
+
+def full_size(
+    soft: torch.Tensor, inner_hw: tuple[int, int], size_hw: tuple[int, int], mask_thresh: float
+) -> NDArray[np.bool_]:
+    """Soft masks (n, h, w) of a padded input as bool (n, H, W) of the picture; some may be empty.
+
+    Enlarged four times, cut to the picture inside the input, resized to the picture's own size
+    (bilinear both times), then compared with the threshold.
+    """
+    masks = np.zeros((len(soft), *size_hw), dtype=bool)
+    for start in range(0, len(soft), _AT_A_TIME):
+        part = soft[start : start + _AT_A_TIME, None]
+        part = F.interpolate(part, scale_factor=4.0, mode="bilinear")
+        part = part[:, :, : inner_hw[0], : inner_hw[1]]
+        part = F.interpolate(part, size_hw, mode="bilinear")[:, 0]
+        masks[start : start + _AT_A_TIME] = (part > mask_thresh).cpu().numpy()
+    return masks

@@ -1,0 +1,237 @@
+"""The released code's rules: crops, overlap filter, synonyms, four parts; slow, and by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasutils import rectifier, scores
+from tasutils.errors import TasError
+from tasutils.language.negatives import mine_released
+from tasutils.language.parse import Parser
+from tasutils.language.synonyms import similar_pairs
+from tasutils.masks import overlap_filter
+from tasutils.rectifier_released import PARTS, in_parts, part_of
+from tasutils.scene import Proposals
+
+PARSER = Parser()
+
+# ---------------------------------------------------------------- crops and the overlap filter
+
+
+def plain_crop(image, mask, fill):
+    """The released crop, plainly: box one px short, same padding on both sides."""
+    import cv2
+
+    ys, xs = np.nonzero(mask)
+    x, y, w, h = xs.min(), ys.min(), xs.max() - xs.min(), ys.max() - ys.min()
+    outside = cv2.GaussianBlur(image, (75, 75), 0) if fill == "blur" else np.zeros_like(image)
+    crop = np.where(mask[:, :, None], image, outside)[y : y + h, x : x + w]
+    rows, columns = (0, (h - w) // 2) if h > w else ((w - h) // 2, 0)
+    return np.pad(crop, ((rows, rows), (columns, columns), (0, 0)))
+
+
+@pytest.mark.parametrize("resize", ["clip", "blip"])
+@pytest.mark.parametrize("fill", ["black", "blur"])
+def test_crops_equal_torchvision_s_pixel_for_pixel(rng, fill, resize):
+    from PIL import Image
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+    from tasutils.crops import masked_crops
+    from tasutils.masks import boxes_xyxy
+    from tasutils.parts import CropConfig
+
+    image = rng.integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    masks = np.zeros((12, 90, 130), bool)
+    for mask in masks:
+        (h, w), (y, x) = rng.integers(2, 80, 2), (rng.integers(0, 10), rng.integers(0, 40))
+        mask[y : y + h, x : x + w] = rng.random((h, w)) < 0.7
+        mask[y, x] = mask[y + h - 1, x + w - 1] = True
+    config = CropConfig(fill=fill, geometry="released", resize=resize)
+    shapes = set()
+    for size in (16, 17):
+        bicubic = InterpolationMode.BICUBIC
+        sides = size if resize == "clip" else (size, size)
+        transform = Compose([Resize(sides, bicubic), CenterCrop(size)])
+        crops = masked_crops(image, masks, boxes_xyxy(masks), size, config)
+        for crop, mask in zip(crops, masks, strict=True):
+            plain = plain_crop(image, mask, fill)
+            shapes.add(abs(plain.shape[0] - plain.shape[1]))
+            wanted = np.asarray(transform(Image.fromarray(plain)))
+            got = (crop.permute(1, 2, 0).numpy() * 255).round().astype(int)
+            assert np.array_equal(got, wanted) and crop.min() >= 0 and crop.max() <= 1
+    assert shapes == {0, 1}  # squares, and those that are a pixel short
+
+
+def test_the_last_row_and_column_are_lost_and_a_line_keeps_a_pixel():
+    from tasutils.crops import masked_crops
+    from tasutils.masks import boxes_xyxy
+    from tasutils.parts import CropConfig
+
+    image, mask = np.zeros((20, 20, 3), np.uint8), np.zeros((1, 20, 20), bool)
+    image[9, :] = image[:, 9] = 255
+    mask[0, 2:10, 2:10] = True
+    short = CropConfig(geometry="released")
+    assert masked_crops(image, mask, boxes_xyxy(mask), 8, short).sum() == 0
+    assert masked_crops(image, mask, boxes_xyxy(mask), 8, CropConfig()).sum() == 3 * 15
+    line = np.zeros((1, 20, 20), bool)
+    line[0, 9, 3:12] = True
+    for config in (short, CropConfig(geometry="released", resize="clip")):
+        crop = masked_crops(image, line, boxes_xyxy(line), 8, config)
+        assert crop.shape == (1, 3, 8, 8) and crop.max() > 0.5
+
+
+def slow_overlap(masks, greedy):
+    by_size = sorted(range(len(masks)), key=lambda i: (-int(masks[i].sum()), i))
+    kept = []
+    for place, i in enumerate(by_size):
+        others = kept if greedy else by_size[:place]
+        share = [(masks[i] & masks[j]).sum() / max(masks[i].sum(), 1) for j in others]
+        if not any(s > 0.4 for s in share):
+            kept.append(i)
+    return sorted(kept)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 9), st.integers(0, 9999), st.booleans())
+def test_the_overlap_filter_equals_a_quadratic_loop(n, seed, greedy):
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((n, 6, 8), bool)
+    for mask in masks:
+        (y, x), (h, w) = rng.integers(0, 4, 2), rng.integers(1, 5, 2)
+        mask[y : y + h, x : x + w] = True
+    assert overlap_filter(masks, 0, 0.4, greedy).tolist() == slow_overlap(masks, greedy)
+
+
+def test_a_dropped_mask_drops_no_other_when_greedy():
+    line = np.zeros((3, 1, 10), bool)
+    line[0, 0, :2] = line[1, 0, :4] = line[2, 0, 2:9] = True
+    assert overlap_filter(line, 0, 0.4).tolist() == [2]  # 2 drops 1, which drops 0
+    assert overlap_filter(line, 0, 0.4, greedy=True).tolist() == [0, 2]
+
+
+# ---------------------------------------------------------------- negatives
+
+
+@pytest.mark.parametrize(
+    "a, b, pairs",
+    [
+        ("giraffe", "giraffe", 1), ("couch", "sofa", 1), ("zebra", "zebra", 1),
+        ("kid", "child", 2), ("man", "man", 13), ("dog", "dog", 8), ("dog", "car", 0),
+        ("xyzzy", "xyzzy", 0),
+    ],
+)  # fmt: skip
+def test_synonym_counts(a, b, pairs):
+    assert similar_pairs(a, b) == similar_pairs(b, a) == pairs
+    from tasutils.language.synonyms import wordnet
+
+    slow = [x.path_similarity(y) for x in wordnet().synsets(a) for y in wordnet().synsets(b)]
+    assert sum(s is not None and s > 0.9 for s in slow) == pairs
+    assert similar_pairs(a, b, 0.3) == sum(s is not None and s > 0.3 for s in slow)
+
+
+def test_the_target_becomes_its_own_negative():
+    phrases = ["a giraffe", "two zebras", "a man", "the sofa", "it", "kids", "a dog"]
+    kept = {
+        target: [c.phrase for c in mine_released(phrases, target, PARSER) if c.kept]
+        for target in ("the giraffe", "man", "the couch", "a dog", "the big one")
+    }
+    assert kept["the giraffe"] == phrases  # shares one sense with itself
+    assert kept["man"] == [p for p in phrases if p != "a man"]
+    assert kept["the couch"] == phrases
+    assert kept["a dog"] == [p for p in phrases if p != "a dog"]
+    assert "fewer than 3" in mine_released(phrases, "the giraffe", PARSER)[0].reason
+    assert mine_released(["it"], "dog", PARSER)[0].reason == "kept: no noun to compare with"
+    # the first noun stands for the phrase, not its head: "fire" of "fire engine"
+    assert [c.noun for c in mine_released(["a fire engine"], "fire", PARSER)] == ["fire"]
+
+
+# ---------------------------------------------------------------- the four parts
+
+
+def slow_four_parts(worth, centers, at, parts):
+    """The rule as it is described, with scores that are all above 0 or all NaN."""
+    everyone = int(np.argmax(worth))
+    best = {}
+    for part in PARTS:
+        vertical, horizontal = part.split()
+        inside = []
+        for i, (x, y) in enumerate(centers):
+            row = "top" if y < at[1] else "bottom"
+            column = "left" if x < at[0] else "right"
+            if (row, column) == (vertical, horizontal):
+                inside.append(i)
+        winner, score = everyone, 0.0
+        for k, i in enumerate(inside):
+            if k == 0 or worth[i] > score:
+                winner, score = i, worth[i]
+        best[part] = score, winner
+    if not parts:
+        return everyone
+    if len(parts) == 1:
+        return best[parts[0]][1]
+    (score_a, a), (score_b, b) = best[parts[0]], best[parts[1]]
+    return a if score_a > score_b else b
+
+
+PLANS = st.sampled_from(
+    [(), *((part,) for part in PARTS), PARTS[:2], PARTS[2:], PARTS[::2], PARTS[1::2]]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 3)), min_size=1, max_size=8
+    ),
+    PLANS,
+    st.sampled_from(["median", "middle"]),
+)
+def test_four_parts_equal_the_slow_version(rows, parts, cut):
+    table = np.array(rows, float)
+    centers, shares = table[:, :2], scores.min_max_softmax(table[:, 2])
+    inside, yields = in_parts(centers, (7, 7), parts, cut)
+    at = (3, 3) if cut == "middle" else tuple(np.median(centers, axis=0))
+    for worth in (shares, np.full_like(shares, np.nan)):
+        wanted = slow_four_parts(worth, centers, at, parts)
+        assert rectifier.rectify(worth, inside, yields) == wanted
+        order = rectifier.ranking(worth, inside, yields)
+        assert order[0] == wanted and sorted(order) == list(range(len(worth)))
+
+
+def test_parts_by_hand_ties_and_empty_parts():
+    # medians of four corners: 5 and 5; a point on a cut lies right of it, or below
+    corners = [[0, 0], [0, 10], [10, 0], [10, 10]]
+    assert part_of(corners, (99, 99), "median").tolist() == [0, 1, 2, 3]
+    assert part_of([[5, 5], *corners], (99, 99), "median").tolist() == [3, 0, 1, 2, 3]
+    assert part_of(corners, (21, 21), "middle").tolist() == [0, 1, 2, 3]
+    assert part_of([], (9, 9), "median").shape == (0,)
+
+    def winner(worth, parts):
+        return rectifier.rectify(worth, *in_parts(corners, (99, 99), parts))
+
+    assert winner([0.4, 0.1, 0.3, 0.2], ("top left", "bottom left")) == 0
+    assert winner([0.3, 0.3, 0.2, 0.2], ("top left", "bottom left")) == 1  # not strictly higher
+    assert winner([0.1, 0.2, 0.3, 0.4], ("top left",)) == 0
+    alone = [[0, 0], [0, 0], [0, 0]]  # all on the medians: bottom right
+    inside, yields = in_parts(alone, (9, 9), ("top left", "top right"))
+    assert not inside.any() and rectifier.rectify([0.2, 0.5, 0.3], inside, yields) == 1
+    with pytest.raises(TasError, match="unknown part 'middle'"):
+        in_parts(corners, (9, 9), ("middle",))
+
+
+def test_floored_centres_are_exact():
+    masks = np.zeros((4, 400, 700), bool)
+    masks[0, :, :699] = True  # centre x 349
+    masks[0, 0, 698] = False  # now 348.9987...
+    masks[1, 10:12, 20:22] = True  # 20.5, 10.5
+    masks[2, 5, 5] = True
+    floors = Proposals.from_masks(masks).floored_centers_xy()
+    for mask, floor in zip(masks[:3], floors, strict=False):
+        y, x = np.nonzero(mask)
+        assert floor.tolist() == [int(np.mean(x)), int(np.mean(y))]
+    assert floors[0].tolist() == [348, 199] and floors[3].tolist() == [0, 0]
+    wide = np.ones((1, 700, 699), bool)
+    wide[0, 0, 698] = False  # the mean is 1 / 1398 px below 349, more than float32 tells apart
+    assert Proposals.from_masks(wide).floored_centers_xy()[0, 0] == 348
+    assert Proposals.from_masks(masks[:0]).floored_centers_xy().shape == (0, 2)
