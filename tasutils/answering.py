@@ -145,7 +145,7 @@ def _choices(
     from tasutils.baselines import scores_of
     from tasutils.expression import parse_expression
 
-    raw = tas.preset.language.field == "raw"
+    raw = getattr(task.method, "field", tas.preset.language.field) == "raw"
     texts = [sample.raw if raw else sample.text for sample in samples]
     faults = [unreadable(text) for text in texts]  # such count like one without proposals
     if task.method is None:

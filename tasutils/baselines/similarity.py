@@ -1,0 +1,91 @@
+"""The similarities that TAS is made of, each alone, and TAS itself as one method among others."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasutils import scores
+from tasutils.baselines.memory import Texts
+from tasutils.baselines.towers import encoder_name
+
+if TYPE_CHECKING:
+    from tasutils.expression import Expression
+    from tasutils.loading import TAS
+    from tasutils.scene import Scene
+
+
+class _Alone:
+    """One column of `Answer.table()`; the scene's embeddings and the encoder that made them."""
+
+    def __init__(self, tas: "TAS", name: str) -> None:
+        self.name = name
+        self._tas = tas
+        template = tas.preset.encoder.template
+        self._texts = Texts(tas.encoder.encode_text, lambda e: template.format(e.text))
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The encoder's name, for the record of a run."""
+        return {"encoder": encoder_name(self._tas.encoder)}
+
+    def prepare(self, expressions: "Iterable[Expression]") -> None:
+        """Embed several sentences in one batch."""
+        self._texts.prepare(expressions)
+
+    def _scale(self) -> float:
+        if not self._tas.preset.scores.logit_scale:
+            return 1.0
+        return float(getattr(self._tas.encoder, "logit_scale", 1.0))
+
+
+class TextOnly(_Alone):
+    """S = P: the caption of each crop against the sentence (article, section 4)."""
+
+    def score(
+        self, scene: "Scene", expression: "Expression", image: NDArray[np.uint8]
+    ) -> NDArray[np.float64]:
+        """The column p of TAS's table, float64 (n,)."""
+        return self._scale() * scores.p_score(scene.caption_embeddings, self._texts(expression))
+
+
+class ClipOnly(_Alone):
+    """S = V: each masked crop against the sentence (article, section 4)."""
+
+    def score(
+        self, scene: "Scene", expression: "Expression", image: NDArray[np.uint8]
+    ) -> NDArray[np.float64]:
+        """The column v of TAS's table, float64 (n,)."""
+        return self._scale() * scores.v_score(scene.crop_embeddings, self._texts(expression))
+
+
+class Tas:
+    """TAS by its ranks: 0 for its answer, -1 for the next, and so on.
+
+    The rectifier puts masks in an order that no sum of V, P and N tells; the sums themselves are
+    in `Answer.table()`.
+
+    dataset: picks lambda from the preset, as in `TAS.refer`.
+    """
+
+    def __init__(self, tas: "TAS", name: str = "tas", dataset: str | None = None) -> None:
+        self.name = name
+        self._tas, self._dataset = tas, dataset
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The encoder's name and both weights, for the record of a run."""
+        rules = self._tas.preset.scores
+        return {
+            "encoder": encoder_name(self._tas.encoder),
+            "alpha": rules.alpha,
+            "lambda": rules.lambda_for(self._dataset),
+        }
+
+    def score(
+        self, scene: "Scene", expression: "Expression", image: NDArray[np.uint8]
+    ) -> NDArray[np.float64]:
+        """1 - rank of each mask, float64 (n,)."""
+        answer = self._tas.refer(scene, expression.text, dataset=self._dataset)
+        return 1.0 - answer.rank.astype(np.float64)
