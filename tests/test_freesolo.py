@@ -1,0 +1,663 @@
+"""FreeSOLO: the published keys, each step of inference against slow loops, odd input, presets."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+from tasutils.config import load_preset
+from tasutils.errors import TasError
+from tasutils.loading import load
+from tasutils.masks import iou
+from tasutils.parts import FreeSoloConfig, OverlapConfig
+from tasutils.paths import WEIGHTS
+from tasutils.proposals.free import maskness
+from tasutils.proposals.freesolo import (
+    PIXEL_MEAN,
+    PIXEL_STD,
+    FreeSoloProposer,
+    candidates,
+    dynamic_masks,
+    full_size,
+    input_size,
+    matrix_nms,
+    network_input,
+    point_nms,
+)
+from tasutils.proposals.freesolo_net import (
+    SIZES,
+    STRIDES,
+    FreeSolo,
+    FreeSoloOutput,
+    build_freesolo,
+    with_coordinates,
+)
+from tasutils.world.training import freesolo as freesolo_training
+from tasutils.world.training.free_masks import FreeMasks, contrast, shard_entry, write_shard
+from tasutils.world.training.freesolo import (
+    published_state,
+    train_freesolo,
+    trainable,
+)
+from tasutils.world.training.pools import draw_shard
+from tasutils.world.training.scores import mask_oracle
+from tasutils.world.training.solo_loss import affinity_loss, alike, dice_loss, solo_loss
+from tasutils.world.training.solo_targets import (
+    PseudoPool,
+    PseudoScene,
+    responsible_cells,
+    solo_batch,
+)
+
+KEYS = Path(__file__).parent / "golden" / "freesolo_keys.tsv"
+SHIPPED = WEIGHTS / "tiny" / "freesolo.safetensors"
+
+
+def published_shapes():
+    """Return the shapes of the published R101 file by key."""
+    lines = KEYS.read_text(encoding="utf-8").splitlines()[1:]
+    pairs = [line.split("\t") for line in lines]
+    return {key: tuple(int(n) for n in shape.strip("()").split(",") if n) for key, shape in pairs}
+
+
+def lively(seed=0):
+    """Return a tiny network whose random weights claim objects and cut masks of all sizes."""
+    torch.manual_seed(seed)
+    model = build_freesolo("tiny")
+    with torch.no_grad():
+        for module in model.modules():
+            norm = getattr(module, "norm", None)
+            if norm is not None:
+                norm.running_mean.uniform_(-0.1, 0.1)
+                norm.weight.uniform_(0.5, 1.5)
+        model.ins_head.cate_pred.weight.mul_(4)
+        model.ins_head.cate_pred.bias.fill_(-1.5)
+        model.ins_head.kernel_pred.weight.mul_(12)
+    return model
+
+
+@pytest.fixture(scope="module")
+def proposer():
+    found = FreeSoloProposer(FreeSoloConfig(size="tiny"), OverlapConfig())
+    found.model.load_state_dict(lively().state_dict())
+    return found
+
+
+# --- the network ---
+
+
+def test_r101_has_the_published_keys_and_shapes():
+    with torch.device("meta"):
+        model = FreeSolo(SIZES["r101"])
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    assert len(shapes) == 591
+    assert shapes == published_shapes()
+
+
+def test_r101_forward_has_the_stated_shapes():
+    torch.manual_seed(0)
+    model = build_freesolo("r101")
+    with torch.inference_mode():
+        output = model(torch.randn(1, 3, 64, 96))
+        pyramid = model.backbone(torch.randn(1, 3, 64, 96))
+    grids = (40, 36, 24, 16, 12)
+    assert [tuple(x.shape) for x in output.classes] == [(1, 2, g, g) for g in grids]
+    assert [tuple(x.shape) for x in output.kernels] == [(1, 256, g, g) for g in grids]
+    assert [tuple(x.shape) for x in output.embeddings] == [(1, 128, g, g) for g in grids]
+    assert output.masks.shape == (1, 256, 16, 24) and (output.masks >= 0).all()
+    sizes = [(16, 24), (8, 12), (4, 6), (2, 3), (1, 2)]
+    assert [tuple(p.shape) for p in pyramid] == [(1, 256, *size) for size in sizes]
+    assert torch.equal(pyramid[4], pyramid[3][:, :, ::2, ::2])
+    assert all(torch.isfinite(x).all() for part in output[:3] for x in part)
+
+
+def test_backbone_is_the_plain_resnet():
+    """Stem, pooling and the first block with a stride, written out."""
+    bottom_up = lively().backbone.bottom_up.double()
+    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+
+    def normed(x, conv, stride, padding):
+        x, n = F.conv2d(x, conv.weight, None, stride, padding), conv.norm
+        scale = n.weight / (n.running_var + 1e-5).sqrt()
+        return x * scale[:, None, None] + (n.bias - n.running_mean * scale)[:, None, None]
+
+    with torch.no_grad():
+        stem = F.relu(normed(x, bottom_up.stem.conv1, 2, 3))
+        entered = bottom_up.res2(F.max_pool2d(stem, 3, 2, 1))
+        block = bottom_up.res3[0]
+        inner = F.relu(normed(entered, block.conv1, 1, 0))
+        inner = F.relu(normed(inner, block.conv2, 2, 1))  # the stride is in the 3 x 3
+        slow = F.relu(normed(inner, block.conv3, 1, 0) + normed(entered, block.shortcut, 2, 0))
+        slow = bottom_up.res3[1](slow)
+        assert torch.allclose(bottom_up(x)[1], slow, atol=1e-9)
+
+
+def test_heads_see_coordinates_only_where_they_should():
+    places = with_coordinates(torch.zeros(2, 1, 3, 5))
+    assert places[1, 1, 0].tolist() == [-1, -0.5, 0, 0.5, 1]
+    assert places[0, 2, :, 4].tolist() == [-1, 0, 1]
+    model = lively()
+    flat = [torch.ones(1, 48, 32 // s, 64 // s) for s in (1, 2, 4, 8, 16)]
+    with torch.no_grad():
+        classes, kernels, _ = model.ins_head(flat)
+    centre = (slice(None), slice(None), 5, slice(6, 14))  # away from the zero padding
+    assert torch.allclose(classes[0][centre], classes[0][0, :, 5, 6][None, :, None], atol=1e-5)
+    assert kernels[0][centre].std(dim=-1).max() > 1e-3
+
+
+# --- every step of the inference, against plain loops ---
+
+
+def slow_point_nms(heat):
+    result = heat.copy()
+    for c, i, j in np.ndindex(heat.shape):
+        window = heat[c, max(i - 1, 0) : i + 1, max(j - 1, 0) : j + 1]
+        if heat[c, i, j] < window.max():
+            result[c, i, j] = 0
+    return result
+
+
+def slow_dynamic(features, kernels):
+    result = np.zeros((len(kernels), *features.shape[1:]))
+    for n, i, j in np.ndindex(result.shape):
+        total = sum(kernels[n, k] * features[k, i, j] for k in range(len(features)))
+        result[n, i, j] = 1 / (1 + np.exp(-total))
+    return result
+
+
+def slow_maskness(soft, bar):
+    inside = [value for value in soft.ravel() if value > bar]
+    return sum(inside) / len(inside) if inside else 0.0
+
+
+def slow_matrix_nms(masks, scores, labels, sigma):
+    def overlap(i, j):
+        return (masks[i] & masks[j]).sum() / (masks[i] | masks[j]).sum()
+
+    def rivals(j):
+        return [i for i in range(j) if labels[i] == labels[j]]
+
+    result = []
+    for j in range(len(masks)):
+        factors = [1.0]
+        for i in rivals(j):
+            hidden = max((overlap(k, i) for k in rivals(i)), default=0.0)
+            factors.append(np.exp(-sigma * overlap(i, j) ** 2) / np.exp(-sigma * hidden**2))
+        result.append(scores[j] * min(factors))
+    return np.array(result)
+
+
+def slow_resize(grid, size_hw):
+    """Bilinear, as pictures are resized: cell centres at halves, edges repeated."""
+    height, width = grid.shape
+    result = np.zeros(size_hw)
+    for i, j in np.ndindex(size_hw):
+        y = min(max((i + 0.5) * height / size_hw[0] - 0.5, 0), height - 1)
+        x = min(max((j + 0.5) * width / size_hw[1] - 0.5, 0), width - 1)
+        top, left = int(y), int(x)
+        down, right = min(top + 1, height - 1), min(left + 1, width - 1)
+        above = grid[top, left] * (1 - (x - left)) + grid[top, right] * (x - left)
+        below = grid[down, left] * (1 - (x - left)) + grid[down, right] * (x - left)
+        result[i, j] = above * (1 - (y - top)) + below * (y - top)
+    return result
+
+
+def slow_inference(output, config):
+    """Soft masks, scores and labels of one picture, in the order of reference/models.md."""
+    features = output.masks[0].double().numpy()
+    rows = []
+    for logits, kernels, stride in zip(output.classes, output.kernels, STRIDES, strict=True):
+        heat = slow_point_nms(torch.sigmoid(logits[0]).numpy())
+        for c, i, j in np.ndindex(heat.shape):
+            if heat[c, i, j] > config.score_thresh:
+                kernel = kernels[0, :, i, j].double().numpy()
+                soft = 1 / (1 + np.exp(-np.tensordot(kernel, features, 1)))
+                if (soft > config.mask_thresh).sum() > stride:
+                    quality = slow_maskness(soft, config.mask_thresh)
+                    rows.append((heat[c, i, j] * quality, c, soft))
+    rows = sorted(rows, key=lambda row: -row[0])[: config.max_candidates]
+    hard = [row[2] > config.mask_thresh for row in rows]
+    scores = slow_matrix_nms(hard, [r[0] for r in rows], [r[1] for r in rows], config.nms_sigma)
+    kept = [i for i in np.argsort(-scores) if scores[i] >= config.final_thresh]
+    kept = kept[: config.max_masks]
+    return [rows[i][2] for i in kept], scores[kept]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 6))
+def test_point_nms_is_the_slow_one(seed, height, width):
+    rng = np.random.default_rng(seed)
+    heat = rng.integers(0, 5, (2, height, width)).astype(np.float32) / 4  # with ties
+    fast = point_nms(torch.from_numpy(heat)[None])[0].numpy()
+    assert np.array_equal(fast, slow_point_nms(heat))
+    assert fast.max() == heat.max()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 4))
+def test_dynamic_masks_and_maskness_are_the_slow_ones(seed, n):
+    rng = np.random.default_rng(seed)
+    features, kernels = rng.normal(size=(3, 4, 5)), rng.normal(size=(n, 3))
+    soft = dynamic_masks(torch.from_numpy(features), torch.from_numpy(kernels))
+    assert np.allclose(soft.numpy(), slow_dynamic(features, kernels))
+    slow = [slow_maskness(one, 0.5) for one in soft.numpy()]
+    assert np.allclose(maskness(soft, 0.5).numpy(), slow)
+
+
+@st.composite
+def ranked_masks(draw):
+    """Return masks that are not empty, falling scores and labels."""
+    n = draw(st.integers(1, 7))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    masks = rng.uniform(size=(n, 4, 5)) < rng.uniform(0.2, 0.9)
+    masks[np.arange(n), rng.integers(4, size=n), rng.integers(5, size=n)] = True
+    for index in range(1, n):  # some doubles
+        if rng.uniform() < 0.3:
+            masks[index] = masks[rng.integers(index)]
+    scores = np.sort(rng.uniform(0.05, 1, n))[::-1].copy()
+    return masks, scores, rng.integers(0, 2, n)
+
+
+def fast_nms(masks, scores, labels, sigma=2.0):
+    tensors = (torch.from_numpy(np.ascontiguousarray(x)) for x in (masks, scores, labels))
+    return matrix_nms(*tensors, sigma).numpy()
+
+
+@settings(max_examples=80, deadline=None)
+@given(ranked_masks(), st.floats(0, 4))
+def test_matrix_nms_is_the_slow_one_and_raises_no_score(given_masks, sigma):
+    masks, scores, labels = given_masks
+    fast = fast_nms(masks, scores, labels, sigma)
+    assert np.allclose(fast, slow_matrix_nms(masks, scores, labels, sigma))
+    assert (fast <= scores + 1e-12).all() and (fast > 0).all()
+    for label in (0, 1):  # the best of a class is never lowered
+        assert not (labels == label).any() or np.isclose(
+            fast[labels == label][0], scores[labels == label][0]
+        )
+
+
+@settings(max_examples=40, deadline=None)
+@given(ranked_masks())
+def test_matrix_nms_treats_each_class_alone(given_masks):
+    masks, scores, labels = given_masks
+    together = fast_nms(masks, scores, labels)
+    assert np.allclose(together, fast_nms(masks, scores, 1 - labels))
+    for label in (0, 1):
+        own = labels == label
+        assert np.allclose(together[own], fast_nms(masks[own], scores[own], labels[own]))
+
+
+def test_a_double_loses_and_a_stranger_does_not():
+    masks = np.zeros((3, 2, 4), bool)
+    masks[:2, :, :2], masks[2, :, 2:] = True, True
+    scores = np.array([0.9, 0.8, 0.7])
+    found = fast_nms(masks, scores, np.zeros(3, int))
+    assert found == pytest.approx([0.9, 0.8 * np.exp(-2), 0.7])
+    assert fast_nms(masks[:0], scores[:0], np.zeros(0, int)).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "expected"),
+    [((480, 640), (800, 1067)), ((300, 1200), (333, 1333)), ((800, 800), (800, 800)),
+     ((1, 5000), (1, 1333)), ((1, 1), (800, 800))],
+)  # fmt: skip
+def test_input_size(size_hw, expected):
+    assert input_size(size_hw, 800, 1333) == expected
+    assert input_size(size_hw[::-1], 800, 1333) == expected[::-1]
+
+
+def test_network_input_is_resized_normalised_and_padded(picture):
+    pixels, (height, width) = network_input(picture, 50, 1333)
+    assert (height, width) == (50, 67) and pixels.shape == (1, 3, 64, 96)
+    resized = np.asarray(Image.fromarray(picture).resize((67, 50), Image.Resampling.BILINEAR))
+    for channel in range(3):
+        slow = (resized[..., channel] - PIXEL_MEAN[channel]) / PIXEL_STD[channel]
+        assert np.allclose(pixels[0, channel, :50, :67].numpy(), slow, atol=1e-5)
+    assert (pixels[:, :, 50:] == 0).all() and (pixels[:, :, :, 67:] == 0).all()
+
+
+def test_full_size_is_enlarged_cut_and_resized(rng):
+    soft = rng.uniform(size=(2, 3, 4)).astype(np.float32)
+    found = full_size(torch.from_numpy(soft), (9, 14), (7, 5), 0.5)
+    for mask, one in zip(found, soft, strict=True):
+        slow = slow_resize(slow_resize(one, (12, 16))[:9, :14], (7, 5))
+        clear = np.abs(slow - 0.5) > 1e-5
+        assert clear.mean() > 0.9 and np.array_equal(mask[clear], slow[clear] > 0.5)
+
+
+def test_the_whole_inference_is_the_slow_one(proposer, picture):
+    config = FreeSoloConfig(size="tiny", max_candidates=60, max_masks=20)
+    pixels, inner_hw = network_input(picture, 240, 400)
+    with torch.inference_mode():
+        output = proposer.model(pixels)
+    slow_soft, slow_scores = slow_inference(output, config)
+    assert len(slow_scores) == 20, "the random network must find enough to compare"
+    own = FreeSoloProposer(config, OverlapConfig())
+    own.model.load_state_dict(proposer.model.state_dict())
+    found = own(picture)
+    large = full_size(torch.from_numpy(np.stack(slow_soft)).float(), inner_hw, (60, 80), 0.5)
+    kept = large.any(axis=(1, 2))
+    assert np.allclose(found.predicted_iou, slow_scores[kept], atol=1e-4)
+    assert (found.masks() != large[kept]).mean() < 1e-3
+
+
+def test_small_masks_of_coarse_levels_are_dropped():
+    features = torch.full((1, 1, 4, 8), -1.0)
+    features[0, 0, 0] = 1.0  # the kernel 5 cuts out 8 cells
+    grids = [torch.full((1, 2, 1, 1), -20.0) for _ in STRIDES]
+    kernels = [torch.full((1, 1, 1, 1), 5.0) for _ in STRIDES]
+    empty = FreeSoloProposer(FreeSoloConfig(size="tiny"), OverlapConfig())
+    for rows, n in ((1, 0), (2, 2), (3, 3)):  # 8, 16, 24 cells: more than the stride?
+        features[0, 0, :rows] = 1.0
+        logits = [x.clone() for x in grids]
+        for level in range(4):
+            logits[level][0, level % 2] = 3.0 + level
+        soft, scores = empty._ranked(FreeSoloOutput(logits, kernels, kernels, features))
+        assert len(soft) == len(scores) == n
+    none = empty._ranked(FreeSoloOutput(grids, kernels, kernels, features))
+    assert none[0].shape == (0, 4, 8) and none[1].shape == (0,)
+
+
+def test_candidates_know_their_level():
+    logits = [torch.full((1, 2, 2, 2), -9.0) for _ in STRIDES]
+    kernels = [torch.full((1, 3, 2, 2), float(level)) for level in range(5)]
+    logits[1][0, 1, 1, 0], logits[4][0, 0, 0, 1] = 2.0, 1.0
+    kernels[1][0, :, 1, 0] = torch.tensor([7.0, 8.0, 9.0])
+    found = candidates(FreeSoloOutput(logits, kernels, kernels, torch.zeros(1)), 0.1)
+    assert found.labels.tolist() == [1, 0] and found.strides.tolist() == [8, 32]
+    assert found.kernels.tolist() == [[7.0, 8.0, 9.0], [4.0, 4.0, 4.0]]
+    assert found.scores.tolist() == pytest.approx([1 / (1 + np.exp(-2)), 1 / (1 + np.exp(-1))])
+
+
+# --- behind Proposer ---
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 1000))
+def test_any_picture_gives_whole_proposals(proposer, height, width, seed):
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    found = proposer(image)
+    assert found.size_hw == (height, width) and found.masks().shape[1:] == (height, width)
+    assert found.masks().any(axis=(1, 2)).all() and len(found) <= 100
+    assert (np.diff(found.predicted_iou) <= 0).all()
+    assert ((found.predicted_iou >= 0.05) & (found.predicted_iou <= 1)).all()
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 40), (3, 2000), (2, 500), (40, 1)])
+def test_tiny_and_thin_pictures(proposer, size_hw):
+    found = proposer(np.full((*size_hw, 3), 128, np.uint8))
+    assert found.size_hw == size_hw and np.isfinite(found.centers_xy).all()
+
+
+def test_thresholds_and_filters_are_settings(proposer, picture):
+    def count(overlap=None, **changes):
+        other = FreeSoloProposer(FreeSoloConfig(size="tiny", **changes), overlap or OverlapConfig())
+        other.model.load_state_dict(proposer.model.state_dict())
+        return len(other(picture))
+
+    assert count(score_thresh=1.0) == 0 and count(max_masks=3) == 3
+    assert count(final_thresh=0.4) < count() == len(proposer(picture))
+    assert count(OverlapConfig(max_overlap=0.5)) < count()
+    assert count(short_side_px=96, longest_side_px=128) > 0
+
+
+def test_the_published_file_is_read_and_others_are_refused(tmp_path):
+    state = lively().state_dict()
+    torch.save({"model": state, "iteration": 30_000}, tmp_path / "published.pth")
+    half = {key: value.half().contiguous() for key, value in state.items()}
+    save_file(half, tmp_path / "half.safetensors")
+    for name in ("published.pth", "half.safetensors"):
+        read = build_freesolo("tiny", tmp_path / name).state_dict()
+        assert all(
+            torch.equal(read[k], v.half().float()) or name[0] == "p" for k, v in state.items()
+        )
+        assert all(value.dtype == torch.float32 for value in read.values())
+        with pytest.raises(TasError, match="missing") as error:
+            build_freesolo("r101", tmp_path / name)
+        assert "of other shape" in str(error.value) and "\n" not in str(error.value)
+    torch.save([1, 2], tmp_path / "list.pth")
+    (tmp_path / "broken.pth").write_bytes((tmp_path / "published.pth").read_bytes()[:5000])
+    for name in ("list.pth", "broken.pth", "absent.pth"):
+        with pytest.raises(TasError, match=name) as error:
+            build_freesolo("tiny", tmp_path / name)
+        assert "\n" not in str(error.value)
+    with pytest.raises(TasError, match="tiny, r101"):
+        build_freesolo("r50")
+
+
+def test_a_malicious_pickle_does_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    torch.save({"model": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(TasError, match="evil.pth"):
+        build_freesolo("tiny", tmp_path / "evil.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+# --- a switch of any preset ---
+
+
+R101 = {"kind": "freesolo", "size": "r101", "checkpoint": "paper/FreeSOLO_R101_30k_pl.pth"}
+
+
+@pytest.mark.parametrize("name", ["tiny", "photo", "paper"])
+def test_any_preset_can_be_switched_to_it(name):
+    preset = load_preset(name)
+    switched = preset.override({"proposals": R101})
+    chosen = switched.proposals
+    assert isinstance(chosen, FreeSoloConfig) and chosen.size == "r101"
+    assert (chosen.score_thresh, chosen.mask_thresh, chosen.nms_sigma) == (0.1, 0.5, 2.0)
+    assert (chosen.max_candidates, chosen.final_thresh, chosen.max_masks) == (500, 0.05, 100)
+    assert (SIZES["r101"].short_px, SIZES["r101"].long_px) == (800, 1333)
+    assert switched.weight_paths()["proposals.checkpoint"].name == "FreeSOLO_R101_30k_pl.pth"
+    assert switched.sources["proposals.checkpoint"] == "override"
+    assert switched.override({"proposals.nms_sigma": 1.0}).proposals.nms_sigma == 1.0
+    assert switched.encoder == preset.encoder and switched.digest() != preset.digest()
+
+
+def test_a_preset_file_names_it(tmp_path):
+    data = load_preset("tiny").override({"proposals": R101}).model_dump(mode="json")
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    assert load_preset(path).proposals == FreeSoloConfig(**R101)
+
+
+@pytest.mark.parametrize("proposals", ["freesolo", {"kind": "freesolo"}, {**R101, "beta": 1}])
+def test_bad_switches_are_told_in_one_line(proposals):
+    with pytest.raises(TasError) as error:
+        load_preset("tiny").override({"proposals": proposals})
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_told_in_one_line():
+    preset = load_preset("tiny").override({"proposals": {**R101, "checkpoint": "paper/absent.pth"}})
+    with pytest.raises(TasError, match="absent.pth") as error:
+        load(preset, device="cpu").proposer  # noqa: B018
+    assert "\n" not in str(error.value)
+
+
+# --- the training without labels ---
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Folders of three training scenes and of pseudo masks: two things of each, best first."""
+    pool, masks = tmp_path_factory.mktemp("pool"), tmp_path_factory.mktemp("masks")
+    draw_shard(pool, 1_000_000, 3)
+    labels = np.load(pool / "1000000.labels.npy")
+    found = [np.stack([one == k for k in np.unique(one)[1:3]]) for one in labels]
+    write_shard(masks, "1000000", [shard_entry(m, np.ones(len(m), np.float32)) for m in found])
+    return pool, masks
+
+
+def test_pseudo_masks_come_back_and_are_mirrored_with_the_picture(shards):
+    pool = PseudoPool(*shards)
+    rng = np.random.default_rng(0)
+    plain = [pool.draw(rng, mirror=0) for _ in range(8)]
+    labels = np.load(shards[0] / "1000000.labels.npy")
+    images = np.load(shards[0] / "1000000.images.npy")
+    for scene in plain:
+        index = next(i for i in range(3) if np.array_equal(images[i], scene.image))
+        assert all(np.array_equal(m, labels[index] == k) for m, k in
+                   zip(scene.masks, np.unique(labels[index])[1:3], strict=True))  # fmt: skip
+    turned = PseudoPool(*shards).draw(np.random.default_rng(0), mirror=1)
+    assert np.array_equal(turned.image[:, ::-1], plain[0].image)
+    assert np.array_equal(turned.masks[:, :, ::-1], plain[0].masks)
+
+
+def test_labels_are_never_opened(shards, tmp_path):
+    for path in shards[0].iterdir():
+        if "labels" not in path.name:
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert len(PseudoPool(tmp_path, shards[1])) == 3
+    with pytest.raises(TasError, match="free_masks"):
+        PseudoPool(tmp_path, tmp_path / "absent")
+
+
+def test_cells_around_the_centre_answer_for_a_mask_of_their_size():
+    masks = np.zeros((3, 64, 80), np.uint8)
+    masks[0, 30:34, 38:42] = 1  # 16 px: p2 and, since 14 <= 16, p3
+    masks[1, 20:44, 20:60] = 1  # about 124 px: p5 and p6
+    levels = responsible_cells(masks, (24, 20, 16, 10, 8))
+    assert [sorted(set(np.unique(level)) - {-1}) for level in levels] == [[0], [0], [], [1], [1]]
+    assert levels[0][12, 12] == 0 and levels[1][10, 10] == 0
+    rows, columns = np.nonzero(levels[3] == 1)
+    assert np.abs(rows - 5).max() <= 1 and np.abs(columns - 5).max() <= 1
+    both = responsible_cells(masks[[0, 0]], (24, 20, 16, 10, 8))
+    assert {int(n) for level in both for n in np.unique(level)} == {-1, 0}, "the better mask wins"
+
+
+def test_the_losses_are_the_slow_ones(rng):
+    chance, target = rng.uniform(size=(2, 6)), rng.integers(0, 2, (2, 6)).astype(float)
+    slow = [1 - 2 * p @ t / (p @ p + t @ t + 1e-3) for p, t in zip(chance, target, strict=True)]
+    assert np.allclose(dice_loss(torch.from_numpy(chance), torch.from_numpy(target)), slow)
+
+    lab, logits = rng.uniform(0, 4, (3, 5, 6)), rng.normal(size=(5, 6))
+    goal = np.zeros((5, 6))
+    goal[1:4, 2:5] = 1
+    p = 1 / (1 + np.exp(-logits))
+    terms = []
+    for i, j in np.ndindex(5, 6):
+        for k, m in ((i, j + 2), (i + 2, j), (i + 2, j + 2), (i + 2, j - 2)):
+            if goal[i, j] and k < 5 and 0 <= m < 6:
+                distance = np.sqrt(((lab[:, i, j] - lab[:, k, m]) ** 2).sum())
+                if np.exp(-distance / 2) >= 0.3:
+                    same = p[i, j] * p[k, m] + (1 - p[i, j]) * (1 - p[k, m])
+                    terms.append(-np.log(same))
+    assert 3 < len(terms) < 30
+    pairs = alike(torch.from_numpy(lab))
+    fast = affinity_loss(torch.from_numpy(logits)[None], torch.from_numpy(goal)[None], pairs)
+    assert fast.item() == pytest.approx(np.mean(terms))
+
+
+def test_the_loss_prefers_the_pseudo_masks(shards):
+    scene = PseudoPool(*shards).draw(np.random.default_rng(0))
+    batch = solo_batch([scene])
+    with torch.no_grad():
+        output = trainable(build_freesolo("tiny")).eval()(batch.pixels)
+    assert all(abs(float(x.sigmoid().mean()) - 0.01) < 0.005 for x in output.classes)
+    masks = batch.masks[0].float() * 40 - 20  # one feature a mask, chosen by the kernels
+    features = torch.zeros_like(output.masks)
+    features[0, : len(masks)] = masks
+    right, wrong = [], []
+    for cells, kernels in zip(batch.cells[0], output.kernels, strict=True):
+        for answers, order in ((right, 1), (wrong, -1)):
+            answers.append(torch.zeros_like(kernels))
+            for i, j in np.argwhere(cells >= 0):
+                chosen = range(len(masks))[::order][cells[i, j]]
+                answers[-1][0, chosen, i, j] = 1
+    loss = {
+        name: solo_loss(output._replace(kernels=kernels, masks=features), batch,
+                        np.random.default_rng(0), 0.3)[1]
+        for name, kernels in (("right", right), ("wrong", wrong))
+    }  # fmt: skip
+    assert loss["right"]["dice"] < 0.01 < 0.5 < loss["wrong"]["dice"]
+    assert loss["right"]["agree"] > 0.99 and loss["right"]["max"] < loss["wrong"]["max"]
+
+
+def test_a_scene_without_pseudo_masks_teaches_that_nothing_is_there():
+    batch = solo_batch(
+        [PseudoScene(np.zeros((240, 320, 3), np.uint8), np.zeros((0, 240, 320), bool))]
+    )
+    model = trainable(build_freesolo("tiny"))
+    loss, told = solo_loss(model(batch.pixels), batch, np.random.default_rng(0), 1.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(told["focal"]) and told["dice"] == 0
+    assert model.ins_head.cate_pred.bias.grad.min() > 0
+
+
+def test_the_trained_norms_freeze_into_the_published_keys(rng):
+    torch.manual_seed(0)
+    model = trainable(build_freesolo("tiny")).train()
+    x = torch.randn(2, 3, 64, 64)
+    model(x)  # moves the running statistics
+    frozen = build_freesolo("tiny")
+    frozen.load_state_dict(published_state(model.state_dict()))
+    with torch.no_grad():
+        for ours, theirs in zip(model.eval()(x)[:3], frozen(x)[:3], strict=True):
+            assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.slow
+def test_a_training_resumes(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(freesolo_training, "SCORE_IMAGES", 2)
+    given = {"scenes": shards[0], "images": 1}
+    first = train_freesolo(0.02, tmp_path / "one", masks=shards[1], **given)
+    again = train_freesolo(0.05, tmp_path / "one", masks=shards[1], **given)
+    assert again["images"] > first["images"] >= 1 and again["scenes"] == 3
+    assert "recall_50" in again["curve"][-1]
+    state = published_state(load_file(tmp_path / "one" / "average.safetensors"))
+    assert state.keys() == build_freesolo("tiny").state_dict().keys()
+
+
+@pytest.mark.slow
+def test_free_masks_stand_out_from_their_surroundings(shards):
+    pytest.importorskip("timm")
+    features = torch.zeros(2, 6, 8)
+    features[0], features[1, 2:4, 3:5] = 1.0, 4.0
+    square = np.zeros((2, 240, 320), bool)
+    square[0, 80:160, 120:200], square[1, 80:160, 0:80] = True, True
+    thing, ground = contrast(features, square)
+    assert thing > 0.1 > 0.02 > abs(ground)
+    finder = FreeMasks()
+    masks, scores = finder(np.load(shards[0] / "1000000.images.npy")[0])
+    assert 3 < len(masks) <= 30 and masks.any(axis=(1, 2)).all()
+    assert (np.diff(scores) <= 0).all() and (scores > 0).all()
+    assert masks.mean(axis=(1, 2)).max() < 0.6
+    image = np.full((240, 320, 3), 90, np.uint8)
+    image[80:160, 100:200] = (200, 40, 40)
+    blurred = np.zeros((3, 240, 320), bool)
+    blurred[0, 74:150, 108:204], blurred[1, 86:166, 96:192] = True, True  # one thing, twice
+    blurred[2, 0:30, 0:30] = True  # no region is like it
+    snapped, kept = finder.snapped(image, blurred, np.array([0.9, 0.8, 0.7], np.float32))
+    assert kept == pytest.approx([0.9]) and len(snapped) == 1
+    thing = (image == (200, 40, 40)).all(axis=2)
+    assert iou(snapped[0], thing) > 0.8 > iou(blurred[0], thing)
+    assert finder.snapped(image, blurred[:0], np.zeros(0, np.float32))[0].shape == (0, 240, 320)
+
+
+# --- the weights that ship ---
+
+
+def test_the_shipped_weights_are_small():
+    state = load_file(SHIPPED)
+    assert SHIPPED.stat().st_size <= 1.5 * 2**20
+    assert sum(value.numel() for value in state.values()) <= 750_000
+    assert {key for key, value in state.items() if value.dtype != torch.float16} == set()
+
+
+@pytest.mark.slow
+def test_the_shipped_weights_find_things():
+    data = {"kind": "freesolo", "size": "tiny", "checkpoint": "tiny/freesolo.safetensors"}
+    tas = load(load_preset("tiny").override({"proposals": data}), device="cpu")
+    found = mask_oracle(tas.proposer, "val", 10)
+    assert found["recall_50"] >= 0.6 and found["oracle_miou"] >= 0.5
