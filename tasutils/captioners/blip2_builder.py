@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 
-from tasutils.crops import CLIP_MEAN_RGB
+from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
 from tasutils.encoders.tokenizer import vocabulary
 
-CLIP_STD_RGB = (0.26862954, 0.26130258, 0.27577711)  # open_clip/constants.py, 0..1
 IMAGE_SIZE = 112
 VISION_LAYERS = 5
 QUERY_TOKENS = 8

@@ -13,6 +13,6 @@ def make_captioner(config: CaptionerConfig | ComposedConfig, device: str = "cpu"
         from tasutils.captioners.composed import ComposedCaptioner
 
         return ComposedCaptioner(config, device)
-    from tasutils.captioners.blip2 import Blip2Captioner
+    from tasutils.captioners.image_to_text import ImageToTextCaptioner
 
-    return Blip2Captioner(config, device)
+    return ImageToTextCaptioner(config, device)

@@ -1,9 +1,11 @@
-"""Images and texts into one space: the `ImageTextEncoder` protocol."""
+"""Images and texts into one space: the protocols `ImageTextEncoder` and `DenseEncoder`."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tasutils.errors import TasError
 
 if TYPE_CHECKING:
     import torch
@@ -21,3 +23,29 @@ class ImageTextEncoder(Protocol):
 
     def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
         """n texts as they stand -> float32 (n, dim), L2-normalised; no text gives (0, dim)."""
+
+
+@runtime_checkable
+class DenseEncoder(ImageTextEncoder, Protocol):
+    """An encoder that also embeds the places of a picture; `dense` tells which ones do.
+
+    `model` is the network, so that gradients and hooks are within reach.
+    """
+
+    model: Any
+
+    def pixel_values(self, crops: "torch.Tensor") -> "torch.Tensor":
+        """What the network sees of crops: float32 (n, 3, s, s), normalised, on its device."""
+
+    def encode_dense(self, crops: "torch.Tensor") -> NDArray[np.float32]:
+        """As encode_images, but (n, h, w, dim): a grid over the whole crop, rows from the top."""
+
+
+def dense(encoder: ImageTextEncoder) -> DenseEncoder:
+    """`encoder` itself when it has dense features; raises TasError when it has none."""
+    if not isinstance(encoder, DenseEncoder):
+        name = getattr(getattr(encoder, "config", None), "kind", type(encoder).__name__)
+        raise TasError(
+            f"encoder {name} has no dense features; choose one of openclip, align, albef"
+        )
+    return encoder

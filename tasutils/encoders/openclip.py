@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.checkpoints import load_strict, read_state_dict
+from tasutils.checkpoints import load_strict, quiet_transformers, read_state_dict
+from tasutils.encoders.batches import unit_rows
+from tasutils.encoders.places import place_features
 from tasutils.errors import TasError
 from tasutils.parts import EncoderConfig
 from tasutils.paths import weights_path
+from tasutils.pretrained import load_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +25,7 @@ _CONFIGS = Path(__file__).parent / "configs"
 
 
 class OpenClipEncoder:
-    """An open_clip model as `ImageTextEncoder`; float32, nothing is ever downloaded.
+    """An open_clip model as `DenseEncoder`; float32, nothing is ever downloaded.
 
     Args:
         config: model name, checkpoint, tokenizer; `config.checkpoint` None gives random weights.
@@ -45,6 +48,7 @@ class OpenClipEncoder:
         self.tokenize = _tokenizer(config)
         side = model.visual.image_size
         self.context_length = int(model.context_length)
+        self.logit_scale = float(model.logit_scale.detach().exp())
         self.image_size = int(side[0] if isinstance(side, tuple | list) else side)
         mean, std = model.visual.image_mean, model.visual.image_std
         self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
@@ -53,45 +57,62 @@ class OpenClipEncoder:
 
     def encode_images(self, crops: "torch.Tensor") -> NDArray[np.float32]:
         """Float32 (n, 3, image_size, image_size) RGB in 0..1 -> float32 (n, dim), L2-normalised."""
-        return self._in_batches(crops, self._embed_images)
+        return unit_rows(crops, self._embed_images, self.batch_size, self.dim)
+
+    def encode_dense(self, crops: "torch.Tensor") -> NDArray[np.float32]:
+        """As encode_images, but (n, h, w, dim), see `place_features`."""
+        if len(crops) == 0:
+            return self.encode_dense(crops.new_zeros((1, *crops.shape[1:])))[:0]
+        return unit_rows(crops, self._embed_places, self.batch_size, self.dim)
 
     def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
         """n texts as they stand -> float32 (n, dim), L2-normalised; cut at the model's context."""
-        return self._in_batches(texts, self._embed_text)
+        return unit_rows(texts, self._embed_text, self.batch_size, self.dim)
+
+    def pixel_values(self, crops: "torch.Tensor") -> "torch.Tensor":
+        """What the network sees of crops."""
+        return (crops.to(self.device, dtype=self._mean.dtype) - self._mean) / self._std
 
     def _embed_images(self, crops: "torch.Tensor") -> "torch.Tensor":
-        pixels = crops.to(self.device, dtype=self._mean.dtype)
-        return self.model.encode_image((pixels - self._mean) / self._std)
+        return self.model.encode_image(self.pixel_values(crops))
+
+    def _embed_places(self, crops: "torch.Tensor") -> "torch.Tensor":
+        return place_features(self.model.visual, self.pixel_values(crops))
 
     def _embed_text(self, texts: list[str]) -> "torch.Tensor":
         return self.model.encode_text(self.tokenize(texts).to(self.device))
-
-    def _in_batches(self, items: Any, embed: Callable[[Any], "torch.Tensor"]) -> NDArray[Any]:
-        import torch
-
-        rows = [np.zeros((0, self.dim), dtype=np.float32)]
-        with torch.inference_mode():
-            for start in range(0, len(items), self.batch_size):
-                features = embed(items[start : start + self.batch_size])
-                rows.append(torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy())
-        return np.concatenate(rows)
 
 
 def build_clip(name: str) -> Any:
     """An open_clip model with random weights, ours (`configs/*.json`) or open_clip's, on the CPU.
 
-    Raises TasError for an unknown name and for models whose parts live on the Hugging Face hub.
+    Its image statistics are those of the first weights that open_clip lists for the name. All
+    weights of a name agree in them but ViT-L-14's laion2b_s32b_b82k (0.5, not CLIP's).
+
+    Raises TasError for an unknown name and for text towers that lie on the Hugging Face hub.
     """
+    import open_clip
+
+    config = _model_config(name)
+    if "hf_model_name" in config["text_cfg"]:
+        raise TasError(f"CLIP model {name!r} needs files from the hub; choose one with CLIP's text")
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    published = open_clip.get_pretrained_cfg(name, tags[0]) if tags else {}
+    statistics = {key: published[key] for key in ("mean", "std") if key in published}
+    with _no_warnings():
+        return open_clip.create_model(
+            name, pretrained=None, load_weights=False, force_preprocess_cfg=statistics
+        )
+
+
+def _model_config(name: str) -> dict[str, Any]:
     import open_clip
 
     _register_configs()
     config = None if ":" in name else open_clip.get_model_config(name)
     if config is None:
         raise TasError(f"unknown CLIP model {name!r}; see open_clip.list_models()")
-    if any(key.startswith("hf_") for key in config["text_cfg"]):
-        raise TasError(f"CLIP model {name!r} needs files from the hub; choose one with CLIP's text")
-    with _no_warnings():
-        return open_clip.create_model(name, pretrained=None, load_weights=False)
+    return config
 
 
 @cache
@@ -102,13 +123,31 @@ def _register_configs() -> None:
 
 
 def _tokenizer(config: EncoderConfig) -> Callable[[list[str]], "torch.Tensor"]:
-    if config.tokenizer is None:
-        import open_clip
+    """The tokenizer of a model: open_clip's, a vocabulary of ours, or a folder from the hub."""
+    import open_clip
 
+    text = _model_config(config.model)["text_cfg"]
+    hub_name = text.get("hf_tokenizer_name")
+    if config.tokenizer is None and hub_name is None:
         return open_clip.get_tokenizer(config.model)
-    from tasutils.encoders.tokenizer import tiny_tokenizer
+    folder = weights_path(config.tokenizer or "")
+    if hub_name is None:
+        from tasutils.encoders.tokenizer import tiny_tokenizer
 
-    return tiny_tokenizer(weights_path(config.tokenizer))
+        return tiny_tokenizer(folder)
+    if config.tokenizer is None or not folder.is_dir():
+        raise TasError(
+            f"CLIP model {config.model} needs the tokenizer files of {hub_name} from the hub; "
+            f"encoder.tokenizer has to name their folder, not {config.tokenizer}"
+        )
+    load_tokenizer(folder, "CLIP")  # tells in one line what is wrong with the folder
+    with quiet_transformers():
+        return open_clip.tokenizer.HFTokenizer(
+            str(folder),
+            context_length=text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH),
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **text.get("tokenizer_kwargs", {}),
+        )
 
 
 @contextmanager

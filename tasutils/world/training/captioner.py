@@ -60,8 +60,7 @@ def draw_captioned(
 
 def pixels(images: NDArray[np.uint8]) -> torch.Tensor:
     """uint8 (n, s, s, 3) to the float32 (n, 3, s, s) that the vision tower takes."""
-    from tasutils.captioners.blip2_builder import CLIP_STD_RGB
-    from tasutils.crops import CLIP_MEAN_RGB
+    from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
 
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     return (x - torch.tensor(CLIP_MEAN_RGB).view(1, 3, 1, 1)) / torch.tensor(CLIP_STD_RGB).view(

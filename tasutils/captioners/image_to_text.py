@@ -1,0 +1,78 @@
+"""BLIP-2, BLIP, GIT, a vision encoder-decoder: transformers' captioners, from a local folder."""
+
+from typing import TYPE_CHECKING, Any
+
+from tasutils.checkpoints import quiet_transformers
+from tasutils.errors import TasError
+from tasutils.parts import CaptionerConfig
+from tasutils.pretrained import Pixels, load_model, load_tokenizer, local_folder
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ImageToTextCaptioner:
+    """A model of transformers that says what a picture shows, as `Captioner`; no prompt.
+
+    Beam search without sampling; pictures are scaled as the folder's own processor says.
+
+    Args:
+        config: `checkpoint` is a folder as written by save_pretrained (absolute, or relative to
+            data/weights), or the hub name of a model that is in the local Hugging Face cache.
+        device: "cpu" (float32), "cuda" (float16), ...
+
+    Raises TasError when the folder is missing, damaged, of another kind, or does not fit its model.
+    """
+
+    def __init__(self, config: CaptionerConfig, device: str = "cpu") -> None:
+        import torch
+        from transformers import AutoModelForImageTextToText as AnyModel
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN,
+        )
+
+        self.config = config
+        self.device = device
+        folder = local_folder(config.checkpoint, "captioner")
+        dtype = torch.float32 if device == "cpu" else torch.float16
+        self.model = load_model(AnyModel, folder, "captioner", KNOWN, dtype).to(device)
+        self.tokenizer = load_tokenizer(folder, "captioner")
+        self.pixel_values = Pixels(folder, "captioner")
+        self.image_size = self.pixel_values.image_size
+        seen = _seen_size(self.model.config)
+        if seen not in (None, self.image_size):
+            raise TasError(
+                f"captioner {folder}: its processor makes pictures of {self.image_size} px, its "
+                f"model takes {seen}; correct the size in preprocessor_config.json"
+            )
+
+    def caption(self, crops: "torch.Tensor") -> list[str]:
+        """Raw captions of float32 (n, 3, image_size, image_size) RGB in 0..1; n strings."""
+        import torch
+
+        texts: list[str] = []
+        with torch.inference_mode(), quiet_transformers():
+            for start in range(0, len(crops), self.config.batch_size):
+                texts += self._caption_batch(crops[start : start + self.config.batch_size])
+        return texts
+
+    def _caption_batch(self, crops: "torch.Tensor") -> list[str]:
+        pixels = self.pixel_values(crops.to(self.device)).to(self.model.dtype)
+        tokens = self.model.generate(
+            pixel_values=pixels,
+            do_sample=False,
+            num_beams=self.config.num_beams,
+            max_new_tokens=self.config.max_new_tokens,
+            min_new_tokens=self.config.min_length,
+        )
+        # BLIP-2 gives its image tokens back, which not every tokenizer knows to be special
+        image = getattr(self.model.config, "image_token_id", None)
+        rows = [row[row != image] if image is not None else row for row in tokens]
+        return [text.strip() for text in self.tokenizer.batch_decode(rows, True)]
+
+
+def _seen_size(config: Any) -> int | None:
+    """Side in px of the pictures that the model was built for, where its config says so."""
+    vision = getattr(config, "vision_config", None) or getattr(config, "encoder", None)
+    size = getattr(vision, "image_size", None)
+    return size if isinstance(size, int) else None

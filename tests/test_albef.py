@@ -1,0 +1,301 @@
+"""ALBEF: the published keys, a slow second version of both towers, both layouts, bad files."""
+
+import pickle
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_models
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from slow_networks import Weights, bert_states, resized, vit_tokens
+
+from tasutils.config import Preset, load_preset
+from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
+from tasutils.encoders.albef import WORDS, AlbefEncoder, build_albef, plain_words
+from tasutils.encoders.albef_file import AlbefShape, published_sizes, read_albef, resize_positions
+from tasutils.encoders.make import make_encoder
+from tasutils.errors import TasError
+from tasutils.parts import AlbefConfig
+
+MANIFESTS = Path(__file__).parent / "manifests"
+SIDE = 48  # px; a 3 x 3 grid
+TEXTS = ["the red car", "A dog, on the left!", "", "x" * 70, "T-shirt & 2/3 of it", "dog " * 50]
+
+
+def manifest(name):
+    lines = (MANIFESTS / name).read_text(encoding="utf-8").splitlines()
+    rows = (line.split("\t") for line in lines)
+    return {key: tuple(int(n) for n in re.findall(r"\d+", size)) for key, size in rows}
+
+
+@pytest.mark.parametrize(
+    ("layout", "image_size", "name", "count"),
+    [
+        ("retrieval", 384, "albef_keys.tsv", 831),
+        ("pretraining", 256, "albef_pretrain_keys.tsv", 844),
+    ],
+)
+def test_every_published_key_is_accounted_for(layout, image_size, name, count):
+    published = manifest(name)
+    assert len(published) == count
+    assert published_sizes(layout, image_size) == published
+
+
+def test_the_encoder_is_a_part_of_the_published_file():
+    with torch.device("meta"):
+        ours = build_albef(384).state_dict()
+    published = manifest("albef_keys.tsv")
+    assert {key: tuple(tensor.shape) for key, tensor in ours.items()}.items() <= published.items()
+    left = {re.sub(r"\d+", "N", key) for key in published.keys() - ours.keys()}
+    assert not {
+        key for key in left if key.startswith(("visual_encoder.", "vision_proj.", "text_proj."))
+    }
+    layers = {int(n) for key in ours for n in re.findall(r"encoder\.layer\.(\d+)\.", key)}
+    assert layers == set(range(6)), "text layers 0 to 5, fusion starts at 6"
+
+
+# --- a small ALBEF ---
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("words")
+    return folder, small_models.write_bert_words(folder)
+
+
+@pytest.fixture(scope="module")
+def shape(words):
+    return AlbefShape(
+        width=32, heads=2, image_layers=2, text_layers=4, fusion_layer=2, vocabulary=words[1],
+        positions=40, dim=16, queue=6,
+    )  # fmt: skip
+
+
+def drawn(sizes):
+    """Tensors of these sizes, each a function of its name, whichever layout it stands in."""
+    state = {}
+    for key, size in sizes.items():
+        plain = key.replace("text_encoder.bert.", "text_encoder.")
+        rng = torch.Generator().manual_seed(zlib.crc32(plain.encode()))
+        state[key] = torch.randn(size, generator=rng) / max(size[-1:] or (1,)) ** 0.5
+    return state
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, shape):
+    folder = tmp_path_factory.mktemp("albef")
+    for layout in ("retrieval", "pretraining"):
+        state = drawn(published_sizes(layout, SIDE, shape))
+        extra = {"optimizer": {"state": {}}, "config": {"image_res": SIDE}, "epoch": 3}
+        torch.save({"model": state, **extra}, folder / f"{layout}.pth")
+    return folder
+
+
+def make(files, words, shape, layout="retrieval", image_size=SIDE, **settings):
+    config = AlbefConfig(
+        checkpoint=str(files / f"{layout}.pth"), tokenizer=str(words[0]), image_size=image_size
+    )
+    return AlbefEncoder(config, shape=shape, **settings)
+
+
+@pytest.fixture(scope="module")
+def encoder(files, words, shape):
+    return make(files, words, shape)
+
+
+def crops_of(seed, n, side=SIDE):
+    return torch.rand((n, 3, side, side), generator=torch.Generator().manual_seed(seed))
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def test_images_are_the_slow_one(encoder, shape):
+    weights = Weights(encoder.model.state_dict())
+    crops = crops_of(0, 2)
+    embeddings, places = encoder.encode_images(crops), encoder.encode_dense(crops)
+    assert embeddings.shape == (2, 16) and places.shape == (2, 3, 3, 16)
+    assert embeddings.dtype == places.dtype == np.float32
+    mean, std = np.array(CLIP_MEAN_RGB), np.array(CLIP_STD_RGB)
+    for crop, embedding, grid in zip(crops.double().numpy(), embeddings, places, strict=True):
+        pixels = (crop - mean[:, None, None]) / std[:, None, None]
+        tokens = vit_tokens(weights.at("visual_encoder"), pixels, 16, shape.heads, 2)
+        slow = unit(weights.linear(tokens, "vision_proj"))
+        assert np.abs(embedding - slow[0]).max() < 1e-5
+        assert np.abs(grid.reshape(9, 16) - slow[1:]).max() < 1e-5
+
+
+def test_texts_are_the_slow_one(encoder, shape):
+    weights = Weights(encoder.model.state_dict())
+    for text, embedding in zip(TEXTS, encoder.encode_text(TEXTS), strict=True):
+        ids = encoder.tokenizer(plain_words(text))["input_ids"]
+        ids = ids if len(ids) <= WORDS else [*ids[: WORDS - 1], ids[-1]]
+        states = bert_states(weights.at("text_encoder"), ids, shape.heads, shape.fusion_layer)
+        slow = unit(weights.linear(states[0], "text_proj"))
+        assert np.abs(embedding - slow).max() < 1e-5
+
+
+def test_both_layouts_are_one_encoder(encoder, files, words, shape):
+    other = make(files, words, shape, "pretraining")
+    crops = crops_of(1, 3)
+    for a, b in ((encoder, other), (other, make(files, words, shape, batch_size=2))):
+        assert np.abs(a.encode_images(crops) - b.encode_images(crops)).max() < 1e-6
+        assert np.abs(a.encode_text(TEXTS) - b.encode_text(TEXTS)).max() < 1e-6
+
+
+def test_safetensors_of_the_same_tensors(encoder, files, words, shape, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file(torch.load(files / "retrieval.pth")["model"], tmp_path / "retrieval.safetensors")
+    config = encoder.config.model_copy(
+        update={"checkpoint": str(tmp_path / "retrieval.safetensors")}
+    )
+    crops = crops_of(1, 1)
+    other = AlbefEncoder(config, shape=shape).encode_images(crops)
+    assert np.array_equal(other, encoder.encode_images(crops))
+
+
+@pytest.mark.parametrize("side", [1, 2, 4, 7])
+def test_positions_are_resized(files, words, shape, side):
+    positions = torch.randn(1, 10, 5)
+    found = resize_positions(positions, side)
+    slow = resized(positions[0, 1:].reshape(3, 3, 5).double().numpy(), side).reshape(-1, 5)
+    assert torch.equal(found[:, 0], positions[:, 0])
+    assert np.abs(found[0, 1:].numpy() - slow).max() < 1e-5
+    assert resize_positions(positions, 3) is positions
+
+
+def test_another_size_of_pictures(files, words, shape):
+    wide = make(files, words, shape, image_size=64)
+    assert wide.encode_dense(crops_of(2, 2, 64)).shape == (2, 4, 4, 16)
+    state = read_albef(files / "retrieval.pth", 64, shape)
+    assert state["visual_encoder.pos_embed"].shape == (1, 17, 32)
+
+
+@settings(max_examples=15, deadline=None)
+@given(order=st.permutations(range(5)), seed=st.integers(0, 99))
+def test_order_and_norm(encoder, order, seed):
+    crops, texts = crops_of(seed, 5), TEXTS[:5]
+    for encode, items in ((encoder.encode_images, crops), (encoder.encode_dense, crops)):
+        whole = encode(items)
+        assert np.abs(encode(items[list(order)]) - whole[list(order)]).max() < 1e-5
+        assert np.abs(np.linalg.norm(whole, axis=-1) - 1).max() < 1e-5
+    whole = encoder.encode_text(texts)
+    again = encoder.encode_text([texts[i] for i in order])
+    assert np.abs(again - whole[list(order)]).max() < 1e-5
+
+
+def test_nothing_to_encode(encoder):
+    assert encoder.encode_images(crops_of(0, 0)).shape == (0, 16)
+    assert encoder.encode_dense(crops_of(0, 0)).shape == (0, 3, 3, 16)
+    assert encoder.encode_text([]).shape == (0, 16)
+
+
+def test_the_encoder_has_gradients_and_hooks_in_reach(encoder):
+    pixels = encoder.pixel_values(crops_of(3, 1)).requires_grad_()
+    encoder.model["visual_encoder"].forward_features(pixels)[0, 0].sum().backward()
+    assert pixels.grad is not None and pixels.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("The Man's RED car.", "the mans red car"),
+        ("a T-shirt/jacket; \"so\" (blue)", "a t shirt jacket so blue"),
+        ("  left\n of <person>: #2 ~ * ! ?", "left of person 2"),
+        ("red & $5 [sic] {x} ü", "red & $5 [sic] {x} ü"),
+        ("", ""),
+        ("w " * 40, " ".join("w" * 30)),
+    ],
+)  # fmt: skip
+def test_words_as_albef_reads_them(text, plain):
+    assert plain_words(text) == plain
+
+
+@given(st.text())
+def test_plain_words_are_plain(text):
+    plain = plain_words(text)
+    assert plain_words(plain) == plain and len(plain.split()) <= WORDS
+    assert not set(plain) & set(",.'!?\"()*#:;~-/\n")
+
+
+# --- bad files ---
+
+
+def refused(files, words, shape, match, **settings):
+    with pytest.raises(TasError, match=match) as error:
+        make(files, words, shape, **settings)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def written(state, tmp_path):
+    torch.save(state, tmp_path / "retrieval.pth")
+    return tmp_path
+
+
+def test_keys_must_fit(files, words, shape, tmp_path):
+    state = torch.load(files / "retrieval.pth")["model"]
+    del state["text_encoder_m.embeddings.position_ids"]
+    state["stranger"] = torch.zeros(1)
+    state["itm_head.weight"] = torch.zeros(3, 3)
+    line = refused(
+        written({"model": state}, tmp_path), words, shape,
+        "1 missing .*1 unexpected .*1 of other shape",
+    )  # fmt: skip
+    for key in ("text_encoder_m.embeddings.position_ids", "stranger", "itm_head.weight"):
+        assert key in line
+
+
+@pytest.mark.parametrize("part", ["text_encoder.", "visual_encoder_m.", "image_queue"])
+def test_half_the_keys(files, words, shape, tmp_path, part):
+    state = torch.load(files / "retrieval.pth")["model"]
+    kept = {key: tensor for key, tensor in state.items() if not key.startswith(part)}
+    refused(written({"model": kept}, tmp_path), words, shape, f"missing .*{part}")
+
+
+def test_half_a_file_another_file_no_file(files, words, shape, tmp_path):
+    whole = (files / "retrieval.pth").read_bytes()
+    (tmp_path / "retrieval.pth").write_bytes(whole[: len(whole) // 2])
+    refused(tmp_path, words, shape, "cut short")
+    clip = {key: torch.zeros(1) for key in ("visual.a", "transformer.a", "token_embedding.a")}
+    refused(written({"model": clip}, tmp_path), words, shape, "missing .*look like those of CLIP")
+    flat = {"model": {"visual_encoder.pos_embed": torch.zeros(3)}}
+    refused(written(flat, tmp_path), words, shape, "of other shape")
+    refused(tmp_path, words, shape, "no weights at", layout="absent")
+    refused(files, words, AlbefShape(**{**vars(shape), "width": 64}), "of other shape")
+
+
+def test_tokenizer_missing_or_another(files, words, shape, tmp_path):
+    refused(files, (tmp_path / "absent", 0), shape, "no tokenizer folder")
+    refused(files, (tmp_path, 0), shape, "no usable tokenizer")
+    (tmp_path / "vocab.txt").write_text("\n".join([*small_models.SPECIAL, "a", "dog"]))
+    refused(files, (tmp_path, 0), shape, f"7 entries, ALBEF's {words[1]}")
+
+
+def test_a_pickle_does_not_run(words, shape, tmp_path):
+    marker = tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    (tmp_path / "retrieval.pth").write_bytes(pickle.dumps({"model": Trap()}, protocol=2))
+    refused(tmp_path, words, shape, "it was not")
+    assert not marker.exists()
+
+
+def test_albef_in_a_preset(files, words):
+    data = load_preset("tiny").model_dump()
+    config = {"kind": "albef", "checkpoint": str(files / "retrieval.pth")}
+    data |= {"encoder": config | {"tokenizer": str(words[0])}, "sources": {}}
+    preset = Preset.model_validate(data)
+    assert preset.encoder.image_size == 384
+    assert set(preset.weight_paths()) >= {"encoder.checkpoint", "encoder.tokenizer"}
+    with pytest.raises(TasError, match="ALBEF's 30522"):
+        make_encoder(preset.encoder)

@@ -1,0 +1,372 @@
+"""Image-text encoders: equal to their libraries' own pipelines; dense features; bad folders."""
+
+import json
+import shutil
+
+import numpy as np
+import open_clip
+import pytest
+import small_models
+import torch
+import transformers as t
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+
+from tasutils.config import Preset, load_preset
+from tasutils.encoders import DenseEncoder, dense
+from tasutils.encoders.align import AlignEncoder
+from tasutils.encoders.conse import ConseEncoder
+from tasutils.encoders.make import make_encoder
+from tasutils.encoders.openclip import OpenClipEncoder, build_clip
+from tasutils.errors import TasError
+from tasutils.parts import AlignConfig, EncoderConfig
+
+TEXTS = ["a red car", "", "🐈 " * 200, "naïve café", "two dogs on the left", "x" * 5000, "a"]
+SMALL_SIGLIP = {
+    "embed_dim": 96,
+    "custom_text": True,
+    "vision_cfg": {"image_size": 160, "timm_model_name": "test_vit3", "timm_pool": "map"}
+    | {"timm_proj": "none", "timm_model_pretrained": False},
+    "text_cfg": {"context_length": 16, "vocab_size": 110, "width": 64, "heads": 2, "layers": 1}
+    | {"hf_tokenizer_name": "somebody/words", "tokenizer_kwargs": {"clean": "canonicalize"}}
+    | {"no_causal_mask": True, "proj_bias": True, "pool_type": "last"},
+}
+
+
+@pytest.fixture(scope="module")
+def clip_file(tmp_path_factory):
+    return small_models.write_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def clip(clip_file):
+    return OpenClipEncoder(EncoderConfig(model="test-ViT", checkpoint=str(clip_file)))
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("words")
+    small_models.write_bert_words(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def siglip(tmp_path_factory, words):
+    path = tmp_path_factory.mktemp("siglip") / "test-SigLIP.json"
+    path.write_text(json.dumps(SMALL_SIGLIP))
+    open_clip.add_model_config(path)
+    torch.manual_seed(0)
+    return OpenClipEncoder(EncoderConfig(model="test-SigLIP", tokenizer=str(words)))
+
+
+@pytest.fixture(scope="module")
+def align_folder(tmp_path_factory):
+    return small_models.write_align(tmp_path_factory.mktemp("align"))
+
+
+@pytest.fixture(scope="module")
+def align(align_folder):
+    return AlignEncoder(AlignConfig(checkpoint=str(align_folder)))
+
+
+@pytest.fixture(scope="module", params=["clip", "siglip", "align"])
+def encoder(request):
+    return request.getfixturevalue(request.param)
+
+
+def pictures(side, n=3, seed=0):
+    """Uint8 (n, side, side, 3): noise of many brightnesses."""
+    rng = np.random.default_rng(seed)
+    noise = rng.random((n, side, side, 3)) * rng.random((n, 1, 1, 3)) + rng.random((n, 1, side, 3))
+    return (255 * noise.clip(0, 1)).astype(np.uint8)
+
+
+def as_crops(pixels):
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+
+
+def crops_of(encoder, n=3, seed=0):
+    return as_crops(pictures(encoder.image_size, n, seed))
+
+
+def unit(rows):
+    return torch.nn.functional.normalize(rows, dim=-1).detach().numpy()
+
+
+def apart(a, b):
+    return float(np.abs(a - b).max())
+
+
+# --- parity with the libraries ---
+
+
+@pytest.mark.parametrize("name", ["test-ViT", "RN50-quickgelu", "ViT-B-32-quickgelu"])
+def test_clip_is_open_clip_s_own(clip_file, name):
+    """open_clip's preprocessing of the picture, its tokenizer, encode_image, encode_text."""
+    torch.manual_seed(0)
+    encoder = OpenClipEncoder(EncoderConfig(model=name))
+    model, cfg = encoder.model, open_clip.get_model_preprocess_cfg(encoder.model)
+    preprocess = image_transform_v2(PreprocessCfg(**cfg), is_train=False)
+    pixels = pictures(encoder.image_size, 2)
+    texts = TEXTS[:2]
+    with torch.no_grad():
+        inputs = torch.stack([preprocess(Image.fromarray(p)) for p in pixels])
+        images = model.encode_image(inputs, normalize=True).numpy()
+        tokens = open_clip.get_tokenizer(name)(texts)
+        written = model.encode_text(tokens, normalize=True).numpy()
+    assert apart(encoder.encode_images(as_crops(pixels)), images) < 1e-5
+    assert apart(encoder.encode_text(texts), written) < 1e-5
+    assert apart(images[0], images[1]) > 1e-3 and apart(written[0], written[1]) > 1e-3
+
+
+def test_siglip_is_open_clip_s_own(siglip, words):
+    tokens = open_clip.tokenizer.HFTokenizer(str(words), context_length=16, clean="canonicalize")
+    crops = crops_of(siglip)
+    with torch.no_grad():
+        written = siglip.model.encode_text(tokens(TEXTS), normalize=True).numpy()
+        images = siglip.model.encode_image(siglip.pixel_values(crops), normalize=True).numpy()
+    assert apart(siglip.encode_text(TEXTS), written) < 1e-5
+    assert apart(siglip.encode_images(crops), images) < 1e-5
+
+
+@pytest.mark.slow
+def test_siglip_s_statistics_are_its_weights_own():
+    visual = build_clip("ViT-B-16-SigLIP").visual
+    assert visual.image_mean == visual.image_std == (0.5, 0.5, 0.5)
+
+
+def test_align_is_transformers_own(align, align_folder):
+    """AlignProcessor on pictures and texts, AlignModel.forward."""
+    model = t.AlignModel.from_pretrained(align_folder).eval()
+    processor = t.AlignProcessor(
+        t.AutoImageProcessor.from_pretrained(align_folder),
+        t.AutoTokenizer.from_pretrained(align_folder),
+    )
+    texts = [text for text in TEXTS if len(text) < 60]
+    pixels = pictures(96, 4)
+    inputs = processor(
+        images=[Image.fromarray(p) for p in pixels], text=texts, return_tensors="pt",
+        padding="max_length", max_length=64,
+    )  # fmt: skip
+    with torch.no_grad():
+        own = model(**inputs)
+    assert apart(align.encode_images(as_crops(pixels)), own.image_embeds.numpy()) < 1e-5
+    assert apart(align.encode_text(texts), own.text_embeds.numpy()) < 1e-5
+    assert apart(own.image_embeds[0].numpy(), own.image_embeds[1].numpy()) > 1e-2
+    assert inputs["pixel_values"].shape[-1] == 80 and align.image_size == 96
+
+
+# --- dense features ---
+
+
+def hooked(module, run):
+    """What `module` gives while `run()` runs."""
+    caught = []
+    handle = module.register_forward_hook(lambda _, __, out: caught.append(out.clone()))
+    run()
+    handle.remove()
+    return caught[-1]
+
+
+def test_dense_vit_is_the_last_block_projected(clip):
+    crops, visual = crops_of(clip), clip.model.visual
+    last = hooked(visual.transformer.resblocks[-1], lambda: clip.encode_images(crops))
+    with torch.no_grad():
+        slow = visual.ln_post(last[:, 1:]) @ visual.proj  # (n, 4, dim)
+    places = clip.encode_dense(crops)
+    assert places.shape == (3, 2, 2, 24) and places.dtype == np.float32
+    for row in range(2):
+        for column in range(2):
+            assert apart(places[:, row, column], unit(slow[:, 2 * row + column])) < 1e-5
+
+
+def test_dense_resnet_is_two_convolutions_with_biases():
+    tiny = {"checkpoint": "tiny/clip_rn.safetensors", "tokenizer": "tiny/tokenizer.txt.gz"}
+    encoder = OpenClipEncoder(EncoderConfig(model="tiny-RN", **tiny))
+    pool, crops = encoder.model.visual.attnpool, crops_of(encoder, 2)
+    with torch.no_grad():
+        for layer in (pool.v_proj, pool.c_proj):
+            torch.nn.init.normal_(layer.bias)
+    x = hooked(encoder.model.visual.layer4, lambda: encoder.encode_images(crops))
+    with torch.no_grad():
+        for layer in (pool.v_proj, pool.c_proj):
+            x = torch.nn.functional.conv2d(x, layer.weight[:, :, None, None], layer.bias)
+    places = encoder.encode_dense(crops)
+    assert places.shape == (2, 7, 7, encoder.dim)
+    assert apart(places, unit(x.permute(0, 2, 3, 1))) < 1e-5
+    with torch.no_grad():  # without positions, attention that is even everywhere is their mean
+        pool.positional_embedding.zero_()
+        pool.q_proj.weight.zero_()
+        pool.q_proj.bias.zero_()
+    assert apart(encoder.encode_images(crops), unit(x.flatten(2).mean(2))) < 1e-5
+
+
+def test_dense_siglip_pools_each_place_alone(siglip):
+    crops, trunk = crops_of(siglip, 2), siglip.model.visual.trunk
+    tokens = hooked(trunk.norm, lambda: siglip.encode_images(crops))
+    tokens = tokens[:, trunk.num_prefix_tokens :]  # (n, 100, width)
+    side = round(tokens.shape[1] ** 0.5)
+    places = siglip.encode_dense(crops)
+    assert places.shape == (2, side, side, siglip.dim)
+    with torch.no_grad():
+        for number in (0, 7, side * side - 1):
+            alone = unit(trunk.fc_norm(trunk.attn_pool(tokens[:, number : number + 1])))
+            assert apart(places[:, number // side, number % side], alone) < 1e-5
+
+
+def test_dense_align_is_the_map_before_the_mean(align):
+    crops = crops_of(align)
+    places = align.encode_dense(crops)
+    assert places.shape == (3, 3, 3, 80)
+    pixels = align.pixel_values(crops, whole=True)
+    assert pixels.shape[-1] == 96 and align.pixel_values(crops).shape[-1] == 80
+    assert torch.allclose(pixels[:, :, 8:-8, 8:-8], align.pixel_values(crops), atol=1e-6)
+    with torch.no_grad():
+        out = align.model.vision_model(pixels)
+        assert apart(places, unit(out.last_hidden_state.permute(0, 2, 3, 1))) < 1e-5
+        mean = out.last_hidden_state.mean((2, 3))
+        assert torch.allclose(out.pooler_output, mean, atol=1e-5)
+
+
+def test_who_has_dense_features(clip, align):
+    assert dense(clip) is clip and dense(align) is align
+    assert isinstance(clip, DenseEncoder)
+    conse = object.__new__(ConseEncoder)
+    conse.config = load_preset("photo").encoder
+    with pytest.raises(TasError, match="encoder conse has no dense .*openclip, align, albef") as e:
+        dense(conse)
+    assert "\n" not in str(e.value)
+
+
+def test_towers_without_dense_features(tmp_path):
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 64, "timm_model_name": "test_efficientnet"}
+        | {"timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear"},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2}
+        | {"layers": 1},
+    }
+    (tmp_path / "test-CNN.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path / "test-CNN.json")
+    encoder = OpenClipEncoder(EncoderConfig(model="test-CNN"))
+    assert encoder.encode_images(crops_of(encoder)).shape == (3, 16)
+    with pytest.raises(TasError, match="TimmModel .*has no dense"):
+        encoder.encode_dense(crops_of(encoder))
+
+
+def test_gradients_are_within_reach(clip, align):
+    for encoder, embed in ((clip, clip.model.encode_image), (align, align.model.vision_model)):
+        pixels = encoder.pixel_values(crops_of(encoder, 1)).requires_grad_()
+        out = embed(pixels)
+        (out if isinstance(out, torch.Tensor) else out.pooler_output)[0, 0].backward()
+        assert pixels.grad is not None and pixels.grad.abs().max() > 0
+
+
+# --- what every encoder promises ---
+
+
+@settings(max_examples=10, deadline=None)
+@given(order=st.permutations(range(5)), seed=st.integers(0, 99))
+def test_order_norm_and_batches(encoder, order, seed):
+    order, crops = list(order), crops_of(encoder, 5, seed)
+    for encode, items in (
+        (encoder.encode_images, crops),
+        (encoder.encode_dense, crops),
+        (encoder.encode_text, TEXTS[:5]),
+    ):
+        whole = encode(items)
+        assert whole.dtype == np.float32 and whole.shape[0] == 5
+        assert whole.shape[-1] == encoder.dim
+        assert np.abs(np.linalg.norm(whole, axis=-1) - 1).max() < 1e-5
+        mixed = [items[i] for i in order] if isinstance(items, list) else items[order]
+        assert apart(encode(mixed), whole[order]) < 1e-5
+        single = np.concatenate([encode(items[i : i + 1]) for i in range(5)])
+        assert apart(single, whole) < 1e-5
+
+
+def test_small_batches_and_nothing(encoder):
+    crops, before = crops_of(encoder, 5), encoder.batch_size
+    wide = [f(x) for f, x in ((encoder.encode_images, crops), (encoder.encode_dense, crops))]
+    encoder.batch_size = 2
+    narrow = [f(x) for f, x in ((encoder.encode_images, crops), (encoder.encode_dense, crops))]
+    encoder.batch_size = before
+    assert all(apart(a, b) < 1e-5 for a, b in zip(wide, narrow, strict=True))
+    assert encoder.encode_images(crops[:0]).shape == (0, encoder.dim)
+    assert encoder.encode_dense(crops[:0]).shape == (0, *wide[1].shape[1:])
+    assert encoder.encode_text([]).shape == (0, encoder.dim)
+
+
+# --- bad files ---
+
+
+def told(match, make, *args):
+    with pytest.raises(TasError, match=match) as error:
+        make(*args)
+    assert "\n" not in str(error.value)
+
+
+def test_unfit_clip_weights(clip_file, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(clip_file)
+    state["logit_scale"] = torch.ones(3)
+    state["stranger"] = state.pop("ln_final.weight")
+    save_file(state, tmp_path / "bad.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes(clip_file.read_bytes()[:1000])
+    (tmp_path / "list.pt").write_bytes(b"junk")
+    for name, match in {
+        "bad.safetensors": "1 missing .*1 unexpected .*1 of other shape",
+        "cut.safetensors": "cut short",
+        "absent.safetensors": "no weights",
+        "list.pt": str(tmp_path / "list.pt"),
+    }.items():
+        config = EncoderConfig(model="test-ViT", checkpoint=str(tmp_path / name))
+        told(match, OpenClipEncoder, config)
+
+
+def test_models_and_tokenizers_that_lie_on_the_hub(siglip, tmp_path):
+    for name in ("no-such-model", "hf-hub:a/b", "xlm-roberta-base-ViT-B-32"):
+        told("unknown CLIP model|needs files from the hub", build_clip, name)
+    for folder in (None, str(tmp_path / "absent")):
+        config = EncoderConfig(model="test-SigLIP", tokenizer=folder)
+        told("tokenizer files of somebody/words", OpenClipEncoder, config)
+    config = EncoderConfig(model="test-SigLIP", tokenizer=str(tmp_path))
+    told("no usable tokenizer", OpenClipEncoder, config)
+
+
+@pytest.mark.parametrize(
+    ("victim", "match"),
+    [
+        ("config.json", "damaged"),
+        ("model.safetensors", "damaged"),
+        ("preprocessor_config.json", "preprocessor_config"),
+        ("tokenizer.json", "tokenizer"),
+    ],
+)
+def test_damaged_align(align_folder, tmp_path, victim, match):
+    folder = shutil.copytree(align_folder, tmp_path / "align")
+    (folder / victim).write_bytes((folder / victim).read_bytes()[:60])
+    told(match, AlignEncoder, AlignConfig(checkpoint=str(folder)))
+
+
+def test_align_needs_its_own_whole_folder(align_folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    told("no ALIGN folder", AlignEncoder, AlignConfig(checkpoint=str(tmp_path / "absent")))
+    blip = small_models.write_blip(tmp_path / "blip")
+    told("holds a blip model, no ALIGN", AlignEncoder, AlignConfig(checkpoint=str(blip)))
+    folder = shutil.copytree(align_folder, tmp_path / "align")
+    state = load_file(folder / "model.safetensors")
+    del state["text_projection.weight"]
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    told("text_projection.weight", AlignEncoder, AlignConfig(checkpoint=str(folder)))
+
+
+def test_align_in_a_preset(align_folder):
+    data = load_preset("tiny").model_dump() | {"sources": {}}
+    data["encoder"] = {"kind": "align", "checkpoint": str(align_folder)}
+    preset = Preset.model_validate(data)
+    assert "encoder.checkpoint" in preset.weight_paths()
+    assert make_encoder(preset.encoder).dim == 80
