@@ -1,0 +1,292 @@
+"""TSEG: the assignment against a slow version, what it may not see, its training, its weights."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import slow_peers as slow
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from small_peers import expression, random_masks, scene_of
+
+from tasutils.baselines import ActivationMethod, scores_of
+from tasutils.baselines.tseg import Tseg, TsegConfig
+from tasutils.baselines.tseg_net import assign, build_tseg, pool, published_towers, tiny_maps
+from tasutils.config import load_preset
+from tasutils.encoders.openclip import OpenClipEncoder
+from tasutils.errors import TasError
+from tasutils.paths import WEIGHTS
+from tasutils.world.training.pools import ScenePool, draw_shard
+from tasutils.world.training.scores import stored_pictures
+from tasutils.world.training.tseg import kinds, relation_of, train_tseg, tseg_loss
+from tasutils.world.training.tseg_pairs import PairStore, frozen_clip, sentences_of, write_pairs
+from tasutils.world.training.words import seen_words
+
+CAR, LEFT = expression("the red car"), expression("the dog on the left")
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """The tiny-RN that ships."""
+    config = load_preset("tiny").peer_encoder
+    return OpenClipEncoder(config)
+
+
+@pytest.fixture(scope="module")
+def method(encoder):
+    return Tseg(encoder)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Eight training scenes and their pairs."""
+    scenes = tmp_path_factory.mktemp("pool")
+    draw_shard(scenes, 1_000_000, 8)
+    folder = tmp_path_factory.mktemp("pairs")
+    write_pairs(folder, list(ScenePool(scenes, at_least=0)), "1000000", frozen_clip())
+    return folder
+
+
+# --- the assignment and the pooling ---
+
+
+def slow_logits(margins):
+    """Image-level logits, one picture, one expression and one patch at a time."""
+    n, h, w, k = margins.shape
+    logits = np.zeros((n, k))
+    for picture in range(n):
+        for text in range(k):
+            weights, total = 0.0, 0.0
+            for y in range(h):
+                for x in range(w):
+                    score = float(margins[picture, y, x, text])
+                    # a softmax over this expression and none, whose score is 0
+                    share = math.exp(score) / (math.exp(score) + math.exp(0))
+                    weights += share
+                    total += share * score
+            logits[picture, text] = total / (weights + 1e-4)
+    return logits
+
+
+@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 4), st.floats(0.1, 8))
+@settings(max_examples=25, deadline=None)
+def test_pooling_is_the_mean_margin_of_the_assigned_patches(seed, n, k, spread):
+    margins = np.random.default_rng(seed).normal(-1, spread, (n, 3, 4, k))
+    ours = pool(torch.from_numpy(margins))
+    assert np.allclose(ours, slow_logits(margins), rtol=0, atol=1e-9)
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_an_expression_neither_sees_the_others_nor_takes_from_them(seed):
+    margins = torch.from_numpy(np.random.default_rng(seed).normal(0, 3, (2, 3, 4, 5)))
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(5))
+    close = {"rtol": 0, "atol": 1e-12}
+    assert torch.allclose(assign(margins)[..., order], assign(margins[..., order]), **close)
+    assert torch.allclose(pool(margins)[:, order], pool(margins[..., order]), **close)
+    twice = torch.cat([margins, margins], dim=-1)  # a patch may belong to both
+    assert torch.allclose(assign(twice)[..., 5:], assign(margins), **close)
+
+
+def test_where_nothing_fits_the_best_patch_counts():
+    margins = torch.full((1, 5, 5, 1), -30.0)
+    margins[0, 2, 3] = -2.0
+    assert pool(margins, least=0)[0, 0] == pytest.approx(-2.0, abs=1e-6)
+    assert assign(margins).sum() < 0.13
+
+
+def test_the_map_is_the_slow_assignment_of_the_patches(encoder, picture):
+    torch.manual_seed(0)
+    method = Tseg(encoder, TsegConfig(checkpoint=None))
+    for value in method.net.state_dict().values():
+        value.add_(0.1 * torch.randn_like(value))
+    with torch.no_grad():
+        maps = tiny_maps(encoder.model, torch.from_numpy(picture[None]))
+        patches = method.net.patches(*maps)[0].double().numpy()
+        text = method.net.texts(torch.from_numpy(encoder.encode_text([CAR.text])))[0].double()
+    state = {key: value.double().numpy() for key, value in method.net.state_dict().items()}
+    grid = np.zeros(patches.shape[:2])
+    for y, row in enumerate(patches):
+        for x, patch in enumerate(row):
+            none = patch @ state["none"] + state["none_score"]
+            margin = math.exp(state["log_scale"]) * (patch @ text.numpy() - none)
+            grid[y, x] = 1 / (1 + math.exp(-margin))
+    wanted = slow.bilinear(grid, picture.shape[:2])
+    assert np.ptp(wanted) > 0.05
+    assert np.allclose(method.heatmap(picture, CAR), wanted, rtol=0, atol=1e-5)
+
+
+def test_untrained_it_is_the_score_map_of_its_towers(encoder, picture):
+    net = build_tseg("tiny")
+    with torch.no_grad():
+        coarse, fine = tiny_maps(encoder.model, torch.from_numpy(picture[None]))
+        start = torch.nn.functional.normalize(coarse, dim=-1).permute(0, 3, 1, 2)
+        start = torch.nn.functional.interpolate(start, fine.shape[1:3], mode="bilinear")
+        patches, text = net.patches(coarse, fine), torch.randn(3, 128)
+    wanted = torch.nn.functional.normalize(start.permute(0, 2, 3, 1), dim=-1)
+    assert torch.allclose(patches, wanted, rtol=0, atol=1e-6)
+    assert torch.allclose(net.texts(text), torch.nn.functional.normalize(text, dim=-1), atol=1e-6)
+
+
+def test_the_published_size_fits_its_towers():
+    with torch.device("meta"):
+        (image, text), net = published_towers(), build_tseg("published")
+        tokens = image.forward_features(torch.zeros(1, 3, 384, 384))[:, 1:]
+        read = text(torch.zeros(5, 12, dtype=torch.long)).last_hidden_state[:, 0]
+        margins = net.margins(net.patches(tokens.unflatten(1, (24, 24))), net.texts(read))
+    assert margins.shape == (1, 24, 24, 5) and pool(margins).shape == (1, 5)
+    with pytest.raises(TasError, match="tiny, published"):
+        build_tseg("huge")
+
+
+# --- the method ---
+
+
+def test_the_map_has_the_pictures_size_and_shares_in_0_to_1(method, rng):
+    assert isinstance(method, ActivationMethod)
+    for size_hw in ((60, 80), (97, 41), (240, 320)):
+        found = method.heatmap(rng.integers(0, 255, (*size_hw, 3), dtype=np.uint8), LEFT)
+        assert found.shape == size_hw and found.dtype == np.float32
+        assert found.min() >= 0 and found.max() <= 1
+
+
+def test_scores_are_means_inside_each_mask_whatever_the_other_masks_are(method, picture, rng):
+    masks = random_masks(rng, 6, picture.shape[:2])
+    scores, heatmap = method.score(scene_of(masks), CAR, picture), method.heatmap(picture, CAR)
+    assert scores.dtype == np.float64
+    assert np.allclose(scores, [slow.mean_inside(heatmap, mask) for mask in masks], atol=1e-6)
+    order = rng.permutation(6)
+    assert np.array_equal(method.score(scene_of(masks[order]), CAR, picture), scores[order])
+    assert np.array_equal(method.score(scene_of(masks[:1]), CAR, picture), scores[:1])
+    assert method.score(scene_of(masks[:0]), CAR, picture).shape == (0,)
+
+
+def test_the_order_of_sentences_does_not_matter(encoder, picture):
+    first, second = Tseg(encoder), Tseg(encoder)
+    first.prepare([CAR, LEFT])
+    second.prepare([LEFT, CAR])
+    for sentence in (CAR, LEFT):
+        close = {"rtol": 0, "atol": 1e-5}
+        assert np.allclose(
+            first.heatmap(picture, sentence), second.heatmap(picture, sentence), **close
+        )
+
+
+def test_nothing_but_masks_picture_and_sentence_is_seen(method, picture, rng):
+    scene = scene_of(random_masks(rng, 4, picture.shape[:2]))
+    other = replace(
+        scene, image_id="another", captions=["a red car"] * 4, image_caption="a red car",
+        crop_embeddings=rng.normal(size=(4, 128)).astype(np.float32),
+    )  # fmt: skip
+    assert np.array_equal(
+        scores_of(method, scene, CAR, picture), scores_of(method, other, CAR, picture)
+    )
+    darker = method.score(scene, CAR, picture // 3)
+    assert not np.allclose(method.score(scene, CAR, picture), darker)
+
+
+def test_what_it_cannot_use_is_refused_in_one_line(encoder, tmp_path):
+    other = OpenClipEncoder(load_preset("tiny").encoder)
+    with pytest.raises(TasError, match="cannot use encoder tiny-ViT.*tiny-RN") as error:
+        Tseg(other)
+    with pytest.raises(TasError, match="no weights at"):
+        Tseg(encoder, TsegConfig(checkpoint=str(tmp_path / "none.safetensors")))
+    save_file(dict(build_tseg("published").state_dict()), tmp_path / "p.safetensors")
+    with pytest.raises(TasError, match=r"missing .*unexpected .*of other shape"):
+        Tseg(encoder, TsegConfig(checkpoint=str(tmp_path / "p.safetensors")))
+    (tmp_path / "cut.safetensors").write_bytes(
+        (WEIGHTS / "tiny/tseg.safetensors").read_bytes()[:999]
+    )
+    with pytest.raises(TasError, match="cut short") as error:
+        Tseg(encoder, TsegConfig(checkpoint=str(tmp_path / "cut.safetensors")))
+    assert "\n" not in str(error.value)
+
+
+def test_the_shipped_weights_are_small_and_have_a_card():
+    path = WEIGHTS / "tiny" / "tseg.safetensors"
+    assert path.stat().st_size <= 500_000
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert "without masks" in card and "cannot" in card and "chosen" in card
+
+
+def test_it_chooses_better_than_at_random_among_the_things_of_val(method):
+    right, chance = [], []
+    for shown in stored_pictures("val", 12):
+        scene = scene_of(shown.masks)
+        for number, thing in enumerate(shown.things):
+            if [t["category"] for t in shown.things].count(thing["category"]) == 1 and thing[
+                "seen"
+            ]:
+                scores = method.score(scene, expression(f"the {thing['category']}"), shown.image)
+                right.append(scores.argmax() == number)
+                chance.append(1 / len(shown.things))
+    assert len(right) > 20
+    assert np.mean(right) > 2.5 * np.mean(chance)
+
+
+# --- its training ---
+
+
+def test_a_sentence_of_another_picture_is_absent_only_if_nothing_here_could_be_meant():
+    table = seen_words()
+    rows = {noun: row for row, noun in enumerate(table.nouns)}
+    dog = table.index[next(s for s in table.slugs if table.names[table.index[s]] == "dog")]
+    sure, might = kinds()
+    assert sure[rows["dog"], dog] and (might | ~sure).all()
+    asked = np.array([rows["dog"], rows["dog"], rows["dog"], rows["cat"], rows["animal"]])
+    colors = np.array([0, 1, 2, 0, 0])
+    assert relation_of([(dog, 1)], asked, colors).tolist() == [-1, -1, 2, 0, -1]
+    assert relation_of([(dog, 0)], asked, colors).tolist() == [-1, -1, -1, 0, -1]
+    assert relation_of([(dog, 1), (dog, 2)], asked, colors).tolist() == [-1, -1, -1, 0, -1]
+
+
+def test_the_loss_asks_own_sentences_up_and_absent_ones_down():
+    relation = torch.tensor([[1, 0, 2, -1]])
+    logits = torch.zeros(1, 4, requires_grad=True)
+    loss, _ = tseg_loss(logits, relation)
+    loss.backward()
+    assert loss.item() == pytest.approx(2.5 * math.log(2))
+    assert logits.grad.sign().tolist() == [[-1, 1, 1, 0]]
+    only = tseg_loss(torch.zeros(1, 2), torch.tensor([[1, 2]]))[0]
+    assert only.item() == pytest.approx(1.5 * math.log(2))
+
+
+def test_the_sentences_are_written_about_their_picture(tmp_path):
+    draw_shard(tmp_path, 1_000_000, 3)
+    table = seen_words()
+    for scene in ScenePool(tmp_path, at_least=0):
+        sentences = sentences_of(np.random.default_rng(0), scene, table)
+        assert len(sentences) > 3
+        for text, noun, color in sentences:
+            admitted = [t for t in scene.things if noun in table.nouns and _named(table, t, noun)]
+            assert admitted, text
+            assert not color or any(t.color == color for t in admitted), text
+            assert table.allowed(text)
+
+
+def _named(table, thing, noun):
+    return bool(kinds()[1][table.nouns.index(noun), table.index[thing.slug]])
+
+
+def test_no_label_is_stored_with_the_pairs(pairs):
+    names = {path.name for path in pairs.iterdir()}
+    assert names == {f"1000000.{kind}" for kind in ("coarse.npy", "fine.npy", "texts.npy", "json")}
+    assert np.load(pairs / "1000000.coarse.npy").shape == (8, 15, 20, 128)
+    assert np.load(pairs / "1000000.fine.npy").shape == (8, 30, 40, 256)
+    rows = json.loads((pairs / "1000000.json").read_text())
+    assert {key for row in rows for key in row} == {"things", "sentences"}
+    assert all(len(thing) == 2 for row in rows for thing in row["things"])
+    with pytest.raises(TasError, match="tseg_pairs"):
+        PairStore(pairs.parent / "nothing")
+
+
+def test_a_training_learns_and_goes_on_where_it_stopped(pairs, tmp_path):
+    first = train_tseg(0.05, tmp_path, pairs=pairs, images=4, score_images=0)
+    again = train_tseg(0.15, tmp_path, pairs=pairs, images=4, score_images=0)
+    assert again["images"] > first["images"] > 0
+    losses = [point["own"] + point["absent"] for point in again["curve"]]
+    assert losses[-1] < losses[0]
