@@ -1,5 +1,6 @@
 """FreeSOLO: the published keys, each step of inference against slow loops, odd input, presets."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -56,13 +57,13 @@ from tasutils.world.training.solo_targets import (
     solo_batch,
 )
 
-KEYS = Path(__file__).parent / "golden" / "freesolo_keys.tsv"
+KEYS = Path(__file__).parent / "manifests" / "freesolo_keys.tsv.gz"
 SHIPPED = WEIGHTS / "tiny" / "freesolo.safetensors"
 
 
 def published_shapes():
     """Return the shapes of the published R101 file by key."""
-    lines = KEYS.read_text(encoding="utf-8").splitlines()[1:]
+    lines = gzip.decompress(KEYS.read_bytes()).decode().splitlines()[1:]
     pairs = [line.split("\t") for line in lines]
     return {key: tuple(int(n) for n in shape.strip("()").split(",") if n) for key, shape in pairs}
 
