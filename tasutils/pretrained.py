@@ -1,6 +1,7 @@
 """Folders as written by transformers' save_pretrained: found, read, or refused in one line."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,17 +120,11 @@ class Pixels:
         return self.processor(list(crops * 255), return_tensors="pt", **changes)["pixel_values"]
 
 
-class _told:
+@contextmanager
+def _told(folder: Path, what: str) -> Iterator[None]:
     """Turns whatever reading a folder raises into one TasError."""
-
-    def __init__(self, folder: Path, what: str) -> None:
-        self.folder, self.what = folder, what
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, Exception):  # damaged files raise a dozen unrelated types
-            reason = " ".join(str(error).split())[:80]
-            raise TasError(
-                f"{self.what} {self.folder} is damaged ({reason}); fetch the folder again"
-            ) from error
+    try:
+        yield
+    except Exception as error:  # damaged files raise a dozen unrelated types
+        reason = " ".join(str(error).split())[:80]
+        raise TasError(f"{what} {folder} is damaged ({reason}); fetch it again") from error
