@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from tasutils.datasets import load_dataset
 from tasutils.errors import TasError
+from tasutils.images import read_image
 from tasutils.masks import boxes_xyxy, encode_rle
 from tasutils.parts import OverlapConfig, SamConfig
 from tasutils.proposals.ground_truth import GroundTruthProposer
@@ -31,6 +33,35 @@ def test_random_weights_give_whole_proposals(random_sam, picture):
     assert np.array_equal(boxes_xyxy(proposals.masks()), proposals.boxes_xyxy)
     assert proposals.predicted_iou.dtype == proposals.stability.dtype == np.float32
     assert np.isfinite(proposals.predicted_iou).all() and np.isfinite(proposals.stability).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "checkpoint"), [("tiny", "tiny/sam.safetensors"), ("vit_b", None)]
+)
+def test_masks_are_segment_anything_s_own(size, checkpoint):
+    """Beside the library's own model, where its registry has the size, and its own generator."""
+    from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
+
+    torch.manual_seed(0)
+    data = load_dataset("refscenes", "val")
+    image = read_image(data.image_path(data.image_ids[0]))
+    rules = {
+        "points_per_side": 2 if size == "vit_b" else 6,
+        "points_per_batch": 16,
+        "pred_iou_thresh": -1e9 if checkpoint is None else 0.3,
+        "stability_score_thresh": 0.0,
+    }
+    config = SamConfig(size=size, checkpoint=checkpoint, **rules)
+    ours = SamProposer(config, OverlapConfig(), "cpu")
+    theirs = ours.model
+    if size in sam_model_registry:
+        theirs = sam_model_registry[size]().eval()
+        theirs.load_state_dict(ours.model.state_dict())
+    generator = SamAutomaticMaskGenerator(theirs, **rules)
+    expected = np.array([r["segmentation"] for r in generator.generate(image)])
+    expected = expected[expected.any(axis=(1, 2))]
+    assert len(expected) > 0
+    assert np.array_equal(ours(image).masks(), expected)
 
 
 def test_points_per_batch_changes_nothing(random_sam, picture):
