@@ -99,11 +99,13 @@ def evaluate_all(
             for data, made in zip(datasets, _make(methods, tas, datasets), strict=True)
             for method in made
         ]
-        places = {task.dataset.image_path(i): None for task in tasks for i in task.used}
+        places: dict[Path, list[tuple[Task, str]]] = {}
+        for task in tasks:
+            for image_id in task.used:
+                places.setdefault(task.dataset.image_path(image_id), []).append((task, image_id))
         label = " ".join(dict.fromkeys(f"{d.name} {d.split}" for d in datasets))
         for path in tqdm(places, desc=label, unit="image", disable=not progress):
-            here = [(t, i) for t in tasks for i in t.used if t.dataset.image_path(i) == path]
-            answer_image(path, here, tas, store, masks)
+            answer_image(path, places[path], tas, store, masks)
         return [_keep(task, tas, created) for task in tasks]
 
 
