@@ -128,11 +128,16 @@ def refer_many(
     template = preset.encoder.template
     texts = encoder.encode_text([template.format(e.text) for e in expressions])  # (s, d)
     context = getattr(encoder, "context_length", _CONTEXT_TOKENS)
-    scale = float(getattr(encoder, "logit_scale", 1.0)) if preset.scores.logit_scale else 1.0
+    scale = cosine_scale(encoder, preset)
     return [
         _answer(scene, expression, text, language, preset, weights, context, scale)
         for expression, text in zip(expressions, texts, strict=True)
     ]
+
+
+def cosine_scale(encoder: ImageTextEncoder, preset: Preset) -> float:
+    """What cosines are multiplied by: the encoder's own scale if the preset wants it, else 1."""
+    return float(getattr(encoder, "logit_scale", 1.0)) if preset.scores.logit_scale else 1.0
 
 
 def _answer(

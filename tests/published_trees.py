@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 
 from tasutils.datasets import published
+from tasutils.language.parse import Parser
+from tasutils.loading import TAS
 from tasutils.scene import Proposals
 
 H, W = 24, 32
@@ -266,3 +268,8 @@ class Namer:
 
     def caption(self, crops):
         return ["a dog and a blue thing"] * len(crops)
+
+
+def load_seeing(preset, device=None):
+    """In place of `loading.load`: parts that see boxes and colours, no networks."""
+    return TAS(preset, Boxes(), Sense(), Namer(), Parser(), "cpu")

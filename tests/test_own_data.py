@@ -8,33 +8,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from published_trees import Boxes, H, Namer, Sense, W, draw_images
+from published_trees import Boxes, H, W, draw_images, load_seeing
 from pycocotools import mask as coco
 
 from tasutils import cli
 from tasutils.datasets import default_preset, load_dataset
 from tasutils.datasets.own import read_own
 from tasutils.errors import TasError
-from tasutils.language.parse import Parser
-from tasutils.loading import TAS
 from tasutils.runs import read_run
 
 SQUARE = [4, 4, 14, 4, 14, 14, 4, 14]
 
 
-@pytest.fixture(scope="module")
-def parser():
-    return Parser("en_core_web_sm")
-
-
 @pytest.fixture
-def seeing(monkeypatch, parser):
+def seeing(monkeypatch):
     """`tas` with parts that see boxes and colours in place of networks."""
-
-    def load(preset, device=None):
-        return TAS(preset, Boxes(), Sense(), Namer(), parser, "cpu")
-
-    monkeypatch.setattr("tasutils.loading.load", load)
+    monkeypatch.setattr("tasutils.loading.load", load_seeing)
 
 
 @pytest.fixture

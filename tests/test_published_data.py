@@ -12,13 +12,11 @@ import pytest
 import yaml
 from published_trees import (
     OVERLAPPING,
-    Boxes,
     H,
-    Namer,
-    Sense,
     W,
     file_name,
     instances,
+    load_seeing,
     polygon,
     python2_pickle,
     references,
@@ -42,8 +40,6 @@ from tasutils.datasets.phrasecut_metrics import (
 from tasutils.datasets.pickles import loads_plain
 from tasutils.datasets.published import published
 from tasutils.errors import TasError
-from tasutils.language.parse import Parser
-from tasutils.loading import TAS
 from tasutils.runs import read_run
 
 
@@ -53,19 +49,10 @@ def small(monkeypatch):
     return small_counts(monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def parser():
-    return Parser("en_core_web_sm")
-
-
 @pytest.fixture
-def seeing(monkeypatch, parser):
+def seeing(monkeypatch):
     """`tas` with parts that see boxes and colours in place of networks."""
-
-    def load(preset, device=None):
-        return TAS(preset, Boxes(), Sense(), Namer(), parser, "cpu")
-
-    monkeypatch.setattr("tasutils.loading.load", load)
+    monkeypatch.setattr("tasutils.loading.load", load_seeing)
 
 
 def test_the_miniature_pickles_are_those_of_python_2():

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tasutils import scores
 from tasutils.baselines.memory import Texts
 from tasutils.baselines.towers import encoder_name
+from tasutils.refer import cosine_scale
 
 if TYPE_CHECKING:
     from tasutils.expression import Expression
@@ -35,9 +36,7 @@ class _Alone:
         self._texts.prepare(expressions)
 
     def _scale(self) -> float:
-        if not self._tas.preset.scores.logit_scale:
-            return 1.0
-        return float(getattr(self._tas.encoder, "logit_scale", 1.0))
+        return cosine_scale(self._tas.encoder, self._tas.preset)
 
 
 class TextOnly(_Alone):

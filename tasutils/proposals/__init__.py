@@ -1,10 +1,12 @@
-"""Candidate masks of an image: the `Proposer` protocol."""
+"""Candidate masks of an image: the `Proposer` protocol, and the filter after each."""
 
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.masks import overlap_filter
+from tasutils.parts import OverlapConfig
 from tasutils.scene import Proposals
 
 
@@ -13,3 +15,11 @@ class Proposer(Protocol):
 
     def __call__(self, image: NDArray[np.uint8]) -> Proposals:
         """Proposals of uint8 (H, W, 3) RGB; an image without any gives an empty `Proposals`."""
+
+
+def passing(masks: NDArray[np.bool_], overlap: OverlapConfig) -> NDArray[np.int64]:
+    """Indices (ascending, int64) of the masks, bool (n, H, W), that the filter lets through.
+
+    An empty mask never passes. See `masks.overlap_filter`.
+    """
+    return overlap_filter(masks, max(overlap.min_area_px, 1), overlap.max_overlap, overlap.greedy)

@@ -7,8 +7,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 from tasutils.encoders.efficientnet import feature_maps, load_classifier
-from tasutils.masks import distinct, overlap_filter
+from tasutils.masks import distinct
 from tasutils.parts import FreeConfig, OverlapConfig
+from tasutils.proposals import passing
 from tasutils.proposals.merge import enlarged
 from tasutils.proposals.superpixels import color_view, shrunk, superpixels
 from tasutils.scene import Proposals
@@ -77,9 +78,7 @@ class FreeMaskProposer:
         masks = (
             self._sharpened(soft, image) if self.config.sharpen else self._resized(soft, size_hw)
         )
-        kept = overlap_filter(
-            masks, max(self.overlap.min_area_px, 1), self.overlap.max_overlap, self.overlap.greedy
-        )
+        kept = passing(masks, self.overlap)
         return Proposals.from_masks(masks[kept], scores[kept])
 
     def features(self, image: NDArray[np.uint8]) -> torch.Tensor:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional as F
 
-from tasutils.masks import overlap_filter
 from tasutils.parts import FreeSoloConfig, OverlapConfig
 from tasutils.paths import weights_path
+from tasutils.proposals import passing
 from tasutils.proposals.free import maskness
 from tasutils.proposals.freesolo_net import STRIDES, FreeSoloOutput, build_freesolo
 from tasutils.scene import Proposals
@@ -138,9 +138,7 @@ class FreeSoloProposer:
         soft, scores = self._ranked(output)
         size_hw = (int(image.shape[0]), int(image.shape[1]))
         masks = full_size(soft, inner_hw, size_hw, self.config.mask_thresh)
-        kept = overlap_filter(
-            masks, max(self.overlap.min_area_px, 1), self.overlap.max_overlap, self.overlap.greedy
-        )
+        kept = passing(masks, self.overlap)
         return Proposals.from_masks(masks[kept], scores.cpu().numpy()[kept])
 
     def _ranked(self, output: FreeSoloOutput) -> tuple[torch.Tensor, torch.Tensor]:

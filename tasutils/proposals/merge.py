@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.masks import distinct, overlap_filter
+from tasutils.masks import distinct
 from tasutils.parts import MergeConfig, OverlapConfig
+from tasutils.proposals import passing
 from tasutils.proposals.superpixels import (
     Floats,
     Labels,
@@ -144,9 +145,7 @@ class MergeProposer:
     def __call__(self, image: NDArray[np.uint8]) -> Proposals:
         """Masks of uint8 (H, W, 3) RGB; a picture of one colour gives one mask, the whole."""
         masks = enlarged(self._regions(image), (int(image.shape[0]), int(image.shape[1])))
-        kept = overlap_filter(
-            masks, max(self.overlap.min_area_px, 1), self.overlap.max_overlap, self.overlap.greedy
-        )
+        kept = passing(masks, self.overlap)
         return Proposals.from_masks(masks[kept])
 
     def _regions(self, image: NDArray[np.uint8]) -> Bools:

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.masks import decode_rle, overlap_filter
+from tasutils.masks import decode_rle
 from tasutils.parts import OverlapConfig, SamConfig
 from tasutils.paths import weights_path
+from tasutils.proposals import passing
 from tasutils.scene import Proposals
 
 
@@ -57,9 +58,7 @@ class SamProposer:
             return Proposals.from_masks(np.zeros((0, *size_hw), dtype=bool))
         records = self._records(image)
         masks = decode_rle([record["segmentation"] for record in records], size_hw)
-        kept = overlap_filter(
-            masks, max(self.overlap.min_area_px, 1), self.overlap.max_overlap, self.overlap.greedy
-        )
+        kept = passing(masks, self.overlap)
         scores = [(record["predicted_iou"], record["stability_score"]) for record in records]
         table = np.nan_to_num(np.array(scores, np.float32).reshape(-1, 2))  # (n, 2); 0 / 0 is 0
         return Proposals.from_masks(masks[kept], table[kept, 0], table[kept, 1])

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.masks import decode_rle, distinct, overlap_filter, rle_ious
+from tasutils.masks import decode_rle, distinct, rle_ious
 from tasutils.parts import OverlapConfig, UnionConfig
+from tasutils.proposals import passing
 from tasutils.scene import Proposals
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ class UnionProposer:
         rles = [together[index] for index in turns]
         kept = distinct(rle_ious(rles), self.config.mask_nms_thresh, self.config.max_masks)
         masks = decode_rle([rles[index] for index in kept], size_hw)
-        last = overlap_filter(
-            masks, max(self.overlap.min_area_px, 1), self.overlap.max_overlap, self.overlap.greedy
-        )
+        last = passing(masks, self.overlap)
         return Proposals.from_masks(masks[last], quality[kept][last], stability[kept][last])
 
 
