@@ -121,6 +121,18 @@ def test_clip_is_open_clip_s_own(clip_file, name):
     assert apart(images[0], images[1]) > 1e-3 and apart(written[0], written[1]) > 1e-3
 
 
+@pytest.mark.parametrize("name", ["tiny-ViT", "tiny-RN", "ViT-B-32-quickgelu", "RN50-quickgelu"])
+def test_text_without_its_padding(name):
+    tokenizer = "tiny/tokenizer.txt.gz" if name.startswith("tiny") else None
+    clip = OpenClipEncoder(EncoderConfig(model=name, checkpoint=None, tokenizer=tokenizer))
+    texts = ["", "dog", "the dog left of the red car, by the house", "word " * 120]
+    for some in ([texts[0]], texts[:2], texts[1:3], texts):
+        with torch.inference_mode():
+            tokens = clip.tokenize(some)
+            rows = torch.nn.functional.normalize(clip.model.encode_text(tokens), dim=-1).numpy()
+        assert np.abs(clip.encode_text(some) - rows).max() < 1e-6
+
+
 def test_siglip_is_open_clip_s_own(siglip, words):
     tokens = open_clip.tokenizer.HFTokenizer(str(words), context_length=16, clean="canonicalize")
     crops = crops_of(siglip)

@@ -53,6 +53,9 @@ class OpenClipEncoder:
         mean, std = model.visual.image_mean, model.visual.image_std
         self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
+        # CLIP's own text tower; its end token is its last by number
+        mask = getattr(model, "attn_mask", None)
+        self._causal = mask is not None and model.text_pool_type == "argmax"
         self.dim = int(self._embed_text([""]).shape[1])
 
     def encode_images(self, crops: "torch.Tensor") -> NDArray[np.float32]:
@@ -80,7 +83,22 @@ class OpenClipEncoder:
         return place_features(self.model.visual, self.pixel_values(crops))
 
     def _embed_text(self, texts: list[str]) -> "torch.Tensor":
-        return self.model.encode_text(self.tokenize(texts).to(self.device))
+        tokens = self.tokenize(texts).to(self.device)
+        return causal_text(self.model, tokens) if self._causal else self.model.encode_text(tokens)
+
+
+def causal_text(model: Any, tokens: "torch.Tensor") -> "torch.Tensor":
+    """open_clip's encode_text (n, d) of tokens (n, context) without the padding of them all.
+
+    A place sees only those before it, so what follows a text's end token changes nothing.
+    """
+    from open_clip.transformer import text_global_pool
+
+    n_used = int(tokens.argmax(dim=-1).max()) + 1
+    tokens = tokens[:, :n_used]
+    x = model.token_embedding(tokens) + model.positional_embedding[:n_used]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:n_used, :n_used]))
+    return text_global_pool(x, tokens, model.text_pool_type) @ model.text_projection
 
 
 def build_clip(name: str) -> Any:
