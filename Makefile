@@ -31,7 +31,7 @@ lab: $(READY)
 	$(BIN)/python -m jupyterlab notebooks/00_quickstart.ipynb
 
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from tasutils.compare import METRICS
 from tasutils.show import best_first
 
 if TYPE_CHECKING:
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
 
     from tasutils.refer import Answer
     from tasutils.study import Part
+
+_DENSE: Any = [
+    {"selector": "td, th", "props": "font-size: 85%; padding: 2px 5px"},
+    {"selector": "td, th.row_heading", "props": "white-space: nowrap"},
+]
 
 
 def style_table(answer: Answer) -> Styler:
@@ -78,6 +84,71 @@ def ablation_table(table: DataFrame, caption: str) -> Styler:
     return styler.set_caption(caption)
 
 
+def peers_table(table: DataFrame, caption: str) -> Styler:
+    """Return `compare.compare_runs` for reading, in percent; differences are from the first row."""
+    import pandas as pd
+
+    rows = []
+    for row in table.to_dict("records"):
+        spans = {name: (row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in METRICS}
+        first = row["miou_difference"] != row["miou_difference"]  # NaN
+        ends = (row["miou_difference"], row["miou_difference_low"], row["miou_difference_high"])
+        rows.append(
+            {
+                "family": row["dataset"],
+                "split": row["split"],
+                "method": row["method"],
+                "mIoU": percent(*spans["miou"]),
+                "oIoU": percent(*spans["oiou"]),
+                "P@0.5": percent(*spans["p@0.5"]),
+                "mIoU against the first": "" if first else percent(*ends, signed=True),
+                "won / lost": "" if first else f"{row['won']:.0f} / {row['lost']:.0f}",
+                "oracle": f"{100 * row['oracle_miou']:.1f}",
+                "ms a sentence": f"{1000 * row['s_per_sentence']:.1f}",
+                "n": row["n"],
+            }
+        )
+    styler = pd.DataFrame(rows).style.hide(axis="index").format(escape="html")
+    return styler.set_table_styles(_DENSE).set_caption(caption)
+
+
+def peer_groups_table(table: DataFrame, caption: str) -> Styler:
+    """Return `peer_study.peer_breakdown` for reading: a line a group, a column a method, mIoU in %.
+
+    Bold: the best of a line. Orange: clearly below the first method (paired interval without 0),
+    blue: clearly above.
+    """
+    keys, methods = ["question", "group", "n"], list(dict.fromkeys(table["method"]))
+    lines = table[keys].drop_duplicates()
+
+    def wide(column: str) -> DataFrame:
+        found = table.pivot(index=keys, columns="method", values=column)
+        return found.loc[list(lines.itertuples(index=False, name=None)), methods]
+
+    means, low, high = (wide(name) for name in ("mean", "difference_low", "difference_high"))
+
+    def look(part: DataFrame) -> DataFrame:
+        css = part.astype(object).mask(high < 0, "background-color: #FBE3D0")
+        css = css.mask(low > 0, "background-color: #D3E8F5")
+        css = css.where((high < 0) | (low > 0), "")
+        return css + part.eq(part.max(axis=1), axis=0).replace(
+            {True: "; font-weight: bold", False: ""}
+        )
+
+    styler = (100 * means).style.apply(look, axis=None).format(precision=1)
+    # long names break at their underscores
+    styler = styler.format_index(lambda name: str(name).replace("_", " "), axis=1, escape="html")
+    return styler.set_table_styles(_DENSE).set_caption(caption)
+
+
+def published_table() -> Styler:
+    """Return `peer_study.published_numbers` for reading."""
+    from tasutils.peer_study import published_numbers
+
+    styler = published_numbers().style.hide(axis="index").format(escape="html")
+    return styler.set_table_styles(_DENSE).set_caption("mIoU in percent, on RefCOCO's photographs")
+
+
 def interval_table(table: DataFrame, caption: str, *, signed: bool = False) -> Styler:
     """Return any table with mean, low, high and n for reading, in percent of IoU."""
     rows = table.drop(columns=["mean", "low", "high", "n"])
@@ -86,6 +157,25 @@ def interval_table(table: DataFrame, caption: str, *, signed: bool = False) -> S
     ]
     rows["n"] = table["n"]
     return rows.style.hide(axis="index").format(escape="html").set_caption(caption)
+
+
+def weights_note(best: Series) -> str:
+    """Say what the best weights of a run reach; best: a row of `sweep_choice.best_settings`."""
+    ends = ("", "_low", "_high")
+    value = percent(*(best[f"miou{end}"] for end in ends))
+    gain = percent(*(best[f"difference{end}"] for end in ends), signed=True)
+    return f"best {value}, alpha {best['alpha']:g}, lambda {best['lam']:g}; against the run {gain}"
+
+
+def settings_table(table: DataFrame, caption: str) -> Styler:
+    """Return `sweep_choice.at_own_weights` for reading: a column a form, in points of mIoU."""
+    spans = table[["mean", "low", "high"]].to_numpy()
+    cells = table.assign(change=[percent(*span, signed=True) for span in spans])
+    wide = cells.pivot_table(
+        "change", ["family", "split", "n", "synonyms"], "rectifier", aggfunc="first", sort=False
+    )
+    styler = wide.reset_index().style.hide(axis="index").format(escape="html")
+    return styler.set_table_styles(_DENSE).set_caption(caption)
 
 
 def scope_note(parts: Iterable[Part]) -> str:

@@ -19,6 +19,7 @@ __all__ = ["build_report", "run_notebook"]
 
 DRAWN_PICTURE = {"data": "refscenes val", "number": 5, "sentence": "the dog on the right"}
 PROPOSAL_IMAGES = 4  # notebook 01 runs every maker of masks on each of its pictures
+PEER_IMAGES = 8  # that notebook 07 answers by every method
 
 
 def build_report(
@@ -30,7 +31,7 @@ def build_report(
     """Evaluate the four families, run the notebooks, and write a page over all of it.
 
     A preset for photographs (encoder `conse`) is also evaluated on the seven photographs of
-    `photos7`, and its report has notebook 01 besides 00 and 06.
+    `photos7`, and its report has notebook 01 besides 00 and 06; another one's has 07.
 
     Args:
         limit_images: only the first so many images of each split; None: all of them. `photos7` is
@@ -66,6 +67,10 @@ def build_report(
         notebooks = _notebooks(chosen, place, limit_images)
         study = {"preset": chosen.name, "runs": ",".join(run.name for run in runs)}
         notebooks["06_study"] = study | _elsewhere(results)
+        if not chosen.photographs:
+            few = min(limit_images or PEER_IMAGES, PEER_IMAGES)
+            peers = {"preset": place, "data": f"refscenes {splits[0]}", "limit": few}
+            notebooks["07_peers"] = peers | _elsewhere(results)
         for name, parameters in notebooks.items():
             run_notebook(name, parameters, folder)
         print("writing the page", file=sys.stderr)

@@ -22,6 +22,7 @@ NOTEBOOK_TITLES = {
     "00_quickstart": "00 Quickstart: one picture, one sentence, one mask",
     "01_proposals": "01 Proposals: what the masks allow at best, on photographs",
     "06_study": "06 Study: what V, P, N and the rectifier each contribute",
+    "07_peers": "07 Peers: the methods that TAS is compared with, on the same masks",
 }
 EXAMPLES = {"right": 4, "wrong": 4, "moved": 3, "unproposed": 1}
 RULE = "spread evenly over the images of the runs, four right, four wrong, three that the " \

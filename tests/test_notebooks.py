@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tasutils import paths
+from tasutils.baselines import method_names
 from tasutils.datasets.refscenes import FAMILIES
 from tasutils.execute import notebook_parameters, run_notebook
 from tasutils.report import build_report
@@ -19,7 +20,7 @@ from tasutils.study import RANDOM
 from tasutils.variants import VARIANTS
 
 pytestmark = pytest.mark.slow
-SHIPPED = ("00_quickstart", "06_study")
+SHIPPED = ("00_quickstart", "06_study", "07_peers")
 PHOTOGRAPHIC = ("00_quickstart", "01_proposals", "06_study")
 IMAGES = 2
 
@@ -233,6 +234,29 @@ def test_the_proposals_notebook_compares_the_makers(photographs):
     assert len(pictures) == 2
 
 
+def test_the_peers_stand_side_by_side(report):
+    executed = report.parent / "07_peers.ipynb"
+    shown, names = tables(executed), set(method_names())
+    peers = next(table for table in shown if "won / lost" in table)
+    assert set(peers["method"]) == names and len(peers) == len(names)
+    assert peers["n"].nunique() == 1 and peers["oracle"].nunique() == 1  # the same masks
+    oracle = float(peers["oracle"].iloc[0])
+    assert all(float(text.split()[0]) <= oracle + 0.05 for text in peers["mIoU"])
+    alone = next(table for table in shown if "pointing" in table)
+    assert {"tseg", "grad_cam", "clip_surgery"} < set(alone.iloc[:, 0])
+    published = next(table for table in shown if "RefCOCO val" in table).set_index("method")
+    assert not "".join(published.loc["TAS (EMNLP 2023)"].iloc[3:])  # no number without a source
+    own = [table for table in shown if "won / lost" in table][1]
+    assert own["method"].tolist() == ["clip_only", "colored"]
+    outputs = [o for c in nbformat.read(executed, as_version=4).cells for o in c.get("outputs", [])]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == len(names) + 2  # a row a method, the chart, one's own
+    said = outputs[-1]["data"]["text/markdown"]
+    assert peers["mIoU"].iloc[0] in said and "Colour of pixels on top of CLIP-only" in said
+    words = next(c.source for c in nbformat.read(executed, as_version=4).cells if c.id == "own")
+    assert len(words.splitlines()) < 30
+
+
 def test_the_quickstart_takes_a_picture_of_ones_own(tmp_path):
     image = np.full((90, 120, 3), 230, np.uint8)
     image[20:70, 10:50] = (200, 30, 30)
@@ -276,7 +300,7 @@ def test_the_appendix_trains_tseg_without_masks(tmp_path):
     assert "partial" in text and "nothing here is zero-shot" in text
 
 
-@pytest.mark.parametrize("name", [*PHOTOGRAPHIC, "A5_train_freesolo", "A6_train_tseg"])
+@pytest.mark.parametrize("name", [*PHOTOGRAPHIC, "07_peers", "A5_train_freesolo", "A6_train_tseg"])
 def test_a_shipped_notebook_is_tidy(name):
     notebook = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4)
     nbformat.validate(notebook)
@@ -289,6 +313,6 @@ def test_a_shipped_notebook_is_tidy(name):
     assert 2 <= np.median(lines) <= 6
     assert "In this notebook" in notebook.cells[0].source
     assert any("What was seen" in cell.source for cell in notebook.cells[-2:])
-    source = "\n".join(cell.source for cell in code)
+    source = "\n".join(cell.source for cell in code if cell.id != "own")  # a method of one's own
     assert "def " not in source and "/home" not in source and "data/" not in source
     assert notebook_parameters(paths.NOTEBOOKS / f"{name}.ipynb")

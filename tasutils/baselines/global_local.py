@@ -14,7 +14,9 @@ from tasutils.baselines.square import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     SquareConfig,
+    drawable,
     encoder_statistics,
+    lit_patches,
     masks_on_grid,
     planes,
     resampled,
@@ -112,6 +114,14 @@ class GlobalLocal(Peer):
         if self._released_resnet:
             return visual.astype(np.float64) @ text.astype(np.float64)
         return scores.v_score(visual, text)
+
+    def views(self, image: NDArray[np.uint8], scene: "Scene") -> NDArray[np.uint8]:
+        """The masked features' places beside the filled crop of each mask: uint8 (n, s, 2 s, 3)."""
+        picture, masks = square_picture(image, self.encoder, self.config.square), scene.proposals
+        side = self.encoder.image_size // 32
+        grid_hw = (side, side) if self._is_resnet else self._visual.grid_size
+        lit = lit_patches(picture, self._soft(masks.masks(), grid_hw))
+        return np.concatenate([lit, drawable(self._crops(image, masks.masks()))], axis=2)
 
     @property
     def _released_resnet(self) -> bool:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tasutils import scores
 from tasutils.baselines.activation import Peer
 from tasutils.baselines.memory import Latest, check_picture
-from tasutils.baselines.square import SquareConfig, masks_on_grid, square_picture
+from tasutils.baselines.square import SquareConfig, lit_patches, masks_on_grid, square_picture
 from tasutils.baselines.towers import heads, joined, require_tower, vit_tokens
 from tasutils.encoders import ImageTextEncoder
 from tasutils.parts import Part
@@ -60,6 +60,12 @@ class RegionToken(Peer):
         """Cosine of each mask's token with the sentence, float64 (n,) in -1..1."""
         check_picture(scene, image)
         return scores.v_score(self._regions(image, scene), self._texts(expression))
+
+    def views(self, image: NDArray[np.uint8], scene: "Scene") -> NDArray[np.uint8]:
+        """The picture with the patches that each mask's token sees lit up, uint8 (n, s, s, 3)."""
+        picture = square_picture(image, self.encoder, self.config.square)
+        masks, grid_hw = scene.proposals.masks(), self._visual.grid_size
+        return lit_patches(picture, masks_on_grid(masks, grid_hw, self.encoder.device, "nearest"))
 
     def _embed_masks(self, image: NDArray[np.uint8], scene: "Scene") -> NDArray[np.float32]:
         return self.embed_masks(image, scene.proposals.masks())

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from tasutils import scores
 from tasutils.baselines.memory import Texts
+from tasutils.baselines.square import drawable
 from tasutils.baselines.towers import encoder_name
+from tasutils.crops import masked_crops
 from tasutils.refer import cosine_scale
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ class _Alone:
     def prepare(self, expressions: "Iterable[Expression]") -> None:
         """Embed several sentences in one batch."""
         self._texts.prepare(expressions)
+
+    def views(self, image: NDArray[np.uint8], scene: "Scene") -> NDArray[np.uint8]:
+        """The masked crop of each mask, as the encoder is shown it: uint8 (n, s, s, 3)."""
+        return _crops(self._tas, image, scene)
 
     def _scale(self) -> float:
         return cosine_scale(self._tas.encoder, self._tas.preset)
@@ -82,9 +88,19 @@ class Tas:
             "lambda": rules.lambda_for(self._dataset),
         }
 
+    def views(self, image: NDArray[np.uint8], scene: "Scene") -> NDArray[np.uint8]:
+        """The masked crop of each mask, as the encoder is shown it: uint8 (n, s, s, 3)."""
+        return _crops(self._tas, image, scene)
+
     def score(
         self, scene: "Scene", expression: "Expression", image: NDArray[np.uint8]
     ) -> NDArray[np.float64]:
         """1 - rank of each mask, float64 (n,)."""
         answer = self._tas.refer(scene, expression.text, dataset=self._dataset)
         return 1.0 - answer.rank.astype(np.float64)
+
+
+def _crops(tas: "TAS", image: NDArray[np.uint8], scene: "Scene") -> NDArray[np.uint8]:
+    masks, boxes = scene.proposals.masks(), scene.proposals.boxes_xyxy
+    size, device = tas.encoder.image_size, tas.encoder.device
+    return drawable(masked_crops(image, masks, boxes, size, tas.preset.crop, device))

@@ -129,3 +129,17 @@ def masks_on_grid(
     return interpolate(
         stencils, grid_hw, mode="bilinear", antialias=antialias, align_corners=False
     )[:, 0]
+
+
+def drawable(crops: "torch.Tensor") -> NDArray[np.uint8]:
+    """Float32 (n, 3, h, w) in 0..1 -> uint8 (n, h, w, 3), for pictures of what a method sees."""
+    pixels = (crops.clamp(0, 1) * 255).round().byte()
+    return np.asarray(pixels.permute(0, 2, 3, 1).cpu().numpy(), dtype=np.uint8)
+
+
+def lit_patches(picture: "torch.Tensor", shares: "torch.Tensor") -> NDArray[np.uint8]:
+    """A picture (1, 3, s, s) times what a mask leaves of each patch (n, h, w): (n, s, s, 3)."""
+    from torch.nn.functional import interpolate
+
+    light = 0.15 + 0.85 * shares[:, None]
+    return drawable(picture * interpolate(light, picture.shape[2:], mode="nearest"))
