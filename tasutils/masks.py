@@ -1,14 +1,13 @@
 """Masks as numpy arrays: RLE and back, areas, boxes, centres, IoU, the overlap filter."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-Bools = NDArray[np.bool_]
-Rle = dict[str, Any]
+from tasutils.mask_runs import Bools, Rle, runs_of
+
 _CHUNK_PX = 1 << 20  # below 2**24, so float32 sums of zeros and ones stay exact
 
 
@@ -18,13 +17,7 @@ def encode_rle(masks: Bools) -> list[Rle]:
     >>> encode_rle(np.ones((1, 2, 2), bool))
     [{'size': [2, 2], 'counts': '04'}]
     """
-    _check(masks)
-    codes: list[Rle] = []
-    for mask in masks:
-        code = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-        size = [int(side) for side in code["size"]]
-        codes.append({"size": size, "counts": code["counts"].decode("ascii")})
-    return codes
+    return runs_of(masks).rles()
 
 
 def decode_rle(rles: Sequence[Rle], size_hw: tuple[int, int] | None = None) -> Bools:
@@ -45,13 +38,7 @@ def areas_px(masks: Bools) -> NDArray[np.int64]:
 
 def boxes_xyxy(masks: Bools) -> NDArray[np.float32]:
     """Tight boxes float32 (n, 4): x0, y0, x1, y1 in px, end-exclusive; zeros for an empty mask."""
-    _check(masks)
-    boxes = np.zeros((len(masks), 4), dtype=np.float32)
-    for index, mask in enumerate(masks):
-        columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-        if len(rows):
-            boxes[index] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-    return boxes
+    return runs_of(masks).boxes_xyxy()
 
 
 def centers_xy(masks: Bools) -> NDArray[np.float32]:
@@ -59,11 +46,7 @@ def centers_xy(masks: Bools) -> NDArray[np.float32]:
 
     Pixel (0, 0) has the coordinates (0, 0). An empty mask has the centre (0, 0).
     """
-    areas = np.maximum(areas_px(masks), 1)
-    height, width = masks.shape[1:]
-    x = masks.sum(axis=1, dtype=np.int64) @ np.arange(width, dtype=np.float64)
-    y = masks.sum(axis=2, dtype=np.int64) @ np.arange(height, dtype=np.float64)
-    return np.stack([x / areas, y / areas], axis=1).astype(np.float32)
+    return runs_of(masks).centers_xy()
 
 
 def intersections_px(a: Bools, b: Bools) -> NDArray[np.int64]:
@@ -78,21 +61,25 @@ def intersections_px(a: Bools, b: Bools) -> NDArray[np.int64]:
 
 
 def overlap_filter(
-    masks: Bools, min_area_px: int, max_overlap: float | None, greedy: bool = False
+    rles: Sequence[Rle],
+    areas_px: NDArray[np.int64],
+    min_area_px: int,
+    max_overlap: float | None,
+    greedy: bool = False,
 ) -> NDArray[np.int64]:
-    """Indices (int64, ascending) of the masks that stay.
+    """Indices (int64, ascending) of the masks that stay, of their run-length codes and areas (n,).
 
     Masks under `min_area_px` are dropped. For every pair of the rest, intersection / area of the
     smaller > `max_overlap` drops the smaller (equal areas: the later). Not greedy: a dropped mask
     still drops others; `greedy`, from the largest on, only masks that stay do. `max_overlap` None:
     no rule for pairs. Source: TAS released code, which is not greedy.
     """
-    areas = areas_px(masks)
-    large = np.flatnonzero(areas >= min_area_px)
+    large = np.flatnonzero(areas_px >= min_area_px)
     if max_overlap is None or len(large) < 2:
-        return large.astype(np.int64)
-    area = areas[large]
-    share = intersections_px(masks[large], masks[large]) / np.maximum(area, 1)[:, None]
+        return large
+    area, codes = areas_px[large], [rles[index] for index in large.tolist()]
+    # against a crowd, COCO divides the intersection by the area of the first mask alone
+    share = np.asarray(coco_mask.iou(codes, codes, [1] * len(codes)))
     order = np.arange(len(large))
     is_smaller = (area[:, None] < area[None, :]) | (
         (area[:, None] == area[None, :]) & (order[:, None] > order[None, :])
@@ -103,7 +90,7 @@ def overlap_filter(
         stays[:] = True
         for index in np.lexsort((order, -area)):
             stays[index] = not (drops[index] & stays).any()
-    return large[stays].astype(np.int64)
+    return large[stays]
 
 
 def rle_ious(rles: Sequence[Rle]) -> NDArray[np.float64]:

@@ -12,6 +12,10 @@ shapes = st.tuples(st.integers(0, 7), st.integers(1, 9), st.integers(1, 9))
 stacks = shapes.flatmap(lambda shape: arrays(np.bool_, shape))
 
 
+def filtered(masks, *rule):
+    return m.overlap_filter(m.encode_rle(masks), m.areas_px(masks), *rule)
+
+
 def slow_overlap_filter(masks, min_area_px, max_overlap):
     large = [i for i in range(len(masks)) if masks[i].sum() >= min_area_px]
     kept = []
@@ -48,7 +52,7 @@ def test_geometry_against_loops(masks):
 @settings(max_examples=300)
 @given(stacks, st.integers(0, 12), st.sampled_from([0.0, 0.25, 0.4, 0.5, 0.8, 1.0]))
 def test_overlap_filter_equals_the_slow_one(masks, min_area_px, max_overlap):
-    kept = m.overlap_filter(masks, min_area_px, max_overlap)
+    kept = filtered(masks, min_area_px, max_overlap)
     assert kept.dtype == np.int64
     assert kept.tolist() == slow_overlap_filter(masks, min_area_px, max_overlap)
 
@@ -57,13 +61,24 @@ def test_overlap_filter_is_not_greedy():
     line = np.zeros((3, 1, 10), bool)
     line[0, 0, :2] = line[1, 0, :4] = line[2, 0, 2:9] = True
     # 1 drops 0 although 2 drops 1
-    assert m.overlap_filter(line, 0, 0.4).tolist() == [2]
-    assert m.overlap_filter(line, 0, None).tolist() == [0, 1, 2]
-    assert m.overlap_filter(line, 3, None).tolist() == [1, 2]
+    assert filtered(line, 0, 0.4).tolist() == [2]
+    assert filtered(line, 0, None).tolist() == [0, 1, 2]
+    assert filtered(line, 3, None).tolist() == [1, 2]
 
 
 def test_equal_masks_keep_the_first():
-    assert m.overlap_filter(np.ones((3, 4, 4), bool), 1, 0.4).tolist() == [0]
+    assert filtered(np.ones((3, 4, 4), bool), 1, 0.4).tolist() == [0]
+
+
+def test_overlap_filter_of_hundreds(rng):
+    """pycocotools has functions that stop at 255 masks."""
+    masks = np.zeros((300, 20, 30), bool)
+    for mask in masks:
+        (y, x), (h, w) = rng.integers(0, 15, 2), rng.integers(1, 9, 2)
+        mask[y : y + h, x : x + w] = True
+    kept = filtered(masks, 5, 0.9)
+    assert 0 < len(kept) < 300
+    assert kept.tolist() == slow_overlap_filter(masks, 5, 0.9)
 
 
 def test_intersections_are_summed_over_chunks(monkeypatch, masks):
@@ -97,5 +112,5 @@ def test_no_masks():
     assert m.decode_rle([], (5, 6)).shape == (0, 5, 6)
     assert m.boxes_xyxy(none).shape == (0, 4)
     assert m.centers_xy(none).shape == (0, 2)
-    assert m.overlap_filter(none, 1, 0.5).shape == (0,)
+    assert filtered(none, 1, 0.5).shape == (0,)
     assert m.intersection_union(none, np.ones((5, 6), bool))[0].shape == (0,)

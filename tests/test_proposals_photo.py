@@ -271,9 +271,10 @@ def test_overlap_filter_and_cap_hold_in_the_union(things):
     image, _ = things
     config = UnionConfig(merge=MergeConfig(), max_masks=5)
     rule = OverlapConfig(min_area_px=200, max_overlap=0.5)
-    masks = UnionProposer(config, rule)(image).masks()
+    proposals = UnionProposer(config, rule)(image)
+    masks = proposals.masks()
     assert 1 <= len(masks) <= 5 and (masks.sum(axis=(1, 2)) >= 200).all()
-    assert len(overlap_filter(masks, 200, 0.5)) == len(masks)
+    assert len(overlap_filter(proposals.rles, proposals.areas_px, 200, 0.5)) == len(masks)
 
 
 def test_distinct_and_rle_ious(masks):

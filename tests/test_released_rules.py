@@ -10,7 +10,7 @@ from tasutils.errors import TasError
 from tasutils.language.negatives import mine_released
 from tasutils.language.parse import Parser
 from tasutils.language.synonyms import similar_pairs
-from tasutils.masks import overlap_filter
+from tasutils.masks import areas_px, encode_rle, overlap_filter
 from tasutils.rectifier_released import PARTS, in_parts, part_of
 from tasutils.scene import Proposals
 
@@ -100,14 +100,16 @@ def test_the_overlap_filter_equals_a_quadratic_loop(n, seed, greedy):
     for mask in masks:
         (y, x), (h, w) = rng.integers(0, 4, 2), rng.integers(1, 5, 2)
         mask[y : y + h, x : x + w] = True
-    assert overlap_filter(masks, 0, 0.4, greedy).tolist() == slow_overlap(masks, greedy)
+    kept = overlap_filter(encode_rle(masks), areas_px(masks), 0, 0.4, greedy)
+    assert kept.tolist() == slow_overlap(masks, greedy)
 
 
 def test_a_dropped_mask_drops_no_other_when_greedy():
     line = np.zeros((3, 1, 10), bool)
     line[0, 0, :2] = line[1, 0, :4] = line[2, 0, 2:9] = True
-    assert overlap_filter(line, 0, 0.4).tolist() == [2]  # 2 drops 1, which drops 0
-    assert overlap_filter(line, 0, 0.4, greedy=True).tolist() == [0, 2]
+    codes, areas = encode_rle(line), areas_px(line)
+    assert overlap_filter(codes, areas, 0, 0.4).tolist() == [2]  # 2 drops 1, which drops 0
+    assert overlap_filter(codes, areas, 0, 0.4, greedy=True).tolist() == [0, 2]
 
 
 # ---------------------------------------------------------------- negatives

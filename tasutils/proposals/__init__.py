@@ -17,9 +17,16 @@ class Proposer(Protocol):
         """Proposals of uint8 (H, W, 3) RGB; an image without any gives an empty `Proposals`."""
 
 
-def passing(masks: NDArray[np.bool_], overlap: OverlapConfig) -> NDArray[np.int64]:
-    """Indices (ascending, int64) of the masks, bool (n, H, W), that the filter lets through.
+def filtered(proposals: Proposals, overlap: OverlapConfig) -> Proposals:
+    """The proposals that the filter lets through, in their order; an empty mask never passes.
 
-    An empty mask never passes. See `masks.overlap_filter`.
+    See `masks.overlap_filter`.
     """
-    return overlap_filter(masks, max(overlap.min_area_px, 1), overlap.max_overlap, overlap.greedy)
+    kept = overlap_filter(
+        proposals.rles,
+        proposals.areas_px,
+        max(overlap.min_area_px, 1),
+        overlap.max_overlap,
+        overlap.greedy,
+    )
+    return proposals.take(kept)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from tasutils.encoders.efficientnet import feature_maps, load_classifier
 from tasutils.masks import distinct
 from tasutils.parts import FreeConfig, OverlapConfig
-from tasutils.proposals import passing
+from tasutils.proposals import filtered
 from tasutils.proposals.merge import enlarged
 from tasutils.proposals.superpixels import color_view, shrunk, superpixels
 from tasutils.scene import Proposals
@@ -78,8 +78,7 @@ class FreeMaskProposer:
         masks = (
             self._sharpened(soft, image) if self.config.sharpen else self._resized(soft, size_hw)
         )
-        kept = passing(masks, self.overlap)
-        return Proposals.from_masks(masks[kept], scores[kept])
+        return filtered(Proposals.from_masks(masks, scores), self.overlap)
 
     def features(self, image: NDArray[np.uint8]) -> torch.Tensor:
         """Dense features float (c, h, w) of uint8 (H, W, 3) RGB at `longest_side_px`."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tasutils.parts import FreeSoloConfig, OverlapConfig
 from tasutils.paths import weights_path
-from tasutils.proposals import passing
+from tasutils.proposals import filtered
 from tasutils.proposals.free import maskness
 from tasutils.proposals.freesolo_net import STRIDES, FreeSoloOutput, build_freesolo
 from tasutils.scene import Proposals
@@ -138,8 +138,7 @@ class FreeSoloProposer:
         soft, scores = self._ranked(output)
         size_hw = (int(image.shape[0]), int(image.shape[1]))
         masks = full_size(soft, inner_hw, size_hw, self.config.mask_thresh)
-        kept = passing(masks, self.overlap)
-        return Proposals.from_masks(masks[kept], scores.cpu().numpy()[kept])
+        return filtered(Proposals.from_masks(masks, scores.cpu().numpy()), self.overlap)
 
     def _ranked(self, output: FreeSoloOutput) -> tuple[torch.Tensor, torch.Tensor]:
         """Soft masks (n, h, w) at a quarter of the input, and scores (n,), falling."""

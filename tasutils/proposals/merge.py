@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tasutils.masks import distinct
 from tasutils.parts import MergeConfig, OverlapConfig
-from tasutils.proposals import passing
+from tasutils.proposals import filtered
 from tasutils.proposals.superpixels import (
     Floats,
     Labels,
@@ -145,8 +145,7 @@ class MergeProposer:
     def __call__(self, image: NDArray[np.uint8]) -> Proposals:
         """Masks of uint8 (H, W, 3) RGB; a picture of one colour gives one mask, the whole."""
         masks = enlarged(self._regions(image), (int(image.shape[0]), int(image.shape[1])))
-        kept = passing(masks, self.overlap)
-        return Proposals.from_masks(masks[kept])
+        return filtered(Proposals.from_masks(masks), self.overlap)
 
     def _regions(self, image: NDArray[np.uint8]) -> Bools:
         """Bool (n, h, w) at working size, the best first, none nearly equal to a better one."""

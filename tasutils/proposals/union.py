@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.masks import decode_rle, distinct, rle_ious
-from tasutils.parts import OverlapConfig, UnionConfig
-from tasutils.proposals import passing
+from tasutils.masks import distinct, rle_ious
+from tasutils.parts import PLAIN, ComputeConfig, OverlapConfig, UnionConfig
+from tasutils.proposals import filtered
 from tasutils.scene import Proposals
 
 if TYPE_CHECKING:
@@ -21,18 +21,25 @@ class UnionProposer:
         config: the makers, the IoU over which two masks are doubles, and the highest number.
         overlap: the filter of every maker's masks and of the union.
         device: where the networks run: "cpu", "cuda", ...
+        compute: how SAM runs.
 
     Raises TasError when a checkpoint is missing or damaged.
     """
 
-    def __init__(self, config: UnionConfig, overlap: OverlapConfig, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        config: UnionConfig,
+        overlap: OverlapConfig,
+        device: str = "cpu",
+        compute: ComputeConfig = PLAIN,
+    ) -> None:
         self.config = config
         self.overlap = overlap
         self.members: list[Proposer] = []
         if config.sam is not None:
             from tasutils.proposals.sam import SamProposer
 
-            self.members.append(SamProposer(config.sam, overlap, device))
+            self.members.append(SamProposer(config.sam, overlap, device, compute))
         if config.merge is not None:
             from tasutils.proposals.merge import MergeProposer
 
@@ -44,18 +51,11 @@ class UnionProposer:
 
     def __call__(self, image: NDArray[np.uint8]) -> Proposals:
         """Masks of uint8 (H, W, 3) RGB: the best of every maker, then the second best, and on."""
-        size_hw = (int(image.shape[0]), int(image.shape[1]))
         found = [member(image) for member in self.members]
-        quality = np.concatenate([proposals.predicted_iou for proposals in found])
-        stability = np.concatenate([proposals.stability for proposals in found])
         turns = _turns([proposals.predicted_iou for proposals in found])
-        quality, stability = quality[turns], stability[turns]
-        together = [rle for proposals in found for rle in proposals.rles]
-        rles = [together[index] for index in turns]
-        kept = distinct(rle_ious(rles), self.config.mask_nms_thresh, self.config.max_masks)
-        masks = decode_rle([rles[index] for index in kept], size_hw)
-        last = passing(masks, self.overlap)
-        return Proposals.from_masks(masks[last], quality[kept][last], stability[kept][last])
+        together = Proposals.joined(found).take(turns)
+        kept = distinct(rle_ious(together.rles), self.config.mask_nms_thresh, self.config.max_masks)
+        return filtered(together.take(kept), self.overlap)
 
 
 def _turns(scores: list[NDArray[np.float32]]) -> NDArray[np.int64]:
