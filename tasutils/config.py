@@ -16,6 +16,7 @@ from tasutils.parts import (
     AlignConfig,
     CaptionerConfig,
     ComposedConfig,
+    ComputeConfig,
     ConseConfig,
     CropConfig,
     EncoderConfig,
@@ -31,7 +32,7 @@ from tasutils.parts import (
 )
 from tasutils.paths import content_digest, weights_path
 
-DESCRIBE_VERSION = 1  # raise it when describe() changes its result for the same configuration
+DESCRIBE_VERSION = 2  # raise it when describe() changes its result for the same configuration
 _PROSE = ("name", "description", "sources", "assumed", "reasons")
 _DESCRIBE_PARTS = ("proposals", "overlap", "crop", "encoder", "captioner")
 _DESCRIBE_LANGUAGE = ("spacy_model", "negative_template", "clean_captions", "pronoun_chunks")
@@ -60,6 +61,7 @@ class Preset(Part):
     scores: ScoreConfig
     rectifier: RectifierConfig
     metrics: MetricConfig = MetricConfig()
+    compute: ComputeConfig = ComputeConfig()
     peer_encoder: EncoderConfig | None = None
     sources: dict[str, str] = {}
     assumed: list[str] = []
@@ -102,6 +104,7 @@ class Preset(Part):
         """SHA-256 (hex) of all that describe() depends on, the contents of the weights included."""
         parts: dict[str, Any] = self.model_dump(include=set(_DESCRIBE_PARTS))
         parts["language"] = self.language.model_dump(include=set(_DESCRIBE_LANGUAGE))
+        parts["precision"] = self.compute.precision
         parts["version"] = DESCRIBE_VERSION
         weights = self.weight_digests().items()
         parts["weights"] = {k: v for k, v in weights if not k.startswith("peer_encoder.")}

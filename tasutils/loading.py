@@ -1,5 +1,6 @@
 """load(): a preset made into a working `TAS`, its parts built only when first needed."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,20 +45,27 @@ class TAS:
         device: str | None = None,
     ) -> None:
         self.preset = preset
-        self._device = device
+        self.wanted_device = device
         given = {
             "proposer": proposer,
             "encoder": encoder,
             "captioner": captioner,
             "language": language,
         }
+        self._given: dict[str, Any] = {
+            name: part for name, part in given.items() if part is not None
+        }
         # a cached_property yields to an entry of its name in the instance's __dict__
-        self.__dict__.update({name: part for name, part in given.items() if part is not None})
+        self.__dict__.update(self._given)
+
+    def unbuilt(self, device: str | None = None) -> "TAS":
+        """The same preset and given parts, for `device`, without what was built from the preset."""
+        return TAS(self.preset, **self._given, device=device)
 
     @cached_property
     def device(self) -> str:
         """Where the networks run."""
-        return pick_device(self._device)
+        return pick_device(self.wanted_device)
 
     @cached_property
     def proposer(self) -> "Proposer":
@@ -65,7 +73,9 @@ class TAS:
         from tasutils.proposals.make import make_proposer
 
         require_weights(self.preset, "proposals.")
-        return make_proposer(self.preset.proposals, self.preset.overlap, self.device)
+        return make_proposer(
+            self.preset.proposals, self.preset.overlap, self.device, self.preset.compute
+        )
 
     @cached_property
     def encoder(self) -> "ImageTextEncoder":
@@ -73,7 +83,7 @@ class TAS:
         from tasutils.encoders.make import make_encoder
 
         require_weights(self.preset, "encoder.")
-        return make_encoder(self.preset.encoder, self.device)
+        return make_encoder(self.preset.encoder, self.device, self.preset.compute)
 
     @cached_property
     def peer_encoder(self) -> "ImageTextEncoder":
@@ -83,7 +93,7 @@ class TAS:
         if self.preset.peer_encoder is None:
             raise TasError(f"preset {self.preset.name} has no peer_encoder; name one in it")
         require_weights(self.preset, "peer_encoder.")
-        return make_encoder(self.preset.peer_encoder, self.device)
+        return make_encoder(self.preset.peer_encoder, self.device, self.preset.compute)
 
     @cached_property
     def captioner(self) -> "Captioner":
@@ -91,7 +101,7 @@ class TAS:
         from tasutils.captioners.make import make_captioner
 
         try:
-            return make_captioner(self.preset.captioner, self.device)
+            return make_captioner(self.preset.captioner, self.device, self.preset.compute)
         except TasError:  # a hub name has no folder of ours, so look only when loading failed
             require_weights(self.preset, "captioner.")
             raise
@@ -105,17 +115,22 @@ class TAS:
 
     def describe(self, image: Picture, image_id: str = "") -> "Scene":
         """The scene of a picture (path, PIL picture or array, see `images.read_image`)."""
-        from tasutils.scene import describe
+        return self.describe_all([image], [image_id])[0]
 
-        pixels: NDArray[np.uint8] = read_image(image)
-        return describe(
-            pixels,
+    def describe_all(
+        self, images: Sequence[Picture], image_ids: Sequence[str] = ()
+    ) -> "list[Scene]":
+        """The scenes of several pictures, the networks' work done together; see `describe_all`."""
+        from tasutils.describe import describe_all
+
+        return describe_all(
+            [read_image(image) for image in images],
             proposer=self.proposer,
             encoder=self.encoder,
             captioner=self.captioner,
             language=self.language,
             preset=self.preset,
-            image_id=image_id,
+            image_ids=image_ids,
         )
 
     def refer(

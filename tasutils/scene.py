@@ -1,29 +1,21 @@
-"""What is known of an image without an expression: `Proposals`, `Scene`, describe()."""
+"""What is known of an image without an expression: `Proposals`, `Scene`."""
 
-from dataclasses import dataclass
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.config import Preset
-from tasutils.masks import areas_px, boxes_xyxy, centers_xy, decode_rle, encode_rle
+from tasutils.mask_runs import Runs, runs_of
+from tasutils.masks import decode_rle
 
 if TYPE_CHECKING:
-    from tasutils.captioners import Captioner
-    from tasutils.encoders import ImageTextEncoder
-    from tasutils.proposals import Proposer
+    import torch
+
 
 Floats = NDArray[np.float32]
 STAGES = ("proposals", "crops", "encode", "caption", "language")
-
-
-class Chunker(Protocol):
-    """What describe() asks of the language side (`language.parse.Parser` has it)."""
-
-    def noun_chunks(self, text: str, pronouns: bool = False) -> list[str]:
-        """Noun phrases of a text in reading order, those of pronouns if asked; "" has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +30,8 @@ class Proposals:
         areas_px: int64 (n,).
         predicted_iou: float32 (n,), the generator's own guess of quality.
         stability: float32 (n,), the generator's stability score.
+        device_masks: bool tensor (n, H, W) where the generator left the masks, see `mask_tensor`;
+            never stored, pickled or compared.
     """
 
     rles: list[dict[str, Any]]
@@ -47,6 +41,7 @@ class Proposals:
     areas_px: NDArray[np.int64]
     predicted_iou: Floats
     stability: Floats
+    device_masks: "torch.Tensor | None" = field(default=None, repr=False)
 
     @classmethod
     def from_masks(
@@ -56,20 +51,77 @@ class Proposals:
         stability: Floats | None = None,
     ) -> "Proposals":
         """Proposals of bool masks (n, H, W); the two scores are ones when not given."""
-        ones = np.ones(len(masks), dtype=np.float32)
+        return cls.from_runs(runs_of(masks), predicted_iou, stability)
+
+    @classmethod
+    def from_runs(
+        cls,
+        runs: Runs,
+        predicted_iou: Floats | None = None,
+        stability: Floats | None = None,
+        device_masks: "torch.Tensor | None" = None,
+    ) -> "Proposals":
+        """Proposals of masks given as their runs; the two scores are ones when not given."""
+        ones = np.ones(runs.n, dtype=np.float32)
         return cls(
-            rles=encode_rle(masks),
-            size_hw=(int(masks.shape[1]), int(masks.shape[2])),
-            boxes_xyxy=boxes_xyxy(masks),
-            centers_xy=centers_xy(masks),
-            areas_px=areas_px(masks),
+            rles=runs.rles(),
+            size_hw=runs.size_hw,
+            boxes_xyxy=runs.boxes_xyxy(),
+            centers_xy=runs.centers_xy(),
+            areas_px=runs.areas_px(),
             predicted_iou=ones if predicted_iou is None else predicted_iou.astype(np.float32),
             stability=ones.copy() if stability is None else stability.astype(np.float32),
+            device_masks=device_masks,
+        )
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Proposals]") -> "Proposals":
+        """Those of several makers, at least one, of the same image, one after the other."""
+        return cls(
+            rles=[rle for part in parts for rle in part.rles],
+            size_hw=parts[0].size_hw,
+            boxes_xyxy=np.concatenate([part.boxes_xyxy for part in parts]),
+            centers_xy=np.concatenate([part.centers_xy for part in parts]),
+            areas_px=np.concatenate([part.areas_px for part in parts]),
+            predicted_iou=np.concatenate([part.predicted_iou for part in parts]),
+            stability=np.concatenate([part.stability for part in parts]),
+        )
+
+    def take(self, indices: NDArray[np.int64]) -> "Proposals":
+        """The proposals of those indices, in their order."""
+        tensor = self.device_masks
+        return Proposals(
+            rles=[self.rles[index] for index in indices],
+            size_hw=self.size_hw,
+            boxes_xyxy=self.boxes_xyxy[indices],
+            centers_xy=self.centers_xy[indices],
+            areas_px=self.areas_px[indices],
+            predicted_iou=self.predicted_iou[indices],
+            stability=self.stability[indices],
+            device_masks=None if tensor is None else tensor[indices],
         )
 
     def masks(self) -> NDArray[np.bool_]:
         """The masks themselves, bool (n, H, W)."""
         return decode_rle(self.rles, self.size_hw)
+
+    def mask_tensor(self, device: "str | torch.device") -> "torch.Tensor":
+        """The masks on a device, bool (n, H, W): as the generator left them, else decoded.
+
+        Not to be written to.
+        """
+        import torch
+
+        tensor = self.device_masks
+        return (torch.from_numpy(self.masks()) if tensor is None else tensor).to(device)
+
+    def released(self) -> "Proposals":
+        """The same without `device_masks`."""
+        return self if self.device_masks is None else replace(self, device_masks=None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {part.name: getattr(self, part.name) for part in fields(self)}
+        return kept | {"device_masks": None}
 
     def floored_centers_xy(self) -> Floats:
         """The centres rounded down to whole px, float32 (n, 2), exact (released code)."""
@@ -94,7 +146,8 @@ class Scene:
         image_id: name of the image, free text.
         size_hw: height and width in px.
         proposals: the candidate masks.
-        crop_embeddings: float32 (n, d), L2-normalised, of the masked crops.
+        crop_embeddings: float32 (n, d), L2-normalised, of the masked crops. As all embeddings of a
+            scene it holds numbers of float16.
         captions: caption of each crop, cleaned unless the preset says not to ("" where the
             captioner said nothing).
         captions_raw: the same before cleaning.
@@ -120,79 +173,3 @@ class Scene:
     phrase_embeddings: Floats
     times_s: dict[str, float]
     describe_digest: str
-
-
-def describe(
-    image: NDArray[np.uint8],
-    *,
-    proposer: "Proposer",
-    encoder: "ImageTextEncoder",
-    captioner: "Captioner",
-    language: Chunker,
-    preset: Preset,
-    image_id: str = "",
-) -> Scene:
-    """Everything that depends on the image alone (uint8 (H, W, 3) RGB, see `images.read_image`).
-
-    An image without proposals is a valid scene: n = 0, its arrays are (0, d).
-    """
-    from tasutils.captioners import clean_caption
-    from tasutils.crops import masked_crops, whole_image
-
-    clock = _Clock()
-    proposals = proposer(image)
-    clock.lap("proposals")
-    masks, boxes = proposals.masks(), proposals.boxes_xyxy
-    crops = masked_crops(image, masks, boxes, encoder.image_size, preset.crop, encoder.device)
-    views = masked_crops(
-        image, masks, boxes, captioner.image_size, preset.captioner.crop, captioner.device
-    )
-    whole = whole_image(image, captioner.image_size, captioner.device, preset.captioner.crop.resize)
-    clock.lap("crops")
-    crop_embeddings = encoder.encode_images(crops)
-    clock.lap("encode")
-    captions_raw = captioner.caption(views)
-    # a captioner may have other words for a whole picture than for a masked crop
-    caption_image = getattr(captioner, "caption_image", None)
-    image_caption_raw = caption_image(whole) if caption_image else captioner.caption(whole)[0]
-    clock.lap("caption")
-    rules = preset.language
-    captions, image_caption = list(captions_raw), image_caption_raw
-    if rules.clean_captions:
-        captions = [clean_caption(raw) for raw in captions_raw]
-        image_caption = clean_caption(image_caption_raw)
-    phrases = language.noun_chunks(image_caption, rules.pronoun_chunks) if image_caption else []
-    caption_embeddings = encoder.encode_text(captions)
-    if rules.clean_captions:
-        caption_embeddings[[not caption for caption in captions]] = 0.0
-    texts = [rules.negative_template.format(phrase) for phrase in phrases]
-    phrase_embeddings = encoder.encode_text(texts)
-    clock.lap("language")
-    return Scene(
-        image_id=image_id,
-        size_hw=proposals.size_hw,
-        proposals=proposals,
-        crop_embeddings=crop_embeddings,
-        captions=captions,
-        captions_raw=captions_raw,
-        caption_embeddings=caption_embeddings,
-        image_caption=image_caption,
-        image_caption_raw=image_caption_raw,
-        phrases=phrases,
-        phrase_embeddings=phrase_embeddings,
-        times_s=clock.times_s,
-        describe_digest=preset.describe_digest(),
-    )
-
-
-class _Clock:
-    """Seconds between laps, by name."""
-
-    def __init__(self) -> None:
-        self.times_s: dict[str, float] = {}
-        self._last = perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = perf_counter()
-        self.times_s[name] = now - self._last
-        self._last = now

@@ -20,7 +20,7 @@ from tasutils.encoders.albef import WORDS, AlbefEncoder, build_albef, plain_word
 from tasutils.encoders.albef_file import AlbefShape, published_sizes, read_albef, resize_positions
 from tasutils.encoders.make import make_encoder
 from tasutils.errors import TasError
-from tasutils.parts import AlbefConfig
+from tasutils.parts import AlbefConfig, ComputeConfig
 
 MANIFESTS = Path(__file__).parent / "manifests"
 SIDE = 48  # px; a 3 x 3 grid
@@ -144,7 +144,10 @@ def test_texts_are_the_slow_one(encoder, shape):
 def test_both_layouts_are_one_encoder(encoder, files, words, shape):
     other = make(files, words, shape, "pretraining")
     crops = crops_of(1, 3)
-    for a, b in ((encoder, other), (other, make(files, words, shape, batch_size=2))):
+    for a, b in (
+        (encoder, other),
+        (other, make(files, words, shape, compute=ComputeConfig(crop_batch=2, text_batch=2))),
+    ):
         assert np.abs(a.encode_images(crops) - b.encode_images(crops)).max() < 1e-6
         assert np.abs(a.encode_text(TEXTS) - b.encode_text(TEXTS)).max() < 1e-6
 

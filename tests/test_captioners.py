@@ -15,7 +15,7 @@ from PIL import Image
 
 from tasutils.captioners.image_to_text import ImageToTextCaptioner
 from tasutils.errors import TasError
-from tasutils.parts import CaptionerConfig
+from tasutils.parts import CaptionerConfig, ComputeConfig
 
 MODELS = {
     "blip2": (small_models.write_blip2, t.Blip2ForConditionalGeneration),
@@ -42,9 +42,10 @@ def as_crops(pictures):
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
 
 
-def make(folder, **settings):
+def make(folder, batch=16, precision="float32", **settings):
     return ImageToTextCaptioner(
-        CaptionerConfig(checkpoint=str(folder), **{"max_new_tokens": 9} | settings)
+        CaptionerConfig(checkpoint=str(folder), **{"max_new_tokens": 9} | settings),
+        compute=ComputeConfig(caption_batch=batch, precision=precision),
     )
 
 
@@ -78,14 +79,14 @@ def test_batches_and_no_picture(folders, pictures, name):
     assert captioner.image_size == 48
     texts = captioner.caption(crops)
     assert len(texts) == 6 and not any("<" in text or "[" in text for text in texts)
-    assert make(folders[name], batch_size=4).caption(crops) == texts
+    assert make(folders[name], batch=4).caption(crops) == texts
     assert captioner.caption(crops[:0]) == []
 
 
 @settings(max_examples=8, deadline=None)
 @given(order=st.permutations(range(6)))
 def test_captions_follow_their_pictures(folders, pictures, order):
-    captioner = make(folders["git"], batch_size=4, num_beams=2)
+    captioner = make(folders["git"], batch=4, num_beams=2)
     crops = as_crops(pictures)
     texts = captioner.caption(crops)
     assert captioner.caption(crops[list(order)]) == [texts[i] for i in order]

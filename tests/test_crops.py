@@ -1,12 +1,16 @@
-"""Masked crops against a slow loop, and their properties."""
+"""Masked crops against a slow loop and against Pillow, and their properties."""
 
+import itertools
 import time
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tasutils.crops import CLIP_MEAN_RGB, masked_crops, whole_image
+from tasutils import crops as module
+from tasutils.crops import CLIP_MEAN_RGB, Picture, crops_of, masked_crops, whole_image, whole_images
 from tasutils.masks import boxes_xyxy
 from tasutils.parts import CropConfig
 
@@ -130,3 +134,121 @@ def test_thirty_masks_are_quick(rng):
     finally:
         torch.set_num_threads(threads)
     assert min(times_s) < 0.15
+
+
+# --- many at once ---
+
+TOLERANCE = 2e-6  # of Pillow's floats, in 0..1
+CONFIGS = [
+    CropConfig(fill=fill, pad_square=pad, geometry=geometry, blur_kernel_px=9)
+    for fill, pad, geometry in itertools.product(
+        ("black", "blur", "mean"), (True, False), ("exact", "released")
+    )
+]
+
+
+def pillow_crop(image, mask, size, config):
+    """One crop as one plainly writes it with Pillow: mask, cut, pad, resize, a band at a time."""
+    import cv2
+    from PIL import Image
+
+    outside = {
+        "black": np.zeros(3),
+        "mean": 255 * np.array(CLIP_MEAN_RGB),
+        "blur": cv2.GaussianBlur(image, (9, 9), 0).reshape(image.shape),
+    }[config.fill]
+    short = int(config.geometry == "released")
+    ys, xs = np.nonzero(mask)
+    (y0, x0), (y1, x1) = (ys.min(), xs.min()), (ys.max() + 1 - short, xs.max() + 1 - short)
+    box = slice(y0, max(y1, y0 + 1)), slice(x0, max(x1, x0 + 1))
+    cut = np.where(mask[:, :, None], image, outside)[box]
+    if config.pad_square:
+        h, w = cut.shape[:2]
+        up, left = (max(w - h, 0)) // 2, (max(h - w, 0)) // 2
+        down, right = (up, left) if short else (max(h, w) - h - up, max(h, w) - w - left)
+        border = outside if config.fill == "mean" else np.zeros(3)
+        padded = np.empty((h + up + down, w + left + right, 3))
+        padded[:] = border
+        padded[up : up + h, left : left + w] = cut
+        cut = padded
+    bands = [
+        Image.fromarray(np.ascontiguousarray(cut[:, :, k], np.float32)).resize((size, size), 3)
+        for k in range(3)
+    ]
+    return np.clip(np.stack([np.asarray(band) for band in bands]) / 255, 0, 1)
+
+
+def random_picture(seed, n):
+    """A picture of any size with n masks of any shape, lines and single pixels among them."""
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(1, 90, 2)
+    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    masks = np.zeros((n, height, width), bool)
+    for mask in masks:
+        y, x = rng.integers(0, height), rng.integers(0, width)
+        h, w = np.exp(rng.uniform(0, np.log([height + 1, width + 1]))).astype(int)
+        mask[y : y + h, x : x + w] = rng.random(mask[y : y + h, x : x + w].shape) < 0.8
+        mask[y, x] = True
+    return image, masks
+
+
+PICTURES = st.lists(st.tuples(st.integers(0, 9999), st.integers(0, 5)), min_size=1, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(PICTURES, st.sampled_from([1, 5, 16, 40]), st.sampled_from(CONFIGS), st.integers(1, 9))
+def test_crops_of_several_pictures_equal_pillow_s_one_by_one(seeds, size, config, at_once):
+    pairs = [random_picture(*seed) for seed in seeds]
+    pictures = [Picture(image, masks, boxes_xyxy(masks)) for image, masks in pairs]
+    alone = [masked_crops(i, m, boxes_xyxy(m), size, config) for i, m in pairs]
+    together = crops_of(pictures, size, config)
+    assert torch.equal(together, torch.cat(alone)), "bit for bit, whatever stands beside it"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(module._AT_ONCE, "cpu", at_once)  # as another device does it
+        torch.testing.assert_close(crops_of(pictures, size, config), together, atol=1e-6, rtol=0)
+        wholes = whole_images(pictures, size)
+    assert together.is_contiguous() and together.dtype == torch.float32
+    plain = [pillow_crop(i, mask, size, config) for i, masks in pairs for mask in masks]
+    wanted = np.array(plain, np.float32).reshape(-1, 3, size, size)
+    np.testing.assert_allclose(together.numpy(), wanted, atol=TOLERANCE)
+    plain = torch.cat([whole_image(image, size) for image, _ in pairs])
+    torch.testing.assert_close(wholes, plain, atol=1e-6, rtol=0)
+
+
+def test_whole_images_are_pillow_s(picture):
+    for size in (1, 20, 97):
+        wanted = pillow_crop(picture, np.ones((60, 80), bool), size, CropConfig(pad_square=False))
+        np.testing.assert_allclose(whole_image(picture, size)[0].numpy(), wanted, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("resize", ["clip", "blip"])
+def test_released_resizes_of_several_pictures(picture, masks, resize):
+    config = CropConfig(geometry="released", resize=resize, fill="blur", blur_kernel_px=9)
+    other = picture[:50, ::-1], masks[:1, :50, ::-1]
+    pairs = [(picture, masks), (picture, masks[:0]), other]
+    pictures = [Picture(i, m, boxes_xyxy(m)) for i, m in pairs]
+    alone = [masked_crops(i, m, boxes_xyxy(m), 9, config) for i, m in pairs]
+    assert torch.equal(crops_of(pictures, 9, config), torch.cat(alone))
+    assert alone[1].shape == (0, 3, 9, 9)
+    wholes = torch.cat([whole_image(i, 9, resize=resize) for i, _ in pairs])
+    assert torch.equal(whole_images(pictures, 9, resize), wholes)
+
+
+def test_masks_may_be_a_tensor_and_nothing_is_written_to(picture, masks):
+    tensor, before = torch.from_numpy(masks), masks.copy()
+    for fill in ("black", "mean", "blur"):
+        config = CropConfig(fill=fill)
+        crops = masked_crops(picture, tensor, boxes_xyxy(masks), 24, config)
+        assert torch.equal(crops, masked_crops(picture, masks, boxes_xyxy(masks), 24, config))
+    assert np.array_equal(masks, before)
+
+
+def test_a_picture_is_blurred_once_for_all_its_crops(picture, masks, monkeypatch):
+    import cv2
+
+    kernels, blur = [], cv2.GaussianBlur
+    monkeypatch.setattr(cv2, "GaussianBlur", lambda i, k, s: kernels.append(k[0]) or blur(i, k, s))
+    views = [Picture(picture, masks, boxes_xyxy(masks))]
+    for size, kernel in ((9, 5), (20, 5), (20, 7), (9, 7)):
+        crops_of(views, size, CropConfig(fill="blur", blur_kernel_px=kernel))
+    assert kernels == [5, 7]

@@ -299,11 +299,11 @@ def test_order_norm_and_batches(encoder, order, seed):
 
 
 def test_small_batches_and_nothing(encoder):
-    crops, before = crops_of(encoder, 5), encoder.batch_size
+    crops, before = crops_of(encoder, 5), encoder.crop_batches.size
     wide = [f(x) for f, x in ((encoder.encode_images, crops), (encoder.encode_dense, crops))]
-    encoder.batch_size = 2
+    encoder.crop_batches.size = 2
     narrow = [f(x) for f, x in ((encoder.encode_images, crops), (encoder.encode_dense, crops))]
-    encoder.batch_size = before
+    encoder.crop_batches.size = before
     assert all(apart(a, b) < 1e-5 for a, b in zip(wide, narrow, strict=True))
     assert encoder.encode_images(crops[:0]).shape == (0, encoder.dim)
     assert encoder.encode_dense(crops[:0]).shape == (0, *wide[1].shape[1:])

@@ -58,11 +58,11 @@ def test_describe(encoder, picture, masks):
     scene = make_tas(encoder, captions, masks).describe(picture, "picture 7")
     assert scene.image_id == "picture 7" and scene.size_hw == (60, 80)
     assert scene.crop_embeddings.shape == scene.caption_embeddings.shape == (3, encoder.dim)
-    assert np.allclose(np.linalg.norm(scene.crop_embeddings, axis=1), 1, atol=1e-5)
+    assert np.allclose(np.linalg.norm(scene.crop_embeddings, axis=1), 1, atol=1e-3)
     assert scene.captions == ["a red car", "", "dog"]
     assert scene.captions_raw == ["a red car a red car ", "a photo of", "dog"]
     assert not scene.caption_embeddings[1].any(), "an empty caption says nothing: P = 0"
-    assert np.allclose(scene.caption_embeddings[2], encoder.encode_text(["dog"])[0], atol=1e-6)
+    assert np.allclose(scene.caption_embeddings[2], encoder.encode_text(["dog"])[0], rtol=1e-3)
     assert scene.image_caption == "a red car" and scene.phrases == ["a", "red", "car"]
     assert scene.phrase_embeddings.shape == (3, encoder.dim)
     assert tuple(scene.times_s) == STAGES and min(scene.times_s.values()) >= 0
@@ -72,7 +72,7 @@ def test_describe(encoder, picture, masks):
 def test_permuted_masks_permute_the_scene(encoder, captioner, picture, masks):
     a = make_tas(encoder, captioner, masks).describe(picture)
     b = make_tas(encoder, captioner, masks[::-1]).describe(picture)
-    assert np.allclose(a.crop_embeddings, b.crop_embeddings[::-1], atol=1e-5)
+    np.testing.assert_array_equal(a.crop_embeddings, b.crop_embeddings[::-1])
     assert a.captions == b.captions[::-1]
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.colors import COLORS, crop_color_shares
+from tasutils.compute import Batches
 from tasutils.encoders.efficientnet import IMAGE_SIZE, load_classifier, probabilities
 from tasutils.language.imagenet import everyday_classes, image_classes
-from tasutils.parts import ComposedConfig
+from tasutils.parts import PLAIN, ComposedConfig, ComputeConfig
 
 if TYPE_CHECKING:
     import torch
@@ -32,13 +33,17 @@ class ComposedCaptioner:
     Args:
         config: the classifier and how sure it must be.
         device: "cpu", "cuda", ...
+        compute: precision, and pictures at a time (the encoder's, which asks the same classifier).
 
     Raises TasError when the classifier or WordNet is missing or damaged.
     """
 
-    def __init__(self, config: ComposedConfig, device: str = "cpu") -> None:
+    def __init__(
+        self, config: ComposedConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
+    ) -> None:
         self.config = config
         self.device = device
+        self.batches = Batches("EfficientNet", compute.crop_batch, device, compute.precision)
         self.image_size = IMAGE_SIZE
         self.classifier = load_classifier(config.checkpoint, device)
         self._classes = [c.name for c in image_classes()]
@@ -56,7 +61,7 @@ class ComposedCaptioner:
 
         "a thing" where nothing is likely enough.
         """
-        likely = probabilities(self.classifier, crops).numpy()  # (n, 1000)
+        likely = probabilities(self.classifier, crops, self.batches).numpy()  # (n, 1000)
         pixels = crops.cpu().numpy()
         return [
             _with_article(f"{self._color(crop)} {self.name(row)[0]}".strip())
@@ -71,7 +76,8 @@ class ComposedCaptioner:
         """
         import torch
 
-        likely = probabilities(self.classifier, torch.cat([picture, _windows(picture)])).numpy()
+        views = torch.cat([picture, _windows(picture)])
+        likely = probabilities(self.classifier, views, self.batches).numpy()
         sureness: dict[str, float] = {}
         for row in likely:
             name, sure = self.name(row)

@@ -3,12 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 from tasutils.checkpoints import quiet_transformers
+from tasutils.compute import Batches, tune
 from tasutils.errors import TasError
-from tasutils.parts import CaptionerConfig
+from tasutils.parts import PLAIN, CaptionerConfig, ComputeConfig
 from tasutils.pretrained import Pixels, load_model, load_tokenizer, local_folder
 
 if TYPE_CHECKING:
     import torch
+
+# of BLIP-2 and BLIP; of an encoder-decoder; of GIT
+_IMAGE_TOWERS = {"vision_model", "encoder", "git.image_encoder"}
 
 
 class ImageToTextCaptioner:
@@ -19,12 +23,15 @@ class ImageToTextCaptioner:
     Args:
         config: `checkpoint` is a folder as written by save_pretrained (absolute, or relative to
             data/weights), or the hub name of a model that is in the local Hugging Face cache.
-        device: "cpu" (float32), "cuda" (float16), ...
+        device: "cpu", "cuda", ...
+        compute: precision, here of the weights too; layout, compilation, pictures at a time.
 
     Raises TasError when the folder is missing, damaged, of another kind, or does not fit its model.
     """
 
-    def __init__(self, config: CaptionerConfig, device: str = "cpu") -> None:
+    def __init__(
+        self, config: CaptionerConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
+    ) -> None:
         import torch
         from transformers import AutoModelForImageTextToText as AnyModel
         from transformers.models.auto.modeling_auto import (
@@ -34,8 +41,11 @@ class ImageToTextCaptioner:
         self.config = config
         self.device = device
         folder = local_folder(config.checkpoint, "captioner")
-        dtype = torch.float32 if device == "cpu" else torch.float16
+        self.batches = Batches("the captioner", compute.caption_batch, device)
+        dtype = getattr(torch, compute.precision)
         self.model = load_model(AnyModel, folder, "captioner", KNOWN, dtype).to(device)
+        for name in _IMAGE_TOWERS & dict(self.model.named_modules()).keys():
+            tune(self.model.get_submodule(name), compute)
         self.tokenizer = load_tokenizer(folder, "captioner")
         self.pixel_values = Pixels(folder, "captioner")
         self.image_size = self.pixel_values.image_size
@@ -48,13 +58,8 @@ class ImageToTextCaptioner:
 
     def caption(self, crops: "torch.Tensor") -> list[str]:
         """Raw captions of float32 (n, 3, image_size, image_size) RGB in 0..1; n strings."""
-        import torch
-
-        texts: list[str] = []
-        with torch.inference_mode(), quiet_transformers():
-            for start in range(0, len(crops), self.config.batch_size):
-                texts += self._caption_batch(crops[start : start + self.config.batch_size])
-        return texts
+        with quiet_transformers():
+            return [text for texts in self.batches(crops, self._caption_batch) for text in texts]
 
     def _caption_batch(self, crops: "torch.Tensor") -> list[str]:
         pixels = self.pixel_values(crops.to(self.device)).to(self.model.dtype)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.checkpoints import load_strict
+from tasutils.compute import Batches, tune, unit_rows
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
 from tasutils.encoders.albef_file import (
     PUBLISHED,
@@ -14,9 +15,8 @@ from tasutils.encoders.albef_file import (
     build_text_tower,
     read_albef,
 )
-from tasutils.encoders.batches import unit_rows
 from tasutils.errors import TasError
-from tasutils.parts import AlbefConfig
+from tasutils.parts import PLAIN, AlbefConfig, ComputeConfig
 from tasutils.paths import weights_path
 from tasutils.pretrained import load_tokenizer
 
@@ -28,14 +28,14 @@ _PUNCTUATION = str.maketrans(dict.fromkeys(",.'!?\"()*#:;~", "") | {"-": " ", "/
 
 
 class AlbefEncoder:
-    """ALBEF before its fusion (Li et al., arXiv 2107.07651) as `DenseEncoder`; float32.
+    """ALBEF before its fusion (Li et al., arXiv 2107.07651) as `DenseEncoder`.
 
     The CLS tokens of the image tower and of the text tower's first six layers, each projected.
 
     Args:
         config: file of the weights, folder of BERT's tokenizer, side of the pictures in px.
         device: "cpu", "cuda", ...
-        batch_size: images or texts at a time; memory only, changes no result beyond 1e-5.
+        compute: precision, memory layout, compilation, crops and texts at a time.
         shape: sizes of the parts, the published ones unless a test wants less.
 
     Raises TasError when a file is missing, damaged or of another model.
@@ -45,14 +45,15 @@ class AlbefEncoder:
         self,
         config: AlbefConfig,
         device: str = "cpu",
-        batch_size: int = 32,
+        compute: ComputeConfig = PLAIN,
         shape: AlbefShape = PUBLISHED,
     ) -> None:
         import torch
 
         self.config = config
         self.device = device
-        self.batch_size = batch_size
+        self.crop_batches = Batches("ALBEF", compute.crop_batch, device, compute.precision)
+        self.text_batches = Batches("ALBEF", compute.text_batch, device, compute.precision)
         self.image_size = config.image_size
         self.dim = shape.dim
         self.tokenizer = _load_tokenizer(config.tokenizer, shape.vocabulary)
@@ -60,12 +61,13 @@ class AlbefEncoder:
         state = read_albef(weights_path(config.checkpoint), config.image_size, shape)
         load_strict(model, state, config.checkpoint)
         self.model = model.eval().to(device)
+        tune(model["visual_encoder"], compute)
         self._mean = torch.tensor(CLIP_MEAN_RGB, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(CLIP_STD_RGB, device=device).view(1, 3, 1, 1)
 
     def encode_images(self, crops: "torch.Tensor") -> NDArray[np.float32]:
         """Float32 (n, 3, image_size, image_size) RGB in 0..1 -> float32 (n, dim), L2-normalised."""
-        return unit_rows(crops, lambda c: self._tokens(c)[:, 0], self.batch_size, self.dim)
+        return unit_rows(crops, lambda c: self._tokens(c)[:, 0], self.crop_batches, self.dim)
 
     def encode_dense(self, crops: "torch.Tensor") -> NDArray[np.float32]:
         """As encode_images, but (n, h, w, dim): each patch token projected as the CLS token is."""
@@ -75,13 +77,13 @@ class AlbefEncoder:
         return unit_rows(
             crops,
             lambda c: self._tokens(c)[:, 1:].unflatten(1, grid),
-            self.batch_size,
+            self.crop_batches,
             self.dim,
         )
 
     def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
         """n texts, see `plain_words` -> float32 (n, dim), L2-normalised; cut at 30 tokens."""
-        return unit_rows(texts, self._embed_text, self.batch_size, self.dim)
+        return unit_rows(texts, self._embed_text, self.text_batches, self.dim)
 
     def pixel_values(self, crops: "torch.Tensor") -> "torch.Tensor":
         """What the network sees of crops."""

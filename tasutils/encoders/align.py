@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.encoders.batches import unit_rows
-from tasutils.parts import AlignConfig
+from tasutils.compute import Batches, tune, unit_rows
+from tasutils.parts import PLAIN, AlignConfig, ComputeConfig
 from tasutils.pretrained import Pixels, load_model, load_tokenizer, local_folder
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ _TEXT_TOKENS = 64  # AlignProcessor's, transformers models/align/processing_alig
 
 
 class AlignEncoder:
-    """transformers' `AlignModel` as `DenseEncoder` (Jia et al., arXiv 2102.05918); float32.
+    """transformers' `AlignModel` as `DenseEncoder` (Jia et al., arXiv 2102.05918).
 
     Crops come at the size that the folder's processor resizes to (346 px in kakaobrain/align-base)
     and are cut to its centre (289 px) as the processor does, so the rim of a crop is not seen.
@@ -24,20 +24,24 @@ class AlignEncoder:
     Args:
         config: `checkpoint`, a folder as written by save_pretrained.
         device: "cpu", "cuda", ...
-        batch_size: images or texts at a time; memory only, changes no result beyond 1e-5.
+        compute: precision, memory layout, compilation, crops and texts at a time.
 
     Raises TasError when the folder is missing, damaged or of another model.
     """
 
-    def __init__(self, config: AlignConfig, device: str = "cpu", batch_size: int = 32) -> None:
+    def __init__(
+        self, config: AlignConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
+    ) -> None:
         import torch
         from transformers import AlignModel
 
         self.config = config
         self.device = device
-        self.batch_size = batch_size
+        self.crop_batches = Batches("ALIGN", compute.crop_batch, device, compute.precision)
+        self.text_batches = Batches("ALIGN", compute.text_batch, device, compute.precision)
         folder = local_folder(config.checkpoint, "ALIGN")
         self.model = load_model(AlignModel, folder, "ALIGN", {"align"}, torch.float32).to(device)
+        tune(self.model.vision_model, compute)
         self.tokenizer = load_tokenizer(folder, "ALIGN")
         self._pixels = Pixels(folder, "ALIGN")
         self.image_size = self._pixels.image_size
@@ -45,7 +49,7 @@ class AlignEncoder:
 
     def encode_images(self, crops: "torch.Tensor") -> NDArray[np.float32]:
         """Float32 (n, 3, image_size, image_size) RGB in 0..1 -> float32 (n, dim), L2-normalised."""
-        return unit_rows(crops, self._embed_images, self.batch_size, self.dim)
+        return unit_rows(crops, self._embed_images, self.crop_batches, self.dim)
 
     def encode_dense(self, crops: "torch.Tensor") -> NDArray[np.float32]:
         """As encode_images, but (n, h, w, dim): the last feature map before it is averaged.
@@ -54,11 +58,11 @@ class AlignEncoder:
         """
         if len(crops) == 0:
             return self.encode_dense(crops.new_zeros((1, *crops.shape[1:])))[:0]
-        return unit_rows(crops, self._embed_places, self.batch_size, self.dim)
+        return unit_rows(crops, self._embed_places, self.crop_batches, self.dim)
 
     def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
         """n texts as they stand -> float32 (n, dim), L2-normalised; cut at 64 tokens."""
-        return unit_rows(texts, self._embed_text, self.batch_size, self.dim)
+        return unit_rows(texts, self._embed_text, self.text_batches, self.dim)
 
     def pixel_values(self, crops: "torch.Tensor", whole: bool = False) -> "torch.Tensor":
         """What the network sees of crops; with `whole` the rim too."""

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.colors import COLORS, crop_color_shares
+from tasutils.compute import Batches
 from tasutils.encoders.efficientnet import IMAGE_SIZE, load_classifier, probabilities
 from tasutils.encoders.sentences import SentenceEncoder
 from tasutils.language.imagenet import image_classes
-from tasutils.parts import ConseConfig
+from tasutils.parts import PLAIN, ComputeConfig, ConseConfig
 from tasutils.paths import RESULTS, content_digest, weights_path
 
 if TYPE_CHECKING:
@@ -29,23 +30,25 @@ _COLOR_TEMPLATE = "a photo of a {} thing"
 
 
 class ConseEncoder:
-    """ConSE over EfficientNet-Lite2 and MiniLM as `ImageTextEncoder`; float32, zero-shot.
+    """ConSE over EfficientNet-Lite2 and MiniLM as `ImageTextEncoder`, zero-shot.
 
     Args:
         config: the two models and how they are joined.
         device: "cpu", "cuda", ...
-        batch_size: images or texts at a time; memory only, changes no result beyond 1e-5.
+        compute: precision, memory layout, compilation, crops and texts at a time.
 
     Raises TasError when a file of the models or WordNet is missing or damaged.
     """
 
-    def __init__(self, config: ConseConfig, device: str = "cpu", batch_size: int = 16) -> None:
+    def __init__(
+        self, config: ConseConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
+    ) -> None:
         self.config = config
         self.device = device
-        self.batch_size = batch_size
+        self.crop_batches = Batches("EfficientNet", compute.crop_batch, device, compute.precision)
         self.image_size = IMAGE_SIZE
         self.classifier = load_classifier(config.checkpoint, device)
-        self.sentences = SentenceEncoder(weights_path(config.text_model), device, 4 * batch_size)
+        self.sentences = SentenceEncoder(weights_path(config.text_model), device, compute)
         self.dim = self.sentences.dim
         self._names = _class_names(config.text_model, device, config.name_template, config.kinds)
         colors = self.sentences([_COLOR_TEMPLATE.format(color) for color in COLORS])
@@ -58,7 +61,7 @@ class ConseEncoder:
         """
         if len(crops) == 0:
             return np.zeros((0, self.dim), dtype=np.float32)
-        likely = probabilities(self.classifier, crops, self.batch_size).numpy()  # (n, 1000)
+        likely = probabilities(self.classifier, crops, self.crop_batches).numpy()  # (n, 1000)
         images = conse(likely, self._names, self.config.top_k)  # (n, dim)
         if self.config.color_weight:
             shares = np.stack([crop_color_shares(crop) for crop in crops.cpu().numpy()])  # (n, 11)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasutils.checkpoints import load_strict, read_state_dict
+from tasutils.compute import Batches
 from tasutils.errors import TasError
 from tasutils.paths import weights_path
 
@@ -64,7 +65,7 @@ def normalise(pictures: "torch.Tensor") -> "torch.Tensor":
     return (pictures - _MEAN_RGB) / _STD_RGB
 
 
-def probabilities(network: Any, crops: "torch.Tensor", batch_size: int = 16) -> "torch.Tensor":
+def probabilities(network: Any, crops: "torch.Tensor", batches: Batches) -> "torch.Tensor":
     """Softmax of the classifier: float32 (n, 3, H, W) RGB in 0..1 -> float32 (n, 1000), on the CPU.
 
     The last answer is kept, by content: describe() shows the same crops to encoder and captioner.
@@ -72,23 +73,22 @@ def probabilities(network: Any, crops: "torch.Tensor", batch_size: int = 16) -> 
     Args:
         network: of load_classifier().
         crops: n pictures on any device, best of `IMAGE_SIZE`.
-        batch_size: pictures at a time; memory only, changes no result beyond 1e-5.
+        batches: pictures at a time, and precision.
     """
     import torch
 
     global _last
     pixels = crops.detach().to("cpu", torch.float32).contiguous()
-    key = (id(network), tuple(pixels.shape), blake2b(pixels.numpy().data).digest())
+    content = blake2b(pixels.numpy().data).digest()
+    key = (id(network), batches.precision, tuple(pixels.shape), content)
     last = _last
     if last is not None and last[0] == key:
         return last[1].clone()
     weight = network.conv_stem.weight
-    rows = [torch.zeros((0, network.num_classes))]
-    with torch.inference_mode():
-        for start in range(0, len(pixels), batch_size):
-            batch = pixels[start : start + batch_size].to(weight.device)
-            rows.append(network(normalise(batch)).softmax(1).cpu())
-    answer = torch.cat(rows).clone()
+    rows = batches(
+        pixels, lambda few: network(normalise(few.to(weight.device))).float().softmax(1).cpu()
+    )
+    answer = torch.cat([torch.zeros((0, network.num_classes)), *rows])
     _last = (key, answer)
     return answer.clone()
 

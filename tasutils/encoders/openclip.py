@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.checkpoints import load_strict, quiet_transformers, read_state_dict
-from tasutils.encoders.batches import unit_rows
+from tasutils.compute import Batches, tune, unit_rows
 from tasutils.encoders.places import place_features
 from tasutils.errors import TasError
-from tasutils.parts import EncoderConfig
+from tasutils.parts import PLAIN, ComputeConfig, EncoderConfig
 from tasutils.paths import weights_path
 from tasutils.pretrained import load_tokenizer
 
@@ -25,26 +25,30 @@ _CONFIGS = Path(__file__).parent / "configs"
 
 
 class OpenClipEncoder:
-    """An open_clip model as `DenseEncoder`; float32, nothing is ever downloaded.
+    """An open_clip model as `DenseEncoder`; nothing is ever downloaded.
 
     Args:
         config: model name, checkpoint, tokenizer; `config.checkpoint` None gives random weights.
         device: "cpu", "cuda", ...
-        batch_size: images or texts at a time; memory only, changes no result beyond 1e-5.
+        compute: precision, memory layout, compilation, crops and texts at a time.
 
     Raises TasError for an unknown model and for a missing, damaged or unfit checkpoint.
     """
 
-    def __init__(self, config: EncoderConfig, device: str = "cpu", batch_size: int = 64) -> None:
+    def __init__(
+        self, config: EncoderConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
+    ) -> None:
         import torch
 
         self.config = config
         self.device = device
-        self.batch_size = batch_size
+        self.crop_batches = Batches("CLIP", compute.crop_batch, device, compute.precision)
+        self.text_batches = Batches("CLIP", compute.text_batch, device, compute.precision)
         model = build_clip(config.model)
         if config.checkpoint is not None:
             load_strict(model, read_state_dict(weights_path(config.checkpoint)), config.checkpoint)
         self.model = model.eval().to(device)
+        tune(model.visual, compute)
         self.tokenize = _tokenizer(config)
         side = model.visual.image_size
         self.context_length = int(model.context_length)
@@ -54,23 +58,36 @@ class OpenClipEncoder:
         self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
         # CLIP's own text tower; its end token is its last by number
-        mask = getattr(model, "attn_mask", None)
-        self._causal = mask is not None and model.text_pool_type == "argmax"
-        self.dim = int(self._embed_text([""]).shape[1])
+        self._causal = (
+            getattr(model, "attn_mask", None) is not None
+            and model.text_pool_type == "argmax"
+            and isinstance(model.text_projection, torch.Tensor)
+        )
+        self.dim = int(self._embed_tokens(self.tokenize([""])).shape[1])
 
     def encode_images(self, crops: "torch.Tensor") -> NDArray[np.float32]:
         """Float32 (n, 3, image_size, image_size) RGB in 0..1 -> float32 (n, dim), L2-normalised."""
-        return unit_rows(crops, self._embed_images, self.batch_size, self.dim)
+        return unit_rows(crops, self._embed_images, self.crop_batches, self.dim)
 
     def encode_dense(self, crops: "torch.Tensor") -> NDArray[np.float32]:
         """As encode_images, but (n, h, w, dim), see `place_features`."""
         if len(crops) == 0:
             return self.encode_dense(crops.new_zeros((1, *crops.shape[1:])))[:0]
-        return unit_rows(crops, self._embed_places, self.batch_size, self.dim)
+        return unit_rows(crops, self._embed_places, self.crop_batches, self.dim)
 
     def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
         """n texts as they stand -> float32 (n, dim), L2-normalised; cut at the model's context."""
-        return unit_rows(texts, self._embed_text, self.batch_size, self.dim)
+        rows = np.zeros((len(texts), self.dim), dtype=np.float32)
+        if not texts:
+            return rows
+        tokens = self.tokenize(texts)  # (n, context)
+        n_used = tokens.argmax(dim=-1) + 1 if self._causal else tokens.new_tensor(tokens.shape[1:])
+        eights = -(-n_used.expand(len(texts)) // 8)
+        for n in eights.unique().tolist():  # so that no text's rounding hangs on the others
+            here = eights == n
+            cut = tokens[here, : 8 * n]
+            rows[here.numpy()] = unit_rows(cut, self._embed_tokens, self.text_batches, self.dim)
+        return rows
 
     def pixel_values(self, crops: "torch.Tensor") -> "torch.Tensor":
         """What the network sees of crops."""
@@ -82,23 +99,23 @@ class OpenClipEncoder:
     def _embed_places(self, crops: "torch.Tensor") -> "torch.Tensor":
         return place_features(self.model.visual, self.pixel_values(crops))
 
-    def _embed_text(self, texts: list[str]) -> "torch.Tensor":
-        tokens = self.tokenize(texts).to(self.device)
+    def _embed_tokens(self, tokens: "torch.Tensor") -> "torch.Tensor":
+        tokens = tokens.to(self.device)
         return causal_text(self.model, tokens) if self._causal else self.model.encode_text(tokens)
 
 
 def causal_text(model: Any, tokens: "torch.Tensor") -> "torch.Tensor":
-    """open_clip's encode_text (n, d) of tokens (n, context) without the padding of them all.
+    """open_clip's encode_text (n, d) of tokens (n, t), which may be cut after the last end token.
 
     A place sees only those before it, so what follows a text's end token changes nothing.
     """
     from open_clip.transformer import text_global_pool
 
-    n_used = int(tokens.argmax(dim=-1).max()) + 1
-    tokens = tokens[:, :n_used]
+    n_used = tokens.shape[1]
     x = model.token_embedding(tokens) + model.positional_embedding[:n_used]
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:n_used, :n_used]))
-    return text_global_pool(x, tokens, model.text_pool_type) @ model.text_projection
+    # before the pooling: a product with few rows is rounded in another way than one with many
+    return text_global_pool(x @ model.text_projection, tokens, model.text_pool_type)
 
 
 def build_clip(name: str) -> Any:

@@ -1,6 +1,6 @@
 """A sentence encoder of the MiniLM kind: mean over tokens, then L2 norm."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.checkpoints import quiet_transformers
+from tasutils.compute import Batches, unit_rows
 from tasutils.errors import TasError
+from tasutils.parts import PLAIN, ComputeConfig
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +19,7 @@ _MAX_TOKENS = 256  # max_seq_length of all-MiniLM-L6-v2's sentence_bert_config.j
 
 
 class SentenceEncoder:
-    """A BERT with mean pooling, float32, from a local folder; the network is never asked.
+    """A BERT with mean pooling from a local folder; the network is never asked.
 
     The folder's modules.json is Transformer, Pooling (mean over tokens), Normalize; this is the
     same, without the library.
@@ -25,39 +27,37 @@ class SentenceEncoder:
     Args:
         folder: with config.json, model.safetensors and the tokenizer's files.
         device: "cpu", "cuda", ...
-        batch_size: texts at a time; memory only, changes no result beyond 1e-5.
+        compute: precision, and texts at a time.
 
     Raises TasError when the folder is missing or damaged.
     """
 
-    def __init__(self, folder: Path, device: str = "cpu", batch_size: int = 64) -> None:
+    def __init__(self, folder: Path, device: str = "cpu", compute: ComputeConfig = PLAIN) -> None:
         self.device = device
-        self.batch_size = batch_size
+        self.text_batches = Batches("MiniLM", compute.text_batch, device, compute.precision)
         self.model, self.tokenizer = _load(folder, device)
         self.dim = int(self.model.config.hidden_size)
 
     def __call__(self, texts: list[str]) -> NDArray[np.float32]:
         """n texts -> float32 (n, dim), L2-normalised; longer ones are cut at 256 tokens."""
-        import torch
-
         rows = np.zeros((len(texts), self.dim), dtype=np.float32)
-        # equal lengths beside each other, so that little is spent on padding
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        with torch.inference_mode():
-            for start in range(0, len(order), self.batch_size):
-                batch = order[start : start + self.batch_size]
-                rows[batch] = self._embed([texts[i] for i in batch]).cpu().numpy()
+        if not texts:
+            return rows
+        ids = self.tokenizer(texts, truncation=True, max_length=_MAX_TOKENS)["input_ids"]
+        eights = np.array([-(-len(row) // 8) for row in ids])
+        for n in np.unique(eights).tolist():  # so that no text's rounding hangs on the others
+            here = np.flatnonzero(eights == n)
+            embed = partial(self._embed, n_tokens=8 * n)
+            rows[here] = unit_rows([texts[i] for i in here], embed, self.text_batches, self.dim)
         return rows
 
-    def _embed(self, texts: list[str]) -> "torch.Tensor":
-        from torch.nn.functional import normalize
-
+    def _embed(self, texts: list[str], n_tokens: int) -> "torch.Tensor":
         tokens = self.tokenizer(
-            texts, padding=True, truncation=True, max_length=_MAX_TOKENS, return_tensors="pt"
+            texts, padding="max_length", truncation=True, max_length=n_tokens, return_tensors="pt"
         ).to(self.device)
         states = self.model(**tokens).last_hidden_state  # (n, t, dim)
         real = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)  # (n, t, 1)
-        return normalize((states * real).sum(1) / real.sum(1), dim=-1)
+        return (states * real).sum(1) / real.sum(1)
 
 
 @lru_cache(maxsize=4)

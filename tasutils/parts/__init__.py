@@ -1,6 +1,7 @@
 """The parts of a preset: what each room of the pipeline can be told."""
 
 from tasutils.parts.base import Part, Template
+from tasutils.parts.compute import PLAIN, ComputeConfig, Precision
 from tasutils.parts.masks import (
     FreeConfig,
     FreeSoloConfig,
@@ -21,10 +22,12 @@ from tasutils.parts.networks import (
 from tasutils.parts.reading import LanguageConfig, MetricConfig, RectifierConfig, ScoreConfig
 
 __all__ = [
+    "PLAIN",
     "AlbefConfig",
     "AlignConfig",
     "CaptionerConfig",
     "ComposedConfig",
+    "ComputeConfig",
     "ConseConfig",
     "CropConfig",
     "EncoderConfig",
@@ -35,6 +38,7 @@ __all__ = [
     "MetricConfig",
     "OverlapConfig",
     "Part",
+    "Precision",
     "RectifierConfig",
     "SamConfig",
     "ScoreConfig",

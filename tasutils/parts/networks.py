@@ -93,7 +93,6 @@ class CaptionerConfig(Part):
     num_beams: int = Field(default=5, ge=1)
     max_new_tokens: int = Field(default=30, ge=1)
     min_length: int = Field(default=1, ge=0)
-    batch_size: int = Field(default=16, ge=1)
 
 
 class ComposedConfig(Part):

@@ -1,0 +1,130 @@
+"""Running networks: as many items at a time as memory lets, in a float type, on a layout."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasutils.errors import TasError
+
+if TYPE_CHECKING:
+    import torch
+
+    from tasutils.parts.compute import ComputeConfig, Precision
+
+R = TypeVar("R")
+# what PyTorch's CPU allocator and cuBLAS say in a bare RuntimeError
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+class Batches:
+    """Calls a network on a few items at a time; too many for memory are halved, for good.
+
+    Args:
+        what: the network's name in the error.
+        size: items at a time at most. Afterwards as many as memory sufficed for.
+        device: where the network is.
+        precision: of its arithmetic, see `autocast`.
+    """
+
+    def __init__(
+        self, what: str, size: int, device: str = "cpu", precision: "Precision" = "float32"
+    ) -> None:
+        self.what = what
+        self.size = size
+        self.device = device
+        self.precision: Precision = precision
+
+    def __call__(self, items: Any, run: Callable[[Any], R]) -> list[R]:
+        """What `run` gives for one batch after another, none of them much smaller than the others.
+
+        Args:
+            items: any number; whatever has a length and can be sliced.
+            run: called without gradients on successive slices of `items`.
+
+        Raises TasError when memory does not suffice for one item alone.
+        """
+        import torch
+
+        results: list[R] = []
+        done = 0
+        while left := len(items) - done:
+            step = -(-left // -(-left // self.size))
+            with torch.inference_mode(), autocast(self.device, self.precision):
+                result = self._attempt(run, items[done : done + step])
+            if result is None:
+                self._halve(step)
+                continue
+            results.append(result[0])
+            done += step
+        return results
+
+    def _attempt(self, run: Callable[[Any], R], batch: Any) -> tuple[R] | None:
+        """The result, or None where memory did not suffice; the error keeps no tensor alive."""
+        try:
+            return (run(batch),)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+
+    def _halve(self, step: int) -> None:
+        import torch
+
+        if step == 1:
+            raise TasError(
+                f"{self.what} runs out of memory on {self.device} with a single item; free memory, "
+                "or choose a smaller model or a compute.precision of 16 bits"
+            )
+        self.size = step // 2
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory, the host's or a device's, does not suffice."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(told in str(error) for told in _NO_MEMORY)
+
+
+def autocast(device: str, precision: "Precision") -> AbstractContextManager[Any]:
+    """Matrix products and convolutions in the float type `precision` on `device`."""
+    import torch
+
+    dtype = getattr(torch, precision)
+    return torch.autocast(torch.device(device).type, dtype, enabled=precision != "float32")
+
+
+def tune(tower: "torch.nn.Module", compute: "ComputeConfig") -> None:
+    """Apply the settings `channels_last` and `compile` to an image tower, which stays the same."""
+    import torch
+
+    if compute.channels_last:
+        tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if compute.compile:
+        tower.compile()
+
+
+def unit_rows(
+    items: Any, embed: Callable[[Any], "torch.Tensor"], batches: Batches, dim: int
+) -> NDArray[np.float32]:
+    """Features of n items, L2-normalised over their last axis, float32 on the CPU.
+
+    Args:
+        items: n of them; whatever can be sliced.
+        embed: some items -> (m, ..., dim), any device and float type.
+        batches: how many of them at a time.
+        dim: length of a feature; no item gives (0, dim).
+    """
+    import torch
+
+    def rows(batch: Any) -> NDArray[np.float32]:
+        return torch.nn.functional.normalize(embed(batch).float(), dim=-1).cpu().numpy()
+
+    found = batches(items, rows)
+    return np.concatenate(found) if found else np.zeros((0, dim), dtype=np.float32)

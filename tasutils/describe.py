@@ -1,0 +1,222 @@
+"""describe(): everything that depends on an image alone, for one image or several together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasutils.config import Preset
+from tasutils.scene import Floats, Proposals, Scene
+
+if TYPE_CHECKING:
+    from tasutils.captioners import Captioner
+    from tasutils.encoders import ImageTextEncoder
+    from tasutils.proposals import Proposer
+
+Image = NDArray[np.uint8]
+# a matrix product with fewer rows is rounded in another way than one with more
+_FEWEST = 8
+
+
+class Chunker(Protocol):
+    """What describe() asks of the language side (`language.parse.Parser` has it)."""
+
+    def noun_chunks(self, text: str, pronouns: bool = False) -> list[str]:
+        """Noun phrases of a text in reading order, those of pronouns if asked; "" has none."""
+
+
+def describe(
+    image: Image,
+    *,
+    proposer: "Proposer",
+    encoder: "ImageTextEncoder",
+    captioner: "Captioner",
+    language: Chunker,
+    preset: Preset,
+    image_id: str = "",
+) -> Scene:
+    """Everything that depends on the image alone (uint8 (H, W, 3) RGB, see `images.read_image`).
+
+    An image without proposals is a valid scene: n = 0, its arrays are (0, d).
+    """
+    return describe_all(
+        [image],
+        proposer=proposer,
+        encoder=encoder,
+        captioner=captioner,
+        language=language,
+        preset=preset,
+        image_ids=[image_id],
+    )[0]
+
+
+def describe_all(
+    images: Sequence[Image],
+    *,
+    proposer: "Proposer",
+    encoder: "ImageTextEncoder",
+    captioner: "Captioner",
+    language: Chunker,
+    preset: Preset,
+    image_ids: Sequence[str] = (),
+) -> list[Scene]:
+    """The scenes of several images, their crops and texts going through the networks together.
+
+    A scene does not hang on the images beside it: on the CPU bit for bit, on a GPU, where the
+    kernel of a matrix product is chosen by its size, within rounding.
+
+    Args:
+        images: uint8 (H, W, 3) RGB, of any sizes; so many together as `preset.compute` says.
+        image_ids: as many names, or none.
+
+    Returns scenes in the order of the images; embeddings are rounded to what float16 can hold, as
+    the store keeps them. A stage's time is shared evenly by the images that had it together.
+    """
+    names = list(image_ids) or [""] * len(images)
+    if len(names) != len(images):
+        raise ValueError(f"{len(images)} images have {len(names)} names")
+    step = preset.compute.image_batch
+    scenes: list[Scene] = []
+    for start in range(0, len(images), step):
+        few, clock = images[start : start + step], _Clock(len(images[start : start + step]))
+        found = []
+        for index, image in enumerate(few):
+            found.append(proposer(image))
+            clock.lap("proposals", [index])
+        seen = _look(few, found, encoder, captioner, preset, clock)
+        scenes += _read(seen, names[start : start + step], encoder, language, preset, clock)
+    return scenes
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the networks see in several images; captions as generated, crops one after the other."""
+
+    proposals: list[Proposals]
+    crop_embeddings: Floats  # (sum of n, d)
+    captions: list[str]
+    image_captions: list[str]
+
+
+def _look(
+    images: Sequence[Image],
+    found: Sequence[Proposals],
+    encoder: "ImageTextEncoder",
+    captioner: "Captioner",
+    preset: Preset,
+    clock: "_Clock",
+) -> _Seen:
+    """Crop, embed and caption the proposals of several images."""
+    import torch
+
+    from tasutils.crops import Picture, crops_of, whole_images
+
+    device, views_config = encoder.device, preset.captioner.crop
+    pictures = [
+        Picture(image, proposals.mask_tensor(device), proposals.boxes_xyxy, device)
+        for image, proposals in zip(images, found, strict=True)
+    ]
+    crops = crops_of(pictures, encoder.image_size, preset.crop)
+    views = crops
+    if (views_config, captioner.image_size) != (preset.crop, encoder.image_size):
+        views = crops_of(pictures, captioner.image_size, views_config)
+    wholes = whole_images(pictures, captioner.image_size, views_config.resize)
+    clock.lap("crops")
+    missing = max(_FEWEST - len(crops), 0) if len(crops) else 0
+    filled = torch.cat([crops, crops.new_zeros(missing, *crops.shape[1:])]) if missing else crops
+    embeddings = _stored(encoder.encode_images(filled)[: len(crops)])
+    clock.lap("encode")
+    # a captioner may have other words for a whole picture than for a masked crop
+    caption_image = getattr(captioner, "caption_image", None)
+    if caption_image:
+        captions = captioner.caption(views)
+        image_captions = [caption_image(whole[None]) for whole in wholes]
+    else:
+        texts = captioner.caption(torch.cat([views, wholes]))
+        captions, image_captions = texts[: len(views)], texts[len(views) :]
+    clock.lap("caption")
+    return _Seen(
+        [proposals.released() for proposals in found], embeddings, captions, image_captions
+    )
+
+
+def _read(
+    seen: _Seen,
+    names: Sequence[str],
+    encoder: "ImageTextEncoder",
+    language: Chunker,
+    preset: Preset,
+    clock: "_Clock",
+) -> list[Scene]:
+    """Scenes of what was seen: captions cleaned, noun phrases found, both embedded."""
+    from tasutils.captioners import clean_caption
+
+    rules = preset.language
+    tidy = clean_caption if rules.clean_captions else str
+    captions = [tidy(raw) for raw in seen.captions]
+    image_captions = [tidy(raw) for raw in seen.image_captions]
+    phrases = [
+        language.noun_chunks(caption, rules.pronoun_chunks) if caption else []
+        for caption in image_captions
+    ]
+    written = [[rules.negative_template.format(phrase) for phrase in some] for some in phrases]
+    rows = _text_rows(encoder, [captions, *written])
+    caption_rows, phrase_rows = rows[0], rows[1:]
+    if rules.clean_captions:
+        caption_rows[[not caption for caption in captions]] = 0.0
+    clock.lap("language")
+    digest = preset.describe_digest()
+    ends = np.cumsum([len(proposals) for proposals in seen.proposals])
+    scenes = []
+    for index, proposals in enumerate(seen.proposals):
+        mine = slice(int(ends[index]) - len(proposals), int(ends[index]))
+        scenes.append(
+            Scene(
+                image_id=names[index],
+                size_hw=proposals.size_hw,
+                proposals=proposals,
+                crop_embeddings=seen.crop_embeddings[mine].copy(),
+                captions=captions[mine],
+                captions_raw=seen.captions[mine],
+                caption_embeddings=caption_rows[mine].copy(),
+                image_caption=image_captions[index],
+                image_caption_raw=seen.image_captions[index],
+                phrases=phrases[index],
+                phrase_embeddings=phrase_rows[index],
+                times_s=clock.times_s[index],
+                describe_digest=digest,
+            )
+        )
+    return scenes
+
+
+def _text_rows(encoder: "ImageTextEncoder", texts: Sequence[list[str]]) -> list[Floats]:
+    """Embeddings of several lists of texts, each text that occurs embedded once."""
+    place = {text: index for index, text in enumerate(dict.fromkeys(t for ts in texts for t in ts))}
+    missing = max(_FEWEST - len(place), 0) if place else 0
+    rows = _stored(encoder.encode_text([*place, *[""] * missing]))
+    return [rows[np.array([place[text] for text in some], np.intp)] for some in texts]
+
+
+def _stored(rows: Floats) -> Floats:
+    """Rounded to what float16 can hold: a scene is the same before and after it was stored."""
+    return rows.astype(np.float16).astype(np.float32)
+
+
+class _Clock:
+    """Seconds between laps, by image and name."""
+
+    def __init__(self, n_images: int) -> None:
+        self.times_s: list[dict[str, float]] = [{} for _ in range(n_images)]
+        self._last = perf_counter()
+
+    def lap(self, name: str, images: Sequence[int] = ()) -> None:
+        """Share the time since the last lap evenly among some of the images, or all."""
+        now = perf_counter()
+        shared = [self.times_s[index] for index in images] or self.times_s
+        for times_s in shared:
+            times_s[name] = (now - self._last) / len(shared)
+        self._last = now
