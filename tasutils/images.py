@@ -3,7 +3,7 @@
 import struct
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,18 +48,25 @@ def read_image(source: "str | Path | PilImage | NDArray[Any]") -> NDArray[np.uin
         raise TasError(f"{path} is a folder; give one picture file")
     if not path.is_file():
         raise TasError(f"no picture at {path}; check the path")
+    return decode_image(path, str(path))
+
+
+def decode_image(file: "Path | BinaryIO", name: str) -> NDArray[np.uint8]:
+    """A picture as `read_image` gives it, from a file or from its bytes; `name` is for errors."""
+    from PIL import Image
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(path)
+            image = Image.open(file)
     except Image.DecompressionBombError as error:
-        raise TasError(_too_large(str(path))) from error
+        raise TasError(_too_large(name)) from error
     except Image.UnidentifiedImageError as error:
-        raise TasError(f"{path} is no picture that Pillow can read; convert it to PNG") from error
+        raise TasError(f"{name} is no picture that Pillow can read; convert it to PNG") from error
     except _DECODING_ERRORS as error:
-        raise TasError(f"cannot read {path} ({_brief(error)}); check or convert it") from error
+        raise TasError(f"cannot read {name} ({_brief(error)}); check or convert it") from error
     with image:
-        return _from_pil(image, str(path))
+        return _from_pil(image, name)
 
 
 def image_size(path: Path) -> tuple[int, int]:

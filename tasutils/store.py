@@ -1,26 +1,38 @@
-"""Scenes on disk: one parquet file an image, written whole or not at all."""
+"""Scenes on disk: a folder of parquet shards, many scenes a file, one row each."""
 
 import hashlib
-import json
-import os
-import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.errors import TasError
-from tasutils.scene import Proposals, Scene
+from tasutils.scene import Scene
+from tasutils.store_rows import scene_table, scenes_of
+from tasutils.store_shards import (
+    GROUP_SCENES,
+    SHARD_NAME,
+    DamagedShard,
+    ShardIndex,
+    bytes_by_column,
+    check_shard,
+    read_group,
+    read_index,
+    write_shard,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
-_TEXT_COLUMNS = ("captions", "captions_raw", "phrases")
-_EMBEDDINGS = ("crop_embeddings", "caption_embeddings", "phrase_embeddings")
+DAMAGED = ".damaged"
+_GROUPS_KEPT = 8  # of 16 scenes each: neighbours lie in as many shards as processes wrote them
+_STALE_S = 3600.0  # a temporary file of this age is what a killed process left
 
 
 def scene_key(image: NDArray[np.uint8], describe_digest: str) -> str:
@@ -31,119 +43,205 @@ def scene_key(image: NDArray[np.uint8], describe_digest: str) -> str:
 
 
 class SceneStore:
-    """A folder of scenes; `key` is a name made by `scene_key`, or any plain file name.
+    """Scenes by key, see `scene_key`; reads lazily, and may be used by many processes at once.
 
-    Damaged files and files of another schema version count as absent: they are made again.
+    A damaged shard is named in a line on stderr and set aside as NAME.damaged: its scenes are
+    absent, and are made again. So are those of another schema version, whose files stay. A scene
+    that two processes have put at the same time is read once.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).expanduser()
+        self._lock = RLock()
+        self._shards: dict[str, ShardIndex] = {}
+        self._where: dict[str, tuple[str, int]] = {}  # key -> name of the shard, row
+        self._groups: dict[tuple[str, int], pa.Table] = {}  # row groups that `get` read last
+        self._ignored: set[str] = set()  # damaged shards of a folder that cannot be written
 
-    def path(self, key: str) -> Path:
-        """The file of a key; raises ValueError for a key that is no plain name."""
-        if not re.fullmatch(r"[\w][\w.+-]*", key):
-            raise ValueError(f"a scene key is a plain file name, not {key!r}")
-        return self.folder / f"{key}.parquet"
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SceneStore, (self.folder,)
+
+    def keys(self) -> set[str]:
+        """The keys that are there now."""
+        with self._lock:
+            self._refresh()
+            return set(self._where)
+
+    def keys_by_source(self, describe_digest: str) -> dict[str, str]:
+        """The key for each digest of a picture's file, of the scenes of one configuration."""
+        with self._lock:
+            self._refresh()
+            return {
+                source: key
+                for index in self._shards.values()
+                for key, digest, source in zip(
+                    index.keys, index.describe_digests, index.sources, strict=True
+                )
+                if source and digest == describe_digest
+            }
 
     def get(self, key: str) -> Scene | None:
-        """The stored scene, or None when there is none of this schema version."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        """The stored scene; None when there is none, or none that is whole."""
+        with self._lock:
+            if key not in self._where:
+                self._refresh()
+            while key in self._where:
+                name, row = self._where[key]
+                table = self._kept(name, row // GROUP_SCENES)
+                if table is not None:
+                    return scenes_of(table.slice(row % GROUP_SCENES, 1))[0][1]
+        return None
 
-        path = self.path(key)
-        if not path.is_file():
-            return None
-        try:
-            table = pq.ParquetFile(path).read()
-            version = (table.schema.metadata or {}).get(b"tas_schema_version")
-            if version != str(SCHEMA_VERSION).encode() or table.num_rows != 1:
-                return None
-            return _scene(table.to_pylist()[0])
-        except (pa.ArrowException, OSError, KeyError, ValueError):
-            return None
+    def put(self, key: str, scene: Scene) -> Path | None:
+        """`put_many` of one scene: a shard of its own, so use a `SceneWriter` for many."""
+        return self.put_many([(key, scene)])
 
-    def put(self, key: str, scene: Scene) -> Path:
-        """Write a scene to its file (temporary name, fsync, rename) and return the path.
+    def put_many(
+        self, rows: Iterable[tuple[str, Scene]], sources: Mapping[str, str] | None = None
+    ) -> Path | None:
+        """Write the scenes that are not there yet as one shard; see `put_table`.
 
-        Raises TasError when the folder cannot be written.
+        Args:
+            rows: key and scene.
+            sources: by key the digest of the picture's file, see `engines.work.open_item`.
         """
-        import pyarrow.parquet as pq
+        return self.put_table(scene_table(rows, sources))
 
-        path = self.path(key)
-        temporary: Path | None = None
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with NamedTemporaryFile(dir=self.folder, suffix=".tmp", delete=False) as file:
-                temporary = Path(file.name)
-                pq.write_table(_table(scene), file, compression="zstd")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError as error:
-            if temporary is not None:
-                with suppress(OSError):
-                    temporary.unlink()
-            raise TasError(
-                f"cannot write scene to {path} ({error.strerror or error}); choose another folder"
-            ) from error
+    def put_table(self, table: "pa.Table") -> Path | None:
+        """Write the rows of a `store_rows.scene_table` that are not there yet as one shard.
+
+        Returns its path, None if all were there. It is on the disk whole, or not at all.
+
+        Raises:
+            TasError: the folder cannot be written.
+        """
+        seen, new = self.keys(), []
+        for row, key in enumerate(table["key"].to_pylist()):
+            if key not in seen:
+                seen.add(key)
+                new.append(row)
+        if not new:
+            return None
+        path = write_shard(self.folder, table if len(new) == len(table) else table.take(new))
+        self._ignored.discard(path.name)
         return path
 
+    def scenes(self, keys: Iterable[str] | None = None) -> Iterator[tuple[str, Scene]]:
+        """Each (key, scene) once, all or those of `keys`; one row group is in memory at a time."""
+        for table in self.tables(keys=keys):
+            yield from scenes_of(table)
 
-def _table(scene: Scene) -> "pa.Table":
-    import pyarrow as pa
+    def tables(
+        self, columns: Sequence[str] | None = None, keys: Iterable[str] | None = None
+    ) -> Iterator["pa.Table"]:
+        """The rows as tables, a row group at a time, shard by shard.
 
-    floats, texts = pa.list_(pa.float32()), pa.list_(pa.string())
-    proposals = scene.proposals
-    columns: dict[str, tuple[Any, pa.DataType]] = {
-        "image_id": (scene.image_id, pa.string()),
-        "height_px": (scene.size_hw[0], pa.int32()),
-        "width_px": (scene.size_hw[1], pa.int32()),
-        "rle_counts": ([rle["counts"] for rle in proposals.rles], texts),
-        "boxes_xyxy": (proposals.boxes_xyxy.ravel(), floats),
-        "centers_xy": (proposals.centers_xy.ravel(), floats),
-        "areas_px": (proposals.areas_px, pa.list_(pa.int64())),
-        "predicted_iou": (proposals.predicted_iou, floats),
-        "stability": (proposals.stability, floats),
-        "dim": (scene.crop_embeddings.shape[1], pa.int32()),
-        "image_caption": (scene.image_caption, pa.string()),
-        "image_caption_raw": (scene.image_caption_raw, pa.string()),
-        "times_s": (json.dumps(scene.times_s), pa.string()),
-        "describe_digest": (scene.describe_digest, pa.string()),
-    }
-    columns |= {name: (getattr(scene, name), texts) for name in _TEXT_COLUMNS}
-    columns |= {name: (getattr(scene, name).ravel(), floats) for name in _EMBEDDINGS}
-    arrays = {name: pa.array([value], type=kind) for name, (value, kind) in columns.items()}
-    metadata = {
-        "tas_schema_version": str(SCHEMA_VERSION),
-        "tas_describe_digest": scene.describe_digest,
-    }
-    return pa.table(arrays).replace_schema_metadata(metadata)
+        Args:
+            columns: of `store_rows.schema`; only these are read, all when None.
+            keys: whose rows, all when None; those that are not there are left out.
+        """
+        rows: dict[tuple[str, int], list[int]] = {}
+        with self._lock:
+            found = self.keys() if keys is None else self.keys() & set(keys)
+            for name, row in map(self._where.__getitem__, found):
+                rows.setdefault((name, row // GROUP_SCENES), []).append(row % GROUP_SCENES)
+        for name, group in sorted(rows):
+            table = self._read(name, group, columns)
+            if table is not None:
+                yield table.take(sorted(rows[name, group]))
 
+    def verify(self) -> list[str]:
+        """Check every byte of every shard and set aside the damaged ones, whose names it returns.
 
-def _scene(row: dict[str, Any]) -> Scene:
-    size_hw = (row["height_px"], row["width_px"])
-    proposals = Proposals(
-        rles=[{"size": list(size_hw), "counts": counts} for counts in row["rle_counts"]],
-        size_hw=size_hw,
-        boxes_xyxy=np.array(row["boxes_xyxy"], np.float32).reshape(-1, 4),
-        centers_xy=np.array(row["centers_xy"], np.float32).reshape(-1, 2),
-        areas_px=np.array(row["areas_px"], np.int64),
-        predicted_iou=np.array(row["predicted_iou"], np.float32),
-        stability=np.array(row["stability"], np.float32),
-    )
-    embeddings = {
-        name: np.array(row[name], np.float32).reshape(-1, row["dim"]) for name in _EMBEDDINGS
-    }
-    return Scene(
-        image_id=row["image_id"],
-        size_hw=size_hw,
-        proposals=proposals,
-        captions=row["captions"],
-        captions_raw=row["captions_raw"],
-        image_caption=row["image_caption"],
-        image_caption_raw=row["image_caption_raw"],
-        phrases=row["phrases"],
-        times_s=json.loads(row["times_s"]),
-        describe_digest=row["describe_digest"],
-        **embeddings,
-    )
+        Temporary files that a killed process left an hour ago or earlier are deleted.
+        """
+        with self._lock:
+            self._refresh()
+            damaged = []
+            for name in list(self._shards):
+                try:
+                    check_shard(self.folder / name)
+                except FileNotFoundError:  # another process set it aside
+                    pass
+                except DamagedShard:
+                    damaged.append(name)
+                    self._set_aside(name)
+            self._refresh()
+        for path in self.folder.glob("*.tmp"):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > _STALE_S:
+                    path.unlink()
+        return damaged
+
+    def bytes_by_column(self) -> dict[str, int]:
+        """Bytes on the disk of each column, and of the footers, over all shards."""
+        total = dict[str, int]()
+        with self._lock:
+            self._refresh()
+            for name in self._shards:
+                for column, size in bytes_by_column(self.folder / name).items():
+                    total[column] = total.get(column, 0) + size
+        return total
+
+    def _kept(self, name: str, group: int) -> "pa.Table | None":
+        """A row group, of which the last few are kept."""
+        if (name, group) not in self._groups:
+            table = self._read(name, group)
+            if table is None:
+                return None
+            if len(self._groups) >= _GROUPS_KEPT:
+                del self._groups[next(iter(self._groups))]
+            self._groups[name, group] = table
+        return self._groups[name, group]
+
+    def _read(
+        self, name: str, group: int, columns: Sequence[str] | None = None
+    ) -> "pa.Table | None":
+        """A row group, or None if its shard is damaged or gone, which is then known."""
+        try:
+            return read_group(self.folder / name, group, columns)
+        except DamagedShard:
+            self._set_aside(name)
+        except FileNotFoundError:  # another process set it aside
+            pass
+        self._refresh()
+        return None
+
+    def _refresh(self) -> None:
+        """Learn of shards that came or went since."""
+        with self._lock:
+            names = self._names() - self._ignored
+            gone, new = self._shards.keys() - names, []
+            for name in gone:
+                del self._shards[name]
+            for name in sorted(names - self._shards.keys()):
+                try:
+                    self._shards[name] = read_index(self.folder / name)
+                    new.append(name)
+                except DamagedShard:
+                    self._set_aside(name)
+                except FileNotFoundError:  # another process set it aside
+                    pass
+            if gone:
+                self._where, self._groups = {}, {}
+            for name in self._shards if gone else new:
+                for row, key in enumerate(self._shards[name].keys):
+                    self._where.setdefault(key, (name, row))
+
+    def _names(self) -> set[str]:
+        try:
+            return {path.name for path in self.folder.iterdir() if SHARD_NAME.fullmatch(path.name)}
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+        except OSError as error:
+            raise TasError(f"{self.folder}: cannot be read ({error.strerror})") from error
+
+    def _set_aside(self, name: str) -> None:
+        path = self.folder / name
+        try:
+            path.replace(path.with_name(name + DAMAGED))
+            fate = f"set aside as {name}{DAMAGED}"
+        except OSError:
+            self._ignored.add(name)
+            fate = "it is left there"
+        print(f"tas: {path} is damaged; {fate}, its scenes are made again", file=sys.stderr)

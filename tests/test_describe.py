@@ -1,0 +1,318 @@
+"""`tas describe`: a store filled by engines that are killed, sharded, or meet bad pictures."""
+
+import json
+import os
+import time
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_runs import FakeCaptioner, FakeEncoder, FakeProposer, H, W
+
+import tasutils
+from tasutils import cli, cli_describe, store_shards, store_writer
+from tasutils.config import load_preset
+from tasutils.datasets import load_dataset
+from tasutils.datasets.sample import ImageEntry, RefDataset, Sample
+from tasutils.engines import describe_dataset, items_of, shard_of
+from tasutils.errors import TasError
+from tasutils.loading import TAS
+from tasutils.store import SceneStore
+from tasutils.store_compare import store_differences
+
+FORK = get_context("fork")
+
+
+class Words:
+    """A language side that needs no model: every word is a phrase."""
+
+    def noun_chunks(self, text, pronouns=False):
+        return text.split()
+
+
+class SlowProposer(FakeProposer):
+    """Takes its time, so that there is a moment to be killed in."""
+
+    def __init__(self, seconds):
+        self.seconds, self.n = seconds, 0
+
+    def __call__(self, image):
+        self.n += 1
+        time.sleep(self.seconds)
+        return super().__call__(image)
+
+
+def make_tas(seconds=0.0):
+    preset = load_preset("tiny").override({"compute.image_batch": 3})
+    parts = (SlowProposer(seconds), FakeEncoder(), FakeCaptioner(), Words())
+    return TAS(preset, *parts, "cpu")
+
+
+def make_pictures(folder, n, name="drawn", split="val"):
+    """A data set of n pictures, one sentence each."""
+    folder.mkdir(exist_ok=True)
+    images, samples = {}, []
+    for k in range(n):
+        pixels = np.random.default_rng(k).integers(0, 255, (H, W, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{k}.png")
+        images[f"image {k}"] = ImageEntry(folder / f"{k}.png", (H, W))
+        samples.append(Sample(str(k), f"image {k}", str(k), "0", "a", "a", "dog", split))
+    return RefDataset(name, split, tuple(samples), images, "", lambda _: np.zeros((H, W), bool))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    return make_pictures(tmp_path / "pictures", 20)
+
+
+def describe(dataset, folder, tas=None, **options):
+    tas = make_tas() if tas is None else tas
+    return describe_dataset(dataset, tas, SceneStore(folder), progress=False, **options)
+
+
+def test_each_picture_is_described_once(pictures, tmp_path):
+    tas, folder = make_tas(), tmp_path / "scenes"
+    assert describe(pictures, folder, tas, limit_images=7) == (7, 0, [])
+    assert describe(pictures, folder, tas) == (13, 7, [])
+    assert describe(pictures, folder, tas) == (0, 20, [])
+    assert tas.proposer.n == 20
+    ids = [scene.image_id for _, scene in SceneStore(folder).scenes()]
+    assert sorted(ids) == sorted(pictures.image_ids)
+
+
+def test_a_store_equals_what_describe_gives(pictures, tmp_path):
+    from tasutils.images import read_image
+    from tasutils.store import scene_key
+
+    tas, plain = make_tas(), SceneStore(tmp_path / "plain")
+    for item in items_of(pictures):
+        image = read_image(item.path)
+        plain.put(
+            scene_key(image, tas.preset.describe_digest()), tas.describe(image, item.image_id)
+        )
+    describe(pictures, tmp_path / "scenes")
+    assert store_differences(plain, SceneStore(tmp_path / "scenes")) == []
+    assert len(os.listdir(tmp_path / "scenes")) == 1
+
+
+def test_the_shards_together_are_the_whole(pictures, tmp_path):
+    items = items_of(pictures)
+    parts = [shard_of(items, i, 3) for i in range(3)]
+    assert sorted(item.image_id for part in parts for item in part) == sorted(
+        item.image_id for item in items
+    )
+    assert [len(part) for part in parts] == [7, 7, 6] and shard_of(items, 0, 1) == items
+    for i, n in ((2, 2), (-1, 2), (0, 0)):
+        with pytest.raises(TasError, match="no shard"):
+            shard_of(items, i, n)
+    describe(pictures, tmp_path / "whole")
+    assert describe(pictures, tmp_path / "parts", shard=(0, 2)) == (10, 0, [])
+    assert describe(pictures, tmp_path / "parts", shard=(1, 2)) == (10, 0, [])
+    whole, parts = SceneStore(tmp_path / "whole"), SceneStore(tmp_path / "parts")
+    assert store_differences(whole, parts) == []
+
+
+def test_resuming_decodes_nothing_that_is_there(pictures, tmp_path, monkeypatch):
+    describe(pictures, tmp_path / "scenes")
+
+    def refuse(*_):
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr("tasutils.images.decode_image", refuse)
+    assert describe(pictures, tmp_path / "scenes") == (0, 20, [])
+
+
+def test_a_changed_picture_is_seen_whatever_its_date(pictures, tmp_path):
+    folder = tmp_path / "scenes"
+    path = pictures.images["image 3"].path
+    Image.fromarray(np.zeros((H, W, 3), np.uint8)).save(path, "BMP")
+    describe(pictures, folder)
+    before = path.stat()
+    Image.fromarray(np.full((H, W, 3), 9, np.uint8)).save(path, "BMP")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert describe(pictures, folder) == (1, 19, [])
+
+
+def test_equal_pictures_are_one_scene(pictures, tmp_path):
+    for k in (1, 12):
+        path = pictures.images[f"image {k}"].path
+        path.write_bytes(pictures.images["image 0"].path.read_bytes())
+    tas = make_tas()
+    assert describe(pictures, tmp_path / "scenes", tas) == (18, 2, [])
+    assert tas.proposer.n == 18 == len(SceneStore(tmp_path / "scenes").keys())
+
+
+def test_another_preset_has_scenes_of_its_own(pictures, tmp_path):
+    describe(pictures, tmp_path / "scenes")
+    other = make_tas()
+    other.preset = other.preset.override({"language.negative_template": "this is {}"})
+    assert describe(pictures, tmp_path / "scenes", other) == (20, 0, [])
+    assert len(SceneStore(tmp_path / "scenes").keys()) == 40
+
+
+def test_bad_pictures_are_recorded_and_the_run_goes_on(pictures, tmp_path, capsys):
+    paths = [pictures.images[f"image {k}"].path for k in range(5)]
+    good = [path.read_bytes() for path in paths]
+    paths[0].unlink()
+    paths[1].write_bytes(good[1][:-40])
+    paths[2].write_text("no picture")
+    Image.new("RGB", (W, H + 1)).save(paths[3])
+    paths[4].unlink()
+    paths[4].mkdir()
+    folder = tmp_path / "scenes"
+    n_done, n_had, failed = describe(pictures, folder)
+    assert (n_done, n_had) == (15, 0) and dict(failed).keys() == {f"image {k}" for k in range(5)}
+    record = folder / "failed-drawn-val.jsonl"
+    lines = [json.loads(line) for line in record.read_text().splitlines()]
+    assert [(line["image_id"], line["reason"]) for line in lines] == failed
+    for k, word in enumerate(("no picture", "truncated", "no picture", "25 x 32", "directory")):
+        assert word in dict(failed)[f"image {k}"] and str(paths[k]) in dict(failed)[f"image {k}"]
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 5 and all(line.startswith("tas: ") for line in told)
+    describe(pictures, folder, shard=(0, 2))
+    sharded = folder / "failed-drawn-val-0of2.jsonl"
+    assert len(sharded.read_text().splitlines()) == 3
+    assert len(describe(pictures, folder, limit_images=2)[2]) == 2  # tells nothing of the others
+    assert len(record.read_text().splitlines()) == 5 and sharded.exists()
+    paths[4].rmdir()
+    for path, data in zip(paths, good, strict=True):
+        path.write_bytes(data)
+    assert describe(pictures, folder) == (5, 15, [])
+    assert not record.exists() and not sharded.exists()
+
+
+def test_damage_is_found_by_the_next_run_and_made_good(pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(store_writer, "FLUSH_SCENES", 5)
+    folder = tmp_path / "scenes"
+    describe(pictures, folder)
+    describe(pictures, tmp_path / "whole")
+    for how in (b"", None):
+        path = min(folder.glob("*.parquet"))
+        data = bytearray(path.read_bytes())
+        data[len(data) // 3] ^= 16
+        path.write_bytes(data if how is None else how)
+        assert describe(pictures, folder) == (5, 15, [])
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1 and path.name in told
+        assert store_differences(SceneStore(folder), SceneStore(tmp_path / "whole")) == []
+
+
+def child(dataset, folder, seconds):
+    """What the processes that are killed do; their writes are slow, so that some are met."""
+    store_writer.FLUSH_SCENES, store_writer.FLUSH_S = 4, 0.05
+    sync = os.fsync
+
+    def slow(descriptor):
+        time.sleep(seconds)
+        sync(descriptor)
+
+    store_shards.os.fsync = slow
+    describe(dataset, folder, make_tas(seconds))
+    os._exit(0)
+
+
+def test_killed_at_random_moments_then_resumed(pictures, tmp_path):
+    describe(pictures, tmp_path / "whole")
+    start = time.monotonic()
+    process = FORK.Process(target=child, args=(pictures, tmp_path / "timed", 0.01))
+    process.start()
+    process.join(60)
+    whole_s, rng = time.monotonic() - start, np.random.default_rng()
+    assert process.exitcode == 0
+    partial = set()
+    for trial in range(6):
+        folder = tmp_path / f"scenes{trial}"
+        for _ in range(1 + trial % 2):  # a run that is gone on with may be killed too
+            process = FORK.Process(target=child, args=(pictures, folder, 0.01))
+            process.start()
+            process.join(rng.uniform(0, whole_s))
+            process.kill()  # SIGKILL
+            process.join()
+        there = len(SceneStore(folder).keys())
+        partial.add(0 < there < 20)
+        tas = make_tas()
+        assert describe(pictures, folder, tas) == (20 - there, there, [])
+        assert tas.proposer.n == 20 - there  # what was written is not made again
+        assert store_differences(SceneStore(folder), SceneStore(tmp_path / "whole")) == []
+        rows = [key for table in SceneStore(folder).tables(["key"]) for key in table["key"]]
+        assert len(rows) == 20 and not list(folder.glob("*.damaged"))
+    assert True in partial  # else the test has met no run in the middle
+
+
+def test_two_processes_on_one_store(pictures, tmp_path):
+    folder = tmp_path / "scenes"
+    runs = [FORK.Process(target=child, args=(pictures, folder, 0.002)) for _ in range(2)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(60)
+        assert run.exitcode == 0
+    describe(pictures, tmp_path / "whole")
+    assert store_differences(SceneStore(folder), SceneStore(tmp_path / "whole")) == []
+    assert SceneStore(folder).verify() == [] and len(list(SceneStore(folder).scenes())) == 20
+
+
+def test_the_command(pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tasutils, "load", lambda *_, **__: make_tas())
+    monkeypatch.setattr("tasutils.datasets.load_dataset", lambda *_: pictures)
+    out = str(tmp_path / "r")
+    command = ["describe", "refscenes", "val", "--out", out]
+    where = f"; scenes in {tmp_path / 'r' / 'scenes'}\n"
+    assert cli.main([*command, "--shard", "1/2"]) == 0
+    assert capsys.readouterr().out == "done 10, had 0, failed 0" + where
+    assert cli.main([*command, "--limit", "5"]) == 0
+    assert capsys.readouterr().out == "done 3, had 2, failed 0" + where
+    pictures.images["image 4"].path.write_bytes(b"")
+    assert cli.main(command) == 1
+    shown = capsys.readouterr()
+    assert shown.out == "done 7, had 12, failed 1" + where
+    assert "4.png is no picture" in shown.err and "20/20" in shown.err
+
+
+@pytest.mark.parametrize(
+    "options, reason",
+    [
+        (["--engine", "spark"], "no engine 'spark'"),
+        (["--address", "auto"], "takes no address"),
+        (["--shard", "2/2"], "--shard is i/n"),
+        (["--shard", "one"], "--shard is i/n"),
+        (["--limit", "0"], "--limit is a number"),
+        (["--preset", "none"], "unknown preset"),
+        (["--device", "none"], "device 'none'"),
+    ],
+)
+def test_mistakes_of_the_command(tmp_path, capsys, options, reason):
+    out = tmp_path / "r"
+    assert cli.main(["describe", "refscenes", "val", "--out", str(out), *options]) == 2
+    shown = capsys.readouterr()
+    assert reason in shown.err and shown.err.count("\n") == 1 and not out.exists()
+
+
+def test_missing_weights_are_known_before_the_work(pictures, tmp_path):
+    preset = load_preset("tiny").override({"encoder.checkpoint": "nowhere.safetensors"})
+    tas = TAS(preset, FakeProposer(), None, FakeCaptioner(), Words(), "cpu")
+    with pytest.raises(TasError, match=r"encoder\.checkpoint is not at"):
+        describe(pictures, tmp_path / "scenes", tas)
+
+
+def test_parse_shard():
+    assert cli_describe.parse_shard(None) is None and cli_describe.parse_shard("3/8") == (3, 8)
+    for text in ("", "1", "/2", "-1/2", "0/0", "1/2/3", "0/9999999999"):
+        with pytest.raises(TasError, match="--shard is i/n"):
+            cli_describe.parse_shard(text)
+
+
+@pytest.mark.slow
+def test_tiny_on_refscenes(tmp_path, capsys):
+    """With the real parts: three pictures in a batch are what they are one by one."""
+    out = str(tmp_path / "r")
+    assert cli.main(["describe", "refscenes", "val", "--limit", "3", "--out", out]) == 0
+    assert capsys.readouterr().out.startswith("done 3, had 0, failed 0")
+    data, tas = load_dataset("refscenes", "val"), tasutils.load("tiny")
+    store = SceneStore(tmp_path / "r" / "scenes")
+    for key, scene in store.scenes():
+        one = SceneStore(tmp_path / "one")
+        one.put(key, tas.describe(data.image_path(scene.image_id), scene.image_id))
+    assert store_differences(store, one) == []
