@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from tasutils.refer import Answer
 
+RULE_MARKS = (("o", "blue"), ("s", "vermillion"))  # of the synonym rules, in their order
 PARTS = (("V", OKABE_ITO["blue"]), ("α·P", OKABE_ITO["sky"]), ("λ·N", OKABE_ITO["purple"]))
 
 
@@ -99,6 +101,49 @@ def ablation_plot(table: DataFrame, *, value: str = "mIoU", note: str = "") -> P
         value: what the numbers are, for the axis.
         note: below the picture, such as "partial, n = 120".
     """
+    keys = [
+        Line2D([], [], marker="o", ls="", mfc="white", mec=OKABE_ITO["blue"], label="no rectifier"),
+        Line2D([], [], marker="s", ls="", color=OKABE_ITO["vermillion"], label="with rectifier"),
+        Line2D([], [], color=OKABE_ITO["green"], ls="--", label="oracle: best mask proposed"),
+    ]
+    return _panels(table, _ablation_panel, f"{value}, % (95 % interval)", keys, note)
+
+
+def settings_plot(table: DataFrame, *, note: str = "") -> Picture:
+    """Draw what each synonym rule and form of the rectifier changes, a panel a family.
+
+    Args:
+        table: of `sweep_choice.at_own_weights`.
+        note: below the picture.
+    """
+    rules = list(dict.fromkeys(table["synonyms"]))
+    keys = [
+        Line2D([], [], marker=marker, ls="", color=OKABE_ITO[color], label=f"synonyms: {rule}")
+        for rule, (marker, color) in zip(rules, RULE_MARKS, strict=False)
+    ]
+    return _panels(table, _settings_panel, "change of mIoU, points (95 % interval)", keys, note)
+
+
+def _settings_panel(ax: Axes, part: DataFrame) -> None:
+    forms, rules = (list(dict.fromkeys(part[name])) for name in ("rectifier", "synonyms"))
+    ax.axvline(0, color="black", lw=0.8)
+    for _, row in part.iterrows():
+        marker, color = RULE_MARKS[rules.index(row["synonyms"])]
+        y = forms.index(row["rectifier"]) + 0.32 * (rules.index(row["synonyms"]) - 0.5)
+        ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=OKABE_ITO[color], lw=1.6)
+        ax.plot(100 * row["mean"], y, marker, color=OKABE_ITO[color], ms=6.5,
+                mfc="white" if row["own"] else OKABE_ITO[color], mew=1.5)  # fmt: skip
+    _rows(ax, forms)
+
+
+def _panels(
+    table: DataFrame,
+    draw: Callable[[Axes, DataFrame], None],
+    label: str,
+    keys: list[Line2D],
+    note: str,
+) -> Picture:
+    """A panel for each family and split, two in a row, with one key and one note below."""
     panels = list(table.groupby(["family", "split"], sort=False))
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
@@ -107,16 +152,11 @@ def ablation_plot(table: DataFrame, *, value: str = "mIoU", note: str = "") -> P
     for ax in grid.flat[len(panels) :]:
         ax.set_axis_off()
     for ax, ((family, split), part) in zip(grid.flat, panels, strict=False):
-        _ablation_panel(ax, part)
+        draw(ax, part)
         ax.set_title(f"{family} {split}, n = {int(part['n'].max())}", fontsize=10, loc="left")
         ax.xaxis.set_tick_params(labelbottom=True)
     for ax in grid[-1]:
-        ax.set_xlabel(f"{value}, % (95 % interval)", fontsize=9)
-    keys = [
-        Line2D([], [], marker="o", ls="", mfc="white", mec=OKABE_ITO["blue"], label="no rectifier"),
-        Line2D([], [], marker="s", ls="", color=OKABE_ITO["vermillion"], label="with rectifier"),
-        Line2D([], [], color=OKABE_ITO["green"], ls="--", label="oracle: best mask proposed"),
-    ]
+        ax.set_xlabel(label, fontsize=9)
     height_in = figure.get_figheight()
     figure.legend(handles=keys, loc="lower left", ncols=3, fontsize=9, frameon=False,
                   bbox_to_anchor=(0.0, 0.25 / height_in))  # fmt: skip
@@ -140,6 +180,11 @@ def _ablation_panel(ax: Axes, part: DataFrame) -> None:
         ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=color, lw=1.6)
         ax.plot(100 * row["mean"], y, "s" if on else "o", color=color, ms=6.5,
                 mfc=color if on else "white", mew=1.5)  # fmt: skip
+    _rows(ax, names)
+
+
+def _rows(ax: Axes, names: list[str]) -> None:
+    """Name the rows of a panel, the first on top."""
     ax.set_yticks(range(len(names)), names, fontsize=9)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.spines[["top", "right"]].set_visible(False)
@@ -148,19 +193,24 @@ def _ablation_panel(ax: Axes, part: DataFrame) -> None:
     ax.set_axisbelow(True)
 
 
-def weights_map(table: DataFrame, *, chosen: tuple[float, float], title: str = "") -> Picture:
+def weights_map(
+    table: DataFrame, *, chosen: tuple[float, float], title: str = "", note: str = ""
+) -> Picture:
     """Draw mIoU over alpha and lambda as a map with its numbers.
 
     Args:
         table: fractions; index lambda, columns alpha.
         chosen: the (alpha, lambda) of the preset, framed when the table holds them.
         title: what the numbers are.
+        note: below the picture, such as the interval of the best.
     """
     values = 100 * table.to_numpy(dtype=np.float64)
     rows, columns = values.shape
-    width_in, height_in = max(0.78 * columns + 1.1, 5.2), 0.5 * rows + 1.1
+    below = 0.22 if note else 0.0
+    width_in, height_in = max(0.78 * columns + 1.1, 5.2), 0.5 * rows + 1.1 + below
     figure = Picture(figsize=(width_in, height_in))
-    left, bottom = 0.9 / width_in, 0.65 / height_in
+    write(figure, 0.12, 0.08, fit_text(note, width_in, 9, 1), 9, GREY)
+    left, bottom = 0.9 / width_in, (0.65 + below) / height_in
     ax = figure.add_axes((left, bottom, 0.985 - left, 1 - bottom - 0.35 / height_in))
     drawn = ax.imshow(values, cmap="cividis", aspect="auto")
     best = np.unravel_index(values.argmax(), values.shape)

@@ -91,14 +91,8 @@ def _row(run: Run) -> dict[str, object]:
 
 def _against(run: Run, first: Run) -> dict[str, object]:
     """The paired columns of a run beside the first one of its split."""
-    mine, theirs = run.samples().set_index("sample_id"), first.samples().set_index("sample_id")
-    same = len(mine) == len(theirs) and set(mine.index) == set(theirs.index)
-    if not same or run.record.index_digest != first.record.index_digest:
-        raise TasError(
-            f"{run.folder.name} and {first.folder.name} answer different sentences of "
-            f"{run.record.dataset} {run.record.split}; evaluate both with the same limit"
-        )
-    mine = mine.loc[theirs.index]
+    mine, theirs = run.samples(), first.samples()
+    mine = mine.iloc[same_order(run, mine, first, theirs)]
     known = theirs["gt_area_px"].notna().to_numpy()
     pairs = [_pixels(table[known]) for table in (mine, theirs)]
     image = theirs["image_id"].to_numpy(str)[known]
@@ -111,6 +105,24 @@ def _against(run: Run, first: Run) -> dict[str, object]:
         "won": int((gain > WON).sum()),
         "lost": int((gain < -WON).sum()),
     }
+
+
+def same_order(run: Run, mine: pd.DataFrame, first: Run, theirs: pd.DataFrame) -> NDArray[np.int64]:
+    """The rows of a run's samples in the order of another run's.
+
+    Raises:
+        TasError: the two runs answer different sentences.
+    """
+    import pandas as pd
+
+    order = pd.Index(mine["sample_id"]).get_indexer(theirs["sample_id"])
+    same = len(mine) == len(theirs) and not (order < 0).any()
+    if not same or run.record.index_digest != first.record.index_digest:
+        raise TasError(
+            f"{run.record.run_id} and {first.record.run_id} answer different sentences of "
+            f"{run.record.dataset} {run.record.split}; evaluate both with the same limit"
+        )
+    return np.asarray(order, np.int64)
 
 
 def _pixels(samples: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

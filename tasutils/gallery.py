@@ -23,6 +23,7 @@ from tasutils.canvas import (
     outline,
     write,
 )
+from tasutils.score_table import OWN
 from tasutils.show import Example
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Gallery:
         samples = self.part.samples
         iou, oracle = samples["iou"].to_numpy(), samples["oracle_iou"].to_numpy()
         record, scores = self.part.run.record, self.part.scores
-        before, after = (scores.choose(record.alpha, record.lam, on) for on in (False, True))
+        before, after = (scores.choose(record.alpha, record.lam, form) for form in ("none", OWN))
         fits = {
             "right": iou > 0.5,
             "wrong": (iou < 0.1) & (oracle > 0.5),

@@ -151,13 +151,12 @@ def _answer(
     scale: float,
 ) -> Answer:
     (alpha, lam), strict = weights, preset.scores.strict_official
-    candidates = _candidates(scene, expression, language, preset)
+    candidates = judge_phrases(scene, expression, language, preset)
     kept = [candidate.index for candidate in candidates if candidate.kept]
 
     v = scale * scores.v_score(scene.crop_embeddings, text)  # (n,)
     p = scale * scores.p_score(scene.caption_embeddings, text)  # (n,)
-    negatives = scene.phrase_embeddings[kept]  # (k, d)
-    n = scale * scores.n_score(scene.crop_embeddings, negatives, strict)  # (n,)
+    n = negative_scores(scene, kept, preset, scale)  # (n,)
     total = worth = scores.combine(v, p, n, alpha, lam)  # (n,)
     if preset.scores.normalise == "min_max_softmax":
         total = scores.min_max_softmax(total, strict)  # (n,)
@@ -191,10 +190,10 @@ def _answer(
     )
 
 
-def _candidates(
+def judge_phrases(
     scene: Scene, expression: Expression, language: Parser, preset: Preset
 ) -> list[Candidate]:
-    """The scene's phrases judged against the target by the preset's rule."""
+    """The phrases of the scene's caption judged against the target by the preset's rule."""
     rules = preset.language
     if rules.synonym_rule == "three_pairs":
         return mine_released(scene.phrases, expression.phrase, language, rules.synonym_threshold)
@@ -202,6 +201,14 @@ def _candidates(
     if rules.head_rule == "root":
         target = language.parse(expression.phrase)
     return mine_negatives(scene.phrases, target, language, rules.synonym_threshold)
+
+
+def negative_scores(
+    scene: Scene, kept: Sequence[int], preset: Preset, scale: float
+) -> NDArray[np.float64]:
+    """N of each mask, float64 (n,); kept: which of the scene's phrases are its negatives."""
+    negatives = scene.phrase_embeddings[list(kept)]  # (k, d)
+    return scale * scores.n_score(scene.crop_embeddings, negatives, preset.scores.strict_official)
 
 
 def region(

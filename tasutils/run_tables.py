@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,14 +68,17 @@ class Choice:
     columns: dict[str, NDArray[np.generic]] = field(default_factory=dict)
 
     @classmethod
-    def of_answer(cls, answer: Answer) -> Choice:
-        """The choice of TAS, with v, p, n, region and yields."""
+    def of_answer(
+        cls, answer: Answer, others: Mapping[str, NDArray[np.generic]] | None = None
+    ) -> Choice:
+        """The choice of TAS, with v, p, n, region and yields; others: from `alternatives`."""
         columns: dict[str, NDArray[np.generic]] = {
             "v": answer.v,
             "p": answer.p,
             "n": answer.n,
             "region": answer.in_region,
             "yields": answer.yields,
+            **(others or {}),
         }
         chosen = -1 if answer.chosen is None else int(answer.chosen)
         return cls(chosen, answer.reason, bool(answer.rectified), columns)

@@ -7,8 +7,10 @@ samples.parquet, one row a sentence: sample_id, image_id, ref_id, sent_id, text,
 chosen (index of the mask, -1 for none), n_proposals, intersection_px, union_px, iou, gt_area_px,
 oracle_intersection_px, oracle_union_px, oracle_iou, rectified, reason, and a column for each flag.
 scores.parquet, one row a sentence and proposal: sample_id, proposal, v, p, n, region, yields (of a
-peer of TAS: score), intersection_px, union_px, gt_area_px. A sentence without ground truth has NaN
-for all that needs one. masks/<sample_id>.png, where asked for, are the chosen masks, 0 or 255.
+peer of TAS: score), intersection_px, union_px, gt_area_px; and n_<rule>, region_<form> and
+yields_<form> by the synonym rules and rectifier forms that the preset has not (`alternatives`).
+A sentence without ground truth has NaN for all that needs one. masks/<sample_id>.png, where asked
+for, are the chosen masks, 0 or 255.
 """
 
 from __future__ import annotations
@@ -205,7 +207,7 @@ def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.
     """
     try:
         samples.to_parquet(folder / SAMPLES_FILE, index=False)
-        scores.to_parquet(folder / SCORES_FILE, index=False)
+        scores.to_parquet(folder / SCORES_FILE, index=False, **_packing(scores))
         name, count = run_name(record), 1
         while True:
             run_id = name if count == 1 else f"{name}-{count}"
@@ -249,6 +251,13 @@ def summary_line(run: Run) -> str:
 
 def _percent(metric: Metric) -> str:
     return f"{100 * metric.value:.1f} [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
+
+
+def _packing(scores: pd.DataFrame) -> dict[str, Any]:
+    """How scores are packed: V, where no two rows are alike, by places of its bytes."""
+    unlike = [name for name in ("v", "score") if name in scores]
+    rest = [name for name in scores if name not in unlike]
+    return {"compression": "zstd", "use_dictionary": rest, "use_byte_stream_split": unlike}
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,12 +11,14 @@ from numpy.typing import NDArray
 
 from tasutils.errors import TasError
 from tasutils.metrics import segment_argmax
-from tasutils.scores import combine
+from tasutils.score_blocks import Block, Region, make_blocks
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from tasutils.runs import Run
+
+OWN = "own"  # the synonym rule, or the rectifier's form, that the run itself had
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,7 @@ class ScoreTable:
 
         if not {"v", "p", "n", "region"} <= set(scores):
             raise TasError("scores without V, P and N are a peer's; read a run of TAS itself")
-        n_unknown = int(samples["gt_area_px"].isna().sum())
-        if n_unknown:
-            raise TasError(
-                f"{n_unknown} of {len(samples)} sentences have no ground truth, so other weights "
-                "cannot be compared; evaluate those that have one"
-            )
+        require_truth(samples)
         self.rules = rules or Rules()
         self.sample_ids = samples["sample_id"].to_numpy()
         self.gt_area_px = samples["gt_area_px"].to_numpy(np.int64)
@@ -78,38 +76,30 @@ class ScoreTable:
         proposal = scores["proposal"].to_numpy(np.int64)
         order = np.lexsort((proposal, segment))
         self.segment, self.proposal = segment[order], proposal[order]
-        self.v, self.p, self.n = (scores[name].to_numpy()[order] for name in ("v", "p", "n"))
-        self.region = scores["region"].to_numpy(np.bool_)[order]
-        yields = scores["yields"] if "yields" in scores else scores["region"] & False
-        self.yields = yields.to_numpy(np.bool_)[order]
+        self.v, self.p = (scores[name].to_numpy(np.float64)[order] for name in ("v", "p"))
+        self.n, self.regions = _by_rule(scores, order), _by_form(scores, order)
         self.intersection_px = scores["intersection_px"].to_numpy(np.int64)[order]
         self.union_px = scores["union_px"].to_numpy(np.int64)[order]
 
-    def choose(self, alpha: float, lam: float, rectifier: bool) -> NDArray[np.int64]:
-        """Row of the chosen proposal of each sentence, -1 where there is none.
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """The sentences that have proposals, in blocks."""
+        return list(make_blocks(self.segment, self.v, self.p, self.n, self.regions))
+
+    def choose(
+        self, alpha: float, lam: float, rectifier: str = OWN, synonyms: str = OWN
+    ) -> NDArray[np.int64]:
+        """Row of the chosen proposal of each sentence, -1 where there is none: `refer`'s answers.
 
         The first of equal totals wins, one that yields last; a region without proposals keeps the
-        best of all. NaN totals are as in `rectifier.ranking`.
+        best of all. NaN totals are as in `rectifier.ranking`. rectifier, synonyms: a form of
+        `regions` and a rule of `n`.
         """
-        total = combine(self.v, self.p, self.n, alpha, lam)
-        nan = np.isnan(total) | self._without_difference(total)
-        total[nan] = 0.0
-        chosen = segment_argmax(self.segment, total, len(self.sample_ids))
-        if rectifier:
-            inside = np.flatnonzero(self.region & ~(nan & self.yields))
-            inside = inside[np.lexsort((self.yields[inside], self.segment[inside]))]
-            best = segment_argmax(self.segment[inside], total[inside], len(self.sample_ids))
-            chosen[best >= 0] = inside[best[best >= 0]]
+        chosen = np.full(len(self.sample_ids), -1, np.int64)
+        for block in self.blocks:
+            totals = block.totals(alpha, lam, synonyms, self.rules.nan_ties)
+            chosen[block.sentence] = block.rows.reshape(-1)[block.choose(totals, rectifier)]
         return chosen
-
-    def _without_difference(self, total: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which totals are as high as all others of their sentence, if that makes them NaN."""
-        if not self.rules.nan_ties or not len(total):
-            return np.zeros(len(total), bool)
-        starts = np.flatnonzero(np.diff(self.segment, prepend=-1))
-        lengths = np.diff(starts, append=len(total))
-        same = np.maximum.reduceat(total, starts) == np.minimum.reduceat(total, starts)
-        return np.repeat(same, lengths)
 
     def draw(self, rectifier: bool, seed: int = 0) -> NDArray[np.int64]:
         """Row of a proposal of each sentence drawn at random, -1 where there is none.
@@ -118,7 +108,7 @@ class ScoreTable:
         """
         chance = np.random.default_rng(seed).random(len(self.segment))
         if rectifier:
-            chance[self.region] += 1.0
+            chance[self.regions[OWN][0]] += 1.0
         return segment_argmax(self.segment, chance, len(self.sample_ids))
 
     def pixels(self, chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -128,3 +118,33 @@ class ScoreTable:
         intersection[found] = self.intersection_px[chosen[found]]
         union[found] = self.union_px[chosen[found]]
         return intersection, union
+
+
+def require_truth(samples: pd.DataFrame) -> None:
+    """Raise TasError if a sentence has no ground truth."""
+    n_unknown = int(samples["gt_area_px"].isna().sum())
+    if n_unknown:
+        raise TasError(
+            f"{n_unknown} of {len(samples)} sentences have no ground truth, so settings "
+            "cannot be compared; evaluate those that have one"
+        )
+
+
+def _by_rule(scores: pd.DataFrame, order: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """N by each synonym rule that the run holds."""
+    names = {OWN: "n"} | {name[2:]: name for name in map(str, scores) if name.startswith("n_")}
+    return {rule: scores[name].to_numpy(np.float64)[order] for rule, name in names.items()}
+
+
+def _by_form(scores: pd.DataFrame, order: NDArray[np.int64]) -> dict[str, Region]:
+    """Region and yields by each form of the rectifier that the run holds, and by none at all."""
+    nowhere = np.zeros(len(order), bool)
+
+    def flags(name: str) -> NDArray[np.bool_]:
+        return scores[name].to_numpy(np.bool_)[order] if name in scores else nowhere
+
+    found = {OWN: (flags("region"), flags("yields")), "none": (~nowhere, nowhere)}
+    forms = [
+        name.removeprefix("region_") for name in map(str, scores) if name.startswith("region_")
+    ]
+    return found | {form: (flags(f"region_{form}"), flags(f"yields_{form}")) for form in forms}

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.errors import TasError
-from tasutils.metrics import miou
 from tasutils.runs import Run, list_runs, read_run
+from tasutils.score_table import OWN, Rules, ScoreTable
 from tasutils.stats import Interval, bootstrap, paired_difference
-from tasutils.variants import VARIANTS, Rules, ScoreTable
+from tasutils.variants import VARIANTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,20 +85,14 @@ class Part:
         """The image of each sentence, str (n,)."""
         return self.samples["image_id"].to_numpy(str)
 
-    def pixels(
-        self,
-        variant: str = "V+P+N",
-        rectifier: bool = True,
-        alpha: float | None = None,
-        lam: float | None = None,
-    ) -> Pixels:
-        """Intersection and union of each answer, int64 (n,) px; None: the run's own weights."""
+    def pixels(self, variant: str = "V+P+N", rectifier: bool = True) -> Pixels:
+        """Intersection and union of each answer by the run's own weights, int64 (n,) px."""
         if variant == RANDOM:
             return self.scores.pixels(self.scores.draw(rectifier))
-        with_p, with_n = VARIANTS[variant]
-        alpha = self.run.record.alpha if alpha is None else alpha
-        lam = self.run.record.lam if lam is None else lam
-        return self.scores.pixels(self.scores.choose(alpha * with_p, lam * with_n, rectifier))
+        (with_p, with_n), form = VARIANTS[variant], OWN if rectifier else "none"
+        record = self.run.record
+        chosen = self.scores.choose(record.alpha * with_p, record.lam * with_n, form)
+        return self.scores.pixels(chosen)
 
     def oracle(self) -> Pixels:
         """Intersection and union of the best proposal of each sentence, int64 (n,) px."""
@@ -239,18 +233,3 @@ def _members(part: Part, member: Group) -> NDArray[np.bool_]:
         return member(part.samples)
     except KeyError:
         return np.zeros(len(part.samples), bool)
-
-
-def weights_table(
-    parts: Sequence[Part], alphas: Sequence[float], lams: Sequence[float]
-) -> pd.DataFrame:
-    """mIoU of V + alpha P + lambda N with the rectifier: alpha in columns, lambda in the index."""
-    import pandas as pd
-
-    def value(alpha: float, lam: float) -> float:
-        pairs = [part.pixels(alpha=alpha, lam=lam) for part in parts]
-        return miou(*(np.concatenate(arrays) for arrays in zip(*pairs, strict=True)))
-
-    table = [[value(alpha, lam) for alpha in alphas] for lam in lams]
-    index, columns = pd.Index(lams, name="lambda"), pd.Index(alphas, name="alpha")
-    return pd.DataFrame(table, index=index, columns=columns)

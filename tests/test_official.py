@@ -453,8 +453,8 @@ class Images(HashEncoder):
 
 
 def test_captions_and_chunks_as_generated(picture, masks):
+    from tasutils.describe import describe
     from tasutils.proposals.ground_truth import GroundTruthProposer
-    from tasutils.scene import describe
 
     def scene(**changes):
         preset = PAPER.override({f"language.{k}": v for k, v in changes.items()})
@@ -466,7 +466,7 @@ def test_captions_and_chunks_as_generated(picture, masks):
     tidy, raw = scene(), scene(clean_captions=False)
     assert tidy.captions == ["a dog", "", "a cat"] and not tidy.caption_embeddings[1].any()
     assert raw.captions == raw.captions_raw == tidy.captions_raw
-    np.testing.assert_allclose(raw.caption_embeddings[1], embed("a photo of"), atol=1e-6)
+    np.testing.assert_allclose(raw.caption_embeddings[1], embed("a photo of"), rtol=1e-3)
     assert tidy.phrases == ["a man", "a red car"]
     assert scene(pronoun_chunks=True).phrases == ["a man", "it", "a red car"]
     assert len({s.describe_digest for s in (tidy, raw, scene(pronoun_chunks=True))}) == 3
@@ -480,7 +480,8 @@ def tiny_official():
     from tasutils.loading import load
 
     weights = ("proposals.", "encoder.", "overlap.", "captioner.checkpoint", "captioner.num")
-    kept = {"language.spacy_model", "captioner.batch_size", "scores.lambda_by_dataset"}
+    weights += ("compute.",)
+    kept = {"language.spacy_model", "scores.lambda_by_dataset"}
     changes = {
         name: value
         for name, value in load_preset("official").leaves().items()
@@ -497,7 +498,7 @@ def test_tiny_with_official_s_switches_runs_end_to_end(tiny_official, tmp_path):
     from tasutils.evaluate import evaluate
     from tasutils.runs import read_run
     from tasutils.store import SceneStore
-    from tasutils.variants import choose_weights
+    from tasutils.sweep_choice import choose_weights
 
     tas, data = tiny_official
     assert tas.preset.crop.resize == "clip" and tas.preset.rectifier.form == "official"

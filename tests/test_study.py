@@ -9,6 +9,7 @@ import pytest
 from tasutils import readable, study
 from tasutils.errors import TasError
 from tasutils.study import Part
+from tasutils.sweep import sweep
 
 ALPHA, LAM, N = 0.3, 0.6, 60
 
@@ -41,8 +42,9 @@ def part_of(
                 **dict(zip("vpn", rng.normal(size=3), strict=True)),
             })  # fmt: skip
     record = SimpleNamespace(
-        dataset=family, split="val", alpha=ALPHA, lam=LAM, partial=partial, n_used=N, n_total=200,
-        n_images=20, config={"captioner": {"kind": kind}},
+        run_id=f"{family}-{seed}", method="tas", preset="tiny", dataset=family, split="val",
+        split_by="", alpha=ALPHA, lam=LAM, partial=partial, n_used=N, n_total=200, n_images=20,
+        config={"captioner": {"kind": kind}},
     )  # fmt: skip
     frames = pd.DataFrame(samples), pd.DataFrame(scores)
     run = SimpleNamespace(record=record, samples=lambda: frames[0], scores=lambda: frames[1])
@@ -114,8 +116,9 @@ def test_a_random_mask_is_one_of_the_sentences_own_and_of_the_region_with_the_re
     for rows in (free, inside):
         assert ((rows >= 0) == some).all()
         assert (table.segment[rows[some]] == np.flatnonzero(some)).all()
-    has_inside = np.bincount(table.segment[table.region], minlength=N) > 0
-    assert (table.region[inside[some]] == has_inside[some]).all()
+    region = table.regions["own"][0]
+    has_inside = np.bincount(table.segment[region], minlength=N) > 0
+    assert (region[inside[some]] == has_inside[some]).all()
     many = [np.mean(np.divide(*table.pixels(table.draw(False, seed)))) for seed in range(200)]
     iou = table.intersection_px / table.union_px
     expected = np.mean([iou[table.segment == i].mean() if some[i] else 0 for i in range(N)])
@@ -133,8 +136,9 @@ def test_groups_are_whole_and_questions_without_data_are_left_out(part):
     assert set(study.breakdown([bare], n_boot=50)["question"]) == {"distractor", "hidden"}
 
 
-def test_the_map_of_weights_holds_the_runs_own_number(part, ablation):
-    table = study.weights_table([part], [0.0, ALPHA], [0.0, LAM])
+def test_a_sweep_holds_the_numbers_of_the_ablation(part, ablation):
+    grid = sweep([part], [0.0, ALPHA], [0.0, LAM])
+    table = grid.pivot(index="lam", columns="alpha", values="miou")
     full = ablation.query("variant == 'V+P+N' and rectifier")["mean"].item()
     visual = ablation.query("variant == 'V' and rectifier")["mean"].item()
     assert table.loc[LAM, ALPHA] == pytest.approx(full)
