@@ -1,0 +1,100 @@
+"""Section ray: two single-threaded actors of Ray against one single-threaded process."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from tasutils.bench.child import run_child
+from tasutils.bench.conditions import cores
+from tasutils.bench.equal import Unequal
+from tasutils.bench.plan import DATASET, Plan
+from tasutils.bench.rows import Row, Spread, Target
+from tasutils.store import SceneStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tasutils.engines import Item
+
+ACTORS, FASTER = 2, 1.5
+
+
+def rows(plan: Plan) -> list[Row]:
+    """Describing into a store, start-up apart; the two stores equal row for row."""
+    count = plan.count(200)
+    what = f"{count} images, {ACTORS} actors against 1 process"
+    if find_spec("ray") is None:
+        reason = "Ray is not installed: pip install -e '.[scale]' -c constraints.txt"
+        return [Row(section="ray", what=what, skipped=reason)]
+    if cores() < ACTORS or plan.device != "cpu":
+        reason = f"it needs {ACTORS} cores and --device cpu"
+        return [Row(section="ray", what=what, skipped=reason)]
+    with TemporaryDirectory() as one, TemporaryDirectory() as two:
+        shared: dict[str, Any] = {"preset": plan.preset.model_dump(mode="json"), "images": count}
+        environment = plan.environment(threads=1)
+        plain = run_child(f"{__name__}:by_process", environment, folder=one, **shared)
+        ours = run_child(f"{__name__}:by_actors", environment, folder=two, **shared)
+        checked = same_rows(SceneStore(two), SceneStore(one))
+    row = Row(
+        section="ray",
+        what=what,
+        ours_s=Spread.of([ours["seconds"] / count]),
+        plain_s=Spread.of([plain["seconds"] / count]),
+        ratio=Spread.of([plain["seconds"] / ours["seconds"]]),
+        measures={"ray_start_s": ours["wall_s"] - ours["seconds"]},
+        target=Target(number="ratio", at_least=FASTER),
+        checked=checked,
+        note="ray: one timing each; the plain side is the local engine on one thread",
+    )
+    return [row]
+
+
+def by_process(preset: dict[str, Any], folder: str, images: int) -> dict[str, Any]:
+    """The local engine, warmed up; a child's task."""
+    from tasutils.bench.scale import started
+    from tasutils.engines.local import describe_items
+
+    tas, _ = started(preset, "cpu")
+    items, start = _items(images), perf_counter()
+    outcome = describe_items(items, tas, SceneStore(Path(folder)), progress=False)
+    return {"seconds": perf_counter() - start, "done": outcome.n_done}
+
+
+def by_actors(preset: dict[str, Any], folder: str, images: int) -> dict[str, Any]:
+    """The engine of Ray; a child's task."""
+    import tasutils
+    from tasutils.config import Preset
+    from tasutils.engines.ray import timed_describe_items
+
+    tas = tasutils.load(Preset.model_validate(preset), device="cpu")
+    items, start = _items(images), perf_counter()
+    outcome, seconds = timed_describe_items(items, tas, SceneStore(Path(folder)), actors=ACTORS)
+    return {"seconds": seconds, "wall_s": perf_counter() - start, "done": outcome.n_done}
+
+
+def _items(images: int) -> list[Item]:
+    from tasutils.datasets import load_dataset
+    from tasutils.engines import items_of
+
+    return items_of(load_dataset(DATASET, "val"))[:images]
+
+
+def same_rows(ours: SceneStore, plain: SceneStore) -> str:
+    """Every row of two stores, whatever the order; the stage times are none of the scene."""
+    a, b = _whole(ours), _whole(plain)
+    if not a.equals(b):
+        raise Unequal(f"the stores differ ({len(a)} and {len(b)} rows)")
+    return f"{len(a)} rows of both stores equal, but for times_s"
+
+
+def _whole(store: SceneStore) -> pa.Table:
+    import pyarrow as pa
+
+    tables = list(store.tables())
+    if not tables:
+        raise Unequal("a store is empty")
+    return pa.concat_tables(tables).sort_by("key").drop_columns(["times_s"]).combine_chunks()
