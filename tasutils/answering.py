@@ -9,7 +9,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tasutils.datasets.sample import RefDataset, Sample
-from tasutils.errors import TasError
 from tasutils.run_tables import Choice, Overlaps, RunTables, write_mask
 from tasutils.runs import MASKS_FOLDER
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from tasutils.config import Preset
     from tasutils.refer import Answer
     from tasutils.scene import Scene
-    from tasutils.store import SceneStore
+    from tasutils.store_writer import SceneWriter
 
 
 class Segmenter(Protocol):
@@ -36,6 +35,10 @@ class Segmenter(Protocol):
     @property
     def language(self) -> Any:
         """The parser of sentences, `language.parse.Parser`."""
+
+    @property
+    def encoder(self) -> Any:
+        """The image-text encoder, of which the scale of its cosines is asked."""
 
     def describe(self, image: Any, image_id: str = "") -> Scene:
         """The scene of uint8 (H, W, 3)."""
@@ -87,12 +90,12 @@ def answer_image(
     path: Path,
     here: list[tuple[Task, str]],
     tas: Segmenter,
-    store: SceneStore | None,
+    scenes: SceneWriter | None,
     keep_masks: bool,
 ) -> None:
     """Answer all sentences about one image in all tasks that have it."""
     start = perf_counter()
-    scene, image = _scene(path, here, tas, store)
+    scene, image = _scene(path, here, tas, scenes)
     here[0][0].tables.wall_s += perf_counter() - start
     proposals = scene.proposals.masks()
     overlaps: dict[tuple[str, str], Overlaps] = {}
@@ -114,27 +117,24 @@ def answer_image(
 
 
 def _scene(
-    path: Path, here: list[tuple[Task, str]], tas: Segmenter, store: SceneStore | None
+    path: Path, here: list[tuple[Task, str]], tas: Segmenter, scenes: SceneWriter | None
 ) -> tuple[Scene, NDArray[np.uint8]]:
-    """The scene of an image, read back from the store if it is there, else made and put there."""
+    """The scene of an image, read from the store if it is there, else made and put there."""
+    from tasutils.engines.work import check_size
     from tasutils.images import read_image
     from tasutils.store import scene_key
 
     image = read_image(path)
     for task, image_id in here:
-        if image.shape[:2] != task.dataset.size_hw(image_id):
-            raise TasError(
-                f"{path}: the picture is {image.shape[0]} x {image.shape[1]} px (H x W), its "
-                f"annotations say {task.dataset.size_hw(image_id)}; get the picture again"
-            )
+        check_size(path, image, task.dataset.size_hw(image_id))
     key = scene_key(image, tas.preset.describe_digest())
-    scene = store.get(key) if store is not None else None
+    scene = scenes.get(key) if scenes is not None else None
     if scene is None:
         task, image_id = here[0]
         scene = tas.describe(image, image_id=image_id)
         task.tables.count_times(scene.times_s)
-        if store is not None:
-            store.put(key, scene)
+        if scenes is not None:
+            scenes.put(key, scene)
     return scene, image
 
 
@@ -150,9 +150,7 @@ def _choices(
     faults = [unreadable(text) for text in texts]  # such count like one without proposals
     if task.method is None:
         return [
-            Choice.refused(fault)
-            if fault
-            else Choice.of_answer(tas.refer(scene, text, dataset=task.dataset.name))
+            Choice.refused(fault) if fault else _choice(task, scene, text, tas)
             for text, fault in zip(texts, faults, strict=True)
         ]
     read = [
@@ -167,3 +165,16 @@ def _choices(
         else Choice.of_scores(task.name, scores_of(task.method, scene, expression, image))
         for expression, fault in zip(read, faults, strict=True)
     ]
+
+
+def _choice(task: Task, scene: Scene, text: str, tas: Segmenter) -> Choice:
+    """What TAS chooses, with what other rules and forms would have it choose from."""
+    from tasutils.alternatives import alternatives
+    from tasutils.refer import cosine_scale
+
+    answer = tas.refer(scene, text, dataset=task.dataset.name)
+    start = perf_counter()
+    scale = cosine_scale(tas.encoder, tas.preset)
+    others = alternatives(answer, text, tas.language, scale)
+    task.tables.answer_s -= perf_counter() - start  # no answer needs it, only a sweep
+    return Choice.of_answer(answer, others)

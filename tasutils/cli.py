@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tasutils import console
+from tasutils.cli_bench import bench
 from tasutils.cli_data import ImagesOption, RootOption, SplitByOption, data_app, world_app
+from tasutils.cli_describe import describe
 from tasutils.cli_models import models_app
 from tasutils.cli_presets import presets_app
+from tasutils.cli_sweep import sweep
 from tasutils.errors import TasError
 
 if TYPE_CHECKING:
@@ -33,6 +36,9 @@ app.add_typer(presets_app, name="presets")
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
 app.add_typer(world_app, name="world")
+app.command()(bench)
+app.command()(sweep)
+app.command()(describe)
 
 PresetOption = Annotated[str, typer.Option(help="A preset's name or the path of its YAML file.")]
 DeviceOption = Annotated[

@@ -15,7 +15,7 @@ from tasutils.encoders.openclip import OpenClipEncoder
 from tasutils.expression import parse_expression
 from tasutils.language.parse import Parser
 from tasutils.loading import TAS
-from tasutils.parts import EncoderConfig
+from tasutils.parts import ComputeConfig, EncoderConfig
 from tasutils.scene import Proposals, Scene
 
 TINY = load_preset("tiny")
@@ -41,7 +41,7 @@ def small_clip(kind):
         open_clip.add_model_config(path)
     config = EncoderConfig(model=name, tokenizer="tiny/tokenizer.txt.gz", template="a {}")
     torch.manual_seed(0)
-    encoder = OpenClipEncoder(config, batch_size=3)
+    encoder = OpenClipEncoder(config, compute=ComputeConfig(crop_batch=3, text_batch=3))
     for key, value in encoder.model.state_dict().items():
         if value.is_floating_point() and "text" not in key and value.ndim:
             _enliven(key, value)

@@ -68,7 +68,8 @@ def test_constraints_pin_exactly_and_name_no_host():
 
 def test_requirements_are_pinned_and_the_pins_fit():
     known = pins()
-    for requirement in [*requirements(), *requirements("dev"), *requirements("photo")]:
+    extras = [line for extra in ("dev", "photo", "scale") for line in requirements(extra)]
+    for requirement in [*requirements(), *extras]:
         pin = known[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(next(iter(pin.specifier)).version), requirement.name
         assert pin.marker is None, requirement.name
@@ -108,7 +109,8 @@ def test_environment_yml_fits_pyproject_and_constraints():
 
 
 def test_every_import_of_the_package_is_declared():
-    declared = {canonicalize_name(r.name) for r in [*requirements(), *requirements("photo")]}
+    extras = [*requirements("photo"), *requirements("scale")]
+    declared = {canonicalize_name(r.name) for r in [*requirements(), *extras]}
     for path in (ROOT / "tasutils").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []

@@ -12,6 +12,9 @@ from PIL import Image
 
 from tasutils import paths
 from tasutils.baselines import method_names
+from tasutils.bench import rows
+from tasutils.bench.conditions import conditions
+from tasutils.config import load_preset
 from tasutils.datasets.refscenes import FAMILIES
 from tasutils.execute import notebook_parameters, run_notebook
 from tasutils.report import build_report
@@ -300,7 +303,36 @@ def test_the_appendix_trains_tseg_without_masks(tmp_path):
     assert "partial" in text and "nothing here is zero-shot" in text
 
 
-@pytest.mark.parametrize("name", [*PHOTOGRAPHIC, "07_peers", "A5_train_freesolo", "A6_train_tseg"])
+def test_the_costs_are_measured_and_a_saved_bench_is_shown(tmp_path):
+    ratio = rows.Spread.of([9.0, 8.5, 9.5])
+    slow = rows.Target(number="ratio", at_least=10.0)
+    row = rows.Row(section="describe", what="saved", checked="all", ratio=ratio, target=slow)
+    missing = rows.Row(section="ray", what="actors", skipped="Ray is not here")
+    saved = rows.Bench(conditions=conditions(load_preset("tiny"), "cpu"), rows=[row, missing])
+    saved.write(tmp_path / "bench.json")
+    given = {"images": 1, "bench": str(tmp_path / "bench.json")}
+    page = run_notebook("10_cost_and_scale", given, tmp_path, progress=False)
+    outputs = [
+        output
+        for cell in nbformat.read(page.with_suffix(".ipynb"), as_version=4).cells
+        for output in cell.get("outputs", [])
+    ]
+    # stages, functions, what is kept, batches, the quick bench, the saved one
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 6
+    text = "".join(output.get("text", "") for output in outputs)
+    for section in ("crops", "sentence", "store"):
+        assert re.search(rf"^{section}$", text, flags=re.M), section
+    assert text.count("checked: ") == 3 and "the outputs differ" not in text
+    assert "Ray is not here" in text and "describe, saved: target NOT reached" in text
+    assert re.search(r"^\w+ takes \d+% of describing a picture", text, flags=re.M)
+    functions = next(table for table in tables(page.with_suffix(".ipynb")) if "own_s" in table)
+    assert functions["share"].astype(float).between(0, 1).all()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*PHOTOGRAPHIC, "07_peers", "10_cost_and_scale", "A5_train_freesolo", "A6_train_tseg"],
+)
 def test_a_shipped_notebook_is_tidy(name):
     notebook = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4)
     nbformat.validate(notebook)

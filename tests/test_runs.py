@@ -21,7 +21,10 @@ from tasutils.metrics import METRIC_NAMES, miou, oiou
 from tasutils.runs import list_runs, read_run, summary_line
 from tasutils.scene import Proposals
 from tasutils.store import SceneStore
-from tasutils.variants import ScoreTable, choose_weights, variants, weight_grid
+from tasutils.study import Part
+from tasutils.sweep import sweep
+from tasutils.sweep_choice import choose_weights
+from tasutils.variants import ScoreTable, variants
 
 H, W = 24, 32
 SENTENCES = ["left dog", "the dog", "dog on the right", "bottom left thing", "red car"]
@@ -157,7 +160,8 @@ def test_tables_and_metrics_of_a_run(dataset, tas, tmp_path):
     assert samples["text"].tolist() == SENTENCES * 6
     assert not samples.isna().any().any() and not scores.isna().any().any()
     assert len(scores) == 5 * 5 * 7 and list(scores.columns) == [
-        "sample_id", "proposal", "v", "p", "n", "region", "yields", "intersection_px", "union_px",
+        "sample_id", "proposal", "v", "p", "n", "region", "yields", "n_three_pairs",
+        "region_paper", "region_official", "yields_official", "intersection_px", "union_px",
         "gt_area_px",
     ]  # fmt: skip
     for sample, row in zip(dataset.samples, samples.to_dict("records"), strict=True):
@@ -225,7 +229,7 @@ def test_an_interruption_loses_no_described_scene(dataset, tas, tmp_path):
     tas.stop_after = 4
     with pytest.raises(KeyboardInterrupt):
         evaluate(dataset, tas, store=store, out=out, progress=False)
-    assert os.listdir(out) == [] and len(os.listdir(store.folder)) == 4
+    assert os.listdir(out) == [] and len(store.keys()) == 4
     tas.stop_after = 10**9
     assert run_of(dataset, tas, out, store=store).record.n_described == 2
     assert tas.n_described == 6
@@ -335,7 +339,7 @@ def toy(region=(True, True, True)):
 def test_ties_empty_regions_and_no_proposals():
     def chosen(region, rectifier):
         table = ScoreTable(*toy(region))
-        return table.choose(0.1, 0.1, rectifier).tolist()
+        return table.choose(0.1, 0.1, "own" if rectifier else "none").tolist()
 
     assert chosen((True, True, True), True) == [1, -1]  # the first of equal ones
     assert chosen((True, False, True), True) == [2, -1]
@@ -363,7 +367,7 @@ def test_weights_are_chosen_on_val(dataset, tas, tmp_path):
     alphas, lambdas = (0.0, 0.1, 1.0, 3.0), (0.0, 0.5, 2.0)
     choice = choose_weights(runs, alphas, lambdas)
     assert set(choice.lambda_by_dataset) == {"refscenes", "refscenes+"}
-    grid = weight_grid(runs[0], alphas, lambdas)
+    grid = sweep([Part(runs[0])], alphas, lambdas)
     assert len(grid) == 12 and len(choice.grid) == 24
     best = {}
     for alpha in alphas:  # slow search

@@ -171,13 +171,12 @@ class GlobalLocal(Peer):
 
         if len(masks) == 0:
             return np.zeros((0, self.encoder.dim), np.float32)
-        rows, size = [], self._encoder.batch_size
+
+        def embed(crops: torch.Tensor) -> torch.Tensor:
+            return self._encoder.model.encode_image(self._encoder.pixel_values(crops)).float()
+
         with torch.inference_mode():
-            crops = self._crops(image, masks)
-            for start in range(0, len(crops), size):
-                pixels = self._encoder.pixel_values(crops[start : start + size])
-                rows.append(self._encoder.model.encode_image(pixels).float())
-            features = torch.cat(rows)
+            features = torch.cat(self._encoder.crop_batches(self._crops(image, masks), embed))
             if self._is_resnet:
                 features = torch.nn.functional.normalize(features, dim=-1)
             return features.cpu().numpy()
