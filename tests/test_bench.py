@@ -317,8 +317,11 @@ def test_section_ray(small, in_process, monkeypatch):
     monkeypatch.setattr(engine, "timed_describe_items", actors_of_one)
     monkeypatch.setattr(ray, "cores", lambda: 2)
     (row,) = measured("ray", small)
+    assert "9 images or more" in row.skipped
+    preset = small.preset.override({"compute.image_batch": 1})
+    (row,) = measured("ray", replace(small, given=preset, images=2))
     check_rows([row], "ray")
-    assert "1 rows of both stores equal" in row.checked and row.met
+    assert "2 rows of both stores equal" in row.checked and row.met
 
 
 def test_stores_that_differ_are_noticed(tmp_path):

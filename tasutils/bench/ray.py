@@ -30,8 +30,9 @@ def rows(plan: Plan) -> list[Row]:
     if find_spec("ray") is None:
         reason = "Ray is not installed: pip install -e '.[scale]' -c constraints.txt"
         return [Row(section="ray", what=what, skipped=reason)]
-    if cores() < ACTORS or plan.device != "cpu":
-        reason = f"it needs {ACTORS} cores and --device cpu"
+    least = plan.preset.compute.image_batch + 1  # of fewer images Ray makes one actor
+    if cores() < ACTORS or plan.device != "cpu" or count < least:
+        reason = f"it needs {ACTORS} cores, --device cpu, and {least} images or more"
         return [Row(section="ray", what=what, skipped=reason)]
     with TemporaryDirectory() as one, TemporaryDirectory() as two:
         shared: dict[str, Any] = {"preset": plan.preset.model_dump(mode="json"), "images": count}

@@ -85,10 +85,13 @@ def probabilities(network: Any, crops: "torch.Tensor", batches: Batches) -> "tor
     if last is not None and last[0] == key:
         return last[1].clone()
     weight = network.conv_stem.weight
+    # a convolution of fewer pictures is rounded in another way, so every batch is a full one
+    missing = -len(pixels) % batches.size
+    filled = torch.cat([pixels, pixels.new_zeros(missing, *pixels.shape[1:])])
     rows = batches(
-        pixels, lambda few: network(normalise(few.to(weight.device))).float().softmax(1).cpu()
+        filled, lambda few: network(normalise(few.to(weight.device))).float().softmax(1).cpu()
     )
-    answer = torch.cat([torch.zeros((0, network.num_classes)), *rows])
+    answer = torch.cat([torch.zeros((0, network.num_classes)), *rows])[: len(pixels)]
     _last = (key, answer)
     return answer.clone()
 
