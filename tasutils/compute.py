@@ -1,7 +1,7 @@
 """Running networks: as many items at a time as memory lets, in a float type, on a layout."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -98,6 +98,19 @@ def autocast(device: str, precision: "Precision") -> AbstractContextManager[Any]
 
     dtype = getattr(torch, precision)
     return torch.autocast(torch.device(device).type, dtype, enabled=precision != "float32")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run PyTorch's own work on the CPU in one thread, and then in as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def tune(tower: "torch.nn.Module", compute: "ComputeConfig") -> None:

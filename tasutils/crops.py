@@ -1,14 +1,15 @@
 """Mask, then crop: the pictures that the encoder and the captioner see of each proposal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.compute import one_thread
 from tasutils.parts import CropConfig
-from tasutils.resampling import resample, taps
+from tasutils.resampling import resample, resized_by_pillow, taps
 
 if TYPE_CHECKING:
     import torch
@@ -125,7 +126,7 @@ def crops_of(pictures: Sequence[Picture], size: int, config: CropConfig) -> "tor
     if config.resize == "float":
         return _resized(windows, size, config, pictures[0].device)
     cuts = (_cut(window, config) for window in windows)
-    return _resized_by_pillow(cuts, size, config.resize, pictures[0].device)
+    return resized_by_pillow(cuts, size, config.resize, pictures[0].device)
 
 
 def whole_images(
@@ -140,7 +141,7 @@ def whole_images(
         ]
         return _resized(windows, size, _WHOLE, pictures[0].device)
     images = (picture.image for picture in pictures)
-    return _resized_by_pillow(images, size, resize, pictures[0].device)
+    return resized_by_pillow(images, size, resize, pictures[0].device)
 
 
 def whole_image(
@@ -188,14 +189,16 @@ def _resized(
     across = across._replace(weight=across.weight / np.float32(255))
     border = _mean_colour(device) if config.fill == "mean" else None
     step = _AT_ONCE.get(device.type, 32)
-    for start in range(0, len(windows), step):
-        part = slice(start, start + step)
-        columns = _columns(windows[part], config)  # (n, w, 3, h)
-        n, _, _, height = columns.shape
-        wide = resample(columns.flatten(2), across.of(part)).view(n, size, 3, height)
-        rows = wide.permute(0, 3, 2, 1).reshape(n, height, 3 * size)
-        small = resample(rows, down.of(part)).view(n, size, 3, size).permute(0, 2, 1, 3)
-        torch.clamp(small if border is None else small + border[..., None], 0, 1, out=out[part])
+    with one_thread():  # the work on one crop is too little to share: threads wait for each other
+        for start in range(0, len(windows), step):
+            part = slice(start, start + step)
+            columns = _columns(windows[part], config)  # (n, w, 3, h)
+            n, _, _, height = columns.shape
+            wide = resample(columns.flatten(2), across.of(part)).view(n, size, 3, height)
+            rows = wide.permute(0, 3, 2, 1).reshape(n, height, 3 * size)
+            small = resample(rows, down.of(part)).view(n, size, 3, size).permute(0, 2, 1, 3)
+            small = small if border is None else small + border[..., None]
+            torch.clamp(small, 0, 1, out=out[part])
     return out
 
 
@@ -223,12 +226,13 @@ def _masked(window: _Window, config: CropConfig) -> "torch.Tensor":
     if window.mask is None:
         return pixels
     stencil = picture.masks[window.mask, rows, columns].t().contiguous()[:, None]  # (w, 1, h)
-    if config.fill == "blur":
-        behind = picture.blurred(config.blur_kernel_px)[columns, :, rows]
-        return torch.where(stencil, pixels, behind)
     if config.fill == "mean":
         return (pixels - 255 * _mean_colour(picture.device)) * stencil
-    return pixels * stencil.view(torch.uint8)
+    inside = stencil.view(torch.uint8)
+    if config.fill == "blur":
+        behind = picture.blurred(config.blur_kernel_px)[columns, :, rows]
+        return behind + (pixels - behind) * inside  # bytes wrap around, and back
+    return pixels * inside
 
 
 def _mean_colour(device: "torch.device") -> "torch.Tensor":
@@ -255,22 +259,3 @@ def _cut(window: _Window, config: CropConfig) -> NDArray[np.uint8]:
         stencil, picture.image[window.slices], outside
     )
     return square
-
-
-def _resized_by_pillow(
-    images: Iterable[NDArray[np.uint8]], size: int, how: Resize, device: "torch.device"
-) -> "torch.Tensor":
-    """Pillow's bicubic in whole numbers; "clip": shorter side, then middle, as in torchvision."""
-    import torch
-    from PIL import Image
-
-    found = []
-    for pixels in images:
-        height, width = pixels.shape[:2]
-        short = min(height, width)
-        wanted = (size * width // short, size * height // short) if how == "clip" else (size, size)
-        small = Image.fromarray(pixels).resize(wanted, Image.Resampling.BICUBIC)
-        left, top = round((wanted[0] - size) / 2), round((wanted[1] - size) / 2)
-        found.append(np.asarray(small.crop((left, top, left + size, top + size))))
-    stack = torch.from_numpy(np.array(found, np.uint8).reshape(-1, size, size, 3))
-    return stack.to(device).permute(0, 3, 1, 2).float().contiguous() / 255

@@ -31,12 +31,12 @@ CLEAR = {
 
 @pytest.fixture(scope="module")
 def encoder():
-    return conse.ConseEncoder(PHOTO.encoder)
+    return conse.ConseEncoder(PHOTO.encoder, compute=PHOTO.compute)
 
 
 @pytest.fixture(scope="module")
 def captioner():
-    return ComposedCaptioner(PHOTO.captioner)
+    return ComposedCaptioner(PHOTO.captioner, compute=PHOTO.compute)
 
 
 @pytest.fixture(scope="module")

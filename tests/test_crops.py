@@ -252,3 +252,15 @@ def test_a_picture_is_blurred_once_for_all_its_crops(picture, masks, monkeypatch
     for size, kernel in ((9, 5), (20, 5), (20, 7), (9, 7)):
         crops_of(views, size, CropConfig(fill="blur", blur_kernel_px=kernel))
     assert kernels == [5, 7]
+
+
+def test_threads_are_given_back(picture, masks):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        masked_crops(picture, masks, boxes_xyxy(masks), 8, CropConfig())
+        with pytest.raises(IndexError):
+            masked_crops(picture, masks[:1], boxes_xyxy(masks), 8, CropConfig())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -6,8 +6,10 @@ need this package, the weights and the pictures at the same paths.
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from math import ceil, inf
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +43,9 @@ def describe_items(
 ) -> Outcome:
     """Describe pictures in a pool of processes; see `engines.describe_dataset`.
 
-    A worker that dies is started again, and its batch redone. `actors` as in `ray_pool.pool_for`.
+    Each has the threads of this one, for the rows to be those of the local engine bit for bit; with
+    OMP_NUM_THREADS=1 there are the most of them. One that dies is started again, and its batch
+    redone. `actors` as in `ray_pool.pool_for`.
     """
     return _describe(items, tas, store, address, progress, actors).outcome()
 
@@ -72,8 +76,11 @@ def _describe(
     with ray_session(address), SceneWriter(store) as writer:
         work = _Work(writer)
         had = had_by(store, tas.preset.describe_digest())
-        with tqdm(total=len(items), desc="describe", unit="image", disable=not progress) as bar:
-            for table in _tables(items, tas, had, actors, warm_up) if items else ():
+        with (
+            tqdm(total=len(items), desc="describe", unit="image", disable=not progress) as bar,
+            closing(_tables(items, tas, had, actors, warm_up)) as tables,  # ends the pool at once
+        ):
+            for table in tables:
                 work.take(table)
                 bar.update(len(table))
     return work
@@ -123,15 +130,20 @@ class _Work:
 
 def _tables(
     items: Sequence[Item], tas: TAS, had: Had, actors: int | None, warm_up: Path | None
-) -> Iterator[pa.Table]:
+) -> Generator[pa.Table, None, None]:
     """What workers make of the items, a block at a time, in order."""
     import ray
+    import torch
     from ray.exceptions import OutOfMemoryError, RayActorError, WorkerCrashedError
 
+    if not items:
+        return
     batches = ceil(len(items) / tas.preset.compute.image_batch)
-    pool = pool_for(tas, ray.cluster_resources(), batches, actors)
+    smallest = min(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
+    threads = max(1, min(torch.get_num_threads(), smallest))  # so many as the local engine has
+    pool = pool_for(tas, ray.cluster_resources(), threads, batches, actors)
     if warm_up is not None:
-        ray.data.DataContext.get_current().wait_for_min_actors_s = 3600
+        ray.data.DataContext.get_current().wait_for_min_actors_s = 600
     described = (
         ray.data.from_items(items_table(items), override_num_blocks=batches)
         .map_batches(
@@ -157,8 +169,11 @@ def _tables(
     )
     try:
         yield from described.iter_batches(batch_size=None, batch_format="pyarrow")
-    except (RayActorError, WorkerCrashedError, OutOfMemoryError) as error:
-        raise TasError(
-            f"a picture made {_RETRIES + 1} processes of Ray die, or they had too little memory; "
-            "what is done is kept, and the same command goes on"
-        ) from error
+        return
+    except (RayActorError, WorkerCrashedError, OutOfMemoryError):
+        del described
+    gc.collect()  # what Ray Data leaves of a run that failed would keep the other processes
+    raise TasError(
+        f"a picture made {_RETRIES + 1} processes of Ray die, or they had too little memory; "
+        "what is done is kept, and the same command goes on"
+    )

@@ -34,15 +34,17 @@ class Pool:
 
 
 def pool_for(
-    tas: TAS, resources: dict[str, float], batches: int, actors: int | None = None
+    tas: TAS, resources: dict[str, float], threads: int, batches: int, actors: int | None = None
 ) -> Pool:
     """The pool for a preset on a cluster with these resources, see `ray.cluster_resources`.
 
     Args:
         tas: on cuda if it asks for that, or asks for nothing and there is a GPU.
         resources: CPU, GPU and memory (bytes).
+        threads: of each process that describes on cpu. With another number the same network gives
+            numbers that differ in their last bits.
         batches: how many there are to describe; more actors than that have nothing to do.
-        actors: how many describe; None: one a GPU, or one a CPU if the memory allows.
+        actors: how many describe; None: one a GPU, or so many as CPUs and memory allow.
 
     Raises:
         TasError: it asks for a device that the pool cannot have.
@@ -54,14 +56,14 @@ def pool_for(
     if device == "cuda" and not gpus:
         raise TasError("device 'cuda': Ray finds no GPU; choose cpu")
     if actors is None:
-        fitting = int(resources.get("memory", 0) // _bytes_of_one(tas))
-        actors = gpus if device == "cuda" else max(1, min(cpus, fitting))
+        fitting = min(cpus // threads, int(resources.get("memory", 0) // _bytes_of_one(tas)))
+        actors = gpus if device == "cuda" else max(1, fitting)
     actors = min(actors, batches)
     return Pool(
         actors=actors,
         device=device,
-        threads=max(1, cpus // actors),
-        cpus=min(_SHARE, _SHARE * cpus / actors),
+        threads=max(1, cpus // actors) if device == "cuda" else threads,
+        cpus=_SHARE * min(threads if device == "cpu" else 1, cpus / actors),
         gpus=1 / ceil(actors / gpus) if device == "cuda" else 0,
         readers=max(1, cpus // 2),
     )
