@@ -143,11 +143,11 @@ def peers_plot(table: DataFrame, *, note: str = "") -> Picture:
     methods = list(dict.fromkeys(table["method"]))
     columns = min(len(keys), 4)
     rows = -(-len(keys) // columns)
-    height = rows * (0.24 * len(methods) + 0.62) + 0.35
+    height = rows * (0.24 * len(methods) + 0.62) + 0.42
     figure = Picture(figsize=(2.0 + 2.1 * columns, height))
     axes = figure.subplots(rows, columns, sharey=True, sharex=True, squeeze=False)
     figure.subplots_adjust(
-        1.45 / figure.get_figwidth(), 0.62 / height, 0.985, 1 - 0.3 / height,
+        1.45 / figure.get_figwidth(), 0.69 / height, 0.985, 1 - 0.3 / height,
         wspace=0.06, hspace=0.3,
     )  # fmt: skip
     place = {method: -index for index, method in enumerate(methods)}
@@ -167,5 +167,6 @@ def peers_plot(table: DataFrame, *, note: str = "") -> Picture:
     for ax in list(axes.flat)[len(keys) :]:
         ax.set_visible(False)
     foot = "mIoU in %, 95 % intervals over images; dashed: the oracle"
-    write(figure, 0.1, 0.08, [f"{foot}; {note}" if note else foot], 8.5, GREY)
+    lines = fit_text(f"{foot}; {note}" if note else foot, figure.get_figwidth() - 0.2, 8.5, 2)
+    write(figure, 0.1, 0.05, lines, 8.5, GREY)
     return figure

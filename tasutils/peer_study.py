@@ -276,7 +276,8 @@ def peer_words(table: pd.DataFrame, groups: pd.DataFrame) -> list[str]:
         above = rest[rest["miou_difference_low"] > 0]
         best = rest.sort_values("miou").iloc[-1]
         lines.append(
-            f"{dataset} {split}, n = {first['n']} of {first['n_images']} images: {first['method']} "
+            f"{dataset} {split}, n = {first['n']} sentences, {first['n_images']} images: "
+            f"{first['method']} "
             f"reaches {_percent(first)} mIoU of the oracle's {100 * first['oracle_miou']:.1f}. "
             f"Clearly below it: {_names(below)}; clearly above: {_names(above)}; the rest is not "
             f"told apart. The best of the others is {best['method']} with {_percent(best)}."

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tasutils.study import Part
 
 _DENSE: Any = [
-    {"selector": "td, th", "props": "font-size: 85%; padding: 2px 5px"},
+    {"selector": "td, th", "props": "font-size: 78%; padding: 2px 4px"},
     {"selector": "td, th.row_heading", "props": "white-space: nowrap"},
 ]
 

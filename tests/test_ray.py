@@ -215,14 +215,17 @@ def test_shards_of_two_engines_are_the_whole(session, pictures, tmp_path):
 @needs_ray
 @pytest.mark.slow
 def test_the_command_needs_no_set_up_and_leaves_nothing(tmp_path):
-    """With the real parts, in a process of its own."""
-    home = tmp_path / "home"
+    """With the real parts, in a process of its own; with its threads the rows are as here."""
+    import torch
+
+    home, threads = tmp_path / "home", min(2, len(os.sched_getaffinity(0)))
     home.mkdir()
+    environment = {**os.environ, "HOME": str(home), "OMP_NUM_THREADS": str(threads)}
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         done = subprocess.run(
             [sys.executable, "-m", "tasutils.cli", "describe", "refscenes", "val"]
             + ["--limit", "2", "--engine", "ray", "--device", "cpu", "--out", str(tmp_path / "r")],
-            env={**os.environ, "HOME": str(home), "TMPDIR": folder},
+            env={**environment, "TMPDIR": folder},
             capture_output=True,
         )
         assert not [name for name in os.listdir(folder) if "ray" in name]
@@ -233,5 +236,8 @@ def test_the_command_needs_no_set_up_and_leaves_nothing(tmp_path):
     (bar,) = done.stderr.decode().strip().split("\n")
     assert bar.split("\r")[-1].startswith("describe: 100%")
     data, tas = load_dataset("refscenes", "val"), tasutils.load("tiny", device="cpu")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     describe(data, tmp_path / "local", tas, "local", limit_images=2)
+    torch.set_num_threads(before)
     assert store_differences(SceneStore(tmp_path / "local"), SceneStore(scenes)) == []
