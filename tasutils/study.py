@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.errors import TasError
-from tasutils.runs import Run, list_runs, read_run
+from tasutils.runs import Run
 from tasutils.score_table import OWN, Rules, ScoreTable
 from tasutils.stats import Interval, bootstrap, paired_difference
 from tasutils.variants import VARIANTS
@@ -99,30 +97,6 @@ class Part:
         names = ("oracle_intersection_px", "oracle_union_px")
         inter, union = (self.samples[name].to_numpy(np.int64) for name in names)
         return inter, union
-
-
-def find_parts(out: Path | str, preset: str, names: str = "") -> list[Part]:
-    """Open the runs of a study.
-
-    Args:
-        out: the folder that holds the runs.
-        preset: name of the preset, where the newest runs are asked for.
-        names: comma separated folder names; empty: the newest run of each family and split.
-
-    Raises:
-        TasError: there is no such run, or none at all.
-    """
-    if names.strip():
-        return [Part(read_run(Path(out) / name.strip())) for name in names.split(",")]
-    newest: dict[tuple[str, str], Run] = {}
-    for run in sorted(list_runs(out), key=lambda run: run.record.created):
-        if run.record.preset == preset and run.record.method == "tas":
-            newest[run.record.dataset, run.record.split] = run
-    if not newest:
-        raise TasError(
-            f"{out}: no run of preset {preset!r}; make one: tas evaluate refscenes val --limit 40"
-        )
-    return [Part(run) for run in newest.values()]
 
 
 def study_tables(parts: Sequence[Part], n_boot: int = 1000) -> dict[str, pd.DataFrame]:

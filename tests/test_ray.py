@@ -224,20 +224,20 @@ def test_the_command_needs_no_set_up_and_leaves_nothing(tmp_path):
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         done = subprocess.run(
             [sys.executable, "-m", "tasutils.cli", "describe", "refscenes", "val"]
-            + ["--limit", "2", "--engine", "ray", "--device", "cpu", "--out", str(tmp_path / "r")],
+            + ["--limit", "1", "--engine", "ray", "--device", "cpu", "--out", str(tmp_path / "r")],
             env={**environment, "TMPDIR": folder},
             capture_output=True,
         )
         assert not [name for name in os.listdir(folder) if "ray" in name]
     assert ".ray" not in os.listdir(home)
     scenes = tmp_path / "r" / "scenes"
-    said = f"done 2, had 0, failed 0; scenes in {scenes}\n"
+    said = f"done 1, had 0, failed 0; scenes in {scenes}\n"
     assert (done.returncode, done.stdout.decode()) == (0, said), done.stderr
     (bar,) = done.stderr.decode().strip().split("\n")
     assert bar.split("\r")[-1].startswith("describe: 100%")
     data, tas = load_dataset("refscenes", "val"), tasutils.load("tiny", device="cpu")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    describe(data, tmp_path / "local", tas, "local", limit_images=2)
+    describe(data, tmp_path / "local", tas, "local", limit_images=1)
     torch.set_num_threads(before)
     assert store_differences(SceneStore(tmp_path / "local"), SceneStore(scenes)) == []

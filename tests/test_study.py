@@ -8,6 +8,7 @@ import pytest
 
 from tasutils import readable, study
 from tasutils.errors import TasError
+from tasutils.newest import find_parts
 from tasutils.study import Part
 from tasutils.sweep import sweep
 
@@ -180,6 +181,6 @@ def test_words_follow_the_numbers(part, ablation):
 
 def test_runs_that_are_not_there_are_named(tmp_path):
     with pytest.raises(TasError, match="no run of preset 'tiny'"):
-        study.find_parts(tmp_path, "tiny")
+        find_parts(tmp_path, "tiny")
     with pytest.raises(TasError, match="no run there"):
-        study.find_parts(tmp_path, "tiny", "gone")
+        find_parts(tmp_path, "tiny", "gone")
