@@ -245,6 +245,8 @@ def breakdown_plot(table: DataFrame, *, value: str = "mIoU", note: str = "") -> 
     height_in = 0.3 * (len(table) + 0.6 * len(questions)) + 0.9
     figure = Picture(figsize=(7.2, height_in))
     ax = figure.add_axes((0.36, 0.77 / height_in, 0.44, 1 - 0.85 / height_in))
+    if (table["low"] < 0).any():
+        ax.axvline(0, color="black", lw=0.8)
     for y, (_, row) in zip(places, table.iterrows(), strict=True):
         color = (OKABE_ITO["blue"], OKABE_ITO["vermillion"])[questions.index(row["question"]) % 2]
         ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=color, lw=1.8)

@@ -83,17 +83,12 @@ def recall_plot(curves: DataFrame, *, note: str = "") -> Picture:
     """
     figure = Picture(figsize=(7.4, 4.0))
     ax = figure.add_axes((0.09, 0.2, 0.56, 0.76))
-    colors = list(OKABE_ITO.values())[1:]
     for index, name in enumerate(curves.columns):
+        color, marker = _look(index)
         ax.plot(
-            curves.index,
-            100 * curves[name],
-            lw=1.6,
-            color=colors[index % len(colors)],
-            marker="osD^v<>p"[index % 8],
-            ms=4,
+            curves.index, 100 * curves[name], lw=1.6, color=color, marker=marker, ms=4,
             label=str(name),
-        )
+        )  # fmt: skip
     ax.set_xlabel("IoU of a target's best mask is over", fontsize=9)
     ax.set_ylabel("targets, %", fontsize=9)
     ax.set_ylim(0, 100)
@@ -103,3 +98,89 @@ def recall_plot(curves: DataFrame, *, note: str = "") -> Picture:
     figure.legend(loc="upper left", bbox_to_anchor=(0.67, 0.97), fontsize=9, frameon=False)
     write(figure, 0.1, 0.1, fit_text(note, 7.2, 9, 1), 9)
     return figure
+
+
+def groups_plot(table: DataFrame, *, value: str = "oracle mIoU", note: str = "") -> Picture:
+    """Draw what each maker reaches on groups of targets: a point with its interval a maker.
+
+    Args:
+        table: of `proposal_study.reach_by_group`.
+        value: what the numbers are, for the axis.
+        note: below the picture.
+    """
+    makers = list(dict.fromkeys(table["proposer"]))
+    rows = table.drop_duplicates(["question", "group"])[["question", "group", "n"]]
+    questions = list(dict.fromkeys(rows["question"]))
+    step = max(0.34, 0.12 * len(makers))  # inches a row
+    places = np.arange(len(rows)) + [0.5 * questions.index(q) for q in rows["question"]]
+    above = 0.25 * -(-len(makers) // 3) + 0.1
+    height_in = step * (places[-1] + 1) + 0.8 + above
+    figure = Picture(figsize=(7.6, height_in))
+    ax = figure.add_axes((0.37, 0.72 / height_in, 0.51, 1 - (0.72 + above) / height_in))
+    for index, maker in enumerate(makers):
+        own = table[table["proposer"] == maker]
+        color, marker = _look(index)
+        y = places + 0.7 * ((index + 0.5) / len(makers) - 0.5)
+        ends = [100 * own[name] for name in ("low", "high")]
+        ax.hlines(y, *ends, color=color, lw=1.6)
+        ax.plot(100 * own["mean"], y, marker, color=color, ms=5.5, label=maker)
+    for y, n in zip(places, rows["n"], strict=True):
+        ax.text(1.02, y, f"n = {int(n)}", fontsize=9, va="center",
+                transform=ax.get_yaxis_transform())  # fmt: skip
+    ax.set_yticks(places, rows["group"].tolist(), fontsize=9)
+    ax.set_ylim(places[-1] + 0.6, -0.6)
+    ax.set_xlabel(f"{value}, % (95 % interval)", fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=9)
+    ax.grid(axis="x", color="#DDDDDD", lw=0.6)
+    figure.legend(loc="upper left", ncols=3, fontsize=9, frameon=False,
+                  bbox_to_anchor=(0.0, 1 - 0.02 / height_in))  # fmt: skip
+    write(figure, 0.12, 0.08, fit_text(note, 7.4, 9, 1), 9)
+    return figure
+
+
+def settings_plot(table: DataFrame, *, note: str = "") -> Picture:
+    """Draw oracle mIoU over the values of each setting, with the masks a picture; own value hollow.
+
+    Args:
+        table: of `proposal_study.settings_table`.
+        note: below the picture.
+    """
+    panels = list(table.groupby("setting", sort=False))
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Picture(figsize=(3.0 * columns + 0.3, 2.3 * rows + 0.35))
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for ax in grid.flat[len(panels) :]:
+        ax.set_axis_off()
+    reached = 100 * table["oracle_miou"]
+    plain = {"fc": "white", "ec": "none", "pad": 0.6}
+    room = 0.25 * max(float(reached.max() - reached.min()), 4.0)
+    for ax, (setting, part) in zip(grid.flat, panels, strict=False):
+        heights = (100 * part["oracle_miou"]).tolist()
+        ax.plot(range(len(part)), heights, color=OKABE_ITO["blue"], lw=1.4)
+        for x, (y, own, masks) in enumerate(zip(heights, part["own"], part["masks"], strict=True)):
+            ax.plot(x, y, "o", color=OKABE_ITO["blue"], ms=7, mew=1.6,
+                    mfc="white" if own else OKABE_ITO["blue"])  # fmt: skip
+            ax.annotate(f"{masks:.0f} masks", (x, y), (0, 8), textcoords="offset points",
+                        fontsize=8.5, ha="center", bbox=plain)  # fmt: skip
+        names = [str(value).replace(" ", "\n", 1) for value in part["value"]]
+        ax.set_xticks(range(len(part)), names, fontsize=8.5)
+        ax.set_xlim(-0.6, len(part) - 0.4)
+        ax.set_ylim(float(reached.min()) - room, float(reached.max()) + 1.6 * room)
+        ax.set_title(str(setting), fontsize=10, loc="left")
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(axis="y", labelsize=9)
+        ax.grid(axis="y", color="#DDDDDD", lw=0.6)
+    for ax in grid[:, 0]:
+        ax.set_ylabel("oracle mIoU, %", fontsize=9)
+    height_in, width_in = figure.get_figheight(), figure.get_figwidth()
+    figure.subplots_adjust(0.6 / width_in, 0.75 / height_in, 0.99, 1 - 0.3 / height_in, 0.08, 0.62)
+    write(figure, 0.12, 0.08, fit_text(note, width_in, 9, 1), 9)
+    return figure
+
+
+def _look(index: int) -> tuple[str, str]:
+    """Colour and marker of the maker at a place of the list."""
+    colors = list(OKABE_ITO.values())[1:]
+    return colors[index % len(colors)], "osD^v<>p"[index % 8]

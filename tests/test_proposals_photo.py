@@ -3,7 +3,6 @@
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +13,7 @@ from tasutils.errors import TasError
 from tasutils.masks import distinct, encode_rle, iou, overlap_filter, rle_ious
 from tasutils.parts import FreeConfig, MergeConfig, OverlapConfig, UnionConfig
 from tasutils.proposals import superpixels as sp
-from tasutils.proposals.compare import by_size, compare_proposers, oracle_table, recall_curve
+from tasutils.proposals.compare import compare_proposers, oracle_table, recall_curve
 from tasutils.proposals.free import FreeMaskProposer, maskness, soft_masks
 from tasutils.proposals.ground_truth import GroundTruthProposer
 from tasutils.proposals.merge import Hierarchy, MergeProposer, enlarged, hierarchy
@@ -351,12 +350,10 @@ def test_comparison_by_hand(dataset):
     curve = recall_curve(table, (0.1, 0.5, 0.79))
     assert curve["half"].tolist() == pytest.approx([1, 1 / 3, 1 / 3])
     assert len(recall_curve(table)) == 19 and (recall_curve(table)["none"] == 0).all()
-    sizes = by_size(table)
-    assert sizes.loc["half"].tolist() == pytest.approx([0.5, 0.8, 0.2])
-    assert sizes.loc["n_targets"].tolist() == [1, 1, 1]
+    assert row["oracle_oiou"] == pytest.approx((2 + 8 + 10) / (4 + 10 + 50))
+    assert table["crowding"].tolist() == [0] * 6 and table["hidden"].isna().all()
     first = compare_proposers(proposers, dataset, limit=1)
     assert first.loc["half", "n_images"] == 1
-    assert pd.isna(by_size(oracle_table(proposers, dataset, 1)).loc["half", "large"])
 
 
 def test_comparison_of_nothing_is_an_error(dataset):

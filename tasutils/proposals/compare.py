@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tasutils.datasets.sample import RefDataset
 from tasutils.errors import TasError
@@ -16,9 +17,6 @@ from tasutils.metrics import iou
 
 if TYPE_CHECKING:
     from tasutils.proposals import Proposer
-
-# target's share of the picture, upper ends of small, medium and large
-SIZE_BOUNDS = {"small": 0.01, "medium": 0.05, "large": 1.0}
 
 
 def oracle_table(
@@ -31,9 +29,11 @@ def oracle_table(
         dataset: a target is what one reference of it means, however many sentences name it.
         limit: only the first so many images; None for all.
 
-    Returns columns proposer, image_id, ref_id, share (of the picture, 0..1), oracle_iou (0..1, 0
-    where there is no mask), n_masks and time_s (both of the image). Raises TasError for no
-    proposer, no image and pictures that cannot be read.
+    Returns columns proposer, image_id, ref_id, share (of the picture, 0..1), hidden (share of the
+    target behind others, NaN where the data set does not say), crowding (see `crowding`),
+    intersection_px and union_px with its best mask (0 and its own area where there is none),
+    oracle_iou (0..1), n_masks and time_s (both of the image). Raises TasError for no proposer, no
+    image and pictures that cannot be read.
     """
     images = list(islice(dataset.by_image().items(), limit))
     if not proposers or not images:
@@ -43,18 +43,45 @@ def oracle_table(
     for image_id, samples in images:
         pixels = read_image(dataset.image_path(image_id))
         targets = {sample.ref_id: sample for sample in samples}
-        truths = {ref_id: dataset.gt_mask(sample) for ref_id, sample in targets.items()}
+        truths = [dataset.gt_mask(sample) for sample in targets.values()]
+        crowds = crowding(truths)
         for name, proposer in proposers.items():
             start = perf_counter()
             proposals = proposer(pixels)
             time_s = perf_counter() - start
             masks = proposals.masks()
-            for ref_id, truth in truths.items():
-                best = float(iou(*intersection_union(masks, truth)).max(initial=0.0))
-                row = (name, image_id, ref_id, float(truth.mean()), best, len(masks), time_s)
-                rows.append(row)
-    names = ["proposer", "image_id", "ref_id", "share", "oracle_iou", "n_masks", "time_s"]
-    return pd.DataFrame(rows, columns=names)
+            for sample, truth, crowd in zip(targets.values(), truths, crowds, strict=True):
+                pixels_of = intersection_union(masks, truth)
+                best = int(np.argmax(iou(*pixels_of))) if len(masks) else -1
+                inter, union = (
+                    (px[best].item() for px in pixels_of) if best >= 0 else (0, truth.sum())
+                )
+                rows.append({
+                    "proposer": name, "image_id": image_id, "ref_id": sample.ref_id,
+                    "share": float(truth.mean()),
+                    "hidden": sample.flags.get("hidden_fraction", np.nan), "crowding": crowd,
+                    "intersection_px": inter, "union_px": int(union),
+                    "oracle_iou": float(iou(inter, union)), "n_masks": len(masks), "time_s": time_s,
+                })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def crowding(masks: Sequence[NDArray[np.bool_]]) -> list[float]:
+    """Of each target's bounding box the share that other targets of the picture cover, 0..1.
+
+    Args:
+        masks: bool (H, W) each; an empty one has 0.
+    """
+    shares = []
+    for index, mask in enumerate(masks):
+        others = np.zeros(mask.shape, bool)
+        for other in (*masks[:index], *masks[index + 1 :]):
+            others |= other & ~mask
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if len(rows):
+            box = others[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        shares.append(float(box.mean()) if len(rows) else 0.0)
+    return shares
 
 
 def compare_proposers(
@@ -67,14 +94,16 @@ def compare_proposers(
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """One row a proposer of an `oracle_table`, in its order.
 
-    Columns oracle_miou, recall@0.5 and recall@0.75 (share of targets with a mask of more than that
-    IoU), masks and seconds (means over images), n_targets, n_images.
+    Columns oracle_miou, oracle_oiou (sums over targets), recall@0.5 and recall@0.75 (share of
+    targets with a mask of more than that IoU), masks and seconds (means over images), n_targets,
+    n_images.
     """
     rows = {}
     for name, part in table.groupby("proposer", sort=False):
         images = part.drop_duplicates("image_id")
         rows[str(name)] = {
             "oracle_miou": part["oracle_iou"].mean(),
+            "oracle_oiou": part["intersection_px"].sum() / part["union_px"].sum(),
             "recall@0.5": (part["oracle_iou"] > 0.5).mean(),
             "recall@0.75": (part["oracle_iou"] > 0.75).mean(),
             "masks": images["n_masks"].mean(),
@@ -96,16 +125,3 @@ def recall_curve(table: pd.DataFrame, thresholds: Sequence[float] | None = None)
         for name, part in table.groupby("proposer", sort=False)
     }
     return pd.DataFrame(curves, index=pd.Index(bars, name="iou"))
-
-
-def by_size(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean oracle IoU of an `oracle_table` by proposer (rows) and size of target (columns).
-
-    Sizes as in `SIZE_BOUNDS`; NaN where no target has the size. The row `n_targets` counts them.
-    """
-    ends = [0.0, *SIZE_BOUNDS.values()]
-    size = pd.cut(table["share"], ends, labels=list(SIZE_BOUNDS), include_lowest=True)
-    groups = table.groupby([table["proposer"], size], sort=False, observed=False)["oracle_iou"]
-    result = groups.mean().unstack().reindex(table["proposer"].unique())
-    result.loc["n_targets"] = groups.size().unstack().iloc[0]
-    return result[list(SIZE_BOUNDS)]
