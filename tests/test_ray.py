@@ -30,10 +30,8 @@ from tasutils.loading import TAS
 from tasutils.store import SceneStore
 from tasutils.store_compare import store_differences
 
-# On two busy cores Ray has come to stand still; until that is understood a run asks for it by name.
 needs_ray = pytest.mark.skipif(
-    find_spec("ray") is None or "TAS_TEST_RAY" not in os.environ,
-    reason="starts Ray, where it is installed (the extra scale) and TAS_TEST_RAY is set",
+    find_spec("ray") is None, reason="starts Ray, which the extra scale installs"
 )
 
 ON_CPU = TAS(load_preset("tiny"), device="cpu")

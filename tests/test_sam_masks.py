@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from segment_anything.utils import amg
 
+from tasutils.compute import one_thread
 from tasutils.datasets import load_dataset
 from tasutils.images import read_image
 from tasutils.mask_runs import changes_of, runs_of
@@ -119,7 +120,7 @@ def test_the_decoder_does_what_the_library_s_does(pictures, bar):
     for picture in pictures[:2]:
         points = torch.rand((20, 2), dtype=torch.float64) * 200
         pixels = torch.from_numpy(resize.apply_image(picture)).permute(2, 0, 1)[None]
-        with torch.no_grad():
+        with torch.no_grad(), one_thread():
             embedding = model.image_encoder(model.preprocess(pixels))
             prompts = model.prompt_encoder((points[:, None], torch.ones(20, 1)), None, None)
             place = model.prompt_encoder.get_dense_pe()
