@@ -114,8 +114,8 @@ class Preset(Part):
         """A copy with some settings changed, e.g. {"scores.alpha": 0.2}.
 
         A part may be replaced whole, e.g. {"proposals": {"kind": "freesolo", "size": "tiny"}}.
-        The source of a changed setting becomes "override". Raises TasError for an unknown dotted
-        name or a value that does not fit.
+        The source of a changed setting becomes "override", and the name ends in a star. Raises
+        TasError for an unknown dotted name or a value that does not fit.
         """
         data = self.model_dump()
         sources, assumed, reasons = dict(self.sources), list(self.assumed), dict(self.reasons)
@@ -136,7 +136,11 @@ class Preset(Part):
             reasons = {k: v for k, v in reasons.items() if not f"{k}.".startswith(f"{field}.")}
             sources |= dict.fromkeys(dict(_flatten({field: value})), "override")
         data |= {"sources": sources, "assumed": assumed, "reasons": reasons}
-        return _validated(data, self.name)
+        changed = _validated(data, self.name)
+        if changed.leaves() == self.leaves():
+            return changed
+        # so that a run of it is never taken for one of the preset itself
+        return changed.model_copy(update={"name": self.name.removesuffix("*") + "*"})
 
 
 def load_preset(name_or_path: str | Path | Preset) -> Preset:

@@ -39,7 +39,9 @@ def find_parts(out: Path | str, preset: str, names: str = "") -> list[Part]:
     return [Part(run) for run in newest.values()]
 
 
-def part_of(data: str, tas: TAS, limit: int | None = None, results: Path | str = "") -> Part:
+def part_of(
+    data: str, tas: TAS, limit: int | None = None, results: Path | str = "", *, aside: str = ""
+) -> Part:
     """The newest run of TAS over a split, or one made now over its first pictures and kept.
 
     Args:
@@ -48,6 +50,7 @@ def part_of(data: str, tas: TAS, limit: int | None = None, results: Path | str =
         limit: pictures that the run must have, if the split has so many; None: the whole split.
         results: the folder of the runs and, in `scenes`, of described pictures; `paths.RESULTS`
             when empty.
+        aside: a folder in `results` for runs that only one study needs.
 
     Raises:
         TasError: no such data set or split, missing weights, or an unwritable folder.
@@ -59,12 +62,14 @@ def part_of(data: str, tas: TAS, limit: int | None = None, results: Path | str =
     name, _, split = data.partition(" ")
     dataset, out = load_dataset(name, split), Path(results or paths.RESULTS)
     wanted = min(limit or len(dataset.by_image()), len(dataset.by_image()))
-    made = sorted(list_runs(out), key=lambda run: run.record.created, reverse=True)
+    made = sorted(list_runs(out / aside), key=lambda run: run.record.created, reverse=True)
     for run in made:
         if _answers(run, dataset, tas) and run.record.n_images >= wanted:
             return Part(run)
     store = SceneStore(out / "scenes")
-    folder = evaluate(dataset, tas, limit_images=limit, store=store, progress=False, out=out)
+    folder = evaluate(
+        dataset, tas, limit_images=limit, store=store, progress=False, out=out / aside
+    )
     return Part(read_run(folder))
 
 
