@@ -16,10 +16,9 @@ from tasutils.expression import parse_expression
 from tasutils.images import read_image
 from tasutils.language.parse import Parser
 from tasutils.peer_charts import Question, peer_row, peers_plot
+from tasutils.peer_maps import CUTS, map_scores
 from tasutils.peer_study import (
-    CUTS,
     PEER_QUESTIONS,
-    map_scores,
     peer_breakdown,
     peer_runs,
     peer_words,
