@@ -23,6 +23,8 @@ from tasutils.canvas import (
     outline,
     write,
 )
+from tasutils.errors import TasError
+from tasutils.masks import iou
 from tasutils.score_table import OWN
 from tasutils.show import Example
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
     from tasutils.datasets import RefDataset, Sample
     from tasutils.loading import TAS
+    from tasutils.scene import Scene
+    from tasutils.store import SceneStore
     from tasutils.study import Part
 
 KINDS = {
@@ -43,21 +47,32 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Gallery:
-    """Examples of one run; the models are loaded when the first one is drawn."""
+    """Examples of one run; the models are loaded when the first one is drawn.
+
+    data: the data set of the run, where its name alone does not find it.
+    """
 
     part: Part
+    data: RefDataset | None = None
 
     @cached_property
     def dataset(self) -> RefDataset:
         """The data set of the run."""
         from tasutils.datasets import load_dataset
 
-        return load_dataset(self.part.family, self.part.split)
+        return self.data or load_dataset(self.part.family, self.part.split)
 
     @cached_property
     def samples(self) -> dict[str, Sample]:
         """Its samples by id."""
         return {sample.sample_id: sample for sample in self.dataset.samples}
+
+    @cached_property
+    def store(self) -> SceneStore:
+        """The scenes beside the run."""
+        from tasutils.store import SceneStore
+
+        return SceneStore(self.part.run.folder.parent / "scenes")
 
     @property
     def tas(self) -> TAS:
@@ -67,15 +82,19 @@ class Gallery:
     def rows(self, kind: str, count: int) -> NDArray[np.int64]:
         """Rows of the run's samples of one of `KINDS`, spread over the run, one an image."""
         samples = self.part.samples
-        iou, oracle = samples["iou"].to_numpy(), samples["oracle_iou"].to_numpy()
+        ious, oracle = samples["iou"].to_numpy(), samples["oracle_iou"].to_numpy()
         record, scores = self.part.run.record, self.part.scores
         before, after = (scores.choose(record.alpha, record.lam, form) for form in ("none", OWN))
         fits = {
-            "right": iou > 0.5,
-            "wrong": (iou < 0.1) & (oracle > 0.5),
+            "right": ious > 0.5,
+            "wrong": (ious < 0.1) & (oracle > 0.5),
             "unproposed": oracle <= 0.5,
             "moved": before != after,
         }[kind]
+        return self.spread(fits, count)
+
+    def spread(self, fits: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
+        """Rows of the samples, of those that fit, bool (n,): spread over the run, one an image."""
         _, first = np.unique(self.part.images[fits], return_index=True)
         rows = np.flatnonzero(fits)[np.sort(first)]
         places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
@@ -85,28 +104,49 @@ class Gallery:
         """Examples of one of `KINDS` with picture, answer, ground truth and a remark."""
         return [self.example(int(row)) for row in self.rows(kind, count)]
 
-    def example(self, row: int) -> Example:
-        """The sentence at a row of the run's samples, answered again."""
+    def picture(self, image_id: str) -> tuple[NDArray[np.uint8], Scene]:
+        """A picture of the run with its scene, which is described again if it is not stored."""
         from tasutils.images import read_image
-        from tasutils.store import SceneStore, scene_key
+        from tasutils.store import scene_key
 
-        record = self.part.samples.iloc[row]
-        sample = self.samples[record["sample_id"]]
-        image = read_image(self.dataset.image_path(sample.image_id))
-        store = SceneStore(self.part.run.folder.parent / "scenes")
-        scene = store.get(scene_key(image, self.tas.preset.describe_digest()))
-        scene = self.tas.describe(image, sample.image_id) if scene is None else scene
-        answer = self.tas.refer(scene, sample.text, dataset=self.part.family)
-        place = f"{self.part.family} {self.part.split}, IoU {record['iou']:.2f}"
-        return Example(image, answer, self.dataset.gt_mask(sample), f"{place}: {answer.reason}")
+        image = read_image(self.dataset.image_path(image_id))
+        scene = self.store.get(scene_key(image, self.tas.preset.describe_digest()))
+        return image, self.tas.describe(image, image_id) if scene is None else scene
+
+    def example(
+        self, row: int, alpha: float | None = None, lam: float | None = None, form: str = ""
+    ) -> Example:
+        """The sentence at a row of the run's samples, answered again.
+
+        alpha, lam, form: weights and form of the rectifier in place of the run's own.
+        """
+        from tasutils.refer import refer
+
+        sample = self.samples[self.part.samples["sample_id"].iloc[row]]
+        image, scene = self.picture(sample.image_id)
+        tas, truth = self.tas, self.dataset.gt_mask(sample)
+        preset = tas.preset.override({"rectifier.form": form}) if form else tas.preset
+        asked = (scene, sample.text, tas.encoder, tas.language, preset, self.part.family)
+        answer = refer(*asked, alpha, lam)
+        place = f"{self.part.family} {self.part.split}, IoU {iou(answer.mask(), truth):.2f}"
+        return Example(image, answer, truth, f"{place}: {answer.reason}")
 
 
 @cache
 def _method(config: str) -> TAS:
+    from pydantic import ValidationError
+
     from tasutils.config import Preset
     from tasutils.loading import load
 
-    return load(Preset.model_validate_json(config))
+    try:
+        return load(Preset.model_validate_json(config))
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise TasError(
+            f"a run has a setting that this version reads otherwise ({place}), so its pictures "
+            "cannot be answered again; evaluate anew"
+        ) from None
 
 
 def reference_sheet(data: RefDataset, *, columns: int = 2, width_in: float = 12.0) -> Picture:

@@ -40,12 +40,17 @@ def find_parts(out: Path | str, preset: str, names: str = "") -> list[Part]:
 
 
 def part_of(
-    data: str, tas: TAS, limit: int | None = None, results: Path | str = "", *, aside: str = ""
+    data: str | RefDataset,
+    tas: TAS,
+    limit: int | None = None,
+    results: Path | str = "",
+    *,
+    aside: str = "",
 ) -> Part:
     """The newest run of TAS over a split, or one made now over its first pictures and kept.
 
     Args:
-        data: data set and split, such as "refscenes val".
+        data: data set and split, such as "refscenes val", or the split itself.
         tas: the preset at work, from `tasutils.load`. Only runs with its very settings count.
         limit: pictures that the run must have, if the split has so many; None: the whole split.
         results: the folder of the runs and, in `scenes`, of described pictures; `paths.RESULTS`
@@ -59,8 +64,8 @@ def part_of(
     from tasutils.evaluate import evaluate
     from tasutils.store import SceneStore
 
-    name, _, split = data.partition(" ")
-    dataset, out = load_dataset(name, split), Path(results or paths.RESULTS)
+    dataset = load_dataset(*data.split(" ", 1)) if isinstance(data, str) else data
+    out = Path(results or paths.RESULTS)
     wanted = min(limit or len(dataset.by_image()), len(dataset.by_image()))
     made = sorted(list_runs(out / aside), key=lambda run: run.record.created, reverse=True)
     for run in made:

@@ -7,7 +7,7 @@ A part of a study is one run, that is one family and split.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -169,17 +169,39 @@ def contributions(parts: Sequence[Part], n_boot: int = 1000) -> pd.DataFrame:
         for piece, after, before, who in steps:
             if not who.any():
                 continue
-            pairs = [(inter[who], union[who]) for inter, union in (after, before)]
-            found = paired_difference(
-                pairs[0], pairs[1], part.images[who], ("miou",), n_resamples=n_boot
-            )
             names = {"family": part.family, "split": part.split, "piece": piece}
-            rows.append(names | _numbers(found["miou"]))
+            rows.append(names | gain(part, after, before, who, n_boot))
     return pd.DataFrame(rows)
 
 
-def breakdown(parts: Sequence[Part], n_boot: int = 1000) -> pd.DataFrame:
+def gain(
+    part: Part,
+    after: Pixels,
+    before: Pixels,
+    who: NDArray[np.bool_] | None = None,
+    n_boot: int = 1000,
+) -> dict[str, float | int]:
+    """`mean`, `low`, `high` of mIoU after minus before, paired over images; and `n`.
+
+    after, before: int (n,) px, of all sentences of the part; who: bool (n,), those that count.
+    """
+    who = np.ones(len(part.samples), bool) if who is None else who
+    pairs = [(inter[who], union[who]) for inter, union in (after, before)]
+    found = paired_difference(pairs[0], pairs[1], part.images[who], ("miou",), n_resamples=n_boot)
+    return _numbers(found["miou"])
+
+
+def breakdown(
+    parts: Sequence[Part],
+    n_boot: int = 1000,
+    asked: Mapping[str, Mapping[str, Group]] = QUESTIONS,
+) -> pd.DataFrame:
     """The whole method on groups of sentences, all parts together.
+
+    Args:
+        parts: runs of TAS.
+        n_boot: bootstrap resamples of images.
+        asked: the groups of each question.
 
     Returns:
         Columns question, group, mean, low, high (mIoU), n. Groups without sentences and questions
@@ -191,7 +213,7 @@ def breakdown(parts: Sequence[Part], n_boot: int = 1000) -> pd.DataFrame:
     inter, union = (np.concatenate(arrays) for arrays in zip(*found_pixels, strict=True))
     image = np.concatenate([part.images for part in parts])
     rows = []
-    for question, groups in QUESTIONS.items():
+    for question, groups in asked.items():
         for group, member in groups.items():
             who = np.concatenate([_members(part, member) for part in parts])
             if who.any():

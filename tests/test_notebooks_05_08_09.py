@@ -1,0 +1,101 @@
+"""Notebooks 05, 08 and 09, executed on two pictures that are described once."""
+
+import re
+
+import nbformat
+import pytest
+
+from tasutils.anatomy import CAUSES
+from tasutils.execute import run_notebook
+from tasutils.runs import list_runs
+from tasutils.store import SceneStore
+
+pytestmark = pytest.mark.slow
+IMAGES = 2
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The folder that the notebooks share."""
+    return tmp_path_factory.mktemp("results")
+
+
+class Shown:
+    """What an executed notebook shows, by the cell's id."""
+
+    def __init__(self, page):
+        self.html = page.read_text(encoding="utf-8")
+        notebook = nbformat.read(page.with_suffix(".ipynb"), as_version=4)
+        self.cells = {cell.id: cell.get("outputs", []) for cell in notebook.cells}
+
+    def pictures(self, cell):
+        return sum("image/png" in output.get("data", {}) for output in self.cells[cell])
+
+    def text(self, cell):
+        kinds = ("text/markdown", "text/html")
+        found = [output.get("text", "") for output in self.cells[cell]]
+        data = [output.get("data", {}) for output in self.cells[cell]]
+        return "\n".join([*found, *(each[kind] for each in data for kind in kinds if kind in each)])
+
+
+def run(name, results, out, **parameters):
+    page = run_notebook(
+        name, {"limit": IMAGES, "n_boot": 50, "results": results, **parameters}, out, progress=False
+    )
+    shown = Shown(page)
+    assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", shown.html)
+    return shown
+
+
+def test_every_wrong_answer_is_sorted_and_shown(results, tmp_path):
+    shown = run("09_error_anatomy", results, tmp_path)
+    (made,) = list_runs(results)
+    samples = made.samples()
+    wrong = int((samples["iou"] <= 0.5).sum())
+    said = shown.text("words")
+    assert f"{wrong} of {len(samples)} answers are wrong" in said
+    assert f"partial, n = {len(samples)} of" in said
+    counts = re.search(r"\(IoU at most 0.5\): (.*); together (\d+)", said)
+    pairs = dict(pair.rsplit(" ", 1) for pair in counts[1].split(", "))
+    assert set(pairs) == set(CAUSES) and sum(map(int, pairs.values())) == wrong == int(counts[2])
+    oracle, result = samples["oracle_iou"].mean(), samples["iou"].mean()
+    assert f"mIoU is {100 * oracle:.1f} [" in said and f"result's {100 * result:.1f} [" in said
+    assert all(shown.pictures(cell) == 1 for cell in ("one", "waterfall", "families"))
+    filled = [name for name, count in pairs.items() if int(count)]
+    assert shown.pictures("cases") == len(filled)
+    none = shown.text("cases").count("none here")
+    assert none == len(CAUSES) - len(filled)
+    frozen = shown.html[shown.html.index('<div class="tas-frozen">') :]
+    assert f"of {max(map(int, pairs.values()))}" in frozen and "data:image/png" in frozen
+
+
+def test_the_rectifier_is_taken_apart_on_the_same_run(results, tmp_path):
+    shown = run("05_rectifier", results, tmp_path)
+    assert len(list_runs(results)) == 1  # that of notebook 09, or the one it will find
+    assert len(SceneStore(results / "scenes").keys()) == IMAGES
+    singles = ("example", "middle", "medians", "words", "changes")
+    assert all(shown.pictures(cell) == 1 for cell in singles)
+    assert shown.pictures("failures") == 4
+    for title in ("laptop", "left of the dog", "second from left", "bottom"):
+        assert f"“{title}”" in shown.text("failures")
+    said = shown.text("words-said")
+    for form in ("paper", "extended", "extended, medians", "official"):
+        assert f"* {form}, against no rectifier: " in said
+    assert re.search(r"extended, against .* 0 of the moves on sentences in which no", said)
+    assert "relation" in shown.text("verdicts") and "ordinal" in shown.text("verdicts")
+
+
+def test_the_real_study_runs_on_miniatures_and_says_so(results, tmp_path):
+    before = len(list_runs(results))
+    shown = run("08_real_data", results, tmp_path, data="refscenes val", root=str(tmp_path))
+    assert len(list_runs(results)) == before  # a miniature leaves no run behind
+    assert "tas data get refcoco" in shown.text("fetch") and "13.51" in shown.text("fetch")
+    assert "MINIATURES" in shown.text("open") and "42404" in shown.text("open")
+    for name in ("refcoco", "refcoco+", "refcocog", "phrasecut"):
+        line = rf"miniature {re.escape(name)} val: {IMAGES} images, \d+ sentences"
+        assert re.search(line, shown.text("counts"))
+    assert shown.pictures("references") == 4 and shown.pictures("examples") >= 1
+    for cell in ("ablation", "pieces"):
+        assert "mean nothing" in shown.text(cell)
+    said = shown.text("words")
+    assert said.count("were answered with a mask") == 4 and "mIoU" not in said
