@@ -54,6 +54,8 @@ def score_bars(answer: Answer, *, most: int = 12, width_in: float = 9.0) -> Pict
     left.set_ylim(len(shown) - 0.4, -0.6)
     left.tick_params(labelsize=8.5)
     left.margins(x=0.16)
+    left.use_sticky_edges = False  # of parts without length, which would take the margin
+    right.locator_params(axis="x", nbins=6)
     left.get_yticklabels()[0].set_fontweight("bold")
     more = f", best {most} of {len(order)}" if len(order) > most else ""
     left.set_title(f"score of each mask{more}", fontsize=10, loc="left")

@@ -1,24 +1,25 @@
 """describe(): everything that depends on an image alone, for one image or several together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.compute import FEWEST
 from tasutils.config import Preset
 from tasutils.scene import Floats, Proposals, Scene
 
 if TYPE_CHECKING:
+    import torch
+
     from tasutils.captioners import Captioner
     from tasutils.encoders import ImageTextEncoder
     from tasutils.proposals import Proposer
 
 Image = NDArray[np.uint8]
-# a matrix product with fewer rows is rounded in another way than one with more
-_FEWEST = 8
 
 
 class Chunker(Protocol):
@@ -125,9 +126,7 @@ def _look(
         views = crops_of(pictures, captioner.image_size, views_config)
     wholes = whole_images(pictures, captioner.image_size, views_config.resize)
     clock.lap("crops")
-    missing = max(_FEWEST - len(crops), 0) if len(crops) else 0
-    filled = torch.cat([crops, crops.new_zeros(missing, *crops.shape[1:])]) if missing else crops
-    embeddings = _stored(encoder.encode_images(filled)[: len(crops)])
+    embeddings = _embedded(crops, encoder)
     clock.lap("encode")
     # a captioner may have other words for a whole picture than for a masked crop
     caption_image = getattr(captioner, "caption_image", None)
@@ -141,6 +140,45 @@ def _look(
     return _Seen(
         [proposals.released() for proposals in found], embeddings, captions, image_captions
     )
+
+
+def _embedded(crops: "torch.Tensor", encoder: "ImageTextEncoder") -> Floats:
+    """Embeddings of crops, (n, d); never of too few at a time."""
+    import torch
+
+    missing = max(FEWEST - len(crops), 0) if len(crops) else 0
+    filled = torch.cat([crops, crops.new_zeros(missing, *crops.shape[1:])]) if missing else crops
+    return _stored(encoder.encode_images(filled)[: len(crops)])
+
+
+def describe_again(
+    scene: Scene,
+    image: Image,
+    *,
+    encoder: "ImageTextEncoder",
+    language: Chunker,
+    preset: Preset,
+    read_only: bool = False,
+) -> Scene:
+    """`describe` of a preset that differs in encoder, crop or the reading of captions alone.
+
+    Masks and captions as generated are those of `scene`, which the rest of the preset made.
+    With `read_only` only the reading differs, and so the embeddings of the crops stay.
+    """
+    from tasutils.crops import masked_crops
+
+    proposals, clock, embeddings = scene.proposals, _Clock(1), scene.crop_embeddings
+    if not read_only:
+        masks = proposals.mask_tensor(encoder.device)
+        crops = masked_crops(
+            image, masks, proposals.boxes_xyxy, encoder.image_size, preset.crop, encoder.device
+        )
+        clock.lap("crops")
+        embeddings = _embedded(crops, encoder)
+        clock.lap("encode")
+    seen = _Seen([proposals], embeddings, scene.captions_raw, [scene.image_caption_raw])
+    again = _read(seen, [scene.image_id], encoder, language, preset, clock)[0]
+    return replace(again, times_s=scene.times_s | again.times_s)
 
 
 def _read(
@@ -196,7 +234,7 @@ def _read(
 def _text_rows(encoder: "ImageTextEncoder", texts: Sequence[list[str]]) -> list[Floats]:
     """Embeddings of several lists of texts, each text that occurs embedded once."""
     place = {text: index for index, text in enumerate(dict.fromkeys(t for ts in texts for t in ts))}
-    missing = max(_FEWEST - len(place), 0) if place else 0
+    missing = max(FEWEST - len(place), 0) if place else 0
     rows = _stored(encoder.encode_text([*place, *[""] * missing]))
     return [rows[np.array([place[text] for text in some], np.intp)] for some in texts]
 

@@ -198,12 +198,13 @@ def findings(table: DataFrame) -> list[str]:
     lines = []
     for family, split in table[["family", "split"]].drop_duplicates().itertuples(index=False):
         part = table[(table["family"] == family) & (table["split"] == split)]
-        said = [_finding(row) for row in part.to_dict("records") if row["n"]]
+        said = [finding(row) for row in part.to_dict("records") if row["n"]]
         lines.append(f"{family} {split}: {'; '.join(said)}.")
     return lines
 
 
-def _finding(row: dict[Any, Any]) -> str:
+def finding(row: dict[Any, Any]) -> str:
+    """Say a change of mIoU in words: piece, mean, low, high (fractions) and n."""
     change, low, high = row["mean"], row["low"], row["high"]
     if change == low == high == 0:
         return f"{row['piece']} changes nothing at all (n = {row['n']})"
@@ -222,7 +223,7 @@ def summary(
     pieces = contributions[~contributions["piece"].str.contains(", (?:no )?direction")]
     clear = pieces[(pieces["low"] > 0) | (pieces["high"] < 0)]
     for row in clear.sort_values("mean", ascending=False).to_dict("records"):
-        lines.append(f"Clear on {row['family']} {row['split']}: {_finding(row)}.")
+        lines.append(f"Clear on {row['family']} {row['split']}: {finding(row)}.")
     if clear.empty:
         lines.append("No piece makes a clear change: every interval holds 0.")
     for question, part in breakdown.groupby("question", sort=False):

@@ -14,7 +14,7 @@ from tasutils.captioners.image_to_text import ImageToTextCaptioner
 from tasutils.compute import Batches, is_out_of_memory, unit_rows
 from tasutils.config import load_preset
 from tasutils.crops import masked_crops, whole_image
-from tasutils.describe import describe_all
+from tasutils.describe import describe_again, describe_all
 from tasutils.encoders.openclip import OpenClipEncoder
 from tasutils.errors import TasError
 from tasutils.loading import TAS
@@ -154,6 +154,23 @@ def test_equals_a_slow_loop(encoder, captioner, alone):
         wanted = encoder.encode_text(texts)
         np.testing.assert_allclose(scene.phrase_embeddings, wanted, rtol=6e-4, atol=1e-6)
     assert len({c for scene in alone for c in scene.captions}) > 3, "captions hang on the crops"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"crop.pad_square": False}, {"language.clean_captions": False}, {"crop.fill": "mean"}],
+)
+def test_described_again_is_described_anew(encoder, captioner, alone, changes):
+    preset = TINY.override(changes)
+    anew = describe_all(IMAGES, **parts(encoder, captioner, preset))
+    for image, old, new in zip(IMAGES, alone, anew, strict=True):
+        given = {"encoder": encoder, "language": Words(), "preset": preset}
+        again = describe_again(old, image, **given)
+        assert same(again, new) and set(again.times_s) == set(STAGES)
+        if "crop" not in str(changes):
+            assert same(describe_again(old, image, **given, read_only=True), new)
+    changed = [not same(a, b) for a, b in zip(alone, anew, strict=True)]
+    assert any(changed), "the change is seen"
 
 
 def test_embeddings_are_numbers_of_float16_and_masks_are_released(alone):
