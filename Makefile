@@ -1,10 +1,11 @@
 # Everything runs in .venv, which the first command makes. Without make: see README.md.
 .POSIX:
-.PHONY: help setup report study test lint lab
+.PHONY: help setup report study test test-browser lint lab notebooks
 
 VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.tas-ready
+BROWSER_READY = $(VENV)/.tas-browser
 LAB_SETTINGS = $(VENV)/share/jupyter/lab/settings
 QUIET_LAB = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
@@ -14,13 +15,15 @@ help:
 	@echo "make report   the study on 40 val images of each family, browsable: a few minutes"
 	@echo "make study    the study on all splits, whole"
 	@echo "make lab      JupyterLab on notebooks/00_quickstart.ipynb"
-	@echo "make test     all tests"
+	@echo "make notebooks    bring notebooks, their twins in notebooks/source and exercises in line"
+	@echo "make test     all tests but those in a browser"
+	@echo "make test-browser    notebook 00 in JupyterLab and the report, in Chromium"
 	@echo "make lint     ruff and mypy"
 
 setup: $(READY)
 
 report: $(READY)
-	$(BIN)/tas report --preset photo --limit 4
+	$(BIN)/tas report --preset photo --limit 4 --only 00,01,06
 	$(BIN)/tas report --limit 40
 
 study: $(READY)
@@ -30,8 +33,18 @@ study: $(READY)
 lab: $(READY)
 	$(BIN)/python -m jupyterlab notebooks/00_quickstart.ipynb
 
+notebooks: $(READY)
+	$(BIN)/python notebooks/build.py
+
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+test-browser: $(BROWSER_READY)
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null || command -v chromium-browser >/dev/null || \
+	  command -v google-chrome >/dev/null || \
+	  echo "tas: no Chromium was found, so nothing is tested in it; install one" \
+	    "(Debian: apt install chromium) or name it: make test-browser CHROMIUM=/path/to/chrome" >&2
+	TAS_BROWSER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs tests/test_browser.py
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .
@@ -64,3 +77,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo '$(QUIET_LAB)' > $(LAB_SETTINGS)/overrides.json
 	-$(BIN)/tas world draw
 	@touch $(READY)
+
+$(BROWSER_READY): $(READY)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[browser]'
+	@touch $(BROWSER_READY)

@@ -6,7 +6,7 @@ never imported, no global state changes, and it draws itself with and without a 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from matplotlib.patheffects import withStroke
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
+    from tasutils.expression import Expression
     from tasutils.refer import Answer
     from tasutils.scene import Scene
 
@@ -50,9 +51,36 @@ class Example(NamedTuple):
     note: str = ""
 
 
+class Ranked(Protocol):
+    """What can be drawn over its picture: an `Answer`, or an `explore.View` of any method."""
+
+    @property
+    def expression(self) -> Expression:
+        """The sentence, read."""
+
+    @property
+    def scene(self) -> Scene:
+        """The picture's masks."""
+
+    @property
+    def rank(self) -> np.ndarray:
+        """Place of each mask, int64 (n,), 1 is the answer."""
+
+    @property
+    def chosen(self) -> int | None:
+        """The answer, None where there is no mask."""
+
+    @property
+    def reason(self) -> str:
+        """Why, in a line."""
+
+    def mask(self) -> np.ndarray:
+        """The chosen mask, bool (H, W)."""
+
+
 def overlay(
     image: np.ndarray,
-    answer: Answer,
+    answer: Ranked,
     truth: np.ndarray | None = None,
     *,
     ranks: int = 3,
@@ -84,20 +112,25 @@ def overlay(
 
 
 def save_overlay(
-    path: str | Path, image: np.ndarray, answer: Answer, truth: np.ndarray | None = None
+    path: str | Path,
+    image: np.ndarray,
+    answer: Ranked,
+    truth: np.ndarray | None = None,
+    *,
+    picked: int | None = None,
 ) -> None:
     """Write `overlay` as a PNG file, whole or not at all.
 
     Raises:
         TasError: the folder cannot be written.
     """
-    save_picture(path, overlay(image, answer, truth))
+    save_picture(path, overlay(image, answer, truth, picked=picked))
 
 
 def draw_answer(
     ax: Axes,
     image: np.ndarray,
-    answer: Answer,
+    answer: Ranked,
     truth: np.ndarray | None = None,
     *,
     ranks: int = 3,
@@ -131,12 +164,12 @@ def thumbnail(example: Example, *, width_in: float = 4.6) -> Picture:
     return figure
 
 
-def best_first(answer: Answer) -> np.ndarray:
+def best_first(answer: Ranked) -> np.ndarray:
     """Return the mask indices of an answer, int64 (n,), the chosen one first."""
     return np.argsort(answer.rank, kind="stable")
 
 
-def _key(answer: Answer, truth: np.ndarray | None) -> str:
+def _key(answer: Ranked, truth: np.ndarray | None) -> str:
     if answer.chosen is None:
         return "no mask was proposed, so there is no answer"
     key = f"orange: the answer, mask {answer.chosen}   numbers: rank"

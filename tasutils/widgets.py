@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 
-from tasutils.charts import score_bars
+from tasutils import paths
 from tasutils.errors import TasError
-from tasutils.readable import style_table
-from tasutils.refer import refer
-from tasutils.show import overlay
+from tasutils.explore import export
+from tasutils.explorer_side import Desk, Side
 
 if TYPE_CHECKING:
     import numpy as np
     from nbformat import NotebookNode
 
+    from tasutils.explore import View
     from tasutils.loading import TAS
     from tasutils.refer import Answer
     from tasutils.scene import Scene
@@ -25,11 +25,14 @@ VIEW, STATE = (
     "application/vnd.jupyter.widget-view+json",
     "application/vnd.jupyter.widget-state+json",
 )
-THE_ANSWER = ("the answer", -1)
+EXPORTS = "explorer"
 
 
 class Explorer(ipw.VBox):
-    """Play with a sentence and the two weights over one scene; the picture is described only once.
+    """Play with a sentence over one picture: presets, methods, weights, the rectifier.
+
+    A preset describes the picture when it is first picked; from then on each move of a control
+    only asks again. `explore.explore` gives the same views without controls.
 
     Args:
         tas: what `tasutils.load` returned.
@@ -39,8 +42,11 @@ class Explorer(ipw.VBox):
         alpha: weight of P, lam: weight of N; None takes the preset's.
 
     Attributes:
-        sentence, alpha, lam, rectifier, mask: the controls; setting `.value` redraws.
-        answer: the latest `Answer`, None after a mistake.
+        sentence: the control of the sentence; compare: whether there are two sides.
+        left, right: the sides, see `explorer_side.Side`; the right one asks V alone to begin with.
+        folder, export: where pictures and tables go, under `paths.RESULTS` if relative, and the
+            button that writes them; written: says what was.
+        preset, method, alpha, lam, rectifier, mask, view, answer: those of the left side.
     """
 
     def __init__(
@@ -52,76 +58,67 @@ class Explorer(ipw.VBox):
         alpha: float | None = None,
         lam: float | None = None,
     ) -> None:
-        self._tas, self._image, self._scene = tas, image, scene
-        self.answer: Answer | None = None
-        preset = tas.preset
-        alpha = preset.scores.alpha if alpha is None else alpha
-        lam = preset.scores.lambda_for(None) if lam is None else lam
         self.sentence = ipw.Text(value=sentence, description="sentence", continuous_update=False)
-        self.sentence.layout.width = "min(34rem, 96%)"
-        self.alpha, self.lam = _slider(alpha, "alpha (P)"), _slider(lam, "lambda (N)")
-        self.rectifier = ipw.Checkbox(value=True, description="spatial rectifier")
-        self.rectifier.disabled = preset.rectifier.form == "none"
-        numbers = [(f"{i}: {text}", i) for i, text in enumerate(scene.captions)]
-        self.mask = ipw.Dropdown(options=[THE_ANSWER, *numbers], description="look at")
-        self._message, self._table = ipw.HTML(), ipw.HTML()
-        self._picture, self._bars = ipw.Image(format="png"), ipw.Image(format="png")
-        for drawn in (self._picture, self._bars):
-            drawn.layout.max_width = "100%"
-        wrap = ipw.Layout(flex_flow="row wrap")
+        self.sentence.layout.width = "min(30rem, 98%)"
+        self.sentence.style.description_width = "4.2rem"
+        self.compare = ipw.ToggleButton(description="side by side", value=False)
+        self._desk = Desk.of(tas, image, scene)
+        self.left, self.right = (
+            Side(self._desk, self.sentence),
+            Side(self._desk, self.sentence, "clip_only"),
+        )
+        left = self.left
+        self.preset, self.method, self.mask = left.preset, left.method, left.mask
+        self.alpha, self.lam, self.rectifier = left.alpha, left.lam, left.rectifier
+        own = tas.preset.scores
+        left.set_weights(
+            own.alpha if alpha is None else alpha, own.lambda_for(None) if lam is None else lam
+        )
+        self.folder = ipw.Text(value=EXPORTS, description="folder")
+        self.folder.layout.width = "min(26rem, 98%)"
+        self.folder.style.description_width = "4.2rem"
+        self.export, self.written = ipw.Button(description="export"), ipw.HTML()
+        wrap = ipw.Layout(flex_flow="row wrap", overflow="visible")
+        self._sides = ipw.HBox([left], layout=wrap)
         super().__init__(
             [
-                self.sentence,
-                ipw.HBox([self.alpha, self.lam], layout=wrap),
-                ipw.HBox([self.rectifier, self.mask], layout=wrap),
-                self._message,
-                self._picture,
-                self._bars,
-                self._table,
+                ipw.HBox([self.sentence, self.compare], layout=wrap),
+                self._sides,
+                ipw.HBox([self.folder, self.export], layout=wrap),
+                self.written,
             ]
         )
-        for control in (self.sentence, self.alpha, self.lam, self.rectifier, self.mask):
-            control.observe(self._redraw, names="value")
-        self._redraw()
+        self.compare.observe(self._show_sides, names="value")
+        self.export.on_click(self._export)
+        left.redraw()
 
-    def _redraw(self, _change: object = None) -> None:
-        preset = self._tas.preset
-        if not self.rectifier.value:
-            preset = preset.override({"rectifier.form": "none"})
+    @property
+    def view(self) -> View | None:
+        """What the left side shows, None after a mistake."""
+        return self.left.view
+
+    @property
+    def answer(self) -> Answer | None:
+        """The left side's answer, None of a peer and after a mistake."""
+        return None if self.view is None else self.view.answer
+
+    def _show_sides(self, _change: object) -> None:
+        sides = (self.left, self.right) if self.compare.value else (self.left,)
+        for side in sides:
+            side.redraw()
+        self._sides.children = sides
+
+    def _export(self, _button: object) -> None:
+        folder = paths.RESULTS / self.folder.value
+        views = [side.view for side in self._sides.children if side.view is not None]
         try:
-            self.answer = refer(
-                self._scene, self.sentence.value, self._tas.encoder, self._tas.language, preset,
-                alpha=self.alpha.value, lam=self.lam.value,
-            )  # fmt: skip
+            files = [file.name for view in views for file in export(view, folder)]
         except TasError as error:
-            self.answer = None
-            self._message.value = f"<b>{escape(str(error))}</b>"
+            self.written.value = f"<b>{escape(str(error))}</b>"
             return
-        picked = None if self.mask.value < 0 else self.mask.value
-        self._picture.value = overlay(self._image, self.answer, picked=picked).png()
-        self._bars.value = score_bars(self.answer).png()
-        self._table.value = style_table(self.answer).to_html()
-        self._message.value = describe_choice(self.answer, picked)
-
-
-def _slider(value: float, name: str) -> ipw.FloatSlider:
-    return ipw.FloatSlider(
-        value=value, min=0.0, max=max(1.0, value), step=0.05, description=name,
-        continuous_update=False, readout_format=".2f",
-    )  # fmt: skip
-
-
-def describe_choice(answer: Answer, picked: int | None = None) -> str:
-    """Say in HTML what was chosen and why, and how the picked mask fared; all text is escaped."""
-    negatives = ", ".join(answer.negatives) or "none"
-    text = f"<b>{escape(answer.reason)}</b><br>negatives: {escape(negatives)}"
-    if picked is None or picked >= len(answer.total):
-        return text
-    place = f"rank {int(answer.rank[picked])} of {len(answer.total)}"
-    side = "inside" if answer.in_region[picked] else "outside"
-    caption = escape(answer.scene.captions[picked] or "(no caption)")
-    sums = f"V {answer.v[picked]:.3f}, P {answer.p[picked]:.3f}, N {answer.n[picked]:.3f}"
-    return f"{text}<br>mask {picked}, “{caption}”: {sums}, {place}, {side} the region"
+        names = ", ".join(files) or "nothing: there is no answer"
+        said = escape(f"written in {folder}: {names}")
+        self.written.value = f'<div style="line-height: 1.4; overflow-wrap: anywhere">{said}</div>'
 
 
 def freeze(notebook: NotebookNode) -> NotebookNode:
@@ -146,7 +143,10 @@ def _frozen(saved: dict[str, Any], model_id: str) -> str:
     state, kind = model.get("state", {}), model.get("model_name", "")
     if "children" in state:
         children = [_frozen(saved, child.removeprefix("IPY_MODEL_")) for child in state["children"]]
-        return f'<div class="{"row" if kind == "HBoxModel" else "box"}">{"".join(children)}</div>'
+        layout = saved.get(state.get("layout", "").removeprefix("IPY_MODEL_"), {}).get("state", {})
+        flex = f' style="flex: {escape(layout["flex"])}"' if layout.get("flex") else ""
+        look = "row" if kind == "HBoxModel" else "box"
+        return f'<div class="{look}"{flex}>{"".join(children)}</div>'
     if kind == "HTMLModel":
         return str(state.get("value", ""))
     if kind == "ImageModel":
