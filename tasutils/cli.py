@@ -5,7 +5,6 @@ Heavy imports stay inside the commands, so that `tas --help` answers at once.
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -15,10 +14,20 @@ import typer
 
 from tasutils import console
 from tasutils.cli_bench import bench
-from tasutils.cli_data import ImagesOption, RootOption, SplitByOption, data_app, world_app
+from tasutils.cli_data import (
+    ImagesOption,
+    LimitOption,
+    RootOption,
+    SplitByOption,
+    data_app,
+    families_of,
+    require_positive,
+    world_app,
+)
 from tasutils.cli_describe import describe
 from tasutils.cli_models import models_app
 from tasutils.cli_presets import presets_app
+from tasutils.cli_report import report
 from tasutils.cli_sweep import sweep
 from tasutils.errors import TasError
 
@@ -39,17 +48,10 @@ app.add_typer(world_app, name="world")
 app.command()(bench)
 app.command()(sweep)
 app.command()(describe)
+app.command()(report)
 
-PresetOption = Annotated[str, typer.Option(help="A preset's name or the path of its YAML file.")]
 DeviceOption = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: the best one here.")
-]
-LimitOption = Annotated[
-    int | None, typer.Option(help="Only the first N images of each family and split.")
-]
-SplitOption = Annotated[
-    list[str] | None,
-    typer.Option(help="A split; repeat it for several. Default: val with --limit, else all."),
 ]
 
 
@@ -155,9 +157,9 @@ def evaluate(
     device: DeviceOption = None,
 ) -> None:
     """Run a preset over one SPLIT of DATASET and write one run per family and method."""
-    families = _families(dataset, family)
+    families = families_of(dataset, family)
     methods = _methods(method)
-    _limit_is_positive(limit)
+    require_positive(limit)
     from tasutils.datasets import default_preset
 
     name = preset or default_preset(families[0], split, images)
@@ -195,49 +197,10 @@ def compare(
     print(compare_text(compare_runs([read_run(run) for run in runs])))
 
 
-@app.command()
-def report(
-    limit: LimitOption = None,
-    split: SplitOption = None,
-    preset: PresetOption = "tiny",
-    out: Annotated[Path | None, typer.Option(help="Folder; default: results.")] = None,
-) -> None:
-    """Run the notebooks and write one browsable report, index.html."""
-    _limit_is_positive(limit)
-    _preset(preset)
-    from tasutils.report import build_report
-
-    try:
-        page = build_report(limit_images=limit, splits=split, preset=preset, out=out)
-    except RuntimeError as error:  # a notebook's cell failed: it names notebook and cell
-        print(f"tas: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    print("open", page)
-
-
 def _preset(name: str) -> Preset:
     from tasutils.config import load_preset
 
     return load_preset(name)
-
-
-def _families(dataset: str, wanted: list[str] | None) -> list[str]:
-    from tasutils.datasets import dataset_names
-    from tasutils.datasets.refscenes import FAMILIES
-
-    names, others = list(FAMILIES), [n for n in dataset_names() if n not in FAMILIES]
-    if dataset in others:
-        if wanted:
-            raise TasError(f"{dataset} has no families; leave out --family")
-        return [dataset]
-    if dataset != "refscenes":
-        raise TasError(f"no data set {dataset!r}; there are refscenes, {', '.join(others)}")
-    if not wanted or "all" in wanted:
-        return names
-    for family in wanted:
-        if family not in names:
-            raise TasError(f"no family {family!r}; there are {', '.join(names)} and all")
-    return list(dict.fromkeys(wanted))
 
 
 def _methods(wanted: list[str] | None) -> list[str]:
@@ -250,11 +213,6 @@ def _methods(wanted: list[str] | None) -> list[str]:
         if name not in names:
             raise TasError(f"no method {name!r}; there are {', '.join(names)} and all")
     return list(dict.fromkeys(wanted or ["tas"]))
-
-
-def _limit_is_positive(limit: int | None) -> None:
-    if limit is not None and limit < 1:
-        raise TasError(f"--limit is a number of images, 1 or more, not {limit}")
 
 
 if __name__ == "__main__":

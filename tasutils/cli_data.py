@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from tasutils.errors import TasError
+
 data_app = typer.Typer(no_args_is_help=True, help="The data sets on this disk.")
 world_app = typer.Typer(no_args_is_help=True, help="RefScenes, the embedded world.")
 
@@ -22,6 +24,9 @@ ImagesOption = Annotated[
 SplitByOption = Annotated[
     str | None,
     typer.Option(help="Whose splits: unc, google or umd; default: unc, of refcocog umd."),
+]
+LimitOption = Annotated[
+    int | None, typer.Option(help="Only the first N images of each family and split.")
 ]
 
 
@@ -124,3 +129,33 @@ def world_draw() -> None:
 
     drawn = draw_photoscenes(paths.PHOTOSCENES)
     print(f"drew {drawn} pictures in" if drawn else "all pictures are in", paths.PHOTOSCENES)
+
+
+def families_of(dataset: str, wanted: list[str] | None) -> list[str]:
+    """Names of data sets that a command means: families of refscenes, or the data set itself.
+
+    Raises:
+        TasError: there is no such data set or family.
+    """
+    from tasutils.datasets import dataset_names
+    from tasutils.datasets.refscenes import FAMILIES
+
+    names, others = list(FAMILIES), [n for n in dataset_names() if n not in FAMILIES]
+    if dataset in others:
+        if wanted:
+            raise TasError(f"{dataset} has no families; leave out --family")
+        return [dataset]
+    if dataset != "refscenes":
+        raise TasError(f"no data set {dataset!r}; there are refscenes, {', '.join(others)}")
+    if not wanted or "all" in wanted:
+        return names
+    for family in wanted:
+        if family not in names:
+            raise TasError(f"no family {family!r}; there are {', '.join(names)} and all")
+    return list(dict.fromkeys(wanted))
+
+
+def require_positive(limit: int | None) -> None:
+    """Raise TasError for a limit that is no number of images."""
+    if limit is not None and limit < 1:
+        raise TasError(f"--limit is a number of images, 1 or more, not {limit}")

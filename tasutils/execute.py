@@ -11,24 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 from tasutils import paths
 from tasutils.errors import TasError
+from tasutils.offline_page import export_html
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TEMPLATES = Path(__file__).parent / "report_template"
 KERNEL = "tasutils-here"
 
 
 def run_notebook(
-    name: str, parameters: Mapping[str, Any], out_dir: str | Path, *, progress: bool = True
+    name: str,
+    parameters: Mapping[str, Any],
+    out_dir: str | Path,
+    *,
+    progress: bool = True,
+    threads: int | None = None,
 ) -> Path:
     """Run a notebook in this very interpreter; write it as `name`.ipynb and `name`.html.
 
     Args:
         name: such as "00_quickstart".
         parameters: values for its parameters cell; those left out keep the notebook's own.
-        out_dir: where both files go; made when missing.
+        out_dir: where both files go; made when missing. They are written after a failure as well,
+            and show how far the notebook came.
         progress: show a bar on stderr.
+        threads: of the networks; None leaves it to them.
 
     Returns:
         The HTML page: self-contained, nothing in it is fetched from a network.
@@ -46,10 +53,13 @@ def run_notebook(
             pass
     except OSError as error:
         raise TasError(f"cannot write {target}: {error.strerror}; choose another folder") from None
-    executed = target / f"{name}.ipynb"
-    _execute(name, source, executed, values, progress)
-    page = target / f"{name}.html"
+    executed, page = target / f"{name}.ipynb", target / f"{name}.html"
+    for file in (executed, page):
+        file.unlink(missing_ok=True)
+    failure = _execute(name, source, executed, values, progress, threads)
     page.write_text(export_html(executed), encoding="utf-8")
+    if failure is not None:
+        raise failure
     return page
 
 
@@ -109,41 +119,57 @@ def check_parameters(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any
 
 
 def _execute(
-    name: str, source: Path, executed: Path, values: dict[str, Any], progress: bool
-) -> None:
+    name: str,
+    source: Path,
+    executed: Path,
+    values: dict[str, Any],
+    progress: bool,
+    threads: int | None,
+) -> TasError | RuntimeError | None:
+    """Write the notebook as far as it ran; returns what stopped it."""
     import nbformat
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
 
     bar = {"desc": f"notebook {name}", "file": sys.stderr} if progress else False
+    failure: TasError | RuntimeError | None = None
     try:
         execute_notebook(
             source, executed, values, kernel_name=KERNEL, language="python", cwd=paths.ROOT,
-            progress_bar=bar, kernel_manager_class=kernel_manager_class(), autosave_cell_every=0,
+            progress_bar=bar, kernel_manager_class=kernel_manager_class(threads),
+            autosave_cell_every=0,
         )  # fmt: skip
     except PapermillExecutionError as error:
-        if error.ename == TasError.__name__:
-            raise TasError(error.evalue) from None
-        raise RuntimeError(
-            f"notebook {name}, cell {error.cell_index}: {error.ename}: {error.evalue}; "
-            f"run it in JupyterLab with the same parameters to see more"
-        ) from None
+        failure = TasError(error.evalue)
+        if error.ename != TasError.__name__:
+            failure = RuntimeError(
+                f"notebook {name}, cell {error.cell_index}: {error.ename}: {error.evalue}; "
+                f"{name}.html shows how far it came"
+            )
+    except (RuntimeError, TimeoutError) as error:  # the kernel died, or answers no more
+        failure = RuntimeError(f"notebook {name}: {error}; {name}.html shows how far it came")
     notebook = nbformat.read(executed, as_version=4)
     notebook.metadata.pop("papermill", None)  # holds paths of this machine
     notebook.metadata.kernelspec = {
         "display_name": "Python 3", "language": "python", "name": "python3",
     }  # fmt: skip
     nbformat.write(notebook, executed)
+    return failure
 
 
-def kernel_manager_class() -> type:
-    """Return a kernel manager that starts this interpreter, whatever kernelspecs are installed."""
+def kernel_manager_class(threads: int | None = None) -> type:
+    """Return a kernel manager that starts this interpreter, whatever kernelspecs are installed.
+
+    threads: of the networks; None leaves it to them.
+    """
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
     settings = {"TAS_HOME": str(paths.ROOT), "TAS_RESULTS": str(paths.RESULTS)}
     settings |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     settings["TOKENIZERS_PARALLELISM"] = "false"
+    if threads is not None:
+        settings["OMP_NUM_THREADS"] = str(threads)
     settings["PYTHONPATH"] = os.pathsep.join(
         part for part in (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")) if part
     )
@@ -158,17 +184,3 @@ def kernel_manager_class() -> type:
             return KernelSpec(argv=command, language="python", display_name=KERNEL, env=settings)
 
     return ThisInterpreter
-
-
-def export_html(path: Path) -> str:
-    """Return an executed notebook as one HTML page: pictures inside, controls as they stood."""
-    import nbformat
-    from nbconvert import HTMLExporter
-
-    from tasutils.widgets import freeze
-
-    exporter = HTMLExporter(
-        template_name="offline", extra_template_basedirs=[str(TEMPLATES)], embed_images=True
-    )
-    body, _ = exporter.from_notebook_node(freeze(nbformat.read(path, as_version=4)))
-    return str(body)

@@ -2,110 +2,112 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
 from tasutils import paths
-from tasutils.errors import TasError
 from tasutils.execute import run_notebook
+from tasutils.report_plan import Subject, choose, make_subject, plan
 
-if TYPE_CHECKING:
-    from tasutils.config import Preset
+__all__ = ["Report", "build_report", "run_notebook"]
 
-__all__ = ["build_report", "run_notebook"]
 
-DRAWN_PICTURE = {"data": "refscenes val", "number": 5, "sentence": "the dog on the right"}
-PROPOSAL_IMAGES = 4  # notebook 01 runs every maker of masks on each of its pictures
-PEER_IMAGES = 8  # that notebook 07 answers by every method
+class Report(NamedTuple):
+    """Where the page lies, and the errors of the notebooks that failed, by their names."""
+
+    page: Path
+    failed: dict[str, str]
 
 
 def build_report(
     limit_images: int | None = 40,
     splits: Sequence[str] | None = None,
-    preset: str | Path = "tiny",
+    preset: str | Path | None = None,
     out: Path | str | None = None,
-) -> Path:
-    """Evaluate the four families, run the notebooks, and write a page over all of it.
-
-    A preset for photographs (encoder `conse`) is also evaluated on the seven photographs of
-    `photos7`, and its report has notebook 01 besides 00 and 06; another one's has 07.
+    *,
+    families: Sequence[str] | None = None,
+    only: str = "",
+) -> Report:
+    """Evaluate data sets, run the numbered notebooks, and write a page over all of it.
 
     Args:
-        limit_images: only the first so many images of each split; None: all of them. `photos7` is
-            always whole.
-        splits: which splits; None: val (valP for photographs) where images are limited, else all
-            drawn ones (all photographic ones).
-        preset: name or YAML file.
+        limit_images: only the first so many images of each split; None: all of them. `photos7`
+            beside RefScenes is always whole.
+        splits: which splits; None: all of each data set, or its first where images are limited.
+        preset: name or YAML file; None: the one that fits the data.
         out: folder of the runs and of the report; `paths.RESULTS` when None.
+        families: names of data sets; None: the four families of RefScenes, and with a preset for
+            photographs (encoder `conse`) `photos7` before them.
+        only: numbers of the notebooks to run, such as "01,05"; empty: all that suit the preset.
 
     Returns:
-        results/<run_id>/index.html, self-contained; the folder appears whole or not at all.
+        results/<run_id>/index.html, self-contained, and what failed: a notebook that fails does not
+        stop the others, and its page shows how far it came. The folder appears whole or not at all.
 
     Raises:
-        TasError: an unknown preset or split, missing data or weights, or an unwritable folder.
-        RuntimeError: a cell of a notebook failed.
+        TasError: an unknown preset, data set, split or notebook, all known before any work; missing
+            data or weights, or an unwritable folder.
     """
-    from tasutils.config import load_preset
-    from tasutils.datasets.refscenes import PHOTO_SPLITS, SPLITS
+    from tasutils.datasets.refscenes import FAMILIES
+    from tasutils.report_notebooks import at_once, run_all
     from tasutils.report_page import page
-    from tasutils.runs import read_run, run_folder
+    from tasutils.runs import RECORD_FILE, read_run, run_folder
     from tasutils.study import Part, study_tables
 
-    chosen, created = load_preset(preset), datetime.now(UTC)
-    whole = PHOTO_SPLITS if chosen.photographs else SPLITS
-    splits = splits or (whole if limit_images is None else whole[:1])
-    for split in splits:
-        if split not in (*SPLITS, *PHOTO_SPLITS):
-            raise TasError(f"no split {split!r}; there are {', '.join((*SPLITS, *PHOTO_SPLITS))}")
+    created, chosen = datetime.now(UTC), choose(only)
+    subject = make_subject(families or FAMILIES, splits, preset, limit_images)
     results = paths.RESULTS if out is None else Path(out).resolve()
     with run_folder(results) as folder:
-        runs = _evaluate(chosen, splits, limit_images, results)
-        place = str(Path(preset).resolve() if Path(preset).suffix else preset)
-        notebooks = _notebooks(chosen, place, limit_images)
-        study = {"preset": chosen.name, "runs": ",".join(run.name for run in runs)}
-        notebooks["06_study"] = study | _elsewhere(results)
-        if not chosen.photographs:
-            few = min(limit_images or PEER_IMAGES, PEER_IMAGES)
-            peers = {"preset": place, "data": f"refscenes {splits[0]}", "limit": few}
-            notebooks["07_peers"] = peers | _elsewhere(results)
-        for name, parameters in notebooks.items():
-            run_notebook(name, parameters, folder)
+        parts = [Part(read_run(run)) for run in _evaluate(subject, results)]
+        entries = plan(subject, chosen, [part.run.record.run_id for part in parts], results)
+        workers = at_once(subject.preset, parts[0].run.record.device)
+        outcomes = run_all([entry for entry in entries if not entry.left_out], folder, workers)
         print("writing the page", file=sys.stderr)
-        parts = [Part(read_run(run)) for run in runs]
         tables = study_tables(parts)
         for name, table in tables.items():
             table.to_csv(folder / f"{name}.csv", index=False)
-        html = page(parts, tables, chosen, created, tuple(notebooks))
+        for part in parts:
+            copy = folder / "runs" / f"{part.run.record.run_id}.json"
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(part.run.folder / RECORD_FILE, copy)
+        left_out = [entry for entry in entries if entry.left_out]
+        html = page(parts, tables, subject, created, outcomes, left_out, folder, workers)
         (folder / "index.html").write_text(html, encoding="utf-8")
         partial = any(part.run.record.partial for part in parts)
-        limited = f"_partial{limit_images}" if partial else ""
-        plain = "".join(c if c.isalnum() or c in "+.-" else "-" for c in chosen.name)
-        name = f"{created:%Y%m%d-%H%M%S}_report_{plain}{limited}"
-        return _keep(folder, results / name) / "index.html"
+        target = results / _name(subject, created, partial)
+        failed = {o.entry.name: o.error for o in outcomes if o.error}
+        return Report(_keep(folder, target) / "index.html", failed)
 
 
-def _evaluate(
-    preset: Preset, splits: Sequence[str], limit: int | None, results: Path
-) -> list[Path]:
-    """The runs of a report, one a family and split; for photographs `photos7` first."""
-    from tasutils.datasets.refscenes import FAMILIES
-    from tasutils.evaluate import evaluate_families
+def _evaluate(subject: Subject, results: Path) -> list[Path]:
+    """The runs of a report, one a data set and split; images of a split are described together."""
+    from tasutils.evaluate import evaluate_all
+    from tasutils.loading import load
+    from tasutils.store import SceneStore
 
-    runs = evaluate_families(["photos7"], "all", preset, out=results) if preset.photographs else []
-    for split in splits:
-        runs += evaluate_families(FAMILIES, split, preset, limit_images=limit, out=results)
+    tas, store, runs = load(subject.preset), SceneStore(results / "scenes"), []
+    for _, group in groupby(subject.data, key=lambda data: data.split):
+        datasets = list(group)
+        extra = datasets[0].name == "photos7" and subject.chief.split()[0] != "photos7"
+        limit = None if extra else subject.limit
+        runs += evaluate_all(datasets, tas, limit_images=limit, store=store, out=results)
     return runs
 
 
-def _notebooks(preset: Preset, place: str, limit: int | None) -> dict[str, dict[str, Any]]:
-    """The notebooks that show the preset, with their parameters; ``place`` is its name or file."""
-    if not preset.photographs:
-        return {"00_quickstart": {"preset": place, **DRAWN_PICTURE}}
-    few = min(limit or PROPOSAL_IMAGES, PROPOSAL_IMAGES)
-    return {"00_quickstart": {"preset": place}, "01_proposals": {"preset": place, "limit": few}}
+def _name(subject: Subject, created: datetime, partial: bool) -> str:
+    """Such as `20261123-101500_report_tiny_partial40`; data but RefScenes's whole are named."""
+    from tasutils.datasets.refscenes import FAMILIES
+
+    rest = [name for name in subject.names if name != "photos7" or len(subject.names) == 1]
+    data = [] if set(rest) == set(FAMILIES) else ["-".join(rest)]
+    plain = "".join(c if c.isalnum() or c in "+.-" else "-" for c in subject.preset.name)
+    limited = [f"partial{subject.limit}"] if partial else []
+    return "_".join([f"{created:%Y%m%d-%H%M%S}", "report", *data, plain, *limited])
 
 
 def _keep(folder: Path, target: Path) -> Path:
@@ -116,8 +118,3 @@ def _keep(folder: Path, target: Path) -> Path:
         count += 1
         place = target.with_name(f"{target.name}-{count}")
     return folder.rename(place)
-
-
-def _elsewhere(results: Path) -> dict[str, str]:
-    """The parameter that tells notebook 06 where the runs lie, if not where it looks by itself."""
-    return {} if results == paths.RESULTS else {"results": str(results)}

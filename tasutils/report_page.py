@@ -2,78 +2,100 @@
 
 from __future__ import annotations
 
-import base64
+import platform
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasutils.execute import TEMPLATES
+from tasutils.offline_page import TEMPLATES
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from pandas import DataFrame
 
-    from tasutils.canvas import Picture
     from tasutils.config import Preset
-    from tasutils.gallery import Gallery
+    from tasutils.report_notebooks import Outcome
+    from tasutils.report_plan import Entry, Subject
     from tasutils.study import Part
 
-NOTEBOOK_TITLES = {
-    "00_quickstart": "00 Quickstart: one picture, one sentence, one mask",
-    "01_proposals": "01 Proposals: what the masks allow at best, on photographs",
-    "06_study": "06 Study: what V, P, N and the rectifier each contribute",
-    "07_peers": "07 Peers: the methods that TAS is compared with, on the same masks",
-}
-EXAMPLES = {"right": 4, "wrong": 4, "moved": 3, "unproposed": 1}
-RULE = "spread evenly over the images of the runs, four right, four wrong, three that the " \
-    "rectifier moved, one for which no good mask was proposed"  # fmt: skip
+TOOLS = (
+    "jupyterlab", "ipykernel", "ipywidgets", "nbformat", "nbconvert", "papermill", "matplotlib",
+    "pillow", "scipy", "timm", "scikit-image",
+)  # fmt: skip
 
 
 def page(
     parts: Sequence[Part],
     tables: Mapping[str, DataFrame],
-    preset: Preset,
+    subject: Subject,
     created: datetime,
-    notebooks: Sequence[str],
+    outcomes: Sequence[Outcome],
+    left_out: Sequence[Entry],
+    folder: Path,
+    workers: int,
 ) -> str:
     """Return index.html over the parts of a study and its tables; all text in it is escaped.
 
     Args:
         parts: one run each.
         tables: what `study.study_tables` computed over them.
-        preset: the configuration of the runs.
+        subject: what the report is about.
         created: when, UTC.
-        notebooks: names of those that were run, from `NOTEBOOK_TITLES`.
+        outcomes: what became of the notebooks, whose pages lie in `folder`.
+        left_out: the notebooks that were not run, with their reasons.
+        folder: where the page will lie.
+        workers: how many notebooks ran at a time.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    from tasutils import report_pictures
     from tasutils.readable import scope_note
 
+    preset, scope = subject.preset, scope_note(parts)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
     return environment.get_template("index.html.j2").render(
-        title="TAS on photographs" if preset.photographs else "TAS on RefScenes",
+        title=_title(subject),
         photographs=preset.photographs,
+        world=subject.world,
+        names=subject.names,
         preset=preset,
-        scope=scope_note(parts),
-        extent=scope_note(parts).split(";")[0],
+        scope=scope,
+        extent=scope.split(";")[0],
         partial=any(part.run.record.partial for part in parts),
         numbers=[_numbers(part) for part in parts],
-        figures=list(_figures(parts, tables)),
+        figures=list(report_pictures.figures(parts, tables)),
         pieces=_pieces(parts, tables["contributions"]),
-        rule=RULE,
-        cards=list(_cards(parts)),
-        pages=[
-            {"href": f"{name}.html", "notebook": f"{name}.ipynb", "title": NOTEBOOK_TITLES[name]}
-            for name in notebooks
-        ],
-        study_page="06_study.html",
+        rule=report_pictures.RULE,
+        cards=list(report_pictures.cards(parts)),
+        notebooks=[_notebook(outcome, folder) for outcome in outcomes],
+        left_out=left_out,
         model_cards=list(_model_cards(preset)),
         settings=[_setting(preset, name, value) for name, value in preset.leaves().items()],
-        made=list(_made(parts, preset, created)),
+        made=list(_made(parts, preset, created, workers)),
+        versions=_versions(parts),
         runs=[_run_row(part) for part in parts],
     )
+
+
+def _title(subject: Subject) -> str:
+    if subject.world:
+        return "TAS on photographs" if subject.preset.photographs else "TAS on RefScenes"
+    return f"TAS on {', '.join(subject.names)}"
+
+
+def _notebook(outcome: Outcome, folder: Path) -> dict[str, Any]:
+    """A notebook's card: title, its pages if there are any, a first look, time, and its error."""
+    from tasutils.report_pictures import first_look
+
+    entry = outcome.entry
+    files = {kind: f"{entry.name}.{kind}" for kind in ("html", "ipynb")}
+    there = {kind: name if (folder / name).is_file() else "" for kind, name in files.items()}
+    look = first_look(folder / there["ipynb"]) if there["ipynb"] else ""
+    seconds = f"{outcome.seconds:.0f} s"
+    return {"title": entry.title, "look": look, "time": seconds, "error": outcome.error} | there
 
 
 def _numbers(part: Part) -> dict[str, Any]:
@@ -109,58 +131,6 @@ def _pieces(parts: Sequence[Part], table: DataFrame) -> dict[str, Any]:
     return {"names": names, "rows": rows}
 
 
-def _figures(parts: Sequence[Part], tables: Mapping[str, DataFrame]) -> Iterator[dict[str, str]]:
-    from tasutils.charts import ablation_plot, breakdown_plot
-    from tasutils.readable import scope_note
-
-    note = scope_note(parts)
-    caption = (
-        f"mIoU of the variants, each without and with the rectifier, beside the oracle; {note}."
-    )
-    alt = "Points with intervals: mIoU of V, V+P, V+N and V+P+N; the numbers are in notebook 06."
-    yield _figure(ablation_plot(tables["ablation"], note=note), alt, caption)
-    groups = tables["breakdown"]
-    if len(groups):
-        alt = "Points with intervals: mIoU by group of sentences; the numbers are in notebook 06."
-        caption = f"mIoU of the whole method by group of sentences, all families together; {note}."
-        yield _figure(breakdown_plot(groups, note=note), alt, caption)
-
-
-def _figure(picture: Picture, alt: str, caption: str) -> dict[str, str]:
-    return {"src": _data_uri(picture), "alt": alt, "caption": caption}
-
-
-def _data_uri(picture: Picture) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture.png()).decode("ascii")
-
-
-def _cards(parts: Sequence[Part]) -> Iterator[dict[str, str]]:
-    """Examples of each kind: parts take turns, and no picture comes twice."""
-    from tasutils.gallery import Gallery
-
-    galleries, used = [Gallery(part) for part in parts], set[str]()
-    for kind, wanted in EXAMPLES.items():
-        for turn in range(wanted):
-            order = galleries[turn % len(galleries) :] + galleries[: turn % len(galleries)]
-            places = [(gallery, row) for gallery in order for row in gallery.rows(kind, 8)]
-            fresh = [place for place in places if place[0].part.images[place[1]] not in used]
-            for gallery, row in fresh[:1]:
-                used.add(gallery.part.images[row])
-                yield _card(gallery, kind, int(row))
-
-
-def _card(gallery: Gallery, kind: str, row: int) -> dict[str, str]:
-    from tasutils.show import thumbnail
-
-    example = gallery.example(row)
-    sentence = example.answer.expression.text
-    return {
-        "kind": kind, "sentence": sentence, "note": example.note,
-        "src": _data_uri(thumbnail(example)),
-        "alt": f"the answer to “{sentence}” drawn over its picture; {example.note}",
-    }  # fmt: skip
-
-
 def _model_cards(preset: Preset) -> Iterator[dict[str, Any]]:
     """The cards that lie beside the weights, as HTML; markup inside them is escaped."""
     import mistune
@@ -183,13 +153,19 @@ def _setting(preset: Preset, name: str, value: object) -> dict[str, str]:
 
 def _run_row(part: Part) -> dict[str, Any]:
     record = part.run.record
+    shown = record.model_dump_json(indent=1, exclude={"config"})
     return {
-        "run_id": record.run_id, "href": f"../{record.run_id}/run.json", "n": record.n_used,
+        "run_id": record.run_id, "href": f"runs/{record.run_id}.json", "n": record.n_used,
         "images": record.n_images, "described": record.n_described, "wall": f"{record.wall_s:.0f}",
+        "record": shown,
     }  # fmt: skip
 
 
-def _made(parts: Sequence[Part], preset: Preset, created: datetime) -> Iterator[tuple[str, str]]:
+def _made(
+    parts: Sequence[Part], preset: Preset, created: datetime, workers: int
+) -> Iterator[tuple[str, str]]:
+    from tasutils.bench.conditions import cores, device_name
+
     record = parts[0].run.record
     commit = record.git_commit or "no repository"
     yield "made", f"{created:%Y-%m-%d %H:%M} UTC"
@@ -202,9 +178,14 @@ def _made(parts: Sequence[Part], preset: Preset, created: datetime) -> Iterator[
         ),
     )
     yield "commit", commit + (", with changes that are not committed" if record.git_dirty else "")
-    yield "device", f"{record.device}, {record.dtype}"
+    machine = f"{platform.system()} {platform.machine()}, {device_name('cpu')}, {cores()} cores"
+    yield "machine", f"{machine}; networks on {record.device}, {record.dtype}"
+    peaks = [f"{max(p.run.record.peak_memory_mib.get(k, 0) for p in parts):.0f} MiB ({k})"
+             for k in record.peak_memory_mib]  # fmt: skip
+    yield "peak memory", ", ".join(peaks) or "unknown"
     yield "seconds an image", _pace(parts)
-    yield "versions", ", ".join(f"{name} {v}" for name, v in record.versions.items())
+    two = "two at a time with a thread each, but 10, which measures seconds, alone"
+    yield "notebooks", two if workers > 1 else "one at a time"
     yield "metrics", f"version {record.metric_version}; intervals over images, seeds {record.seeds}"
 
 
@@ -218,3 +199,16 @@ def _pace(parts: Sequence[Part]) -> str:
     sums = {s: sum(record.times_s.get(s, 0.0) for record in records) / n for s in sorted(stages)}
     each = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in sums.items())
     return f"{sum(sums.values()):.2f} ({each}), n = {n} images"
+
+
+def _versions(parts: Sequence[Part]) -> list[tuple[str, str]]:
+    """Python and the libraries: those that results depend on, then those that draw and run."""
+    from importlib import metadata
+
+    found = dict(parts[0].run.record.versions)
+    for name in TOOLS:
+        try:
+            found.setdefault(name, metadata.version(name))
+        except metadata.PackageNotFoundError:
+            continue
+    return list(found.items())

@@ -1,15 +1,23 @@
 """Notebooks run with strict parameters in this very interpreter; pages need no network."""
 
+import base64
 import re
 import sys
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from shown import fetched
 
-from tasutils import paths, report
+from tasutils import cli, paths
+from tasutils.config import load_preset
+from tasutils.datasets import load_dataset
 from tasutils.errors import TasError
 from tasutils.execute import check_parameters, find_notebook, notebook_parameters, run_notebook
+from tasutils.offline_page import export_html, formula_html
+from tasutils.report import build_report
+from tasutils.report_notebooks import at_once
+from tasutils.report_plan import choose, make_subject, plan, title_of
 
 PARAMETERS = 'name = "a"\ncount = 3\nshare = 0.5\nflag = True\nweight = None  # a number\n'
 
@@ -19,8 +27,8 @@ def folder(tmp_path, monkeypatch):
     """A folder of notebooks of our own; returns a function that writes one."""
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
 
-    def write(name: str, *sources: str) -> None:
-        cells = [new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})]
+    def write(name: str, *sources: str, parameters: str = PARAMETERS) -> None:
+        cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]})]
         cells.append(new_markdown_cell("# Title\n\nText with $x^2$ and <b>markup</b>."))
         cells += [new_code_cell(source) for source in sources]
         spec = {"name": "no-such-kernel", "display_name": "none", "language": "python"}
@@ -79,13 +87,6 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(folder, tmp_path
         run_notebook("one", {}, tmp_path / "file" / "out")
 
 
-def offline(html: str) -> bool:
-    """Does a page fetch nothing: no script, style, picture or font of another place?"""
-    fetched = re.findall(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=[\"']?([^\"'\s>]+)", html)
-    fetched += re.findall(r"url\(\s*[\"']?([^)\"']+)", html) + re.findall(r"@import[^;]+;", html)
-    return all(place.startswith(("data:", "#")) for place in fetched)
-
-
 def test_a_notebook_runs_in_this_interpreter_and_becomes_one_page(folder, tmp_path):
     folder(
         "one",
@@ -101,7 +102,7 @@ def test_a_notebook_runs_in_this_interpreter_and_becomes_one_page(folder, tmp_pa
     assert f"python at {sys.executable}" in html and "got b 3 2" in html
     assert f"home {paths.ROOT}" in html
     assert "alpha <b>0.25</b>" in html and "<p>raw</p>" in html
-    assert offline(html) and "require.js" not in html and "cdn" not in html.lower()
+    assert not fetched(html) and "require.js" not in html and "cdn" not in html.lower()
     executed = nbformat.read(page.with_suffix(".ipynb"), as_version=4)
     assert "papermill" not in executed.metadata and executed.metadata.kernelspec.name == "python3"
 
@@ -115,9 +116,144 @@ def test_a_failing_cell_is_named_and_a_users_mistake_stays_one(folder, tmp_path)
         run_notebook("two", {}, tmp_path / "out", progress=False)
 
 
-def test_a_report_of_an_unknown_split_or_preset_is_refused(tmp_path):
-    with pytest.raises(TasError, match="no split 'valid'; there are val, testA, testB, testS"):
-        report.build_report(1, ["valid"], out=tmp_path / "out")
-    with pytest.raises(TasError, match="unknown preset"):
-        report.build_report(1, preset="tny", out=tmp_path / "out")
+def test_a_failing_notebook_shows_how_far_it_came(folder, tmp_path):
+    folder("one", "print('so', 'far')", "1 / 0", "print('never', 'shown')")
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        run_notebook("one", {}, tmp_path / "out", progress=False)
+    html = (tmp_path / "out" / "one.html").read_text(encoding="utf-8")
+    assert "so far" in html and "never shown" not in html
+    assert "ZeroDivisionError" in html and not fetched(html)
+    executed = nbformat.read(tmp_path / "out" / "one.ipynb", as_version=4)
+    assert "papermill" not in executed.metadata
+
+
+def test_a_dead_kernel_is_an_error_of_its_notebook(folder, tmp_path):
+    folder("one", "print('so', 'far')", "import os; os._exit(3)")
+    with pytest.raises(RuntimeError, match=r"notebook one: .*died"):
+        run_notebook("one", {}, tmp_path / "out", progress=False)
+    assert "so far" in (tmp_path / "out" / "one.html").read_text(encoding="utf-8")
+
+
+def test_formulas_are_pictures_on_their_line(folder, tmp_path):
+    path = tmp_path / "one.ipynb"
+    text = "Sum $S = V + \\alpha P$ in `$not$` here.\n\n$$\\frac{a}{b}$$\n\nOdd: $\\nosuch{x}$"
+    nbformat.write(new_notebook(cells=[new_markdown_cell(text)]), path)
+    html = export_html(path)
+    found = re.findall(r'<img [^>]*class="tas-formula"[^>]*>|<img class="tas-formula"[^>]*>', html)
+    assert len(found) == 2 and all("vertical-align: " in image for image in found)
+    assert 'alt="S = V + \\alpha P"' in found[0]
+    assert '<span class="tas-display"><img' in html
+    assert "<code>$not$</code>" in html and "<code>\\nosuch{x}</code>" in html
+    assert not fetched(html)
+    drawn = base64.b64decode(re.search(r"svg\+xml;base64,([^\"]+)", found[0]).group(1))
+    assert b"<path" in drawn and b"<text" not in drawn  # needs no font
+
+
+def test_a_formula_stands_as_deep_as_its_descent():
+    depths = [
+        float(re.search(r"vertical-align: (-?[\d.]+)em", formula_html(tex)).group(1))
+        for tex in ("x", "y_{g_j}")
+    ]
+    assert depths[1] < depths[0] <= 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"splits": ["valid"]}, "no split 'valid'; it has testA, testB, testS, val"),
+        ({"preset": "tny"}, "unknown preset"),
+        ({"families": ["coco"]}, "no data set 'coco'"),
+        ({"families": ["own"]}, "no report on own data"),
+        ({"families": ["photos7"], "splits": ["val"]}, "no split 'val'; it has all"),
+        ({"only": "01,77"}, "no notebook '77' for --only; there are 00, 01"),
+    ],
+)
+def test_mistakes_are_known_before_any_work(tmp_path, given, message):
+    with pytest.raises(TasError, match=re.escape(message)):
+        build_report(1, out=tmp_path / "out", **given)
     assert not (tmp_path / "out").exists()
+
+
+def test_only_numbered_notebooks_take_part_in_their_order(folder, tmp_path):
+    for name in ("03_c", "00_a", "A1_appendix", "10_d"):
+        folder(name)
+    assert choose("") == ["00", "03", "10"]
+    assert choose("10, 0") == ["00", "10"]
+    assert title_of(tmp_path / "03_c.ipynb") == "Title"
+
+
+def test_a_notebook_is_given_what_it_has(folder, monkeypatch, tmp_path):
+    samples = load_dataset("refscenes+", "val")
+    given = {"families": ["refscenes+"], "splits": ["val"], "preset": "tiny"}
+    common = 'preset = "x"\ndata = "x y"\nlimit = 8\nn_boot = 10\nresults = ""\n'
+    folder("02_all", parameters=common)
+    folder("05_more", parameters=common + 'number = 1\nsentence = "x"\nruns = ""\n')
+    folder("06_none", parameters="seed = 0\n")
+    subject = make_subject(**given, limit=40)
+    entries = {e.name: e.parameters for e in plan(subject, choose(""), ["a", "b"], tmp_path)}
+    expected = {"preset": "tiny", "data": "refscenes+ val", "limit": 8, "results": str(tmp_path)}
+    assert entries["02_all"] == expected and entries["06_none"] == {}
+    question = {"number": 0, "sentence": samples.samples[0].raw, "runs": "a,b"}
+    assert entries["05_more"] == expected | question
+    for limit, wanted in ((5, 5), (None, len(samples.image_ids))):
+        subject = make_subject(**given, limit=limit)
+        assert plan(subject, ["02"], [], tmp_path)[0].parameters["limit"] == wanted
+    assert "results" not in plan(subject, ["02"], [], paths.RESULTS)[0].parameters
+
+
+def test_what_does_not_suit_is_left_out_with_its_reason(folder, tmp_path):
+    for name in ("02_b", "07_peers"):
+        folder(name)
+    given = {"families": ["photos7"], "splits": None, "limit": None}
+    subject = make_subject(**given, preset=None)
+    assert subject.preset.name == "photo" and subject.chief == "photos7 all"
+    reasons = {entry.name: entry.left_out for entry in plan(subject, ["07"], [], tmp_path)}
+    assert reasons["02_b"] == "--only does not name it"
+    assert "which preset photo has not" in reasons["07_peers"]
+    tiny = make_subject(["refscenes+"], ["val"], "tiny", 1)
+    assert not plan(tiny, ["07"], [], tmp_path)[1].left_out
+
+
+@pytest.mark.slow
+def test_a_failing_notebook_does_not_stop_the_report(folder, tmp_path, capsys):
+    folder("00_good", "print('it', 'ran')")
+    folder("02_bad", "print('so', 'far')", "{}['gone']")
+    folder("03_fine", "print('it', 'ran', 'too')")
+    folder("10_last", "print('it', 'ran')")
+    out = tmp_path / "results"
+    words = ["report", "--dataset", "refscenes+", "--split", "val", "--limit", "1"]
+    assert cli.main([*words, "--only", "00,02,3", "--out", str(out)]) == 1
+    said = capsys.readouterr()
+    (page,) = out.glob("*_report_refscenes+_tiny_partial1/index.html")
+    assert str(page) in said.out
+    for name in ("00_good", "03_fine"):
+        assert re.search(rf"^notebook {name}: \d+ s$", said.err, flags=re.M)
+    failed = "notebook 02_bad, cell 3: KeyError: 'gone'; 02_bad.html shows"
+    assert f"notebook 02_bad: FAILED: {failed}" in said.err
+    assert f"tas: notebook 02_bad failed: {failed}" in said.err
+    html = page.read_text(encoding="utf-8")
+    assert html.count("FAILED") == 2 and "KeyError: &#39;gone&#39;" in html
+    assert "--only does not name it" in html  # 10
+    assert "so far" in (page.parent / "02_bad.html").read_text(encoding="utf-8")
+    for name in ("00_good", "02_bad", "03_fine"):
+        assert f'href="{name}.html"' in html
+    assert not list(out.glob(".unfinished*")) and not fetched(html)
+
+
+@pytest.mark.parametrize("words", [["--only", "77"], ["--dataset", "coco"], ["--family", "x"]])
+def test_a_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, words):
+    assert cli.main(["report", "--out", str(tmp_path / "out"), *words]) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and said.err.startswith("tas: no ") and not said.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_notebooks_run_at_a_time_where_nothing_large_is_loaded(monkeypatch):
+    tiny = load_preset("tiny")
+    monkeypatch.setattr("tasutils.bench.conditions.cores", lambda: 2)
+    assert at_once(tiny, "cpu") == 2 and at_once(tiny, "cuda") == 1
+    monkeypatch.setattr("tasutils.report_notebooks.LIGHT_BYTES", 1000)
+    assert at_once(tiny, "cpu") == 1
+    monkeypatch.undo()
+    monkeypatch.setattr("tasutils.bench.conditions.cores", lambda: 1)
+    assert at_once(tiny, "cpu") == 1

@@ -1,0 +1,155 @@
+"""Bring notebooks, their readable twins and the exercises in line: `make notebooks`.
+
+    NN_name.ipynb  <->  source/NN_name.py                        the same cells as text (jupytext)
+    exercises/NN_name_solution.py  ->  exercises/NN_name.ipynb   the solutions taken out
+
+Of a pair the file that was changed last is right, and the other one is written from it: cells keep
+their ids, outputs are taken out. An exercise is always written from its solution. With --check
+nothing is written, and what is out of line makes the exit code 1.
+"""
+
+import argparse
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import jupytext
+import nbformat
+from jupytext.combine import combine_inputs_with_outputs
+from nbformat import NotebookNode
+
+NOTEBOOKS = Path(__file__).resolve().parent
+SOURCE, EXERCISES = NOTEBOOKS / "source", NOTEBOOKS / "exercises"
+_SETTINGS = tomllib.loads((NOTEBOOKS.parent / "pyproject.toml").read_text(encoding="utf-8"))
+FORMAT = {"extension": ".py", "format_name": "percent", **_SETTINGS["tool"]["jupytext"]}
+METADATA = {
+    "kernelspec": {
+        "display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3",
+    },
+    "language_info": {"name": "python"},
+}  # fmt: skip
+BEGIN, END, STUB = "# solution: begin", "# solution: end", "#: "
+
+
+def text_of(notebook: NotebookNode) -> str:
+    """The twin of a notebook: its cells in the percent format, without outputs or a header."""
+    return str(jupytext.writes(notebook, FORMAT))
+
+
+def notebook_of(text: str, older: NotebookNode | None = None) -> NotebookNode:
+    """A notebook of a twin's text; cells that `older` has keep their ids and metadata."""
+    notebook = _read(text)
+    if older is not None:
+        notebook = combine_inputs_with_outputs(notebook, older, FORMAT)
+    return clean(notebook)
+
+
+def _read(text: str) -> NotebookNode:
+    """Cells of the percent format, without the ids that jupytext draws at random."""
+    notebook = jupytext.reads(text, FORMAT)
+    for cell in notebook.cells:
+        cell.id = ""
+    return notebook
+
+
+def clean(notebook: NotebookNode) -> NotebookNode:
+    """Take out outputs, counts and what editors leave; ids that are no words become some."""
+    cells, used, section = [], set[str](), "opening"
+    for cell in notebook.cells:
+        kept = {key: cell.metadata[key] for key in ("tags",) if key in cell.metadata}
+        heading = re.search(r"^#+ (.+)$", cell.source, flags=re.M)
+        heads = re.findall(r"[a-z]+", heading[1].lower()) if heading else []
+        heads = heads if cell.cell_type == "markdown" else []
+        section = "-".join(heads[:4]) or section
+        name = cell.get("id", "")
+        if not re.fullmatch(r"[a-z][a-z-]*", name):
+            name = section if heads else _name(cell, section)
+        while name in used:
+            name += "-b"
+        used.add(name)
+        parts = {"cell_type": cell.cell_type, "id": name, "metadata": kept, "source": cell.source}
+        if cell.cell_type == "code":
+            parts |= {"execution_count": None, "outputs": []}
+        cells.append(NotebookNode(parts))
+    made = {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
+    return nbformat.from_dict(made)
+
+
+def _name(cell: NotebookNode, section: str) -> str:
+    if cell.source.startswith("# check"):
+        return f"{section}-check"
+    return f"{section}-code" if cell.cell_type == "code" else f"{section}-text"
+
+
+def exercise_of(text: str) -> NotebookNode:
+    """The exercise of a solution's text: solved lines give way to the stub that stands with them.
+
+    Between the lines `# solution: begin` and `# solution: end` only what follows `#: ` is left.
+    """
+    notebook = _read(text)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = emptied(cell.source)
+    return clean(notebook)
+
+
+def emptied(source: str) -> str:
+    """A solution's cell as the student finds it; raises ValueError for a marker without partner."""
+    lines, solving = [], False
+    for line in source.splitlines():
+        mark = line.strip()
+        if mark in (BEGIN, END):
+            if solving == (mark == BEGIN):
+                raise ValueError(f"{mark!r} twice in a row")
+            solving = mark == BEGIN
+        elif not solving:
+            lines.append(line)
+        elif mark.startswith(STUB):
+            indent = line[: len(line) - len(line.lstrip())]
+            lines.append(indent + mark.removeprefix(STUB))
+    if solving:
+        raise ValueError(f"{BEGIN!r} without {END!r}")
+    return "\n".join(lines)
+
+
+def wanted() -> dict[Path, str]:
+    """What every file should hold: notebooks, twins and exercises."""
+    files = {}
+    names = {p.stem for p in NOTEBOOKS.glob("*.ipynb")} | {p.stem for p in SOURCE.glob("*.py")}
+    for name in sorted(names):
+        book, twin = NOTEBOOKS / f"{name}.ipynb", SOURCE / f"{name}.py"
+        older = nbformat.read(book, as_version=4) if book.is_file() else None
+        if older is None or (twin.is_file() and twin.stat().st_mtime > book.stat().st_mtime):
+            text = twin.read_text(encoding="utf-8")
+            same = older is not None and text_of(clean(older)) == text
+            notebook = clean(older) if same else notebook_of(text, older)
+        else:
+            notebook = clean(older)
+        files |= {book: nbformat.writes(notebook) + "\n", twin: text_of(notebook)}
+    for solution in sorted(EXERCISES.glob("*_solution.py")):
+        name = solution.stem.removesuffix("_solution")
+        notebook = exercise_of(solution.read_text(encoding="utf-8"))
+        files[EXERCISES / f"{name}.ipynb"] = nbformat.writes(notebook) + "\n"
+    return files
+
+
+def main() -> int:
+    """Write what is out of line, or with --check only say it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 if out of line")
+    check = parser.parse_args().check
+    n_different = 0
+    for path, text in wanted().items():
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        n_different += 1
+        print("out of line:" if check else "written:", path.relative_to(NOTEBOOKS.parent))
+        if not check:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+    return int(check and n_different > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

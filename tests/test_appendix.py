@@ -1,0 +1,35 @@
+"""Appendices A5 and A6 on two pictures: a little training, and what the shipped weights reach."""
+
+import pytest
+from shown import pictures, tables
+
+from tasutils.execute import run_notebook
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_appendix_sets_sam_beside_freesolo(tmp_path):
+    page = run_notebook("A5_train_freesolo", {"images": 2, "steps": 4}, tmp_path, progress=False)
+    # soft masks, free masks, losses, both makers, recall, groups of targets
+    assert len(pictures(page.with_suffix(".ipynb"))) == 6
+    shown = tables(page.with_suffix(".ipynb"))
+    losses = next(table for table in shown if "focal" in table)["loss"].astype(float)
+    assert losses.iloc[1] < losses.iloc[0]
+    totals = next(table for table in shown if "oracle_miou" in table)
+    assert totals.iloc[:, 0].tolist() == ["SAM", "FreeSOLO"]
+    assert totals["oracle_miou"].astype(float).between(0.2, 1).all()
+    assert (totals["n_images"].astype(int) == 2).all()
+    text = page.read_text(encoding="utf-8")
+    assert "partial" in text and "nothing here is zero-shot" in text
+
+
+def test_the_appendix_trains_tseg_without_masks(tmp_path):
+    page = run_notebook("A6_train_tseg", {"images": 2}, tmp_path, progress=False)
+    shown = tables(page.with_suffix(".ipynb"))
+    losses = next(table for table in shown if "own" in table and "loss" in table)
+    assert losses["loss"].astype(float).iloc[1] < losses["loss"].astype(float).iloc[0]
+    scores = next(table for table in shown if "phrasescenes" in table)
+    assert scores.iloc[1:, 0].tolist() == ["chosen", "random", "oracle"]
+    assert scores["all"].astype(float).between(0, 1).all()
+    text = page.read_text(encoding="utf-8")
+    assert "partial" in text and "nothing here is zero-shot" in text

@@ -1,0 +1,126 @@
+"""Exercises: generated from their solutions, solved ones pass their checks, unsolved ones fail."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from notebook_tools import build
+
+from tasutils import paths
+
+SOLUTIONS = sorted(build.EXERCISES.glob("*_solution.py"))
+NAMES = [path.stem.removesuffix("_solution") for path in SOLUTIONS]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def results(tmp_path_factory: pytest.TempPathFactory):
+    """One folder of runs and scenes for all exercises: a picture is described once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "RESULTS", tmp_path_factory.mktemp("results"))
+        backend = matplotlib.get_backend()
+        matplotlib.use("agg")
+        yield
+        matplotlib.use(backend)
+
+
+def solution(name: str) -> NotebookNode:
+    text = (build.EXERCISES / f"{name}_solution.py").read_text(encoding="utf-8")
+    return build.notebook_of(text)
+
+
+def run_cell(source: str, names: dict[str, Any]) -> None:
+    """Run a cell as Jupyter does: what its last line gives is drawn."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "cell", "exec"), names)
+    if isinstance(last, ast.Expr):
+        shown = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+        for form in ("_repr_png_", "_repr_html_"):
+            if hasattr(shown, form):
+                getattr(shown, form)()
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
+    plt.close("all")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_checks_pass_when_solved_and_not_before(name, capsys):
+    """Each cell left unsolved, all others solved: it fails itself, or the next check does."""
+    cells = [cell for cell in solution(name).cells if cell.cell_type == "code"]
+    names: dict[str, Any] = {}
+    waiting: list[str] = []
+    for cell in cells:
+        if build.BEGIN in cell.source:
+            waiting.append(cell.source)
+        if cell.source.startswith("# check"):
+            for source in waiting:
+                assert fails_unsolved(source, waiting, cell.source, names), source
+            waiting.clear()
+        run_cell(cell.source, names)
+    assert len(waiting) <= 1  # the open end of an exercise, where nothing is right or wrong
+    assert capsys.readouterr().out
+
+
+def fails_unsolved(unsolved: str, block: list[str], check: str, names: dict[str, Any]) -> bool:
+    """Does a check fail where one cell of its block is as the student finds it?"""
+    trial = dict(names)
+    try:
+        for source in [*block[: block.index(unsolved)], build.emptied(unsolved)]:
+            run_cell(source, trial)
+        run_cell(check, trial)
+    except Exception:
+        return True
+    return False
+
+
+def test_there_are_enough_of_them():
+    assert len(NAMES) >= 6
+    assert [int(name[:2]) for name in NAMES] == list(range(1, len(NAMES) + 1))
+    listed = (build.NOTEBOOKS / "README.md").read_text(encoding="utf-8")
+    assert all(f"exercises/{name}.ipynb" in listed for name in NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_exercise_is_its_solution_emptied(name):
+    path = build.EXERCISES / f"{name}.ipynb"
+    text = Path(f"{path.with_suffix('')}_solution.py").read_text(encoding="utf-8")
+    wanted = nbformat.writes(build.exercise_of(text)) + "\n"
+    assert path.read_text(encoding="utf-8") == wanted, "run: make notebooks"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_exercise_predicts_first_and_checks_afterwards(name):
+    exercise = nbformat.read(build.EXERCISES / f"{name}.ipynb", as_version=4)
+    nbformat.validate(exercise)
+    code = [cell.source for cell in exercise.cells if cell.cell_type == "code"]
+    text = "\n".join(cell.source for cell in exercise.cells if cell.cell_type == "markdown")
+    assert re.match(r"# Exercise \d · ", text) and "In this exercise you" in text
+    assert "**Takes:**" in text and "**You need:** notebook" in text
+    assert text.count("**Predict first") >= 1 and "## To think about" in text
+    assert "solution" not in "\n".join(code)
+    checks = [source for source in code if source.startswith("# check")]
+    todo = [source for source in code if "..." in source and source not in checks]
+    assert len(checks) >= 2 and len(todo) >= len(checks)
+
+
+def test_only_the_stub_is_left_of_a_solved_block():
+    source = "a = 1\n# solution: begin\n#: b = ...  # two\nb = 2\n# solution: end\nc = a + b"
+    assert build.emptied(source) == "a = 1\nb = ...  # two\nc = a + b"
+    indented = "for a in b:\n    # solution: begin\n    #: c = ...\n    c = a\n    # solution: end"
+    assert build.emptied(indented) == "for a in b:\n    c = ..."
+
+
+@pytest.mark.parametrize("source", ["# solution: begin\na = 1", "# solution: end", "b\n# x"])
+def test_markers_come_in_pairs(source):
+    if "solution" not in source:
+        assert build.emptied(source) == source
+        return
+    with pytest.raises(ValueError, match="solution"):
+        build.emptied(source)
