@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tasutils.parts.compute import ComputeConfig, Precision
 
 R = TypeVar("R")
+# a matrix product with fewer rows is rounded in another way than one with more
+FEWEST = 8
 # what PyTorch's CPU allocator and cuBLAS say in a bare RuntimeError
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -34,6 +36,7 @@ class Batches:
     ) -> None:
         self.what = what
         self.size = size
+        self.short = False  # has memory not sufficed
         self.device = device
         self.precision: Precision = precision
 
@@ -73,12 +76,12 @@ class Batches:
     def _halve(self, step: int) -> None:
         import torch
 
-        if step == 1:
+        if step == 1 and self.short:
             raise TasError(
                 f"{self.what} runs out of memory on {self.device} with a single item; free memory, "
                 "or choose a smaller model or a compute.precision of 16 bits"
             )
-        self.size = step // 2
+        self.short, self.size = True, max(step // 2, 1)
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 
@@ -124,7 +127,7 @@ def tune(tower: "torch.nn.Module", compute: "ComputeConfig") -> None:
 
 
 def unit_rows(
-    items: Any, embed: Callable[[Any], "torch.Tensor"], batches: Batches, dim: int
+    items: Any, embed: Callable[[Any], "torch.Tensor"], batches: Batches, dim: int, fewest: int = 1
 ) -> NDArray[np.float32]:
     """Features of n items, L2-normalised over their last axis, float32 on the CPU.
 
@@ -133,11 +136,19 @@ def unit_rows(
         embed: some items -> (m, ..., dim), any device and float type.
         batches: how many of them at a time.
         dim: length of a feature; no item gives (0, dim).
+        fewest: a batch of a tensor is filled up to so many, if there are so many items and memory
+            suffices: see `FEWEST`.
     """
     import torch
 
+    fewest = min(fewest, len(items))
+
     def rows(batch: Any) -> NDArray[np.float32]:
-        return torch.nn.functional.normalize(embed(batch).float(), dim=-1).cpu().numpy()
+        n = len(batch)
+        if n < fewest and not batches.short:
+            batch = torch.cat([batch, batch[-1:].expand(fewest - n, *batch.shape[1:])])
+        found = torch.nn.functional.normalize(embed(batch).float(), dim=-1)
+        return found[:n].cpu().numpy()
 
     found = batches(items, rows)
     return np.concatenate(found) if found else np.zeros((0, dim), dtype=np.float32)

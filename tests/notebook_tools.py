@@ -5,7 +5,8 @@ import sys
 
 from tasutils import paths
 
-_spec = importlib.util.spec_from_file_location("notebooks_build", paths.ROOT / "notebooks" / "build.py")
+_PLACE = paths.ROOT / "notebooks" / "build.py"
+_spec = importlib.util.spec_from_file_location("notebooks_build", _PLACE)
 assert _spec is not None and _spec.loader is not None
 build = importlib.util.module_from_spec(_spec)
 sys.modules["notebooks_build"] = build

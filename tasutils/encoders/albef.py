@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.checkpoints import load_strict
-from tasutils.compute import Batches, tune, unit_rows
+from tasutils.compute import FEWEST, Batches, tune, unit_rows
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
 from tasutils.encoders.albef_file import (
     PUBLISHED,
@@ -67,7 +67,9 @@ class AlbefEncoder:
 
     def encode_images(self, crops: "torch.Tensor") -> NDArray[np.float32]:
         """Float32 (n, 3, image_size, image_size) RGB in 0..1 -> float32 (n, dim), L2-normalised."""
-        return unit_rows(crops, lambda c: self._tokens(c)[:, 0], self.crop_batches, self.dim)
+        return unit_rows(
+            crops, lambda c: self._tokens(c)[:, 0], self.crop_batches, self.dim, FEWEST
+        )
 
     def encode_dense(self, crops: "torch.Tensor") -> NDArray[np.float32]:
         """As encode_images, but (n, h, w, dim): each patch token projected as the CLS token is."""

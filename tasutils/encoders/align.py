@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.compute import Batches, tune, unit_rows
+from tasutils.compute import FEWEST, Batches, tune, unit_rows
 from tasutils.parts import PLAIN, AlignConfig, ComputeConfig
 from tasutils.pretrained import Pixels, load_model, load_tokenizer, local_folder
 
@@ -49,7 +49,7 @@ class AlignEncoder:
 
     def encode_images(self, crops: "torch.Tensor") -> NDArray[np.float32]:
         """Float32 (n, 3, image_size, image_size) RGB in 0..1 -> float32 (n, dim), L2-normalised."""
-        return unit_rows(crops, self._embed_images, self.crop_batches, self.dim)
+        return unit_rows(crops, self._embed_images, self.crop_batches, self.dim, FEWEST)
 
     def encode_dense(self, crops: "torch.Tensor") -> NDArray[np.float32]:
         """As encode_images, but (n, h, w, dim): the last feature map before it is averaged.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.checkpoints import load_strict, quiet_transformers, read_state_dict
-from tasutils.compute import Batches, tune, unit_rows
+from tasutils.compute import FEWEST, Batches, tune, unit_rows
 from tasutils.encoders.places import place_features
 from tasutils.errors import TasError
 from tasutils.parts import PLAIN, ComputeConfig, EncoderConfig
@@ -67,7 +67,7 @@ class OpenClipEncoder:
 
     def encode_images(self, crops: "torch.Tensor") -> NDArray[np.float32]:
         """Float32 (n, 3, image_size, image_size) RGB in 0..1 -> float32 (n, dim), L2-normalised."""
-        return unit_rows(crops, self._embed_images, self.crop_batches, self.dim)
+        return unit_rows(crops, self._embed_images, self.crop_batches, self.dim, FEWEST)
 
     def encode_dense(self, crops: "torch.Tensor") -> NDArray[np.float32]:
         """As encode_images, but (n, h, w, dim), see `place_features`."""

@@ -11,6 +11,7 @@ from tasutils.checkpoints import quiet_transformers
 from tasutils.compute import Batches, unit_rows
 from tasutils.errors import TasError
 from tasutils.parts import PLAIN, ComputeConfig
+from tasutils.pretrained import SAFELY
 
 if TYPE_CHECKING:
     import torch
@@ -69,9 +70,9 @@ def _load(folder: Path, device: str) -> tuple[Any, Any]:
     try:
         with quiet_transformers():
             model, report = AutoModel.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+                folder, use_safetensors=True, output_loading_info=True, **SAFELY
             )
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **SAFELY)
     except Exception as error:  # damaged files raise a dozen unrelated types
         reason = " ".join(str(error).split())[:80]
         raise TasError(f"sentence encoder {folder} is damaged ({reason}); reinstall it") from error

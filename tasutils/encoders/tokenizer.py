@@ -5,6 +5,7 @@ one has about 1,700 entries and falls back to bytes, so that any text can be wri
 """
 
 import gzip
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from tasutils.errors import TasError
 
 CONTEXT_LENGTH = 77
+_MAX_BYTES = 1 << 24  # unpacked; CLIP's own are 3 MB
 HEADER = "#tasutils byte-pair merges, format of open_clip SimpleTokenizer"
 
 
@@ -27,8 +29,14 @@ def tiny_tokenizer(path: Path) -> Any:
     if not Path(path).is_file():
         raise TasError(f"no tokenizer at {path}; restore the folder data/weights")
     try:
+        with gzip.open(path) as file:
+            lines = file.read(_MAX_BYTES + 1).decode().split("\n")[1:]
+        pairs = [line for line in lines if line]
+        fault = next((line[:40] for line in pairs if len(line.split()) != 2), None)
+        if fault is not None or len("\n".join(lines)) > _MAX_BYTES - len(HEADER):
+            raise ValueError("no merges" if fault is None else f"no merge: {fault!r}")
         return SimpleTokenizer(bpe_path=str(path), context_length=CONTEXT_LENGTH)
-    except (OSError, UnicodeDecodeError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zlib.error, LookupError) as error:
         raise TasError(f"tokenizer {path} is damaged ({error}); restore the file") from error
 
 
