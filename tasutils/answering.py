@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -107,13 +107,22 @@ def answer_image(
         for sample, choice in zip(task.used[image_id], choices, strict=True):
             key = (task.dataset.name, sample.sample_id)
             if key not in overlaps:
-                known = sample.sample_id not in task.dataset.without_mask
-                gt = task.dataset.gt_mask(sample) if known else None
-                overlaps[key] = Overlaps.of(proposals, gt)
+                overlaps[key] = overlaps_of(proposals, task.dataset, sample)
             task.tables.add(sample, overlaps[key], choice)
             if keep_masks and choice.chosen >= 0:
                 write_mask(task.folder / MASKS_FOLDER, sample.sample_id, proposals[choice.chosen])
         task.tables.wall_s += perf_counter() - start
+
+
+def overlaps_of(proposals: NDArray[np.bool_], dataset: RefDataset, sample: Sample) -> Overlaps:
+    """Masks against a sample's ground truth, also by REFER's overlap rule where that may differ."""
+    if sample.sample_id in dataset.without_mask:
+        return Overlaps.of(proposals, None)
+    found = Overlaps.of(proposals, dataset.gt_mask(sample))
+    if dataset.refer_truth is None:
+        return found
+    other = dataset.refer_truth(sample)
+    return replace(found, refer=found if other is None else Overlaps.of(proposals, other))
 
 
 def _scene(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -13,7 +14,11 @@ from tasutils.errors import TasError
 
 MAX_FILES, MAX_BYTES, MAX_RATIO = 500_000, 64 << 30, 200
 _JUNK = {"__MACOSX", ".DS_Store"}
-_FAULTS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError)
+_PACKINGS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # others may ask for gigabytes to unpack
+_FAULTS = (
+    zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, LookupError,
+    struct.error,
+)  # fmt: skip
 
 
 def unpack(archive: Path, folder: Path, flat: bool = False, progress: bool = True) -> list[Path]:
@@ -49,6 +54,8 @@ def unpack(archive: Path, folder: Path, flat: bool = False, progress: bool = Tru
                     (stage / name).replace(folder / name)
             finally:
                 shutil.rmtree(stage, ignore_errors=True)
+    except TasError:
+        raise
     except _FAULTS as error:
         reason = " ".join(str(error).split())[:80] or type(error).__name__
         raise TasError(f"{archive}: cannot be unpacked ({reason}); get it again") from None
@@ -66,6 +73,8 @@ def _members(opened: zipfile.ZipFile, archive: Path, flat: bool) -> dict[str, zi
                 f"{archive}: refused, its member {info.filename!r} leads out of the folder; "
                 "get the archive from its published address"
             )
+        if info.compress_type not in _PACKINGS:
+            raise TasError(f"{archive}: refused, it is packed in an unusual way; get it again")
         if info.is_dir() or _JUNK & set(name.parts) or not name.parts:
             continue
         place = name.name if flat else name.as_posix()

@@ -28,6 +28,7 @@ from tasutils.cli_describe import describe
 from tasutils.cli_models import models_app
 from tasutils.cli_presets import presets_app
 from tasutils.cli_report import report
+from tasutils.cli_runs import diff, metrics, rerun
 from tasutils.cli_sweep import sweep
 from tasutils.errors import TasError
 
@@ -49,6 +50,9 @@ app.command()(bench)
 app.command()(sweep)
 app.command()(describe)
 app.command()(report)
+app.command()(metrics)
+app.command()(rerun)
+app.command()(diff)
 
 DeviceOption = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: the best one here.")

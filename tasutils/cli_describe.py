@@ -65,7 +65,9 @@ def describe(
         address=address,
         limit_images=limit,
     )
-    print(f"done {n_done}, had {n_had}, failed {len(failed)}; scenes in {store.folder}")
+    n_here, n_images = n_done + n_had + len(failed), len(data.image_ids)
+    partial = f"; partial, {n_here} of {n_images} images" if n_here < n_images else ""
+    print(f"done {n_done}, had {n_had}, failed {len(failed)}{partial}; scenes in {store.folder}")
     raise typer.Exit(1 if failed else 0)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.errors import TasError
-from tasutils.metrics import iou
+from tasutils.metrics import CONVENTION, iou
 from tasutils.stats import paired_difference
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tasutils.runs import Run
 
 METRICS = ("oiou", "miou", "p@0.5")
+_SHOWN = {"oiou": "oIoU", "miou": "mIoU", "p@0.5": "P@0.5"}
 WON = 0.05  # a sentence is won by more IoU than this; less is the rim of a mask
 
 
@@ -28,8 +29,9 @@ def compare_runs(runs: Sequence[Run]) -> pd.DataFrame:
         runs: two or more; those of one data set and split are compared with the first of them.
 
     Returns:
-        Columns dataset, split, method, preset, n, n_images; oiou, miou, p@0.5 and oracle_miou as
-        fractions, each metric with `_low` and `_high` (95 %, bootstrap over images);
+        Columns dataset, split, method, preset, n, n_images, n_images_total, n_without_proposals,
+        partial; oiou, miou, p@0.5 as fractions, each with `_low` and `_high` (95 %, bootstrap over
+        images) and, before its name, `oracle_`;
         miou_difference with its ends (paired, this run minus the first), won and lost (sentences
         whose IoU is more than `WON` above or below the first run's), s_per_sentence (the method's
         own time, on a described scene). The first run's difference, won and lost are NaN.
@@ -59,13 +61,16 @@ def compare_text(table: pd.DataFrame) -> str:
     blocks = []
     for (dataset, split), part in table.groupby(["dataset", "split"], sort=False):
         first = part.iloc[0]
-        scope = "partial, " if part["partial"].any() else ""
+        partial = part["partial"].any()
+        scope = f"{'partial, ' if partial else ''}n = {first['n']} sentences, "
+        scope += f"{first['n_images']} images{f' of {first.n_images_total}' if partial else ''}"
+        best = ", ".join(f"{_SHOWN[n]} {_joined(100 * part[f'oracle_{n}'])}" for n in METRICS)
         head = (
-            f"{dataset} {split}: {scope}n = {first['n']} sentences, {first['n_images']} images, "
-            f"oracle mIoU {_joined(part['oracle_miou'])}; differences from {first['label']}"
+            f"{dataset} {split}: {scope}; {_joined(part['n_without_proposals'], '.0f')} without a "
+            f"proposal; oracle {best}; differences from {first['label']}"
         )
         blocks.append(f"{head}\n{_lines(part)}")
-    return "\n\n".join(blocks)
+    return "\n\n".join([*blocks, f"95 % intervals over images; {CONVENTION}"])
 
 
 def _row(run: Run) -> dict[str, object]:
@@ -79,13 +84,15 @@ def _row(run: Run) -> dict[str, object]:
         "run_id": record.run_id,
         "n": record.metrics["miou"].n,
         "n_images": record.metrics["miou"].n_images,
+        "n_images_total": record.n_images_total,
+        "n_without_proposals": record.n_without_proposals,
         "partial": record.partial,
-        "oracle_miou": record.metrics["oracle_miou"].value,
         "s_per_sentence": record.answer_s / max(record.n_used, 1),
     }
     for name in METRICS:
         metric = record.metrics[name]
         row |= {name: metric.value, f"{name}_low": metric.low, f"{name}_high": metric.high}
+        row[f"oracle_{name}"] = record.metrics[f"oracle_{name}"].value
     return row
 
 
@@ -137,9 +144,9 @@ def _lines(part: pd.DataFrame) -> str:
     import pandas as pd
 
     columns: dict[str, list[str]] = {"method": list(part["label"])}
-    for name in METRICS:
+    for name, shown in _SHOWN.items():
         spans = part[[name, f"{name}_low", f"{name}_high"]].to_numpy(np.float64)
-        columns[name] = [f"{100 * x:.1f} [{100 * a:.1f}, {100 * b:.1f}]" for x, a, b in spans]
+        columns[shown] = [f"{100 * x:.1f} [{100 * a:.1f}, {100 * b:.1f}]" for x, a, b in spans]
     ends = ("miou_difference", "miou_difference_low", "miou_difference_high")
     columns["mIoU difference"] = [
         "" if np.isnan(a) else f"{100 * a:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
@@ -155,5 +162,5 @@ def _lines(part: pd.DataFrame) -> str:
     return str(pd.DataFrame(columns).to_string(index=False))
 
 
-def _joined(values: pd.Series) -> str:
-    return " / ".join(dict.fromkeys(f"{100 * value:.1f}" for value in values))
+def _joined(values: pd.Series, form: str = ".1f") -> str:
+    return " / ".join(dict.fromkeys(f"{value:{form}}" for value in values))

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -36,6 +37,7 @@ DESCRIBE_VERSION = 2  # raise it when describe() changes its result for the same
 _PROSE = ("name", "description", "sources", "assumed", "reasons")
 _DESCRIBE_PARTS = ("proposals", "overlap", "crop", "encoder", "captioner")
 _DESCRIBE_LANGUAGE = ("spacy_model", "negative_template", "clean_captions", "pronoun_chunks")
+_MAX_CHARACTERS, _MAX_BRACKETS = 1 << 16, 50
 _WEIGHT_FIELDS = frozenset({"checkpoint", "tokenizer", "text_model"})
 
 
@@ -82,7 +84,7 @@ class Preset(Part):
 
     def leaves(self) -> dict[str, Any]:
         """Every setting by its dotted name, e.g. {"scores.alpha": 0.1}; prose left out."""
-        return dict(_flatten(self.model_dump(exclude=set(_PROSE))))
+        return leaves_of(self.model_dump())
 
     def digest(self) -> str:
         """SHA-256 (hex) of the settings as canonical JSON; name and prose do not count."""
@@ -143,31 +145,56 @@ class Preset(Part):
         return changed.model_copy(update={"name": self.name.removesuffix("*") + "*"})
 
 
+def leaves_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`Preset.leaves` of a preset as a run's record holds it, whatever its version knew."""
+    return dict(_flatten({key: value for key, value in config.items() if key not in _PROSE}))
+
+
 def load_preset(name_or_path: str | Path | Preset) -> Preset:
     """A built-in preset by name, or one from a .yaml file; raises TasError when there is none."""
     if isinstance(name_or_path, Preset):
         return name_or_path
     name = str(name_or_path)
-    path = Path(name).expanduser()
     if name in preset_names():
         text = (files("tasutils") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
-    elif path.suffix in {".yaml", ".yml"} and path.is_file():
-        text = path.read_text(encoding="utf-8", errors="replace")
-    else:
-        raise TasError(
-            f"unknown preset {name!r}; choose one of {', '.join(preset_names())} or a .yaml file"
-        )
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise TasError(f"preset {name} is no valid YAML: {' '.join(str(error).split())}") from error
-    return _validated(data, name)
+        return _validated(yaml.safe_load(text), name)
+    if name.endswith((".yaml", ".yml")) and Path(name).expanduser().is_file():
+        text = Path(name).expanduser().read_text(encoding="utf-8", errors="replace")
+        return _validated(_read_yaml(text, name), name)
+    raise TasError(
+        f"unknown preset {name!r}; choose one of {', '.join(preset_names())} or a .yaml file"
+    )
 
 
 def preset_names() -> list[str]:
     """Names of the presets that ship with the package, sorted."""
     folder = files("tasutils") / "presets"
     return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain values; an alias of a group of settings, which can nest to any number, is refused."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            name = self.peek_event().anchor
+            if isinstance(self.anchors.get(name), yaml.CollectionNode):
+                raise yaml.YAMLError(f"*{name} repeats a group of settings; write them out")
+        return super().compose_node(parent, index)
+
+
+def _read_yaml(text: str, name: str) -> Any:
+    """The values of a preset's file; TasError unless it is plain YAML of a preset's size."""
+    deepest = max(accumulate((c in "[{") - (c in "]}") for c in text), default=0)
+    too_much = len(text) > _MAX_CHARACTERS or deepest > _MAX_BRACKETS
+    fault = "it is longer, or nested deeper, than any preset" if too_much else ""
+    try:
+        if not fault:
+            return yaml.load(text, _PlainLoader)
+    # not YAML, nested without end, or a date or number that is none
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError) as error:
+        fault = " ".join(str(error).split()) or type(error).__name__
+    raise TasError(f"preset {name} is no valid YAML: {fault}")
 
 
 def _validated(data: Any, name: str) -> Preset:

@@ -1,7 +1,8 @@
 """How a command ends: exit code and, for a mistake, one line on stderr.
 
-0 done; 1 a check failed; 2 a user's mistake or a disk that refuses, nothing half-written;
-130 interrupted with ctrl-c. A fault of the program itself keeps its traceback.
+0 done; 1 a check failed; 2 a user's mistake, too little memory or a disk that refuses, nothing
+half-written; 130 interrupted with ctrl-c, 143 terminated, 129 hung up, what is done kept; 141 the
+reader of its output has gone. A fault of the program itself keeps its traceback.
 """
 
 from __future__ import annotations
@@ -10,49 +11,114 @@ import io
 import os
 import sys
 import warnings
+from contextlib import suppress
 
 import typer
 
 from tasutils.errors import TasError
+from tasutils.signals import WORDS, ended_by_signals
+
+_INTERRUPTED, _NO_READER = 130, 141
 
 
 def run(app: typer.Typer, args: list[str] | None = None) -> int:
-    """Run a command line and return its exit code."""
+    """Run a command line and return its exit code; `args` are the program's own when None."""
+    if args is None:
+        _name_files_in_utf8()
     # Weights are files of this disk: a library that would ask a hub is told not to.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no emoji gets its code
-            stream.reconfigure(errors="backslashreplace")
+    _open_streams()
+    with ended_by_signals() as came:
+        try:
+            code, message = _outcome(app, args)
+        except BaseException:
+            if not came:
+                raise  # else what a library has made of the signal
+    if came:
+        code, message = 128 + came[-1], WORDS[came[-1].name]
+    with suppress(OSError):
+        if message:
+            print("tas:", " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _outcome(app: typer.Typer, args: list[str] | None) -> tuple[int, str]:
+    """Exit code and, if something is wrong, a message."""
     usage_error: type[Exception] = next(
         c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"
     )
     try:
-        code = app(args, prog_name="tas", standalone_mode=False)
-        sys.stdout.flush()
+        try:
+            code = app(args, prog_name="tas", standalone_mode=False)
+        finally:
+            _flush()
     except TasError as error:
-        return _fail(str(error))
+        return 2, str(error)
     except BrokenPipeError:  # `tas ... | head`: the reader has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _NO_READER, ""
     except OSError as error:  # a full disk, a folder that may not be written
-        return _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+        return 2, f"{error.filename or 'file'}: {error.strerror or error}"
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", 130)
+        code = _INTERRUPTED
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return 2, f"out of memory ({str(error)[:80] or 'of this machine'}); free some and try again"
     except usage_error as error:
         # without arguments the message is the help page
         message = error.format_message()  # type: ignore[attr-defined]
         if "\n" in message:
             print(message)
-            return 2
-        return _fail(f"{message.rstrip('.')}; `tas --help` lists what there is")
-    if code == 130:
-        return _fail("interrupted", 130)
-    return code if isinstance(code, int) else 0
+            return 2, ""
+        return 2, f"{message.rstrip('.')}; `tas --help` lists what there is"
+    if code == _INTERRUPTED:
+        return code, WORDS["SIGINT"]
+    return (code if isinstance(code, int) else 0), ""
 
 
-def _fail(message: str, code: int = 2) -> int:
-    print("tas:", " ".join(message.split()), file=sys.stderr)
-    return code
+def _name_files_in_utf8() -> None:
+    """Begin again in Python's UTF-8 mode where the locale has another encoding for file names.
+
+    Data sets and sentences are UTF-8 whatever the locale; so are the names in them.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.ignore_environment:
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, sys.orig_argv)
+
+
+def _open_streams() -> None:
+    """Give a program that was started with closed streams some that lead nowhere.
+
+    Else the first file that it opens would be taken for its output.
+    """
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no emoji gets its code
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
+    """Write what is left for stdout; if that fails, let Python not try again as it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, io.UnsupportedOperation):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from tasutils.compute import is_out_of_memory
+
+    return is_out_of_memory(error)

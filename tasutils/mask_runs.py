@@ -127,6 +127,35 @@ def changes_of(masks: Bools) -> Ints:
     return np.sort(np.concatenate([owner * stride + x * height + y, ends]))
 
 
+def fills(texts: Sequence[bytes], n_px: int) -> bool:
+    """Whether compressed counts are those of masks of `n_px` px each: no run is negative, none
+    is missing. pycocotools reads what lies beyond in memory for others.
+    """
+    data = np.frombuffer(b"".join(texts), np.uint8).astype(np.int64) - 48
+    if not texts:
+        return True
+    if not all(texts) or ((data < 0) | (data > 63)).any():
+        return False
+    last = np.flatnonzero(data < 32)  # the last character of each count
+    first = np.concatenate([[0], last[:-1] + 1])
+    ends = np.cumsum([len(text) for text in texts])
+    if not np.isin(ends - 1, last).all() or (last - first).max() > 6:
+        return False
+    place = np.arange(len(data)) - np.repeat(first, last - first + 1)
+    counts = np.add.reduceat((data & 31) << 5 * place, first)
+    counts -= np.where(data[last] & 16, 1 << 5 * (last - first + 1), 0)
+    owner = np.searchsorted(ends, first, side="right")
+    rank = np.arange(len(counts)) - np.searchsorted(owner, owner)
+    # a chain of differences: a mask's first count alone, then every second one
+    chain = 3 * owner + np.where(rank == 0, 0, 1 + rank % 2)
+    order = np.argsort(chain, kind="stable")
+    total = np.cumsum(counts[order])
+    start = np.searchsorted(chain[order], chain[order])
+    runs = total - np.where(start > 0, total[start - 1], 0)
+    sums = np.bincount(owner[order], runs, len(texts))
+    return bool((runs >= 0).all() and (sums == n_px).all())
+
+
 def _coco_texts(counts: Ints, lengths: Ints) -> list[str]:
     """The compressed counts of masks that have `lengths` of them, one after the other.
 

@@ -14,6 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 METRIC_VERSION = "1"
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 METRIC_NAMES = ("oiou", "miou", *(f"p@{threshold}" for threshold in THRESHOLDS))
+CONVENTION = (
+    "every sentence counts once, at the picture's own size, against the whole mask; one without a "
+    "proposal has an IoU of 0 and its mask in the union; P@X is IoU > X"
+)
 
 
 def iou(intersection: ArrayLike, union: ArrayLike, epsilon: float = 0.0) -> NDArray[np.float64]:
@@ -47,7 +51,7 @@ def ratio_terms(
         intersection: int (n,) px.
         union: int (n,) px.
         name: one of `METRIC_NAMES`, or `p@` with any threshold.
-        strict: whether `p@X` asks for IoU > X (as all published code does) or IoU >= X.
+        strict: whether `p@X` asks for IoU > X (TAS, CRIS, PhraseCut) or IoU >= X (LAVT).
         epsilon: see `iou`; the terms of oIoU know none.
 
     Returns:

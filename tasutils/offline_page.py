@@ -44,7 +44,7 @@ def export_html(path: Path) -> str:
         @pass_context
         def markdown2html(self, context: Any, source: str) -> str:
             attachments = context.get("cell", {}).get("attachments", {})
-            renderer = Renderer(escape=False, attachments=attachments, embed_images=True)
+            renderer = Renderer(escape=True, attachments=attachments, embed_images=True)
             return str(MarkdownWithMath(renderer=renderer).render(source))
 
     exporter = Exporter(

@@ -38,9 +38,13 @@ def weights_path(name: str | Path) -> Path:
     """
     text = str(name)
     if not text.startswith("package:"):
-        return WEIGHTS / Path(name).expanduser()
+        try:
+            return WEIGHTS / Path(name).expanduser()
+        except RuntimeError:  # the home of nobody
+            return WEIGHTS / text
     package, _, rest = text.removeprefix("package:").partition("/")
-    found = importlib.util.find_spec(package)
+    # a dotted name would be looked for by importing what stands before the dot
+    found = importlib.util.find_spec(package) if package.isidentifier() else None
     if found is None or not found.submodule_search_locations:
         return Path(text)
     return Path(next(iter(found.submodule_search_locations))) / rest
@@ -51,6 +55,8 @@ def content_digest(path: Path) -> str:
 
     Files are read again only when their path, modification time or size changed.
     """
+    if not _may_exist(path):
+        return "missing"
     if path.is_file():
         stat = path.stat()
         return _file_digest(str(path), stat.st_mtime_ns, stat.st_size)
@@ -59,6 +65,14 @@ def content_digest(path: Path) -> str:
         lines = [f"{p.relative_to(path).as_posix()} {content_digest(p)}" for p in files]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return "missing"
+
+
+def _may_exist(path: Path) -> bool:
+    """Whether the system takes the name: one with a NUL, or too long, it does not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 @lru_cache(maxsize=256)

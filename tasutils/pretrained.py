@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tasutils.checkpoints import quiet_transformers
@@ -11,6 +12,9 @@ from tasutils.paths import weights_path
 
 if TYPE_CHECKING:
     import torch
+
+#: for every `from_pretrained`: no network, and no code of a folder; unsaid, it asks on the terminal
+SAFELY = MappingProxyType({"local_files_only": True, "trust_remote_code": False})
 
 
 def local_folder(checkpoint: str, what: str) -> Path:
@@ -54,12 +58,12 @@ def load_model(
     from transformers import AutoConfig
 
     with _told(folder, what):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, **SAFELY)
     if config.model_type not in types:
         raise TasError(f"{folder} holds a {config.model_type} model, no {what}; name its folder")
     with _told(folder, what), quiet_transformers():
         model, report = auto.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, output_loading_info=True
+            folder, dtype=dtype, output_loading_info=True, **SAFELY
         )
     faults = [*report.get("missing_keys", ()), *report.get("mismatched_keys", ())]
     if faults:
@@ -80,7 +84,7 @@ def load_tokenizer(folder: Path, what: str, kind: Any = None) -> Any:
     line = f"{what} {folder} has no usable tokenizer; fetch its files again"
     try:
         with quiet_transformers():
-            tokenizer = (kind or AutoTokenizer).from_pretrained(folder, local_files_only=True)
+            tokenizer = (kind or AutoTokenizer).from_pretrained(folder, **SAFELY)
     except Exception as error:  # damaged files raise a dozen unrelated types
         raise TasError(line) from error
     # without files some kinds start with their special tokens alone, and say nothing
@@ -103,7 +107,7 @@ class Pixels:
 
         try:
             with quiet_transformers():
-                self.processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+                self.processor = AutoImageProcessor.from_pretrained(folder, **SAFELY)
             size = self.processor.size
             self.image_size = int(size.get("height") or size["shortest_edge"])
         except Exception as error:  # as above

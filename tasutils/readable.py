@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from tasutils.compare import METRICS
@@ -81,7 +82,7 @@ def ablation_table(table: DataFrame, caption: str) -> Styler:
             )
     styler = pd.DataFrame(rows).style.hide(axis="index").format(escape="html")
     styler = styler.set_table_styles([{"selector": "td", "props": "white-space: nowrap"}])
-    return styler.set_caption(caption)
+    return styler.set_caption(escape(caption, quote=False))
 
 
 def peers_table(table: DataFrame, caption: str) -> Styler:
@@ -109,7 +110,7 @@ def peers_table(table: DataFrame, caption: str) -> Styler:
             }
         )
     styler = pd.DataFrame(rows).style.hide(axis="index").format(escape="html")
-    return styler.set_table_styles(_DENSE).set_caption(caption)
+    return styler.set_table_styles(_DENSE).set_caption(escape(caption, quote=False))
 
 
 def peer_groups_table(table: DataFrame, caption: str) -> Styler:
@@ -138,7 +139,8 @@ def peer_groups_table(table: DataFrame, caption: str) -> Styler:
     styler = (100 * means).style.apply(look, axis=None).format(precision=1)
     # long names break at their underscores
     styler = styler.format_index(lambda name: str(name).replace("_", " "), axis=1, escape="html")
-    return styler.set_table_styles(_DENSE).set_caption(caption)
+    styler = styler.format_index(escape="html")
+    return styler.set_table_styles(_DENSE).set_caption(escape(caption, quote=False))
 
 
 def published_table() -> Styler:
@@ -156,7 +158,7 @@ def interval_table(table: DataFrame, caption: str, *, signed: bool = False) -> S
         percent(*row, signed=signed) for row in table[["mean", "low", "high"]].to_numpy()
     ]
     rows["n"] = table["n"]
-    return rows.style.hide(axis="index").format(escape="html").set_caption(caption)
+    return rows.style.hide(axis="index").format(escape="html").set_caption(escape(caption, quote=False))
 
 
 def weights_note(best: Series) -> str:
@@ -175,7 +177,7 @@ def settings_table(table: DataFrame, caption: str) -> Styler:
         "change", ["family", "split", "n", "synonyms"], "rectifier", aggfunc="first", sort=False
     )
     styler = wide.reset_index().style.hide(axis="index").format(escape="html")
-    return styler.set_table_styles(_DENSE).set_caption(caption)
+    return styler.set_table_styles(_DENSE).set_caption(escape(caption, quote=False))
 
 
 def scope_note(parts: Iterable[Part]) -> str:

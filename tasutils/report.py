@@ -117,4 +117,5 @@ def _keep(folder: Path, target: Path) -> Path:
     while place.exists():
         count += 1
         place = target.with_name(f"{target.name}-{count}")
+    share(folder)
     return folder.rename(place)

@@ -166,6 +166,8 @@ def _made(
 ) -> Iterator[tuple[str, str]]:
     from tasutils.bench.conditions import cores, device_name
 
+    from tasutils.margins import TOLERANCE, close_calls
+
     record = parts[0].run.record
     commit = record.git_commit or "no repository"
     yield "made", f"{created:%Y-%m-%d %H:%M} UTC"
@@ -187,6 +189,13 @@ def _made(
     two = "two at a time with a thread each, but 10, which measures seconds, alone"
     yield "notebooks", two if workers > 1 else "one at a time"
     yield "metrics", f"version {record.metric_version}; intervals over images, seeds {record.seeds}"
+    calls = [close_calls(part.run) for part in parts]
+    close, n = sum(call.n_close for call in calls), sum(call.n for call in calls)
+    yield (
+        "close choices",
+        f"{close} of {n}: the best total is ahead of the second by {TOLERANCE:g} or less (100 times "
+        "that with a logit scale), so that another device may choose otherwise",
+    )
 
 
 def _pace(parts: Sequence[Part]) -> str:

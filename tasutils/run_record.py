@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from tasutils.config import Preset
     from tasutils.datasets.sample import RefDataset
+
+SEEDS = {"bootstrap": BOOTSTRAP_SEED}
 
 
 def make_record(
@@ -38,7 +41,6 @@ def make_record(
     """
     from tasutils import paths
 
-    leaves = preset.leaves()
     commit, dirty = git_state(paths.ROOT)
     n_images = samples["image_id"].nunique()
     return RunRecord(
@@ -62,16 +64,13 @@ def make_record(
         n_without_proposals=int((samples["n_proposals"] == 0).sum()),
         n_without_mask=int(samples["gt_area_px"].isna().sum()),
         partial=n_images < len(dataset.image_ids),
-        models={
-            field: ModelFile(name=Path(str(leaves[field])).as_posix(), sha256=digest)
-            for field, digest in preset.weight_digests().items()
-        },
+        models=model_files(preset, method, settings),
         versions=library_versions(),
         git_commit=commit,
         git_dirty=dirty,
         device=device,
         dtype=tables.dtype,
-        seeds={"bootstrap": BOOTSTRAP_SEED},
+        seeds=SEEDS,
         wall_s=round(tables.wall_s, 3),
         answer_s=round(tables.answer_s, 3),
         times_s={stage: round(seconds, 3) for stage, seconds in tables.times_s.items()},
@@ -80,3 +79,26 @@ def make_record(
         metrics=metrics_of(samples, preset.metrics.epsilon),
         metric_version=METRIC_VERSION,
     )
+
+
+def model_files(preset: Preset, method: str, settings: Mapping[str, Any]) -> dict[str, ModelFile]:
+    """All that was learned or collected by others and has a say: weights, parser, WordNet.
+
+    By the dotted name of the preset's setting, or of the method's.
+    """
+    from tasutils import paths
+    from tasutils.language.pipeline import model_folder
+
+    leaves = preset.leaves()
+    files = {
+        field: ModelFile(name=Path(str(leaves[field])).as_posix(), sha256=digest)
+        for field, digest in preset.weight_digests().items()
+    }
+    if weights := settings.get("checkpoint"):
+        digest = paths.content_digest(paths.weights_path(weights))
+        files[f"{method}.checkpoint"] = ModelFile(name=str(weights), sha256=digest)
+    parser, wordnet = model_folder(preset.language.spacy_model), "corpora/wordnet.zip"
+    return files | {
+        "language.spacy_model": ModelFile(name=parser.name, sha256=paths.content_digest(parser)),
+        "wordnet": ModelFile(name=wordnet, sha256=paths.content_digest(paths.NLTK_DATA / wordnet)),
+    }

@@ -31,12 +31,14 @@ _TAS_COLUMNS = ("v", "p", "n", "region", "yields", "intersection_px", "union_px"
 class Overlaps:
     """Pixels of each of n masks against one ground truth; NaN where there is none.
 
-    intersection_px, union_px: int64 (n,), or NaN; gt_area_px: of the ground truth.
+    intersection_px, union_px: int64 (n,), or NaN; gt_area_px: of the ground truth; refer: the same
+    by REFER's overlap rule, None where the whole split is the same by it.
     """
 
     intersection_px: NDArray[np.generic]
     union_px: NDArray[np.generic]
     gt_area_px: float
+    refer: Overlaps | None = None
 
     @classmethod
     def of(cls, masks: NDArray[np.bool_], gt: NDArray[np.bool_] | None) -> Overlaps:
@@ -53,6 +55,22 @@ class Overlaps:
         if chosen < 0:
             return 0, self.gt_area_px
         return self.intersection_px[chosen].item(), self.union_px[chosen].item()
+
+    def best(self, epsilon: float) -> int:
+        """The mask with the highest IoU, the first of equal ones; -1 without masks."""
+        values = iou(self.intersection_px, self.union_px, epsilon)
+        return int(np.argmax(values)) if len(values) else -1
+
+    def columns(self, chosen: int, epsilon: float) -> dict[str, float]:
+        """Pixels of the chosen mask and of the best one, with the ground truth's own."""
+        own, best = self.pixels(chosen), self.pixels(self.best(epsilon))
+        return {
+            "intersection_px": own[0],
+            "union_px": own[1],
+            "gt_area_px": self.gt_area_px,
+            "oracle_intersection_px": best[0],
+            "oracle_union_px": best[1],
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,10 +141,8 @@ class RunTables:
     def add(self, sample: Sample, overlaps: Overlaps, choice: Choice) -> None:
         """Score one sentence: what was asked, the scene's masks against its truth, the choice."""
         intersection, union = overlaps.intersection_px, overlaps.union_px
-        best = int(np.argmax(iou(intersection, union, self.epsilon))) if len(union) else -1
-        pixels = [overlaps.pixels(k) for k in (choice.chosen, best)]
-        known = not np.isnan(overlaps.gt_area_px)
-        ious = [float(iou(*pair, self.epsilon)) if known else np.nan for pair in pixels]
+        pixels = overlaps.columns(choice.chosen, self.epsilon)
+        refer = overlaps.refer.columns(choice.chosen, self.epsilon) if overlaps.refer else {}
         fields = asdict(sample)
         flags = fields.pop("flags")
         fields.pop("split")
@@ -134,15 +150,16 @@ class RunTables:
             **fields,
             "chosen": choice.chosen,
             "n_proposals": len(union),
-            "intersection_px": pixels[0][0],
-            "union_px": pixels[0][1],
-            "iou": ious[0],
-            "gt_area_px": overlaps.gt_area_px,
-            "oracle_intersection_px": pixels[1][0],
-            "oracle_union_px": pixels[1][1],
-            "oracle_iou": ious[1],
+            "intersection_px": pixels["intersection_px"],
+            "union_px": pixels["union_px"],
+            "iou": self._iou(pixels),
+            "gt_area_px": pixels["gt_area_px"],
+            "oracle_intersection_px": pixels["oracle_intersection_px"],
+            "oracle_union_px": pixels["oracle_union_px"],
+            "oracle_iou": self._iou(pixels, "oracle_"),
             "rectified": choice.rectified,
             "reason": choice.reason,
+            **{f"refer_{name}": value for name, value in refer.items()},
             **flags,
         })  # fmt: skip
         if choice.columns:
@@ -152,6 +169,12 @@ class RunTables:
                 "intersection_px": intersection, "union_px": union,
                 "gt_area_px": np.full(len(union), overlaps.gt_area_px),
             })  # fmt: skip
+
+    def _iou(self, pixels: dict[str, float], prefix: str = "") -> float:
+        if np.isnan(pixels["gt_area_px"]):
+            return np.nan
+        inter, union = pixels[f"{prefix}intersection_px"], pixels[f"{prefix}union_px"]
+        return float(iou(inter, union, self.epsilon))
 
     def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Both tables."""

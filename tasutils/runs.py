@@ -5,7 +5,8 @@ tables are built by reading runs.
 
 samples.parquet, one row a sentence: sample_id, image_id, ref_id, sent_id, text, raw, category,
 chosen (index of the mask, -1 for none), n_proposals, intersection_px, union_px, iou, gt_area_px,
-oracle_intersection_px, oracle_union_px, oracle_iou, rectified, reason, and a column for each flag.
+oracle_intersection_px, oracle_union_px, oracle_iou, rectified, reason, a column for each flag and,
+where annotations have several polygons, the pixels by REFER's overlap rule as refer_....
 scores.parquet, one row a sentence and proposal: sample_id, proposal, v, p, n, region, yields (of a
 peer of TAS: score), intersection_px, union_px, gt_area_px; and n_<rule>, region_<form> and
 yields_<form> by the synonym rules and rectifier forms that the preset has not (`alternatives`).
@@ -15,6 +16,7 @@ for, are the chosen masks, 0 or 255.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasutils.errors import TasError
 from tasutils.stats import Interval
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
 
 RECORD_FILE, SAMPLES_FILE, SCORES_FILE = "run.json", "samples.parquet", "scores.parquet"
 MASKS_FOLDER = "masks"
+_MAX_ROWS = 200_000_000
+_PIXELS = ("intersection_px", "union_px")
+_SAMPLE_COLUMNS = dict.fromkeys(("sample_id", "image_id", "text"), False) | dict.fromkeys(
+    ("chosen", "n_proposals", "iou", *_PIXELS, *(f"oracle_{name}" for name in _PIXELS)), True
+)
+_SCORE_COLUMNS = {"sample_id": False, "proposal": True} | dict.fromkeys(_PIXELS, True)
 
 
 class _Part(BaseModel):
@@ -55,7 +63,7 @@ class Metric(_Part):
 
 
 class ModelFile(_Part):
-    """Weights that took part: their name in the preset, and the SHA-256 of the file or folder."""
+    """A model that took part: its name in the preset, and the SHA-256 of the file or folder."""
 
     name: str
     sha256: str
@@ -73,7 +81,7 @@ class RunRecord(_Part):
     with its switches in `method_settings`; alpha and lam are those of TAS.
     """
 
-    run_id: str
+    run_id: str = Field(pattern=r"^[^/\\\x00-\x1f]*$")  # part of the name of a file
     created: str
     preset: str
     method: str = "tas"
@@ -118,11 +126,11 @@ class Run:
 
     def samples(self) -> pd.DataFrame:
         """One row a sentence; see the module. Raises TasError for a missing or damaged file."""
-        return _read_table(self.folder / SAMPLES_FILE)
+        return _read_table(self.folder / SAMPLES_FILE, _SAMPLE_COLUMNS)
 
     def scores(self) -> pd.DataFrame:
         """One row a sentence and proposal; see the module. Raises TasError likewise."""
-        return _read_table(self.folder / SCORES_FILE)
+        return _read_table(self.folder / SCORES_FILE, _SCORE_COLUMNS)
 
 
 def read_run(path: Path | str) -> Run:
@@ -179,7 +187,6 @@ def run_folder(out: Path) -> Iterator[Path]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=out))
-        folder.chmod(0o755)
     except OSError as error:
         raise TasError(
             f"{out}: cannot be written ({error.strerror}); give another folder with --out"
@@ -216,6 +223,7 @@ def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.
                 final = record.model_copy(update={"run_id": run_id})
                 text = final.model_dump_json(indent=2) + "\n"
                 (folder / RECORD_FILE).write_text(text, encoding="utf-8")
+                share(folder)
                 try:
                     return folder.rename(target)
                 except OSError:
@@ -229,28 +237,11 @@ def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.
         ) from None
 
 
-def summary_line(run: Run) -> str:
-    """The run in one line: what, on how much of it, oIoU and mIoU with intervals, the oracle."""
-    record = run.record
-    scope = f"n = {record.n_used} sentences, {record.n_images} images"
-    if record.partial:
-        scope = f"partial, {scope} of {record.n_images_total}"
-    method = "" if record.method == "tas" else record.method
-    names = (record.dataset, record.split_by, record.split, record.preset, method)
-    what = " ".join(filter(None, names))
-    if not record.metrics:
-        return f"{what} ({scope}): no ground truth, so no metric"
-    if record.n_without_mask:
-        scope += f"; metrics on the {record.metrics['miou'].n} with a mask"
-    oiou, miou = record.metrics["oiou"], record.metrics["miou"]
-    return (
-        f"{what} ({scope}): oIoU {_percent(oiou)}, mIoU {_percent(miou)}, "
-        f"oracle mIoU {100 * record.metrics['oracle_miou'].value:.1f}"
-    )
-
-
-def _percent(metric: Metric) -> str:
-    return f"{100 * metric.value:.1f} [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
+def share(folder: Path) -> None:
+    """Give a finished folder, until then the user's alone, the permissions that new ones have."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    folder.chmod(0o777 & ~mask)
 
 
 def _packing(scores: pd.DataFrame) -> dict[str, Any]:
@@ -260,12 +251,23 @@ def _packing(scores: pd.DataFrame) -> dict[str, Any]:
     return {"compression": "zstd", "use_dictionary": rest, "use_byte_stream_split": unlike}
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path, numbers: dict[str, bool]) -> pd.DataFrame:
+    """A table that has at least some columns; numbers: which, and whether they hold numbers."""
     import pandas as pd
     import pyarrow
+    import pyarrow.parquet as pq
 
     try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        # a few bytes of a file can stand for any number of rows
+        if pq.read_metadata(path).num_rows > _MAX_ROWS:
+            raise ValueError(f"over {_MAX_ROWS:,} rows")
+        table = pd.read_parquet(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pyarrow.ArrowException) as error:
         reason = " ".join(str(error).split())[:80]
         raise TasError(f"{path}: cannot be read ({reason}); evaluate again") from None
+    for name, number in numbers.items():
+        if name not in table or (
+            number and len(table) and not pd.api.types.is_numeric_dtype(table[name])
+        ):
+            raise TasError(f"{path}: no column {name} as a run has it; evaluate again")
+    return table

@@ -7,6 +7,7 @@ one matrix product. Intervals are percentile intervals (Efron and Tibshirani 199
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -88,15 +89,32 @@ def bootstrap(
     Returns:
         By metric name, the value on all samples with its interval; over no samples all are 0.
     """
-    pairs = [ratio_terms(intersection, union, name, strict, epsilon) for name in names]
-    terms = np.stack([part for pair in pairs for part in pair], axis=1)  # (n, 2 metrics)
+    pairs = {name: ratio_terms(intersection, union, name, strict, epsilon) for name in names}
+    return bootstrap_ratios(pairs, image, n_resamples=n_resamples, seed=seed, level=level)
+
+
+def bootstrap_ratios(
+    pairs: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
+    image: ArrayLike,
+    *,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> dict[str, Interval]:
+    """Ratios of sums with their percentile intervals, the same images resampled for all.
+
+    Args:
+        pairs: by name, numerators and denominators, float64 (n,) each.
+        image, n_resamples, seed, level: see `bootstrap`.
+    """
+    terms = np.stack([part for pair in pairs.values() for part in pair], axis=1)  # (n, 2 ratios)
     sampler = _Resampler(image, n_resamples, seed)
     resampled, full = sampler.totals(terms), terms.sum(axis=0, keepdims=True)
     values = _ratio(full[:, 0::2], full[:, 1::2])[0]
     draws = _ratio(resampled[:, 0::2], resampled[:, 1::2])
     return {
         name: Interval(float(values[k]), *_limits(draws[:, k], level), len(terms), sampler.n_images)
-        for k, name in enumerate(names)
+        for k, name in enumerate(pairs)
     }
 
 
@@ -107,6 +125,7 @@ def paired_difference(
     names: tuple[str, ...] = METRIC_NAMES,
     *,
     strict: bool = True,
+    epsilons: tuple[float, float] = (0.0, 0.0),
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
@@ -119,6 +138,7 @@ def paired_difference(
         image: (n,) ids.
         names: metrics, see `metrics.ratio_terms`.
         strict: whether `p@X` asks for IoU > X or IoU >= X.
+        epsilons: px added to every union of the first and of the second method.
         n_resamples: number of resamples.
         seed: of the resamples.
         level: of the interval, 0..1.
@@ -134,7 +154,11 @@ def paired_difference(
             f"paired methods with {np.shape(first[0])} and {np.shape(second[0])} "
             "samples; give both on the same samples"
         )
-    pairs = [ratio_terms(*method, name, strict) for method in (first, second) for name in names]
+    pairs = [
+        ratio_terms(*method, name, strict, epsilon)
+        for method, epsilon in zip((first, second), epsilons, strict=True)
+        for name in names
+    ]
     terms = np.stack([part for pair in pairs for part in pair], axis=1)  # (n, 4 metrics)
     sampler = _Resampler(image, n_resamples, seed)
 

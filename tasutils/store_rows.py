@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.errors import TasError
+from tasutils.images import MAX_PIXELS
+from tasutils.mask_runs import fills
 from tasutils.scene import Proposals, Scene
 
 if TYPE_CHECKING:
@@ -66,7 +69,20 @@ def scene_table(
 
 
 def scenes_of(table: "pa.Table") -> list[tuple[str, Scene]]:
-    """The (key, scene) of each row, the inverse of `scene_table`."""
+    """The (key, scene) of each row, the inverse of `scene_table`.
+
+    Raises:
+        TasError: rows that are no scenes; a store that others write to may hold any.
+    """
+    if table.schema != schema():
+        table = _cast(table)
+    try:
+        return _scenes_of(table)
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
+        raise _unsound(" ".join(str(error).split())[:80]) from None
+
+
+def _scenes_of(table: "pa.Table") -> list[tuple[str, Scene]]:
     lists = {name: _split(table[name], kind) for name, kind in _NUMBERS.items()}
     plain = {name: table[name].to_pylist() for name in table.column_names if name not in lists}
     result = []
@@ -75,6 +91,20 @@ def scenes_of(table: "pa.Table") -> list[tuple[str, Scene]]:
         row |= {name: column[index] for name, column in lists.items()}
         result.append((key, _scene(row)))
     return result
+
+
+def _cast(table: "pa.Table") -> "pa.Table":
+    """The columns of `schema`, in its types; more are left out."""
+    import pyarrow as pa
+
+    try:
+        return table.select(schema().names).cast(schema())
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise _unsound(" ".join(str(error).split())[:80]) from None
+
+
+def _unsound(reason: str) -> TasError:
+    return TasError(f"the store holds a row that is no scene ({reason}); move the store away")
 
 
 def _list_of(kind: "pa.DataType") -> "pa.DataType":
@@ -116,7 +146,11 @@ def _split(column: "pa.ChunkedArray", kind: Any) -> list[NDArray[Any]]:
 
 
 def _scene(row: Mapping[str, Any]) -> Scene:
-    size_hw = (row["height_px"], row["width_px"])
+    size_hw, n = (row["height_px"], row["width_px"]), len(row["rle_counts"])
+    if min(size_hw) < 1 or size_hw[0] * size_hw[1] > MAX_PIXELS:
+        raise ValueError(f"a picture of {size_hw[0]} x {size_hw[1]} px")
+    if not fills(row["rle_counts"], size_hw[0] * size_hw[1]):
+        raise ValueError("run lengths that do not fill the picture")
     proposals = Proposals(
         rles=[
             {"size": list(size_hw), "counts": counts.decode("ascii")}
@@ -133,6 +167,12 @@ def _scene(row: Mapping[str, Any]) -> Scene:
         name: np.frombuffer(row[name], "<f2").astype(np.float32).reshape(-1, row["dim"])
         for name in EMBEDDINGS
     }
+    lengths = {name: len(row[name]) for name in ("captions", "captions_raw")}
+    lengths |= {name: len(getattr(proposals, name)) for name in _NUMBERS}
+    lengths |= {name: len(embeddings[name]) for name in EMBEDDINGS[:2]}
+    wrong = [name for name, length in lengths.items() if length != n]
+    if wrong or len(embeddings["phrase_embeddings"]) != len(row["phrases"]):
+        raise ValueError(f"another number of {wrong[0] if wrong else 'phrases'} than there are")
     return Scene(
         image_id=row["image_id"],
         size_hw=size_hw,

@@ -54,17 +54,12 @@ def write_shard(folder: Path, table: "pa.Table") -> Path:
     """
     data = _parquet(table)
     path = folder / _name(data[_footer_start(data[-_TAIL_BYTES:], len(data)) :])
-    temporary = folder / f"{path.stem}-{token_hex(8)}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            _write(path, data)
+        except FileNotFoundError:  # a process whose clock is ahead took the new file for a stale one
+            _write(path, data)
         _sync_folder(folder)
     except OSError as error:
         raise TasError(
@@ -124,6 +119,18 @@ def bytes_by_column(path: Path) -> dict[str, int]:
         for name, column in _columns(meta, group):
             total[name] = total.get(name, 0) + column.total_compressed_size
     return total | {"footer": path.stat().st_size - sum(total.values())}
+
+
+def _write(path: Path, data: memoryview) -> None:
+    temporary = path.with_name(f"{path.stem}-{token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _parquet(table: "pa.Table") -> memoryview:

@@ -50,7 +50,7 @@ def sweep(
     Returns:
         One row a setting, runs in their order, the own rule and form first: dataset, split_by,
         split, run_id, preset, method, fill, synonyms, rectifier ("" for a peer), alpha, lam (NaN
-        for a peer), n, oiou, miou.
+        for a peer), n, partial, oiou, miou.
 
     Raises:
         TasError: a run named twice or without ground truth, an unknown rule or form, or one that
@@ -92,7 +92,7 @@ def _row(
         "run_id": record.run_id, "preset": record.preset, "method": record.method,
         "fill": record.config.get("crop", {}).get("fill", ""),
         "synonyms": synonyms, "rectifier": rectifier, "alpha": alpha, "lam": lam,
-        "n": len(part.samples), "oiou": oiou, "miou": miou,
+        "n": len(part.samples), "partial": record.partial, "oiou": oiou, "miou": miou,
     }  # fmt: skip
 
 

@@ -44,8 +44,8 @@ def best_settings(parts: Sequence[Part], grid: pd.DataFrame, n_boot: int = 1000)
         Of each data set and split the best setting first. The grid's columns and, for mIoU and
         oIoU, `_low` and `_high` (95 %); own_miou and difference, with its ends: mIoU of the first
         run of that data set and split, as it answered, and the setting's minus that, paired;
-        n_images, n_settings; choice, whether this is the setting to choose: the best of val or
-        valP, and no worse than the first run.
+        oracle_miou, n_without_proposals, n_images, n_settings; choice, whether this is the setting
+        to choose: the best of val or valP, and no worse than the first run.
 
     Raises:
         TasError: runs of one split answer different sentences.
@@ -77,6 +77,8 @@ def _beside(part: Part, first: Part, row: dict[Any, Any], n_boot: int) -> dict[s
     ends = {f"{name}_{end}": getattr(alone[name], end) for name in names for end in ("low", "high")}
     return ends | {
         "own_miou": metric(*own, "miou", epsilon=epsilon),
+        "oracle_miou": metric(*part.oracle(), "miou", epsilon=epsilon),
+        "n_without_proposals": int((part.samples["n_proposals"] == 0).sum()),
         "difference": paired.value,
         "difference_low": paired.low,
         "difference_high": paired.high,
@@ -127,8 +129,10 @@ def best_text(best: pd.DataFrame, most: int = 12) -> str:
         top = here.iloc[0]
         name = " ".join(str(word) for word in (dataset, split_by, split) if word)
         head = (
-            f"{name}: {top['n_settings']} settings, n = {top['n']} sentences, "
-            f"{top['n_images']} images; the run as it answered: mIoU {100 * top['own_miou']:.2f}"
+            f"{name}: {top['n_settings']} settings, {'partial, ' if top['partial'] else ''}"
+            f"n = {top['n']} sentences, {top['n_images']} images, {top['n_without_proposals']} "
+            f"without a proposal; the run as it answered: mIoU {100 * top['own_miou']:.2f}, the "
+            f"oracle {100 * top['oracle_miou']:.2f}"
         )
         alike = _merged(here)
         more = f"\n({most} of {len(alike)} lines)" if len(alike) > most else ""
@@ -196,7 +200,9 @@ class WeightChoice:
         lines = []
         for dataset, part in self.grid.groupby("dataset", sort=False):
             pivot = 100 * part.pivot(index="alpha", columns="lam", values="miou")
-            lines += [f"{dataset}: mIoU, n = {part['n'].iloc[0]}", pivot.round(2).to_string(), ""]
+            partial = "partial, " if part["partial"].any() else ""
+            head = f"{dataset}: mIoU, {partial}n = {part['n'].iloc[0]}"
+            lines += [head, pivot.round(2).to_string(), ""]
         lambdas = ", ".join(f"{name} {lam}" for name, lam in self.lambda_by_dataset.items())
         return "\n".join(
             [

@@ -261,9 +261,9 @@ def test_the_command(pictures, tmp_path, monkeypatch, capsys):
     command = ["describe", "refscenes", "val", "--out", out]
     where = f"; scenes in {tmp_path / 'r' / 'scenes'}\n"
     assert cli.main([*command, "--shard", "1/2"]) == 0
-    assert capsys.readouterr().out == "done 10, had 0, failed 0" + where
+    assert capsys.readouterr().out == "done 10, had 0, failed 0; partial, 10 of 20 images" + where
     assert cli.main([*command, "--limit", "5"]) == 0
-    assert capsys.readouterr().out == "done 3, had 2, failed 0" + where
+    assert capsys.readouterr().out == "done 3, had 2, failed 0; partial, 5 of 20 images" + where
     pictures.images["image 4"].path.write_bytes(b"")
     assert cli.main(command) == 1
     shown = capsys.readouterr()

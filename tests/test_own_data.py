@@ -310,7 +310,7 @@ def test_evaluate_with_masks(folder, seeing, capsys):
     assert record.metrics["miou"].n == 1 == record.metrics["miou"].n_images
     assert record.metrics["miou"].value == samples.loc["2", "iou"]
     out = capsys.readouterr().out
-    assert "own my tiny (n = 2 sentences, 2 images; metrics on the 1 with a mask): oIoU" in out
+    assert "(n = 2 sentences, 2 images; metrics on the 1 with a mask; 0 without a proposal)" in out
     chosen = np.asarray(Image.open(run.folder / "masks" / "3.png"))
     expected = Boxes()(np.zeros((H, W, 3))).masks()[int(samples.loc["3", "chosen"])]
     assert set(np.unique(chosen)) == {0, 255} and ((chosen == 255) == expected).all()
@@ -324,7 +324,8 @@ def test_evaluate_without_masks(folder, seeing, capsys):
     assert sorted(p.name for p in (run.folder / "masks").iterdir()) == ["2.png", "3.png"]
     assert (run.samples()["chosen"] >= 0).all() and run.samples()["iou"].isna().all()
     out = capsys.readouterr().out
-    assert "own my tiny (n = 2 sentences, 2 images): no ground truth, so no metric" in out
+    assert "own my tiny (n = 2 sentences, 2 images; metrics on the 0 with a mask" in out
+    assert "without a proposal): no ground truth, so no metric" in out
     assert "chosen masks: " in out
 
 

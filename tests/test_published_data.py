@@ -468,7 +468,8 @@ def test_evaluate_refcoco(tmp_path, seeing, capsys):
     record = run.record
     assert (record.dataset, record.split_by, record.split) == ("refcoco", "google", "testA")
     assert record.n_used == 3 and "refcoco-google-testA" in run.folder.name
-    assert "refcoco google testA tiny (n = 3 sentences, 1 images): oIoU" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "testA tiny (n = 3 sentences, 1 images; 0 without a proposal): oIoU" in out
     assert sorted(p.name for p in (run.folder / "masks").iterdir()) == [
         "1-10.png", "2-20.png", "2-21.png"
     ]  # fmt: skip
@@ -480,7 +481,7 @@ def test_evaluate_phrasecut_and_the_original_numbers(tmp_path, seeing, capsys):
     args = ["evaluate", "phrasecut", "test", "--root", str(tmp_path), "--masks"]
     assert cli.main([*args, "--preset", "tiny", "--out", str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out
-    assert "i_single: mean IoU" in out and "i_multi: mean IoU" in out and "(n = 2)" in out
+    assert "i_single: mean IoU" in out and "i_multi: mean IoU" in out and "(n = 2, 0 with" in out
     run = one_run(tmp_path / "runs")
     data = load_dataset("phrasecut", "test", root=tmp_path)
     predicted = prediction_files(run.folder / "masks")

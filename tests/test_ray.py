@@ -229,7 +229,7 @@ def test_the_command_needs_no_set_up_and_leaves_nothing(tmp_path):
         assert not [name for name in os.listdir(folder) if "ray" in name]
     assert ".ray" not in os.listdir(home)
     scenes = tmp_path / "r" / "scenes"
-    said = f"done 1, had 0, failed 0; scenes in {scenes}\n"
+    said = f"done 1, had 0, failed 0; partial, 1 of 200 images; scenes in {scenes}\n"
     assert (done.returncode, done.stdout.decode()) == (0, said), done.stderr
     (bar,) = done.stderr.decode().strip().split("\n")
     assert bar.split("\r")[-1].startswith("describe: 100%")

@@ -18,7 +18,8 @@ from tasutils.errors import TasError
 from tasutils.evaluate import evaluate
 from tasutils.loading import TAS
 from tasutils.metrics import METRIC_NAMES, miou, oiou
-from tasutils.runs import list_runs, read_run, summary_line
+from tasutils.run_lines import summary_line
+from tasutils.runs import list_runs, read_run
 from tasutils.scene import Proposals
 from tasutils.store import SceneStore
 from tasutils.study import Part
@@ -149,7 +150,8 @@ def test_a_run_on_disk(dataset, tas, tmp_path):
     assert set(record.metrics) == {*METRIC_NAMES, *(f"oracle_{name}" for name in METRIC_NAMES)}
     assert record.versions["numpy"] == np.__version__ and record.seeds == {"bootstrap": 0}
     assert record.wall_s > 0 and record.peak_memory_mib["host"] > 10
-    assert set(record.models) == set(tas.preset.weight_paths())
+    assert set(record.models) == {*tas.preset.weight_paths(), "language.spacy_model", "wordnet"}
+    assert all(re.fullmatch("[0-9a-f]{64}", model.sha256) for model in record.models.values())
     assert "n = 30 sentences, 6 images" in summary_line(run)
 
 

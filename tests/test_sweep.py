@@ -181,7 +181,8 @@ def test_the_grid_s_sums_are_the_metrics_of_its_answers(frames):
 def part_of(scores, samples, rules):
     """A part of frames made by hand."""
     record = SimpleNamespace(
-        run_id="hand", dataset="refscenes", split="val", split_by="", preset="tiny", method="tas",
+        run_id="hand", dataset="refscenes", split="val", split_by="", partial=True,
+        preset="tiny", method="tas",
         alpha=0.1, lam=0.1, index_digest="", config={
             "scores": {"strict_official": rules.nan_ties, "normalise": "min_max_softmax"},
             "metrics": {"epsilon": rules.epsilon},
@@ -357,7 +358,8 @@ def test_a_thousand_settings_over_a_whole_split(tmp_path):
     scores.to_parquet(tmp_path / "scores.parquet")
     samples = pd.DataFrame({
         "sample_id": [f"s{k}" for k in range(n)], "image_id": np.arange(n) // 7,
-        "gt_area_px": area, "intersection_px": 0, "union_px": area,
+        "gt_area_px": area, "intersection_px": 0, "union_px": area, "n_proposals": m,
+        "oracle_intersection_px": area, "oracle_union_px": area,
     })  # fmt: skip
     del scores
     tracemalloc.start()

@@ -17,6 +17,7 @@ from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
 from tasutils.errors import TasError
 from tasutils.loading import TAS
 from tasutils.paths import weights_path
+from tasutils.pretrained import SAFELY
 from tasutils.proposals.sam import SamProposer
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def write_blip2(checkpoint: Path, folder: Path, device: str) -> None:
 
     known = weights_path(checkpoint)
     if (known / "config.json").is_file():
-        config = AutoConfig.from_pretrained(known, local_files_only=True)
+        config = AutoConfig.from_pretrained(known, **SAFELY)
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"):
             shutil.copy(known / name, folder)

@@ -15,7 +15,7 @@ from tasutils.datasets.findings import (
 )
 from tasutils.datasets.phrasecut import IMAGE_FILES
 from tasutils.datasets.published import Counts, find_place, published
-from tasutils.datasets.sample import ImageEntry
+from tasutils.datasets.sample import image_entry
 from tasutils.datasets.shapes import polygon_points
 from tasutils.errors import TasError
 
@@ -90,10 +90,14 @@ def _examine(
         return
     image = listed.get(image_id, {})
     height, width = image.get("height"), image.get("width")
-    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+    if not (isinstance(height, int) and isinstance(width, int)):
         found.add("record", f"{where}: image {image_id} is not listed with its size")
         return
-    entry = ImageEntry(found.place.images / f"{image_id}.jpg", (height, width))
+    try:
+        entry = image_entry(found.place.images, f"{image_id}.jpg", height, width, where)
+    except TasError as error:
+        found.add("record", str(error).partition(";")[0])
+        return
     found.use_image(split, entry)
     _examine_shapes(found, task, (height, width), where)
 

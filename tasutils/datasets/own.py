@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.datasets.files import digest_of
-from tasutils.datasets.own_masks import MaskSource, read_mask
+from tasutils.datasets.own_masks import MaskSource, own_path, read_mask
 from tasutils.datasets.own_rows import Row, read_rows
 from tasutils.datasets.sample import ImageEntry, RefDataset, Sample
 from tasutils.errors import TasError
@@ -112,7 +112,7 @@ def _add(data: OwnData, row: Row, folder: Path, seen: dict[Path, tuple[int, int]
         raise TasError("no picture in column image")
     if not any(c.isprintable() and not c.isspace() for c in row.expression):
         raise TasError("no words in column expression")
-    picture = folder / Path(row.image).expanduser()
+    picture = folder / own_path(row.image)
     size_hw = _size(picture, seen)
     image_id = os.path.normpath(row.image).replace("\\", "/")
     sample_id = str(row.line)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tasutils.datasets.shapes import segmentation_mask
 from tasutils.errors import TasError
+from tasutils.images import FORMATS, check_size, is_file
 
 _LOSSY, _ALPHA = {"JPEG", "WEBP"}, {"LA", "PA", "La"}
 
@@ -32,6 +33,14 @@ class MaskSource:
     folder: Path
 
 
+def own_path(name: str) -> Path:
+    """A path as it stands in a cell; raises TasError where its `~` is nobody's folder."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise TasError(f"{name!r}: no such user's folder") from None
+
+
 def read_mask(
     source: MaskSource, size_hw: tuple[int, int]
 ) -> tuple[NDArray[np.bool_], Path | None]:
@@ -43,7 +52,7 @@ def read_mask(
     """
     cell, path = source.cell, None
     if isinstance(cell, str) and cell[:1] not in "[{":
-        path = source.folder / Path(cell).expanduser()
+        path = source.folder / own_path(cell)
         if path.suffix.lower() != ".json":
             return _labels_mask(path, source.value, size_hw), path
         cell = _read_text(path)
@@ -63,7 +72,7 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise TasError(f"{path}: no JSON") from None
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         raise TasError(f"no mask at {path}") from None
 
 
@@ -85,12 +94,7 @@ def _shape_mask(shape: Any, size_hw: tuple[int, int], name: str) -> NDArray[np.b
 
 
 def _labels_mask(path: Path, value: str, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    labels = read_labels(path)
-    if labels.shape[:2] != size_hw:
-        raise TasError(
-            f"{path}: the mask is {labels.shape[1]} x {labels.shape[0]} px, "
-            f"its picture {size_hw[1]} x {size_hw[0]}"
-        )
+    labels = read_labels(path, size_hw)
     if not value:
         mask = labels.any(axis=2) if labels.ndim == 3 else labels != 0
         if not mask.any():
@@ -109,16 +113,25 @@ def _labels_mask(path: Path, value: str, size_hw: tuple[int, int]) -> NDArray[np
     return mask
 
 
-def read_labels(path: Path) -> NDArray[Any]:
-    """The numbers of a mask file: (H, W) of indices or grey values, or (H, W, 3) of colours."""
+def read_labels(path: Path, size_hw: tuple[int, int] | None = None) -> NDArray[Any]:
+    """The numbers of a mask file: (H, W) of indices or grey values, or (H, W, 3) of colours.
+
+    size_hw: where it is known, what is not of this size is not even decoded.
+    """
     from PIL import Image
 
-    if not path.is_file():
+    if not is_file(path):
         raise TasError(f"no mask at {path}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
+                check_size(image.width, image.height, str(path))
+                if size_hw is not None and (image.height, image.width) != size_hw:
+                    raise TasError(
+                        f"{path}: the mask is {image.width} x {image.height} px, "
+                        f"its picture {size_hw[1]} x {size_hw[0]}"
+                    )
                 if image.format in _LOSSY:
                     raise TasError(f"{path}: {image.format} blurs masks; save it as PNG")
                 labels = np.asarray(image if image.mode not in _ALPHA else image.convert("RGBA"))

@@ -125,11 +125,14 @@ def dataset_of(
     images, annotations, categories = _lookups(instances, source)
     used, shapes = _resolve(refs, images, annotations, source, images_dir)
 
-    def ground_truth(sample: Sample) -> NDArray[np.bool_]:
+    def ground_truth(sample: Sample, rule: Overlap = overlap) -> NDArray[np.bool_]:
         where = f"{source}: ref {sample.ref_id}"
-        return segmentation_mask(
-            shapes[sample.ref_id], used[sample.image_id].size_hw, where, overlap
-        )
+        return segmentation_mask(shapes[sample.ref_id], used[sample.image_id].size_hw, where, rule)
+
+    in_parts = {key for key, s in shapes.items() if isinstance(s, list) and len(s) > 1}
+
+    def refer_truth(sample: Sample) -> NDArray[np.bool_] | None:
+        return ground_truth(sample, "exclusive") if sample.ref_id in in_parts else None
 
     return RefDataset(
         name=name,
@@ -138,6 +141,7 @@ def dataset_of(
         images=used,
         index_digest="",
         ground_truth=ground_truth,
+        refer_truth=refer_truth if in_parts else None,
     )
 
 

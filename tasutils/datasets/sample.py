@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.errors import TasError
+from tasutils.images import MAX_PIXELS
 
 Flag = bool | str | float
 
@@ -61,6 +62,9 @@ class RefDataset:
         index_digest: SHA-256 hex of the annotation files.
         split_by: whose splits, such as `unc`, where a data set has several; else empty.
         without_mask: ids of the samples that have no ground truth; no metric counts them.
+        refer_truth: the ground truth by REFER's rule for pixels under two polygons (see
+            `shapes.segmentation_mask`, `exclusive`), None where that is the same mask; no function
+            where it is the same in the whole split.
     """
 
     name: str
@@ -71,6 +75,9 @@ class RefDataset:
     ground_truth: Callable[[Sample], NDArray[np.bool_]] = field(repr=False)
     split_by: str = ""
     without_mask: frozenset[str] = frozenset()
+    refer_truth: Callable[[Sample], NDArray[np.bool_] | None] | None = field(
+        default=None, repr=False
+    )
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -116,10 +123,11 @@ def image_entry(folder: Path, file_name: str, height: int, width: int, source: s
     """An `ImageEntry` of an annotation file, which must not point outside its image folder.
 
     Raises:
-        TasError: a size that is not positive, or a path that leaves the folder.
+        TasError: a size that is not positive or that no picture read here has, or a path that
+            leaves the folder.
     """
     name = PurePosixPath(file_name.replace("\\", "/"))
-    if height < 1 or width < 1:
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise TasError(
             f"{source}: image {file_name!r} has size {height} x {width}; get the annotations again"
         )

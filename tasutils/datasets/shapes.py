@@ -17,6 +17,9 @@ from tasutils.errors import TasError
 
 Overlap = Literal["union", "exclusive"]
 Raster = Literal["coco", "outline"]
+_MAX_OUTLINE_PX = 4_000_000  # pycocotools allocates some 40 bytes for each
+_MAX_DRAWN_PX = 10**10  # pixels times polygons of one target: seconds
+_RUN_BITS = 60  # no run of a picture is longer
 
 
 def segmentation_mask(
@@ -43,6 +46,11 @@ def segmentation_mask(
     if not isinstance(segmentation, list) or not all(isinstance(p, list) for p in segmentation):
         raise TasError(
             f"{source}: a segmentation that is neither polygons nor run lengths; "
+            "get the annotations again"
+        )
+    if len(segmentation) * size_hw[0] * size_hw[1] > _MAX_DRAWN_PX:
+        raise TasError(
+            f"{source}: {len(segmentation)} polygons, more than a target has; "
             "get the annotations again"
         )
     layers = np.zeros(size_hw, np.int64)
@@ -84,16 +92,24 @@ def polygon_points(
     """The coordinates of a polygon, checked: float64 (2 n,) px.
 
     Raises:
-        TasError: coordinates that are no numbers, not in pairs, or far outside the picture.
+        TasError: coordinates that are no numbers, not in pairs, or far outside the picture, or
+            an outline much longer than any in a picture.
     """
     try:
         points = np.asarray(polygon, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         points = np.full(2, np.nan)
     if points.ndim != 1 or len(points) % 2 or not (np.abs(points) <= 10 * max(*size_hw, 100)).all():
         raise TasError(
             f"{source}: a polygon that is no list of x, y pairs within the picture; "
             "get the annotations again"
+        )
+    corners = points.reshape(-1, 2)
+    steps = np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0)
+    if steps.sum() + len(steps) > _MAX_OUTLINE_PX:
+        raise TasError(
+            f"{source}: a polygon of {len(steps)} points whose outline is {steps.sum():.0f} px "
+            "long; get the annotations again"
         )
     return points
 
@@ -155,6 +171,8 @@ def _decompress(counts: str | bytes) -> list[int]:
             value |= (bits & 0x1F) << shift
             shift += 5
             more = bool(bits & 0x20)
+            if shift > _RUN_BITS:
+                raise ValueError("a run longer than any picture")
             if not more and bits & 0x10:
                 value -= 1 << shift
         if len(runs) > 2:  # from the fourth on, the difference to the run before last

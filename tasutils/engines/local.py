@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from time import sleep
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -42,6 +43,7 @@ def describe_items(
             batches.take(picture)
             bar.update()
         batches.describe()
+        batches.wait_for_others(had)
     return batches.outcome()
 
 
@@ -52,6 +54,7 @@ class _Batches:
         self.tas, self.writer = tas, writer
         self.batch: list[Opened] = []
         self.taken: set[str] = set()  # keys, so that of equal pictures one is described
+        self.elsewhere: list[tuple[str, Item]] = []  # what another process describes
         self.n_had = 0
         self.failed: list[tuple[str, str]] = []
         self.n_done = 0
@@ -63,6 +66,9 @@ class _Batches:
             self.failed.append((picture.item.image_id, picture.fault))
         elif picture.image is None or picture.key in self.taken:
             self.n_had += 1
+        elif not self.writer.claim(picture.key):
+            self.taken.add(picture.key)
+            self.elsewhere.append((picture.key, picture.item))
         else:
             self.taken.add(picture.key)
             self.batch.append(picture)
@@ -81,6 +87,28 @@ class _Batches:
         for picture, scene in zip(todo, scenes, strict=True):
             self.writer.put(picture.key, scene, picture.source)
         self.n_done += len(todo)
+
+    def wait_for_others(self, had: Had) -> None:
+        """Wait for what other processes describe, and describe what one of them has left undone."""
+        from tasutils.store_writer import LOOK_S
+
+        if self.elsewhere:
+            told = f"{len(self.elsewhere)} pictures are described by another process; waiting"
+            tqdm.write(f"tas: {told}", sys.stderr)
+        while self.elsewhere:
+            there = self.writer.store.keys()
+            missing = [(key, item) for key, item in self.elsewhere if key not in there]
+            self.n_had += len(self.elsewhere) - len(missing)
+            self.elsewhere = []
+            for key, item in missing:
+                if self.writer.claim(key):
+                    self.taken.discard(key)
+                    self.take(open_item(item, had))
+                else:
+                    self.elsewhere.append((key, item))
+            self.describe()
+            if self.elsewhere:
+                sleep(LOOK_S)
 
     def outcome(self) -> Outcome:
         """What the run did."""
