@@ -1,6 +1,6 @@
 # Everything runs in .venv, which the first command makes. Without make: see README.md.
 .POSIX:
-.PHONY: help setup report study test test-browser lint lab notebooks
+.PHONY: help setup report study test fuzz test-browser lint lab notebooks
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -18,6 +18,7 @@ help:
 	@echo "make notebooks    bring notebooks, their twins in notebooks/source and exercises in line"
 	@echo "make test     all tests but those in a browser"
 	@echo "make test-browser    notebook 00 in JupyterLab and the report, in Chromium"
+	@echo "make fuzz     mutated files for every reader, 20,000 each: FUZZ=500 for fewer"
 	@echo "make lint     ruff and mypy"
 
 setup: $(READY)
@@ -38,6 +39,12 @@ notebooks: $(READY)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+FUZZ = 20000
+
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz/run.py $(FUZZ)
+	TAS_LONG=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_security_run.py
 
 test-browser: $(BROWSER_READY)
 	@command -v "$${CHROMIUM:-chromium}" >/dev/null || command -v chromium-browser >/dev/null || \

@@ -1,6 +1,10 @@
 """Files of weights: read without pickle, copied into a model only if they fit it exactly."""
 
+import io
 import json
+import mmap
+import operator
+import pickletools
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
 
 _MOST_LISTED = 5  # keys of each kind of fault in an error, which has to stay one line
 _NESTINGS = ("state_dict", "model")  # of open_clip's and timm's training; of ALBEF and FreeSOLO
+_MAX_HEADER_BYTES = 100_000_000  # the bound of the safetensors library itself
+_INTEGERS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"}
 _SUFFIXES = {".safetensors", ".pth", ".pt", ".bin"}
 # what only one family's files have among their keys; the more particular before the less
 _MARKS = {
@@ -100,12 +106,24 @@ def file_fault(path: Path) -> str | None:
     if path.suffix == ".safetensors":
         return _safetensors_fault(path, start)
     if not start.startswith(b"PK"):
-        return None  # torch's format before 1.6
-    if not zipfile.is_zipfile(path):
-        return "is cut short: the end of the archive is missing"
-    with zipfile.ZipFile(path) as archive:
-        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-            return "is a TorchScript program, like OpenAI's own .pt files, which is not run here"
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _claims_fault(data, path.stat().st_size, before=3)
+    try:
+        if not zipfile.is_zipfile(path):
+            return "is cut short: the end of the archive is missing"
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if sum(member.file_size for member in members) > path.stat().st_size:
+                return "would grow when unpacked; torch packs nothing"
+            pickled = [m for m in members if m.filename.endswith("data.pkl")]
+            programs = [io.BytesIO(archive.read(member)) for member in pickled]
+    except Exception as error:  # zipfile raises half a dozen types
+        return f"is a damaged archive ({' '.join(str(error).split())[:80]})"
+    for program in programs:
+        if fault := _claims_fault(program, path.stat().st_size):
+            return fault
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        return "is a TorchScript program, like OpenAI's own .pt files, which is not run here"
     return None
 
 
@@ -171,10 +189,30 @@ def _tensors(data: Any, path: Path) -> dict[str, "torch.Tensor"]:
     return data
 
 
+def _claims_fault(program: Any, size: int, before: int = 0) -> str | None:
+    """What a torch file's pickle asks for that a file of `size` bytes cannot hold.
+
+    torch allocates what is asked for before it reads it. `before`: how many pickles come first, as
+    the magic number, version and system of torch's format before 1.6 do.
+    """
+    try:
+        for _ in range(before):
+            for _ in pickletools.genops(program):
+                pass
+        for code, value, _ in pickletools.genops(program):
+            if code.name in _INTEGERS and isinstance(value, int) and value > size:
+                return f"asks for {float(value):.3g} values, more than its {size} bytes hold"
+    except (ValueError, OverflowError, IndexError) as error:
+        return f"is damaged ({' '.join(str(error).split())[:80]})"
+    return None
+
+
 def _safetensors_fault(path: Path, start: bytes) -> str | None:
     size, length = path.stat().st_size, int.from_bytes(start[:8], "little")
     if size < 8 or start[8:9] != b"{":
         return "is no safetensors file"
+    if length > _MAX_HEADER_BYTES:
+        return f"says its table of contents has {length} bytes, more than any has"
     if 8 + length > size:
         return "is cut short: its table of contents is not whole"
     with path.open("rb") as file:
@@ -182,10 +220,10 @@ def _safetensors_fault(path: Path, start: bytes) -> str | None:
         try:
             entries = json.loads(file.read(length))
             ends = [e["data_offsets"][1] for k, e in entries.items() if k != "__metadata__"]
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            whole = 8 + length + max(map(operator.index, ends), default=0)
+            return f"is cut short: {size} of {whole} bytes" if size < whole else None
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
             return "has a damaged table of contents"
-    whole = 8 + length + max(ends, default=0)
-    return f"is cut short: {size} of {whole} bytes" if size < whole else None
 
 
 def _listed(keys: list[str]) -> str:

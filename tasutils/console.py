@@ -59,6 +59,10 @@ def _outcome(app: typer.Typer, args: list[str] | None) -> tuple[int, str]:
         return 2, str(error)
     except BrokenPipeError:  # `tas ... | head`: the reader has what it wanted
         return _NO_READER, ""
+    except SystemExit as end:  # what typer makes of a broken pipe
+        if isinstance(end.__context__, BrokenPipeError):
+            return _NO_READER, ""
+        raise
     except OSError as error:  # a full disk, a folder that may not be written
         return 2, f"{error.filename or 'file'}: {error.strerror or error}"
     except (KeyboardInterrupt, typer.Abort):
@@ -100,7 +104,7 @@ def _open_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8"))
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no emoji gets its code
             stream.reconfigure(errors="backslashreplace")

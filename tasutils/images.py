@@ -1,5 +1,6 @@
 """Reading pictures: whatever their format, out comes uint8 (H, W, 3) RGB or one clear line."""
 
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
 MAX_PIXELS = 89_478_485  # Pillow's own warning level: 1 GiB / 4 / 3 bytes
+MAX_BYTES = 1 << 30
 #: what is tried on a file, whatever its name: EPS, for one, would be a program for Ghostscript
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000")
 _EXIF_ORIENTATION = 0x0112
@@ -40,7 +42,17 @@ def read_image(source: "str | Path | PilImage | NDArray[Any]") -> NDArray[np.uin
         raise TasError(f"no picture at {source}; check the path") from None
     if not path.is_file():
         raise TasError(f"no picture at {path}; check the path")
-    return decode_image(path, str(path))
+    return decode_image(file_bytes(path), str(path))
+
+
+def file_bytes(path: Path) -> BinaryIO:
+    """The bytes of a picture's file, from which no more can be asked for than there are."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise TasError(f"{path} is larger than {MAX_BYTES >> 20} MiB, shrink it first")
+        return io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise TasError(f"cannot read {path} ({error.strerror}); check the path") from None
 
 
 def is_file(path: Path) -> bool:

@@ -44,7 +44,11 @@ def export_html(path: Path) -> str:
         @pass_context
         def markdown2html(self, context: Any, source: str) -> str:
             attachments = context.get("cell", {}).get("attachments", {})
-            renderer = Renderer(escape=True, attachments=attachments, embed_images=True)
+            # what a cell shows as Markdown may hold others' words: no markup, no address with code
+            renderer = Renderer(
+                escape=True, allow_harmful_protocols=False, attachments=attachments,
+                embed_images=True,
+            )  # fmt: skip
             return str(MarkdownWithMath(renderer=renderer).render(source))
 
     exporter = Exporter(

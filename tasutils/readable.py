@@ -158,7 +158,12 @@ def interval_table(table: DataFrame, caption: str, *, signed: bool = False) -> S
         percent(*row, signed=signed) for row in table[["mean", "low", "high"]].to_numpy()
     ]
     rows["n"] = table["n"]
-    return rows.style.hide(axis="index").format(escape="html").set_caption(escape(caption, quote=False))
+    return (
+        rows.style.hide(axis="index")
+        .format(escape="html")
+        .format_index(axis=1, escape="html")
+        .set_caption(escape(caption, quote=False))
+    )
 
 
 def weights_note(best: Series) -> str:

@@ -112,6 +112,8 @@ def _name(subject: Subject, created: datetime, partial: bool) -> str:
 
 def _keep(folder: Path, target: Path) -> Path:
     """Rename a finished folder; beside an earlier one of the same second it gets a number."""
+    from tasutils.runs import share
+
     count = 1
     place = target
     while place.exists():

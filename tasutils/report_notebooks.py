@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasutils import paths
 from tasutils.errors import TasError
 from tasutils.execute import run_notebook
+from tasutils.signals import ended_by_signals
 
 if TYPE_CHECKING:
     from tasutils.config import Preset
@@ -77,20 +78,26 @@ def _in_pool(entries: Sequence[Entry], folder: Path, workers: int) -> Iterator[O
         return
     waiting, running = list(entries), set[Future[Outcome]]()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        while waiting or running:
-            while waiting and len(running) < workers:  # none is queued: ctrl-c leaves none behind
-                entry = waiting.pop(0)
-                _say(entry)
-                running.add(pool.submit(_run, entry, folder, 1, paths.NOTEBOOKS))
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from (_told(future.result()) for future in done)
+        try:
+            while waiting or running:
+                while waiting and len(running) < workers:  # none is queued: ctrl-c leaves none
+                    entry = waiting.pop(0)
+                    _say(entry)
+                    running.add(pool.submit(_run, entry, folder, 1, paths.NOTEBOOKS))
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (_told(future.result()) for future in done)
+        except BaseException:  # a signal that this process alone got
+            for process in active_children():
+                process.terminate()
+            raise
 
 
 def _run(entry: Entry, folder: Path, threads: int | None, notebooks: Path) -> Outcome:
     paths.NOTEBOOKS = notebooks
     start = time.perf_counter()
     try:
-        run_notebook(entry.name, entry.parameters, folder, progress=False, threads=threads)
+        with ended_by_signals():  # of a process of the pool, which has no other ending
+            run_notebook(entry.name, entry.parameters, folder, progress=False, threads=threads)
         error = ""
     except (TasError, RuntimeError, OSError) as failure:
         error = " ".join(str(failure).split())

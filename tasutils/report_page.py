@@ -165,7 +165,6 @@ def _made(
     parts: Sequence[Part], preset: Preset, created: datetime, workers: int
 ) -> Iterator[tuple[str, str]]:
     from tasutils.bench.conditions import cores, device_name
-
     from tasutils.margins import TOLERANCE, close_calls
 
     record = parts[0].run.record
@@ -193,8 +192,8 @@ def _made(
     close, n = sum(call.n_close for call in calls), sum(call.n for call in calls)
     yield (
         "close choices",
-        f"{close} of {n}: the best total is ahead of the second by {TOLERANCE:g} or less (100 times "
-        "that with a logit scale), so that another device may choose otherwise",
+        f"{close} of {n}: the best total is ahead of the second by {TOLERANCE:g} or less (100 "
+        "times that with a logit scale), so that another device may choose otherwise",
     )
 
 

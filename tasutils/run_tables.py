@@ -227,7 +227,7 @@ def write_mask(folder: Path, sample_id: str, mask: NDArray[np.bool_]) -> None:
     name = re.sub(r"[^\w.+#-]", "_", sample_id)
     try:
         folder.mkdir(exist_ok=True)
-        Image.fromarray(mask.astype("uint8") * 255).save(folder / f"{name}.png")
+        Image.fromarray(mask.astype("uint8") * 255).save(folder / f"{name}.png", "PNG")
     except OSError as error:
         raise TasError(
             f"{folder}: a mask cannot be written ({error.strerror or error}); make room"

@@ -262,7 +262,14 @@ def _read_table(path: Path, numbers: dict[str, bool]) -> pd.DataFrame:
         if pq.read_metadata(path).num_rows > _MAX_ROWS:
             raise ValueError(f"over {_MAX_ROWS:,} rows")
         table = pd.read_parquet(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, pyarrow.ArrowException) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        pyarrow.ArrowException,
+    ) as error:
         reason = " ".join(str(error).split())[:80]
         raise TasError(f"{path}: cannot be read ({reason}); evaluate again") from None
     for name, number in numbers.items():

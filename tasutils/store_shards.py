@@ -58,7 +58,7 @@ def write_shard(folder: Path, table: "pa.Table") -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             _write(path, data)
-        except FileNotFoundError:  # a process whose clock is ahead took the new file for a stale one
+        except FileNotFoundError:  # a clock ahead of ours swept it as stale
             _write(path, data)
         _sync_folder(folder)
     except OSError as error:

@@ -49,7 +49,7 @@ def test_geometry_against_loops(masks):
         assert np.allclose(m.centers_xy(masks)[index], center, atol=1e-5)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(stacks, st.integers(0, 12), st.sampled_from([0.0, 0.25, 0.4, 0.5, 0.8, 1.0]))
 def test_overlap_filter_equals_the_slow_one(masks, min_area_px, max_overlap):
     kept = filtered(masks, min_area_px, max_overlap)

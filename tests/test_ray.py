@@ -156,7 +156,8 @@ def test_a_killed_worker_loses_and_doubles_nothing(session, pictures, tmp_path, 
     mortal = Mortal(tmp_path / "seen", deadly={1, 6})
     n_done, n_had, failed = describe(pictures, folder, with_proposer(mortal))
     said = capfd.readouterr()
-    assert said.out == "" and all(line[:4] == "tas:" for line in said.err.splitlines()), said
+    lines = [*said.out.splitlines(), *said.err.splitlines()]  # Ray may name the worker that died
+    assert all(line[:4] == "tas:" for line in lines if "(raylet)" not in line), said
     seen = [name.split() for name in os.listdir(mortal.folder)]
     assert len({pid for _, pid in seen}) > 2  # two were killed, and others took their work
     # image 12 has the scene of image 1; images 2 and 17 cannot be read

@@ -234,7 +234,7 @@ def test_learning_rate_rises_stays_falls():
 def test_a_training_resumes(tmp_path, pool):
     small: dict[str, Any] = {"photographs": pool.folder, "images": 1, "points": 2}
     first = train_sam(0.01, tmp_path / "sam", scenes=pool.folder, **small)
-    again = train_sam(0.03, tmp_path / "sam", scenes=pool.folder, **small)
+    again = train_sam(0.1, tmp_path / "sam", scenes=pool.folder, **small)
     assert again["images"] > first["images"] >= 1
     assert len(again["curve"]) > len(first["curve"])
     assert json.loads((tmp_path / "sam" / "record.json").read_text())["images"] == again["images"]

@@ -95,7 +95,11 @@ pd.DataFrame({"as generated": reported, "cleaned": [clean_caption(raw) for raw i
 clean = caption_study.cleaned(part, table)
 changed = clean.loc[clean["changed"], ["raw", "caption"]]
 print(f"{len(changed)} of {len(clean)} captions; mask -1 is the whole picture")
-display(changed.head(8).style if len(changed) else Markdown("None, so there is nothing to show."))
+display(
+    changed.head(8).style.format(escape="html")
+    if len(changed)
+    else Markdown("None, so there is nothing to show.")
+)
 
 # %% [markdown]
 # And the answers? The same run with the switch of cleaning turned, paired on the same sentences:

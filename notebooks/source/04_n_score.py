@@ -148,7 +148,11 @@ own = {rule: negative_study.own_negatives(part, mined, rule) for rule in by_rule
 for rule, cases in own.items():
     print(f"rule {rule}: {len(cases)} of {len(part.samples)} sentences")
 cases = pd.concat(own, names=["rule", "case"]).reset_index("rule")
-display(cases.head(8).style.hide(axis="index") if len(cases) else Markdown("None here."))
+display(
+    cases.head(8).style.hide(axis="index").format(escape="html")
+    if len(cases)
+    else Markdown("None here.")
+)
 
 # %%
 one = cases["row"].head(1)

@@ -41,7 +41,7 @@ def rows(plan: Plan) -> list[Row]:
     On a CPU it is a dry run with preset tiny; other presets are refused there.
     """
     on_gpu, preset = plan.device.startswith("cuda"), plan.given or load_preset("paper")
-    if not on_gpu and preset.name != "tiny":
+    if not on_gpu and preset.name.removesuffix("*") != "tiny":
         reason = f"preset {preset.name} at its true size needs a CUDA GPU, none is here; "
         reason += "tas bench gpu --preset tiny does a dry run on the CPU"
         return [Row(section="gpu", what="random weights", skipped=reason)]

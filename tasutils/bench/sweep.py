@@ -131,7 +131,11 @@ def random_tables(sentences: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     truth = rng.integers(2_000, 60_000, sentences)
     intersection = (np.repeat(truth, MASKS) * rng.uniform(0, 1, n) ** 2).astype(np.int64)
     negative = rng.normal(-0.2, 0.03, n)
-    samples = pd.DataFrame({"sample_id": ids, "gt_area_px": truth})
+    samples = pd.DataFrame({"sample_id": ids, "image_id": ids, "text": "", "gt_area_px": truth})
+    # a run has these, a sweep does not read them
+    for name in ("", "oracle_"):
+        samples[[f"{name}intersection_px", f"{name}union_px"]] = 0
+    samples[["chosen", "n_proposals", "iou"]] = 0, MASKS, 0.0
     scores = pd.DataFrame(
         {
             "sample_id": np.repeat(ids, MASKS),

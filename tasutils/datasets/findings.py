@@ -141,12 +141,12 @@ def compare_images(findings: Findings) -> None:
     """
     from tqdm import tqdm
 
-    from tasutils.images import image_size
+    from tasutils.images import image_size, is_file
 
     sizes = findings.sizes
     bar = tqdm(sizes.items(), desc="images", unit="", disable=len(sizes) < 2000)
     for path, (height, width) in bar:
-        if not path.is_file():
+        if not is_file(path):
             findings.missing.add(path)
             findings.add("image", str(path.name))
             continue
@@ -168,7 +168,7 @@ def box_is_outside(box: object, size_hw: tuple[int, int], tolerance_px: float = 
         return True
     try:
         x, y, width, height = map(float, box)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return True
     low, right = -tolerance_px, size_hw[1] + tolerance_px
     inside = low <= x <= x + width <= right and low <= y <= y + height <= size_hw[0] + tolerance_px

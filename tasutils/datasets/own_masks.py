@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tasutils.datasets.shapes import segmentation_mask
 from tasutils.errors import TasError
-from tasutils.images import FORMATS, check_size, is_file
+from tasutils.images import FORMATS, check_size, file_bytes, is_file
 
 _LOSSY, _ALPHA = {"JPEG", "WEBP"}, {"LA", "PA", "La"}
 
@@ -125,7 +125,7 @@ def read_labels(path: Path, size_hw: tuple[int, int] | None = None) -> NDArray[A
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(file_bytes(path), formats=FORMATS) as image:
                 check_size(image.width, image.height, str(path))
                 if size_hw is not None and (image.height, image.width) != size_hw:
                     raise TasError(

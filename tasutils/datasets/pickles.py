@@ -19,6 +19,8 @@ from tasutils.errors import TasError
 
 MAX_BYTES = 1 << 29
 MAX_DEPTH = 16
+MAX_VALUES = 1 << 26
+_CONTAINERS = (list, dict, tuple)
 
 
 def load_plain(path: Path | str) -> Any:
@@ -29,7 +31,8 @@ def load_plain(path: Path | str) -> Any:
 
     Raises:
         TasError: the file is missing, too large (over `MAX_BYTES`), damaged, nested deeper than
-            `MAX_DEPTH`, or contains an instruction that is not plain data.
+            `MAX_DEPTH`, of more than `MAX_VALUES` values, or
+            contains an instruction that is not plain data.
     """
     path = Path(path)
     try:
@@ -56,7 +59,7 @@ def loads_plain(data: bytes, source: str = "pickle") -> Any:
     machine = PlainMachine(data)
     try:
         value = machine.run()
-        _check_depth(value)
+        _check_shape(value)
     except RefusedError as error:
         raise TasError(
             f"{source}: refused at byte {machine.opcode_at}: {error}; "
@@ -70,17 +73,32 @@ def loads_plain(data: bytes, source: str = "pickle") -> Any:
     return value
 
 
-def _check_depth(value: Any) -> None:
-    """Refuse nesting beyond `MAX_DEPTH`; iterative, each container is entered once."""
-    level, seen = [value], set()
-    for _ in range(MAX_DEPTH + 1):
-        inner: list[Any] = []
-        for item in level:
-            if not isinstance(item, list | dict | tuple) or id(item) in seen:
-                continue
-            seen.add(id(item))
-            inner.extend(item.values() if isinstance(item, dict) else item)
-        if not inner:
-            return
-        level = inner
-    raise RefusedError(f"nested more than {MAX_DEPTH} deep")
+def _check_shape(root: Any) -> None:
+    """Refuse what is nested beyond `MAX_DEPTH`, within itself, or to more than `MAX_VALUES`.
+
+    A pickle may name a list again and again, so a few lines can mean any number of values, which
+    whoever prints them would see. Iterative, each container is entered once.
+    """
+    known: dict[int, tuple[int, int]] = {}  # by id: how deep a container is, how many values
+    entered: set[int] = set()
+    stack = [(root, False)]
+    while stack:
+        item, leaving = stack.pop()
+        if not isinstance(item, _CONTAINERS) or id(item) in known:
+            continue
+        inner = list(item.values() if isinstance(item, dict) else item)
+        if not leaving:
+            if id(item) in entered:
+                raise RefusedError("a list or dictionary inside itself")
+            entered.add(id(item))
+            stack.append((item, True))
+            stack += [(part, False) for part in inner if isinstance(part, _CONTAINERS)]
+            continue
+        parts = [known[id(part)] for part in inner if isinstance(part, _CONTAINERS)]
+        depth = 1 + max((deep for deep, _ in parts), default=0)
+        count = 1 + len(inner) + sum(n for _, n in parts)
+        if depth > MAX_DEPTH + 1:
+            raise RefusedError(f"nested more than {MAX_DEPTH} deep")
+        if count > MAX_VALUES:
+            raise RefusedError(f"more than {MAX_VALUES} values, counted as often as they are named")
+        known[id(item)] = depth, count

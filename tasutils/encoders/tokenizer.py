@@ -14,7 +14,7 @@ from typing import Any
 from tasutils.errors import TasError
 
 CONTEXT_LENGTH = 77
-_MAX_BYTES = 1 << 24  # unpacked; CLIP's own are 3 MB
+_MAX_BYTES = 1 << 23  # unpacked; CLIP's own are 3 MB
 HEADER = "#tasutils byte-pair merges, format of open_clip SimpleTokenizer"
 
 
@@ -30,11 +30,12 @@ def tiny_tokenizer(path: Path) -> Any:
         raise TasError(f"no tokenizer at {path}; restore the folder data/weights")
     try:
         with gzip.open(path) as file:
-            lines = file.read(_MAX_BYTES + 1).decode().split("\n")[1:]
-        pairs = [line for line in lines if line]
-        fault = next((line[:40] for line in pairs if len(line.split()) != 2), None)
-        if fault is not None or len("\n".join(lines)) > _MAX_BYTES - len(HEADER):
-            raise ValueError("no merges" if fault is None else f"no merge: {fault!r}")
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise ValueError("longer than any")
+        lines = filter(None, data.decode().split("\n")[1:])
+        if fault := next((line for line in lines if len(line.split()) != 2), None):
+            raise ValueError(f"no merge: {fault[:40]!r}")
         return SimpleTokenizer(bpe_path=str(path), context_length=CONTEXT_LENGTH)
     except (OSError, ValueError, EOFError, zlib.error, LookupError) as error:
         raise TasError(f"tokenizer {path} is damaged ({error}); restore the file") from error

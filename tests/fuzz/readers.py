@@ -1,0 +1,427 @@
+"""Every reader of files from outside, with valid miniature files to begin from."""
+
+import gzip
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import published_trees as trees
+from PIL import Image
+
+Tree = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What is read, from valid trees of files of which one file at a time is changed.
+
+    seeds: makes the trees; read: reads one that lies in a folder; kept: never changed.
+    """
+
+    seeds: Callable[[], list[Tree]]
+    read: Callable[[Path], Any]
+    kept: frozenset[str] = field(default=frozenset())
+
+
+def _dumped(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _picture(
+    form: str, mode: str = "RGB", size: tuple[int, int] = (24, 18), **options: Any
+) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).convert(mode).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def _refcoco() -> list[Tree]:
+    refs = trees.references()
+    rle = {"size": [trees.H, trees.W], "counts": [100, 50, 618]}
+    shaped = trees.instances()
+    shaped["annotations"][0]["segmentation"] = rle
+    shaped["annotations"][1]["segmentation"] = rle | {"counts": "T3b1Zc0"}
+    return [
+        {"instances.json": _dumped(trees.instances()), "refs(unc).p": trees.python2_pickle(refs)},
+        {"instances.json": _dumped(shaped), "refs(unc).p": pickle.dumps(refs, 0)},
+    ]
+
+
+def _read_refcoco(folder: Path) -> None:
+    from tasutils.datasets.refcoco import load_files
+
+    data = load_files("refcoco", "testB", folder / "refs(unc).p", folder / "instances.json", folder)
+    _look(data)
+    data = load_files("refcoco", "val", folder / "refs(unc).p", folder / "instances.json", folder)
+    _look(data)
+
+
+def _look(data: Any) -> None:
+    for sample in data.samples:
+        data.gt_mask(sample)
+        if data.refer_truth is not None:
+            data.refer_truth(sample)
+
+
+def _check_refcoco(folder: Path) -> None:
+    from tasutils.datasets.check_refcoco import check_refcoco
+
+    found = check_refcoco("refcoco", "unc", folder.parent)
+    list(found.fault_lines()), found.remedies()
+
+
+def _phrasecut() -> list[Tree]:
+    task = {
+        "task_id": "1__2", "image_id": 1, "phrase": "left dog", "ann_ids": ["7"],
+        "instance_boxes": [[4, 4, 10, 10]],
+        "Polygons": [[[[4.0, 4.0], [14.0, 4.0], [14.0, 14.0], [4.0, 14.0]]]],
+        "phrase_structure": {"name": "dog", "attributes": ["left"], "type": "attribute",
+                             "relation_descriptions": [["on", "grass"]]},
+    }  # fmt: skip
+    image = {"image_id": 1, "height": trees.H, "width": trees.W, "split": "val"}
+    return [{"image_data_split3000.json": _dumped([image]), "refer_val.json": _dumped([task] * 2)}]
+
+
+def _read_phrasecut(folder: Path) -> None:
+    from tasutils.datasets.phrasecut import load_phrasecut
+
+    _look(load_phrasecut(folder, "val"))
+    _look(load_phrasecut(folder, "val", raster="outline"))
+
+
+def _check_phrasecut(folder: Path) -> None:
+    from tasutils.datasets.check_phrasecut import check_phrasecut
+
+    found = check_phrasecut(folder)
+    list(found.fault_lines()), found.remedies()
+
+
+def _own() -> list[Tree]:
+    fixed = {"a.png": _picture("PNG"), "m.png": _picture("PNG", "L"), "p.png": _picture("PNG", "P")}
+    rle = '{"size": [18, 24], "counts": [100, 50, 282]}'
+    rows = [
+        {"image": "a.png", "expression": "the dog", "mask": "m.png", "value": "", "extra": 1},
+        {"image": "a.png", "expression": "a cat", "mask": json.loads(rle), "category": "cat"},
+        {"image": "./a.png", "expression": "x", "mask": [[1, 1, 9, 1, 9, 9]]},
+        {"image": "a.png", "expression": "no mask"},
+    ]
+    table = b"image,expression,mask,category\na.png,the dog,m.png,dog\na.png,a cat,p.png,\n"
+    table += b'a.png,"a, b",s.json,\na.png,a bird,"[[1,1,9,1,9,9]]",\n'
+    lines = "\n".join(map(json.dumps, rows)).encode()
+    return [
+        fixed | {"my.csv": table, "s.json": rle.encode()},
+        fixed | {"my.jsonl": lines},
+    ]
+
+
+def _read_own(folder: Path) -> None:
+    from tasutils.datasets.own import load_own, read_own
+
+    for path in folder.glob("my.*"):
+        data = read_own(path)
+        assert all("\n" not in fault for fault in data.faults)
+        _look(load_own(path))
+
+
+_FORMS = [
+    ("PNG", "RGB", {}), ("PNG", "RGBA", {}), ("PNG", "P", {"transparency": 3}), ("PNG", "1", {}),
+    ("PNG", "I;16", {}), ("JPEG", "RGB", {}), ("JPEG", "CMYK", {}), ("GIF", "P", {}),
+    ("JPEG", "RGB", {"progressive": True}), ("BMP", "RGB", {}), ("BMP", "P", {}),
+    ("TIFF", "RGB", {}), ("TIFF", "F", {}), ("TIFF", "RGB", {"compression": "tiff_lzw"}),
+    ("TIFF", "RGB", {"compression": "jpeg"}), ("WEBP", "RGBA", {}), ("PPM", "RGB", {}),
+    ("WEBP", "RGB", {"lossless": True}), ("AVIF", "RGB", {}), ("JPEG2000", "RGB", {}),
+]  # fmt: skip
+
+
+def _pictures() -> list[Tree]:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    made = [{"picture": _picture("JPEG", exif=exif)}]
+    for form, mode, options in _FORMS:
+        if mode == "I;16":
+            buffer = io.BytesIO()
+            Image.fromarray(np.arange(432, dtype=np.uint16).reshape(18, 24) * 99).save(buffer, form)
+            made.append({"picture": buffer.getvalue()})
+        else:
+            made.append({"picture": _picture(form, mode, **options)})
+    return made
+
+
+def _read_picture(folder: Path) -> None:
+    from tasutils.errors import TasError
+    from tasutils.images import image_size, read_image
+
+    shape = read_image(folder / "picture").shape
+    try:
+        size = image_size(folder / "picture")
+    except TasError:
+        return
+    assert size == shape[:2]
+
+
+def _labels() -> list[Tree]:
+    return [
+        {"picture": _picture(form, mode, **options)}
+        for form, mode, options in _FORMS
+        if form in ("PNG", "GIF", "BMP", "TIFF") and mode != "I;16"
+    ]
+
+
+def _read_labels(folder: Path) -> None:
+    from tasutils.datasets.own_masks import MaskSource, read_mask
+
+    mask, _ = read_mask(MaskSource("picture", "", folder), (18, 24))
+    assert mask.shape == (18, 24)
+
+
+def _presets() -> list[Tree]:
+    from importlib.resources import files
+
+    folder = files("tasutils") / "presets"
+    return [
+        {"mine.yaml": (folder / f"{n}.yaml").read_bytes()} for n in ("tiny", "photo", "official")
+    ]
+
+
+def _read_preset(folder: Path) -> None:
+    from tasutils.config import load_preset
+
+    preset = load_preset(folder / "mine.yaml")
+    preset.digest(), preset.describe_digest(), preset.override({"scores.alpha": 0.5})
+
+
+def _runs() -> list[Tree]:
+    import pandas as pd
+
+    from tasutils.config import load_preset
+
+    metric = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 2, "n_images": 1}
+    names = [f"{who}{name}" for who in ("", "oracle_") for name in ("oiou", "miou", "p@0.5")]
+    preset = load_preset("tiny")
+    record = {
+        "run_id": "20261123-101500_refscenes-val_tiny_3f2a9c", "created": "2026-11-23T10:15:00",
+        "preset": "tiny", "config": preset.model_dump(mode="json"), "alpha": 0.1, "lam": 0.1,
+        "config_digest": preset.digest(), "dataset": "refscenes", "split": "val", "n_total": 2,
+        "index_digest": "0" * 64, "n_used": 2, "n_images_total": 1, "n_images": 1,
+        "dtype": "float32", "n_without_proposals": 0, "partial": False,
+        "models": {"m": {"name": "m", "sha256": "0"}},
+        "versions": {"python": "3"}, "git_commit": None, "git_dirty": None, "device": "cpu",
+        "seeds": {"bootstrap": 0}, "wall_s": 1.0, "times_s": {"crops": 1.0}, "n_described": 1,
+        "peak_memory_mib": {"host": 9.0}, "metrics": dict.fromkeys(names, metric),
+        "metric_version": "1",
+    }  # fmt: skip
+    samples = pd.DataFrame([
+        {"sample_id": f"s{k}", "image_id": "i", "ref_id": "r", "sent_id": "0", "text": "a dog",
+         "raw": "A dog", "category": "dog", "split": "val", "chosen": k, "n_proposals": 2,
+         "intersection_px": 5, "union_px": 9, "iou": 5 / 9, "gt_area_px": 7,
+         "oracle_intersection_px": 6, "oracle_union_px": 8, "oracle_iou": 0.75,
+         "rectified": False, "reason": "the best"}
+        for k in range(2)
+    ])  # fmt: skip
+    scores = pd.DataFrame([
+        {"sample_id": f"s{k}", "proposal": j, "v": 0.5, "p": 0.1, "n": 0.0, "region": True,
+         "intersection_px": 5 - j, "union_px": 9}
+        for k in range(2) for j in range(2)
+    ])  # fmt: skip
+    return [{
+        "run.json": _dumped(record),
+        "samples.parquet": samples.to_parquet(index=False),
+        "scores.parquet": scores.to_parquet(index=False),
+    }]  # fmt: skip
+
+
+def _read_run(folder: Path) -> None:
+    from tasutils.runs import read_run
+
+    run = read_run(folder)
+    len(run.samples()), len(run.scores())
+
+
+def _scene_rows() -> list[Tree]:
+    import pyarrow.parquet as pq
+    from stored_scenes import make_rows
+
+    from tasutils.store_rows import scene_table
+
+    masks = np.zeros((3, 12, 16), bool)
+    masks[0, 2:9, 3:7], masks[1, 5:, 9:], masks[2, 0, 0] = True, True, True
+    buffer = io.BytesIO()
+    pq.write_table(scene_table(make_rows(np.random.default_rng(0), masks, 5)), buffer)
+    return [{"scenes.parquet": buffer.getvalue()}]
+
+
+def _read_shard(folder: Path) -> None:
+    """Bytes of a shard that is named and signed rightly: someone else's store may hold any."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from tasutils import store_shards
+    from tasutils.store import SceneStore
+
+    try:
+        table = pq.read_table(folder / "scenes.parquet")
+        data = bytes(store_shards._parquet(table))
+        name = store_shards._name(data[store_shards._footer_start(data[-8:], len(data)) :])
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError):
+        data = (folder / "scenes.parquet").read_bytes()
+        name = store_shards._name(data[store_shards._footer_start(data[-8:], len(data)) :])
+    place = folder / "scenes"
+    place.mkdir(exist_ok=True)
+    for old in place.iterdir():
+        old.unlink()
+    (place / name).write_bytes(data)
+    store = SceneStore(place)
+    store.keys_by_source("d" * 64)
+    for key, scene in store.scenes():
+        assert scene.proposals.masks().shape == (len(scene.proposals), *scene.size_hw)
+        store.get(key)
+    store.verify()
+
+
+def _mirror() -> list[Tree]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    whole, rows = trees.instances(), []
+    images = {image["id"]: image for image in whole["images"]}
+    shapes = {shape["id"]: shape for shape in whole["annotations"]}
+    for ref in trees.references():
+        row = {k: ref[k] for k in ("ref_id", "ann_id", "image_id", "category_id", "sentences")}
+        row["raw_anns"] = json.dumps(shapes[ref["ann_id"]])
+        rows.append(row | {"raw_image_info": json.dumps(images[ref["image_id"]])})
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    return [{"validation-0.parquet": buffer.getvalue()}]
+
+
+def _read_mirror(folder: Path) -> None:
+    from tasutils.datasets.mirror import load_mirror, mirror_files
+
+    _look(load_mirror("refcoco", "val", "unc", "unc", mirror_files(folder), folder))
+
+
+def _weights() -> list[Tree]:
+    import torch
+    from safetensors.torch import save
+
+    state = {"a.weight": torch.ones(4, 3), "a.bias": torch.zeros(4, dtype=torch.float16)}
+    zipped, legacy = io.BytesIO(), io.BytesIO()
+    torch.save({"model": state}, zipped)
+    torch.save(state, legacy, _use_new_zipfile_serialization=False)
+    return [
+        {"w.safetensors": save(state, {"format": "pt"})},
+        {"w.pth": zipped.getvalue()},
+        {"w.bin": legacy.getvalue()},
+    ]
+
+
+def _read_weights(folder: Path) -> None:
+    from tasutils.checkpoints import file_fault, read_state_dict
+
+    for path in folder.glob("w.*"):
+        file_fault(path)
+        read_state_dict(path)
+
+
+def _merges() -> list[Tree]:
+    merges = "#version\ni n\nt h\nth e</w>\na n\nan d</w>\ni s</w>\nin g</w>"
+    return [{"merges.txt.gz": gzip.compress(merges.encode(), mtime=0)}]
+
+
+def _read_merges(folder: Path) -> None:
+    from tasutils.encoders.tokenizer import vocabulary
+
+    vocabulary(folder / "merges.txt.gz")
+
+
+def _tokenizers() -> list[Tree]:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = {
+        word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "cat", "##s"])
+    }
+    made = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    config = {"tokenizer_class": "BertTokenizer", "model_max_length": 32, "pad_token": "[PAD]",
+              "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}  # fmt: skip
+    return [{
+        "tokenizer.json": made.to_str().encode(),
+        "tokenizer_config.json": _dumped(config),
+        "config.json": _dumped({"model_type": "bert", "vocab_size": 7}),
+    }]  # fmt: skip
+
+
+def _read_tokenizer(folder: Path) -> None:
+    from tasutils.pretrained import load_tokenizer
+
+    load_tokenizer(folder, "BERT")
+
+
+def _archives() -> list[Tree]:
+    made = []
+    for packing in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", packing) as archive:
+            archive.writestr("refcoco/", b"")
+            archive.writestr("refcoco/instances.json", _dumped(trees.instances()))
+            archive.writestr("refcoco/é.txt", b"text" * 20)
+        made.append({"a.zip": buffer.getvalue()})
+    return made
+
+
+def _read_archive(folder: Path) -> None:
+    import shutil
+
+    from tasutils.archives import unpack
+
+    inner = folder / "inner"
+    try:
+        unpack(folder / "a.zip", inner / "to", progress=False)
+    finally:
+        assert {path.name for path in folder.iterdir()} <= {"a.zip", "inner"}
+        if inner.is_dir():
+            assert {path.name for path in inner.iterdir()} <= {"to"}
+        shutil.rmtree(inner, ignore_errors=True)
+
+
+def _texts() -> list[Tree]:
+    return [{"s.txt": "the red car\n\nthe dog on the left, é 🐈\n".encode()}]
+
+
+def _read_texts(folder: Path) -> None:
+    from tasutils.answers import read_sentences, slug
+
+    for number, text in enumerate(read_sentences([], folder / "s.txt")):
+        name = slug(number, text)
+        assert Path(name).name == name and len(name) < 60
+
+
+READERS = {
+    "refcoco": Reader(_refcoco, _read_refcoco),
+    "refcoco doctor": Reader(
+        lambda: [{f"refcoco/{k}": v for k, v in tree.items()} for tree in _refcoco()],
+        lambda folder: _check_refcoco(folder / "refcoco"),
+    ),
+    "phrasecut": Reader(_phrasecut, _read_phrasecut),
+    "phrasecut doctor": Reader(_phrasecut, _check_phrasecut),
+    "own data": Reader(_own, _read_own),
+    "pictures": Reader(_pictures, _read_picture),
+    "masks": Reader(_labels, _read_labels),
+    "presets": Reader(_presets, _read_preset),
+    "runs": Reader(_runs, _read_run),
+    "scenes": Reader(_scene_rows, _read_shard),
+    "mirror": Reader(_mirror, _read_mirror),
+    "weights": Reader(_weights, _read_weights),
+    "merges": Reader(_merges, _read_merges),
+    "tokenizers": Reader(_tokenizers, _read_tokenizer),
+    "archives": Reader(_archives, _read_archive),
+    "sentences": Reader(_texts, _read_texts),
+}
