@@ -393,7 +393,7 @@ def bad_files(folder):
     torch.save({}, folder / "nothing.pth")
     return {
         "evil.pth": "ask to run posix.mkdir" if os.name == "posix" else "ask to run",
-        "evil2.pth": "no file of torch",
+        "evil2.pth": "the file is damaged",
         "evil3.bin": "it was not run",
         "half_whole.pth": "cut short",
         "half_legacy.pth": "damaged",

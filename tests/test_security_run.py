@@ -169,7 +169,9 @@ def run_watched(folder: Path, calls: list[list[str]]) -> None:
     """Run `tas` in one process that notes what is written, with a home of its own."""
     for name in ("home", "tmp"):
         (folder / name).mkdir()
-    environment = os.environ | watched_environment(folder) | {
+    # torch, once it has compiled in this process, names its folder for all that it starts
+    here = {k: v for k, v in os.environ.items() if k != "TORCHINDUCTOR_CACHE_DIR"}
+    environment = here | watched_environment(folder) | {
         "OMP_NUM_THREADS": "1", "HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"),
     }  # fmt: skip
     script = f"from tasutils.cli import main\nfor a in {calls!r}:\n    assert main(a) == 0, a"

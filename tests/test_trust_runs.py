@@ -175,7 +175,7 @@ def test_other_code_is_noted_and_other_answers_are_counted(world, make_tas, tmp_
     said = capsys.readouterr()
     assert "numpy 1.0 then" in said.err
     assert "not reproduced: 2 of 30 sentences came out otherwise; tas diff" in said.out
-    shorter = samples.drop(columns=["oracle_iou"])[:-1]  # an older table, a sentence less
+    shorter = samples.drop(columns=["reason"])[:-1]  # an older table, a sentence less
     shorter.to_parquet(first.folder / "samples.parquet", index=False)
     assert rerun(read_run(first.folder), out=tmp_path / "b", progress=False).n_changed == 3
 
