@@ -302,7 +302,7 @@ def test_names_of_weights_import_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("data", [
     gzip.compress(b"#v\n" + b"a b\n" * 20_000_000), gzip.compress(b"#v\na\n"), b"\x1f\x8b",
     gzip.compress(b"#v\na b c\n"), gzip.compress(b"\xff\xfe"), gzip.compress(b"x y\n" * 9)[:-6],
-])  # fmt: skip
+], ids=["long", "one word", "no stream", "three words", "not text", "cut"])  # fmt: skip
 def test_hostile_merges(tmp_path, data):
     import open_clip.tokenizer  # noqa: F401  takes seconds that are not the reader's
 
