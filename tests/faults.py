@@ -44,6 +44,8 @@ class Child:
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
             calls = os.open(self.calls, os.O_WRONLY | os.O_APPEND)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            for number in (signal.SIGTERM, signal.SIGHUP):  # under nohup a test would hear none
+                signal.signal(number, signal.SIG_DFL)
 
             class Counted(SlowProposer):
                 def __call__(self, image):
