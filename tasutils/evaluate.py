@@ -13,7 +13,7 @@ from tasutils.datasets.sample import RefDataset
 from tasutils.errors import TasError
 from tasutils.run_record import make_record
 from tasutils.run_tables import RunTables
-from tasutils.runs import keep_run, run_folder
+from tasutils.run_writer import keep_run, run_folder
 
 if TYPE_CHECKING:
     from tasutils.baselines import Method

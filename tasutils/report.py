@@ -56,7 +56,8 @@ def build_report(
     from tasutils.datasets.refscenes import FAMILIES
     from tasutils.report_notebooks import at_once, run_all
     from tasutils.report_page import page
-    from tasutils.runs import RECORD_FILE, read_run, run_folder
+    from tasutils.run_writer import run_folder
+    from tasutils.runs import RECORD_FILE, read_run
     from tasutils.study import Part, study_tables
 
     created, chosen = datetime.now(UTC), choose(only)
@@ -112,7 +113,7 @@ def _name(subject: Subject, created: datetime, partial: bool) -> str:
 
 def _keep(folder: Path, target: Path) -> Path:
     """Rename a finished folder; beside an earlier one of the same second it gets a number."""
-    from tasutils.runs import share
+    from tasutils.run_writer import share
 
     count = 1
     place = target

@@ -1,7 +1,6 @@
 """Runs on disk: `results/<run_id>/` with run.json, samples.parquet and scores.parquet.
 
-A run is written into a temporary folder and renamed when complete; it is never overwritten. All
-tables are built by reading runs.
+All tables are built by reading runs; `run_writer` writes them.
 
 samples.parquet, one row a sentence: sample_id, image_id, ref_id, sent_id, text, raw, category,
 chosen (index of the mask, -1 for none), n_proposals, intersection_px, union_px, iou, gt_area_px,
@@ -16,11 +15,6 @@ for, are the chosen masks, 0 or 255.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,94 +155,6 @@ def list_runs(out: Path | str) -> list[Run]:
     """The runs of a folder, oldest first; folders that are no runs are passed over."""
     folders = sorted(file.parent for file in Path(out).glob(f"*/{RECORD_FILE}"))
     return [read_run(folder) for folder in folders if not folder.name.startswith(".")]
-
-
-def run_name(record: RunRecord) -> str:
-    """A readable name: time, data set and split, preset, images if partial, digest.
-
-    Such as `20261123-101500_refscenes-val_tiny_partial40_3f2a9c`.
-    """
-    time = record.created[:19].replace("-", "").replace(":", "").replace("T", "-")
-    preset = "".join(c if c.isalnum() or c in "+.-" else "-" for c in record.preset)
-    partial = [f"partial{record.n_images}"] if record.partial else []
-    data = "-".join(filter(None, (record.dataset, record.split_by, record.split)))
-    method = [] if record.method == "tas" else [record.method]
-    parts = [time, data, preset, *method, *partial, record.config_digest[:6]]
-    return "_".join(parts)
-
-
-@contextmanager
-def run_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder inside `out` that is gone afterwards, unless `keep_run` renamed it.
-
-    Raises:
-        TasError: `out` cannot be written; found out before any work is done.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=out))
-    except OSError as error:
-        raise TasError(
-            f"{out}: cannot be written ({error.strerror}); give another folder with --out"
-        ) from None
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.DataFrame) -> Path:
-    """Write a run into its temporary folder and give that its name, beside earlier runs.
-
-    Args:
-        folder: from `run_folder`.
-        record: its `run_id` is replaced by the final name.
-        samples: table of samples, see the module.
-        scores: table of scores.
-
-    Returns:
-        The run's folder.
-
-    Raises:
-        TasError: the disk refuses.
-    """
-    try:
-        samples.to_parquet(folder / SAMPLES_FILE, index=False)
-        scores.to_parquet(folder / SCORES_FILE, index=False, **_packing(scores))
-        name, count = run_name(record), 1
-        while True:
-            run_id = name if count == 1 else f"{name}-{count}"
-            target = folder.parent / run_id
-            if not target.exists():
-                final = record.model_copy(update={"run_id": run_id})
-                text = final.model_dump_json(indent=2) + "\n"
-                (folder / RECORD_FILE).write_text(text, encoding="utf-8")
-                share(folder)
-                try:
-                    return folder.rename(target)
-                except OSError:
-                    if not target.exists():
-                        raise
-            count += 1
-    except OSError as error:
-        raise TasError(
-            f"{folder.parent}: the run cannot be written ({error.strerror}); make room "
-            "or give another folder with --out"
-        ) from None
-
-
-def share(folder: Path) -> None:
-    """Give a finished folder, until then the user's alone, the permissions that new ones have."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    folder.chmod(0o777 & ~mask)
-
-
-def _packing(scores: pd.DataFrame) -> dict[str, Any]:
-    """How scores are packed: V, where no two rows are alike, by places of its bytes."""
-    unlike = [name for name in ("v", "score") if name in scores]
-    rest = [name for name in scores if name not in unlike]
-    return {"compression": "zstd", "use_dictionary": rest, "use_byte_stream_split": unlike}
 
 
 def _read_table(path: Path, numbers: dict[str, bool]) -> pd.DataFrame:

@@ -454,7 +454,7 @@ def test_streams_that_are_closed_or_full(redirection, code, said):
 # --- the report ---
 
 SLEEP = """from pathlib import Path
-from tasutils.runs import run_folder
+from tasutils.run_writer import run_folder
 with run_folder(Path({out!r})):
     Path({mark!r}).touch()
     import time; time.sleep(60)

@@ -19,7 +19,8 @@ from tasutils.answers import slug
 from tasutils.errors import TasError
 from tasutils.offline_page import TEMPLATES, export_html
 from tasutils.run_tables import write_mask
-from tasutils.runs import RunRecord, run_folder, share
+from tasutils.run_writer import run_folder, share
+from tasutils.runs import RunRecord
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 SPAN = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 3}
