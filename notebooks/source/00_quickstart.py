@@ -4,6 +4,7 @@
 # In this notebook you point at a thing in a picture with a sentence, and see which mask TAS chooses and why.
 #
 # **What you'll do:** describe one picture, ask for things in it, read the scores, move the weights, then mirror the picture and look again.
+# **What you'll learn:** an answer is one sum over masks, S = V + alpha P + lambda N, and a picture is described once for any number of sentences.
 # **What you'll need:** nothing but the repository. **Takes:** under a minute.
 #
 # TAS cuts the task in two. `describe(image)` is slow and depends on the picture alone: masks, their embeddings, their captions. `refer(scene, sentence)` takes milliseconds: one text embedding and a few small arrays. So describe once, refer often.
