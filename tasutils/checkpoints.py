@@ -1,11 +1,8 @@
 """Files of weights: read without pickle, copied into a model only if they fit it exactly."""
 
-import io
 import json
 import mmap
 import operator
-import pickletools
-import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasutils.errors import TasError
+from tasutils.torch_pickles import legacy_fault, zipped_fault
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 _MOST_LISTED = 5  # keys of each kind of fault in an error, which has to stay one line
 _NESTINGS = ("state_dict", "model")  # of open_clip's and timm's training; of ALBEF and FreeSOLO
 _MAX_HEADER_BYTES = 100_000_000  # the bound of the safetensors library itself
-_INTEGERS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"}
 _SUFFIXES = {".safetensors", ".pth", ".pt", ".bin"}
 # what only one family's files have among their keys; the more particular before the less
 _MARKS = {
@@ -75,11 +72,6 @@ def read_state_dict(path: Path) -> dict[str, "torch.Tensor"]:
             return load_file(path)
         data = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise a dozen unrelated types
-        if call := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            raise TasError(
-                f"weights {path} ask to run {call[1]}, which is no tensor; it was not run: take "
-                "the published file, or one with tensors alone"
-            ) from error
         reason = " ".join(str(error).split())[:80]
         if "weights only" in reason.lower():  # torch's advice to read it unsafely
             reason = "no file of torch"
@@ -107,7 +99,7 @@ def file_fault(path: Path) -> str | None:
         return _safetensors_fault(path, start)
     if not start.startswith(b"PK"):
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _claims_fault(data, path.stat().st_size, before=3)
+            return legacy_fault(data)
     try:
         if not zipfile.is_zipfile(path):
             return "is cut short: the end of the archive is missing"
@@ -115,16 +107,16 @@ def file_fault(path: Path) -> str | None:
             members = archive.infolist()
             if sum(member.file_size for member in members) > path.stat().st_size:
                 return "would grow when unpacked; torch packs nothing"
+            if min(member.header_offset for member in members):
+                return "is no archive from its first byte on"
             pickled = [m for m in members if m.filename.endswith("data.pkl")]
-            programs = [io.BytesIO(archive.read(member)) for member in pickled]
+            programs = [archive.read(member) for member in pickled]
     except Exception as error:  # zipfile raises half a dozen types
         return f"is a damaged archive ({' '.join(str(error).split())[:80]})"
-    for program in programs:
-        if fault := _claims_fault(program, path.stat().st_size):
-            return fault
     if any(member.filename.endswith("/constants.pkl") for member in members):
         return "is a TorchScript program, like OpenAI's own .pt files, which is not run here"
-    return None
+    faults = (zipped_fault(program, path.stat().st_size) for program in programs)
+    return next(filter(None, faults), None)
 
 
 def load_strict(model: "torch.nn.Module", state: Mapping[str, "torch.Tensor"], name: str) -> None:
@@ -187,26 +179,6 @@ def _tensors(data: Any, path: Path) -> dict[str, "torch.Tensor"]:
             f"({_listed([str(key) for key in strays])}); name another file"
         )
     return data
-
-
-def _claims_fault(program: Any, size: int, before: int = 0) -> str | None:
-    """What a torch file's pickle asks for that a file of `size` bytes cannot hold.
-
-    torch allocates what is asked for before it reads it. `before`: how many pickles come first, as
-    the magic number, version and system of torch's format before 1.6 do.
-    """
-    try:
-        for _ in range(before):
-            for _ in pickletools.genops(program):
-                pass
-            if program.tell() == size:  # a pickle alone is no file of torch, which refuses it
-                return None
-        for code, value, _ in pickletools.genops(program):
-            if code.name in _INTEGERS and isinstance(value, int) and value > size:
-                return f"asks for {float(value):.3g} values, more than its {size} bytes hold"
-    except (ValueError, OverflowError, IndexError) as error:
-        return f"is damaged ({' '.join(str(error).split())[:80]})"
-    return None
 
 
 def _safetensors_fault(path: Path, start: bytes) -> str | None:

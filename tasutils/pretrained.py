@@ -85,10 +85,11 @@ def load_tokenizer(folder: Path, what: str, kind: Any = None) -> Any:
     try:
         with quiet_transformers():
             tokenizer = (kind or AutoTokenizer).from_pretrained(folder, **SAFELY)
+            n_special = len(tokenizer.all_special_ids)  # a RecursionError if one is unknown
     except Exception as error:  # damaged files raise a dozen unrelated types
         raise TasError(line) from error
     # without files some kinds start with their special tokens alone, and say nothing
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
+    if len(tokenizer) <= n_special:
         raise TasError(line)
     return tokenizer
 

@@ -18,6 +18,8 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from tasutils.errors import TasError
+from tasutils.parquet_pages import chunks_of, require_bounded
+from tasutils.permissions import private, share
 from tasutils.store_rows import EMBEDDINGS, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -80,6 +82,8 @@ def read_index(path: Path) -> ShardIndex:
             return ShardIndex([], [], [])
         _check_chunks(raw, file.metadata, range(file.num_row_groups), columns)
         table = file.read(columns, use_threads=False)
+        if {str(kind) for kind in table.schema.types} != {"string"}:
+            raise TypeError("keys that are no text")
         return ShardIndex(*(table[name].to_pylist() for name in columns))
 
     return _opened(path, read)
@@ -124,10 +128,11 @@ def bytes_by_column(path: Path) -> dict[str, int]:
 def _write(path: Path, data: memoryview) -> None:
     temporary = path.with_name(f"{path.stem}-{token_hex(8)}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with open(temporary, "xb", opener=private) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        share(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -201,17 +206,16 @@ def _check_chunks(
     file: BinaryIO, meta: Any, groups: Iterable[int], columns: Sequence[str] | None
 ) -> None:
     """Raise DamagedShard if a column chunk has not the CRC-32 that the footer tells."""
-    crcs = meta.metadata[b"tas_crcs"].decode()
+    crcs, chunks = meta.metadata[b"tas_crcs"].decode(), chunks_of(Path(file.name))
     for group in groups:
-        for index, (name, column) in enumerate(_columns(meta, group)):
-            if columns is None or name in columns:
-                start, stop = _span(column)
-                file.seek(start)
+        for index, chunk in enumerate(chunks[group]):
+            if columns is None or chunk.name in columns:
+                file.seek(chunk.start)
+                data = file.read(chunk.size)
                 place = (group * meta.num_columns + index) * _CRC_DIGITS
-                if zlib.crc32(file.read(stop - start)) != int(
-                    crcs[place : place + _CRC_DIGITS], 16
-                ):
+                if zlib.crc32(data) != int(crcs[place : place + _CRC_DIGITS], 16):
                     raise DamagedShard
+                require_bounded([data])
 
 
 def _columns(meta: Any, group: int) -> list[tuple[str, Any]]:

@@ -392,11 +392,11 @@ def bad_files(folder):
     torch.save({"a": torch.ones(2), "epoch": 3}, folder / "trainer.pth")
     torch.save({}, folder / "nothing.pth")
     return {
-        "evil.pth": "ask to run posix.mkdir" if os.name == "posix" else "ask to run",
+        "evil.pth": "asks to run posix.mkdir" if os.name == "posix" else "asks to run",
         "evil2.pth": "the file is damaged",
         "evil3.bin": "it was not run",
         "half_whole.pth": "cut short",
-        "half_legacy.pth": "damaged",
+        "half_legacy.pth": "cut short",
         "half_whole.safetensors": "is cut short: [0-9]+ of [0-9]+ bytes",
         "start.safetensors": "table of contents is not whole",
         "page.pth": "page of text",

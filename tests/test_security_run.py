@@ -18,8 +18,9 @@ from tasutils import paths, readable
 from tasutils.answers import slug
 from tasutils.errors import TasError
 from tasutils.offline_page import TEMPLATES, export_html
+from tasutils.permissions import share
 from tasutils.run_tables import write_mask
-from tasutils.run_writer import run_folder, share
+from tasutils.run_writer import run_folder
 from tasutils.runs import RunRecord
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -174,6 +175,7 @@ def run_watched(folder: Path, calls: list[list[str]]) -> None:
     here = {k: v for k, v in os.environ.items() if k != "TORCHINDUCTOR_CACHE_DIR"}
     environment = here | watched_environment(folder) | {
         "OMP_NUM_THREADS": "1", "HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"),
+        "PYTHONDONTWRITEBYTECODE": "1",  # else Python's own caches where they are stale
     }  # fmt: skip
     script = f"from tasutils.cli import main\nfor a in {calls!r}:\n    assert main(a) == 0, a"
     done = subprocess.run(

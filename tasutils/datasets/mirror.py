@@ -18,9 +18,9 @@ from tasutils.datasets.files import digest_of
 from tasutils.datasets.refcoco import dataset_of, refs_of_split
 from tasutils.datasets.sample import RefDataset
 from tasutils.errors import TasError
+from tasutils.parquet_pages import batches
 
 COLUMNS = ("ref_id", "ann_id", "image_id", "category_id", "sentences", "raw_anns", "raw_image_info")
-_BATCH_ROWS, _MAX_BYTES = 256, 1 << 30
 #: the mirror's name of a split, by ours
 SPLITS = {"train": "train", "val": "validation", "testA": "test", "test": "test", "testB": "testB"}
 
@@ -91,26 +91,19 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path)
-        missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
+        names = pq.read_schema(path).names
+        missing = [name for name in COLUMNS if name not in names]
         if missing:
             raise TasError(
                 f"{path}: no column {', '.join(missing)}; this is no file of the mirror "
                 "jxu124/refcoco, refcocoplus or refcocog"
             )
-        rows: list[dict[str, Any]] = []
-        n_bytes = 0
-        for batch in file.iter_batches(_BATCH_ROWS, columns=list(COLUMNS)):
-            n_bytes += batch.nbytes  # a few bytes of a file can stand for any number
-            if n_bytes > _MAX_BYTES:
-                raise TasError(f"{path}: over {_MAX_BYTES >> 30} GB of rows; get the file again")
-            rows += batch.to_pylist()
+        return [row for batch in batches(path, list(COLUMNS)) for row in batch.to_pylist()]
     except TasError:
         raise
     except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
         reason = " ".join(str(error).split())[:80]
         raise TasError(f"{path}: damaged ({reason}); get the file again") from None
-    return rows
 
 
 def _record(text: Any, column: str, path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class RefusedError(Exception):
 def _decode(raw: bytes) -> str:
     """A Python 2 byte string as text."""
     try:
-        return raw.decode("utf-8")
+        return raw.decode()
     except UnicodeDecodeError:
         return raw.decode("latin-1")
 
@@ -37,9 +37,9 @@ class PlainMachine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self) -> Any:
-        """Execute up to STOP; returns the one value left on the stack."""
-        data, instructions = self.data, _INSTRUCTIONS
+    def run(self, more: dict[int, Callable[[Any], object]] | None = None) -> Any:
+        """Execute up to STOP, with `more` instructions; returns the one value left on the stack."""
+        data, instructions = self.data, _INSTRUCTIONS | (more or {})
         while True:
             self.opcode_at = self.at
             if self.at >= len(data):
@@ -78,7 +78,7 @@ class PlainMachine:
     def line(self) -> bytes:
         """The bytes up to the next line feed."""
         end = self.data.find(b"\n", self.at)
-        if end < 0:
+        if end == -1:
             raise ValueError("truncated")
         raw = self.data[self.at : end]
         self.at = end + 1

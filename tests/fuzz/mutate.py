@@ -54,7 +54,7 @@ def value(rng: random.Random, root: object) -> object:
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
         places = list(_places(root))
         if not places:
-            return rng.choice(_VALUES)
+            return copy.deepcopy(rng.choice(_VALUES))
         holder, key = rng.choice(places)
         kind, old = rng.randrange(8), holder[key]
         if kind == 0:
@@ -70,7 +70,7 @@ def value(rng: random.Random, root: object) -> object:
         elif kind == 4 and isinstance(holder, dict):
             holder[rng.choice(["x", "id", "counts", "../x", "\ud800", key + "2"])] = holder.pop(key)
         else:
-            holder[key] = rng.choice(_VALUES)
+            holder[key] = copy.deepcopy(rng.choice(_VALUES))  # else later inputs meet its changes
     return root
 
 

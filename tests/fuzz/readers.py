@@ -21,12 +21,14 @@ Tree = dict[str, bytes]
 class Reader:
     """What is read, from valid trees of files of which one file at a time is changed.
 
-    seeds: makes the trees; read: reads one that lies in a folder; kept: never changed.
+    seeds: makes the trees; read: reads one that lies in a folder; kept: never changed;
+    seconds: of work that one may take.
     """
 
     seeds: Callable[[], list[Tree]]
     read: Callable[[Path], Any]
     kept: frozenset[str] = field(default=frozenset())
+    seconds: int = 5
 
 
 def _dumped(value: Any) -> bytes:

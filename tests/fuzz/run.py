@@ -19,37 +19,40 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 
 
-def fuzz(name: str, numbers: Iterable[int]) -> tuple[Counter[str], list[str]]:
-    """How many inputs were read and refused, and a line for each fault.
+def fuzz(wanted: dict[str, Iterable[int]]) -> dict[str, tuple[Counter[str], list[str]]]:
+    """How many inputs of each reader were read and refused, and a line for each fault.
 
     Args:
-        name: of a reader.
-        numbers: of the inputs.
+        wanted: the numbers of the inputs by reader. One process reads all that ends well.
     """
-    counts, faults, left = Counter[str](), [], list(numbers)
+    left = {name: list(numbers) for name, numbers in wanted.items()}
+    told = {name: (Counter[str](), list[str]()) for name in wanted}
     paths = [str(TESTS), str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     environment |= {"TOKENIZERS_PARALLELISM": "false"}
-    while left:
-        command, given = [sys.executable, "-m", "fuzz.worker", name], " ".join(map(str, left))
+    command = [sys.executable, "-m", "fuzz.worker"]
+    while any(left.values()):
+        given = "".join(
+            f"{name}\t{' '.join(map(str, left[name]))}\n" for name in left if left[name]
+        )
         done = subprocess.run(command, env=environment, input=given, capture_output=True, text=True)
-        lines = [line for line in done.stdout.splitlines() if line[:1].isdigit()]
-        for line in lines:
-            number, _, found = line.partition(" ")
+        lines = [line for line in done.stdout.splitlines() if line.count("\t") >= 2]
+        for name, number, found in (line.split("\t", 2) for line in lines):
             found = found or f"FAULT ended by {_end(done.returncode)}"
+            counts, faults = told[name]
             counts[found.split(" ")[0]] += 1
+            left[name].remove(int(number))
             if found.startswith("FAULT"):
                 faults.append(f"{name} {number}: {found.removeprefix('FAULT ')}")
-        left = left[len(lines) :]
         if not lines:
-            raise RuntimeError(f"{name}: no input was read: {done.stderr[-2000:]}")
-    return counts, faults
+            raise RuntimeError(f"{given[:20]}: no input was read: {done.stderr[-2000:]}")
+    return told
 
 
 def _end(code: int) -> str:
     if code == -signal.SIGPROF or code == -signal.SIGALRM:
-        return "the clock: over 5 s"
+        return "the clock"
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
@@ -64,7 +67,7 @@ def main() -> int:
     n_faults = 0
     for name in given.readers or READERS:
         start = time.perf_counter()
-        counts, faults = fuzz(name, range(given.first, given.first + given.inputs))
+        ((counts, faults),) = fuzz({name: range(given.first, given.first + given.inputs)}).values()
         seconds, n_faults = time.perf_counter() - start, n_faults + len(faults)
         print(
             f"{name:16} {sum(counts.values()):6} inputs: {counts['ok']} read, {counts['refused']} "

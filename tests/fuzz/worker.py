@@ -1,8 +1,9 @@
-"""Reads mutated files of one reader in a process of its own: `python -m fuzz.worker READER`,
-the numbers of the inputs on standard input.
+"""Reads mutated files in a process of its own: `python -m fuzz.worker`, on standard input a line
+for each reader, its name and after a tab the numbers of the inputs.
 
-Before each input its number is printed; after it `ok`, `refused` or `FAULT ...`. What neither ends
-in time nor stays within its memory ends the process, so the number that was printed last is guilty.
+Before each input its reader and number are printed; after it `ok`, `refused` or `FAULT ...`. What
+neither ends in time nor stays within its memory ends the process, so what was printed last is
+guilty.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from pathlib import Path
 from fuzz.mutate import mutated
 from fuzz.readers import READERS, Reader
 
-SECONDS, GROWTH = 5, 1 << 30
+GROWTH = 1 << 30
 
 
 def make_input(reader: Reader, trees: list[dict[str, bytes]], seed: str) -> dict[str, bytes]:
@@ -54,11 +55,12 @@ def outcome(reader: Reader, folder: Path) -> str:
     return "ok"
 
 
-def limit() -> None:
-    """No more than 1 GB beyond what is in use now; 5 s of work an input, see `run`."""
+def limit(growth: int | None) -> None:
+    """No more memory than `growth` bytes beyond what is in use now; None: as much as there is."""
     in_use = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (in_use + GROWTH, in_use + GROWTH))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    highest = resource.getrlimit(resource.RLIMIT_AS)[1]
+    soft = highest if growth is None else in_use + growth
+    resource.setrlimit(resource.RLIMIT_AS, (soft, highest))
 
 
 def write_tree(folder: Path, tree: dict[str, bytes]) -> None:
@@ -69,8 +71,8 @@ def write_tree(folder: Path, tree: dict[str, bytes]) -> None:
 
 
 def run(name: str, numbers: list[int]) -> None:
-    warnings.simplefilter("ignore")
     reader = READERS[name]
+    limit(None)
     trees = reader.seeds()
     with tempfile.TemporaryDirectory() as place:
         for tree in trees:  # what is valid is read, and all that reading needs is imported
@@ -79,16 +81,18 @@ def run(name: str, numbers: list[int]) -> None:
             found = outcome(reader, folder)
             if found != "ok":
                 raise RuntimeError(f"{name}: a file to begin from is not read: {found}")
-        limit()
+        limit(GROWTH)
         folder = Path(place) / "input"
         for number in numbers:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
+            print(f"{name}\t{number}", end="\t", flush=True)
             tree = make_input(reader, trees, f"{name} {number}")
             write_tree(folder, tree)
-            print(number, end=" ", flush=True)
-            signal.setitimer(signal.ITIMER_PROF, SECONDS)  # its own work: other processes cost none
-            signal.setitimer(signal.ITIMER_REAL, 12 * SECONDS)
+            signal.setitimer(
+                signal.ITIMER_PROF, reader.seconds
+            )  # its own work: other processes cost none
+            signal.setitimer(signal.ITIMER_REAL, 12 * reader.seconds)
             found = outcome(reader, folder)
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -96,4 +100,8 @@ def run(name: str, numbers: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], [int(number) for number in sys.stdin.read().split()])
+    warnings.simplefilter("ignore")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for line in sys.stdin.read().splitlines():
+        name, _, numbers = line.partition("\t")
+        run(name, [int(number) for number in numbers.split()])
