@@ -17,14 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.category import StrCategoryFormatter
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter
 
 from tasutils.errors import TasError
+from tasutils.permissions import share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backend_bases import RendererBase
 
 OKABE_ITO = {
     "black": "#000000",
@@ -40,16 +45,39 @@ ANSWER, TRUTH, GREY = OKABE_ITO["orange"], OKABE_ITO["blue"], "#5F5F5F"
 DPI = 110
 MAX_DRAWN_PX = 1200  # longer sides are thinned out before drawing: a screen shows no more
 FLATTEST, TALLEST = 0.25, 1.6  # height / width of a drawn picture, so that a strip stays visible
+_JOINERS = "\u200c\u200d"  # which letters need, unlike the other signs that are not seen
+_MOST_CHARACTERS, _MOST_LINES = 300, 60  # of a text that is drawn: no figure is wider or taller
 
 
 class Picture(Figure):
-    """A figure without pyplot that shows itself in a notebook."""
+    """A figure without pyplot that shows itself in a notebook.
+
+    Words in it are drawn as they stand, whoever wrote them: a `$` begins no formula, and what no
+    font has becomes "□".
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("dpi", DPI)
         kwargs.setdefault("facecolor", "white")
         super().__init__(*args, **kwargs)
         FigureCanvasAgg(self)
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw the figure, all words as they stand; formulas are the axes' own numbers alone."""
+        numbers: set[Text] = set()
+        for axis in (axis for ax in self.axes for axis in (ax.xaxis, ax.yaxis)):
+            ticks = axis.get_major_formatter()
+            if isinstance(ticks, (FixedFormatter, FuncFormatter, StrCategoryFormatter)):
+                axis.set_major_formatter(_Words(ticks))
+            elif not isinstance(ticks, _Words):
+                numbers.update(axis.get_majorticklabels())
+            numbers.update(axis.get_minorticklabels())
+        for text in self.findobj(Text):
+            if isinstance(text, Text) and text not in numbers:
+                text.set_text(_drawable(text.get_text()))
+                text.set_parse_math(False)
+                text.set_usetex(False)
+        super().draw(renderer)
 
     def png(self) -> bytes:
         """Return the picture as the bytes of a PNG file."""
@@ -59,6 +87,16 @@ class Picture(Figure):
 
     def _repr_png_(self) -> bytes:
         return self.png()
+
+
+class _Words(Formatter):
+    """Names at the ticks of an axis, as they can be drawn."""
+
+    def __init__(self, names: Formatter) -> None:
+        self._names = names
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return _drawable(self._names(x, pos))
 
 
 def save_picture(path: str | Path, picture: Picture) -> None:
@@ -73,7 +111,7 @@ def save_picture(path: str | Path, picture: Picture) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            os.chmod(name, 0o644)
+            share(Path(name))
             os.replace(name, target)
         except BaseException:
             Path(name).unlink(missing_ok=True)
@@ -119,8 +157,24 @@ def fit_text(text: str, width_in: float, size: float, lines: int = 3) -> list[st
     Characters that the font lacks (emoji, many scripts) become "□", so that nothing warns or fails.
     """
     columns = max(int(width_in * 72 / (size * 0.58)), 4)  # 0.58 em: a wide average letter
-    plain = "".join(c if ord(c) in _charmap() else "□" for c in " ".join(text.split()))
+    plain = _in_font(" ".join(text[: 100 * columns * lines].split()))
     return textwrap.wrap(plain, columns, max_lines=lines, placeholder=" …") or [""]
+
+
+def _drawable(text: str) -> str:
+    """Text of any origin as a font has it and a figure bears it; its line breaks stay."""
+    cut = [
+        line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS]} …"
+        for line in text.split("\n", _MOST_LINES)[:_MOST_LINES]
+    ]
+    return "\n".join(map(_in_font, cut))
+
+
+def _in_font(line: str) -> str:
+    known = _charmap()
+    return "".join(
+        c if ord(c) in known and (c.isprintable() or c in _JOINERS) else "□" for c in line
+    )
 
 
 @cache

@@ -6,6 +6,9 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
+_RESERVED = {"", "CON", "PRN", "AUX", "NUL"} | {
+    f"{p}{k}" for p in ("COM", "LPT") for k in range(10)
+}
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -48,6 +51,27 @@ def weights_path(name: str | Path) -> Path:
     if found is None or not found.submodule_search_locations:
         return Path(text)
     return Path(next(iter(found.submodule_search_locations))) / rest
+
+
+def name_part(text: str, most: int = 80) -> str:
+    """Text of anyone as a file's name, or a part of one, that any system takes.
+
+    What has to be changed for it ends in a few digits of its digest, so that no two texts share a
+    name; most: bytes in UTF-8.
+
+    >>> name_part("my photo"), name_part("../a"), name_part("..")
+    ('my photo', 'a-61b4c9', 'x-5ec1f7')
+    """
+    plain = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "-" for c in text)
+    plain = plain.lstrip(" .-").rstrip(" .")
+    if plain != text or len(plain.encode()) > most:
+        plain = plain.encode()[: most - 8].decode(errors="ignore")
+    if plain.partition(".")[0].upper() in _RESERVED:
+        plain = f"x{plain}"
+    if plain == text:
+        return text
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    return f"{plain}-{digest[:6]}"
 
 
 def content_digest(path: Path) -> str:

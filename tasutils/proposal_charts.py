@@ -95,7 +95,9 @@ def recall_plot(curves: DataFrame, *, note: str = "") -> Picture:
     ax.grid(color="#DDDDDD", lw=0.6)
     ax.tick_params(labelsize=9)
     ax.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="upper left", bbox_to_anchor=(0.67, 0.97), fontsize=9, frameon=False)
+    # named one by one: a name that begins with "_" would be left out
+    figure.legend(handles=list(ax.lines), loc="upper left", bbox_to_anchor=(0.67, 0.97),
+                  fontsize=9, frameon=False)  # fmt: skip
     write(figure, 0.1, 0.1, fit_text(note, 7.2, 9, 1), 9)
     return figure
 
@@ -123,7 +125,7 @@ def groups_plot(table: DataFrame, *, value: str = "oracle mIoU", note: str = "")
         y = places + 0.7 * ((index + 0.5) / len(makers) - 0.5)
         ends = [100 * own[name] for name in ("low", "high")]
         ax.hlines(y, *ends, color=color, lw=1.6)
-        ax.plot(100 * own["mean"], y, marker, color=color, ms=5.5, label=maker)
+        ax.plot(100 * own["mean"], y, marker, color=color, ms=5.5, label=str(maker))
     for y, n in zip(places, rows["n"], strict=True):
         ax.text(1.02, y, f"n = {int(n)}", fontsize=9, va="center",
                 transform=ax.get_yaxis_transform())  # fmt: skip
@@ -133,7 +135,7 @@ def groups_plot(table: DataFrame, *, value: str = "oracle mIoU", note: str = "")
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=9)
     ax.grid(axis="x", color="#DDDDDD", lw=0.6)
-    figure.legend(loc="upper left", ncols=3, fontsize=9, frameon=False,
+    figure.legend(handles=list(ax.lines), loc="upper left", ncols=3, fontsize=9, frameon=False,
                   bbox_to_anchor=(0.0, 1 - 0.02 / height_in))  # fmt: skip
     write(figure, 0.12, 0.08, fit_text(note, 7.4, 9, 1), 9)
     return figure

@@ -1,4 +1,6 @@
-"""A person's way in a real browser: notebook 00 in JupyterLab, and the report clicked through.
+"""A person's way in a real browser: notebooks with controls in JupyterLab, and the report.
+
+Text of others, in every place where it is shown, stays text.
 
 `make test-browser` runs them, with Chromium and the package playwright; screenshots lie in
 results/browser afterwards. TAS_REPORT=/path/of/index.html clicks through that report instead of a
@@ -17,6 +19,8 @@ from urllib.parse import unquote, urldefrag, urljoin
 
 import nbformat
 import pytest
+from hostile_home import DESCRIBE, make_home
+from hostile_home import HOSTILE as HOSTILE_NAME
 from lab import jupyterlab
 
 from tasutils import paths
@@ -25,7 +29,7 @@ CHROMIUM = shutil.which(os.environ.get("CHROMIUM") or "chromium") or next(
     filter(None, map(shutil.which, ("chromium-browser", "google-chrome"))), None
 )
 try:
-    from playwright.sync_api import Page, Request, TimeoutError, sync_playwright
+    from playwright.sync_api import Browser, Page, Request, TimeoutError, sync_playwright
 except ModuleNotFoundError:
     sync_playwright = None
 
@@ -57,7 +61,37 @@ BROKEN = """async () => {
     };
     return (await Promise.all([...document.images].map(wrong))).reduce((a, b) => a + b, 0);
 }"""
+HOSTILE_BOOKS = "00,02,04,05"
 EXPLORER = ".jp-OutputArea-output:has(.tas-svg)"
+QUICKSTART, N_SCORE, ANATOMY = "00_quickstart", "04_n_score", "09_error_anatomy"
+#: what a notebook may show of a picture, all text of it someone else's
+HOSTILE_CELLS = f"""\
+from dataclasses import replace
+import tasutils
+from IPython.display import display
+from tasutils import charts, negative_charts, readable, show
+from tasutils.datasets import load_dataset
+from tasutils.widgets import Explorer
+said = {HOSTILE!r}
+data = load_dataset("refscenes", "val")
+image = tasutils.read_image(data.image_path(data.image_ids[5]))
+tas = tasutils.load("tiny")
+scene = tas.describe(image)
+captions = [f"{{said}} {{caption}}" for caption in scene.captions]
+phrases = [f"{{said}} {{phrase}}" for phrase in scene.phrases]
+scene = replace(scene, captions=captions, captions_raw=captions, phrases=phrases,
+                image_caption=said, image_caption_raw=said, image_id=said)
+sentence = f"the dog on the right {{said}}"
+answer = tas.refer(scene, sentence)
+
+Explorer(tas, image, scene, sentence)
+
+negative_charts.ThresholdSlider(tas, image, scene, sentence, "refscenes")
+
+display(readable.style_table(answer), readable.negatives_table(answer))
+display(show.overlay(image, answer), show.proposals_grid(image, scene), charts.score_bars(answer))
+print(said, answer.reason)
+answer, scene.image_caption"""
 
 
 class Seen:
@@ -102,35 +136,56 @@ def shots() -> Path:
 
 
 @pytest.fixture(scope="module")
-def lab(browser, shots, tmp_path_factory) -> Iterator[tuple["Page", Seen, Path]]:
-    """Notebook 00 in JupyterLab, a drawn picture as its parameters; all cells were run."""
+def server(tmp_path_factory) -> Iterator[tuple[str, str, Path]]:
+    """JupyterLab on notebooks 00, 04, 09 and one of hostile text: address, token, its folder."""
     notebooks, own = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("lab")
-    notebook = nbformat.read(paths.NOTEBOOKS / "00_quickstart.ipynb", as_version=4)
-    cell = next(cell for cell in notebook.cells if cell.id == "parameters")
-    cell.source = PARAMETERS
-    nbformat.write(notebook, notebooks / "00_quickstart.ipynb")
+    for name in (QUICKSTART, N_SCORE, ANATOMY):
+        notebook = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+        cell = next(cell for cell in notebook.cells if cell.id == "parameters")
+        small = re.sub(r"(?m)^(limit|n_boot) = \d+", r"\1 = 2", cell.source)
+        cell.source = PARAMETERS if name == QUICKSTART else small
+        nbformat.write(notebook, notebooks / f"{name}.ipynb")
+    cells = [nbformat.v4.new_code_cell(text) for text in HOSTILE_CELLS.split("\n\n")]
+    kernel = notebook.metadata  # of the last one
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata=kernel), notebooks / "hostile.ipynb"
+    )
     with jupyterlab(notebooks, own) as (address, token):
-        page = browser.new_page(viewport={"width": 1100, "height": 1300})
-        page.set_default_timeout(60_000)
-        seen = Seen(page, address)
-        page.goto(f"{address}/lab/tree/00_quickstart.ipynb?token={token}")
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-        # before that JupyterLab would ask which kernel to take
-        page.locator("#jp-bottom-panel, .jp-StatusBar-Widget").get_by_text("| Idle").wait_for()
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.locator(".lm-Menu-item", has_text=re.compile("^Run All Cells")).click()
-        page.wait_for_function(
-            """() => {
-                const said = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
-                    .map(prompt => prompt.textContent);
-                return said.length && said.every(text => /^\\[\\d+\\]:$/.test(text));
-            }""",
-            timeout=150_000,
-        )
-        page.wait_for_selector(".tas-svg path.first")
-        yield page, seen, own
-        page.screenshot(path=shots / "last.png")
-        page.close()
+        yield address, token, own
+
+
+def run_all(browser: "Browser", server: tuple[str, str, Path], name: str) -> tuple["Page", Seen]:
+    """Open a notebook in a page of its own and run all its cells."""
+    address, token, _ = server
+    page = browser.new_page(viewport={"width": 1100, "height": 1300})
+    page.set_default_timeout(60_000)
+    seen = Seen(page, address)
+    page.goto(f"{address}/lab/workspaces/{name}/tree/{name}.ipynb?token={token}")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    # before that JupyterLab would ask which kernel to take
+    page.locator("#jp-bottom-panel, .jp-StatusBar-Widget").get_by_text("| Idle").wait_for()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.locator(".lm-Menu-item", has_text=re.compile("^Run All Cells")).click()
+    page.wait_for_function(
+        """() => {
+            const said = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
+                .map(prompt => prompt.textContent);
+            return said.length && said.every(text => /^\\[\\d+\\]:$/.test(text));
+        }""",
+        timeout=300_000,
+    )
+    assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
+    return page, seen
+
+
+@pytest.fixture(scope="module")
+def lab(browser, server, shots) -> Iterator[tuple["Page", Seen, Path]]:
+    """Notebook 00 in JupyterLab, a drawn picture as its parameters; all cells were run."""
+    page, seen = run_all(browser, server, QUICKSTART)
+    page.wait_for_selector(".tas-svg path.first")
+    yield page, seen, server[2]
+    page.screenshot(path=shots / "last.png")
+    page.close()
 
 
 def ask(page: "Page", sentence: str) -> None:
@@ -204,12 +259,114 @@ def test_a_mask_and_its_row_light_up_together(lab, shots):
     assert re.match(r"mask \d+, “.*”: V ", path.locator("title").text_content())
 
 
+def harmless(page: "Page") -> bool:
+    """Whether no script of HOSTILE ran, and no element was made of it."""
+    assert page.evaluate("window.hacked") is None
+    assert page.locator('img[src="x"]').count() == 0 and page.locator("[onerror]").count() == 0
+    return True
+
+
+def test_hostile_text_in_a_notebook_is_only_text(browser, server, shots):
+    page, seen = run_all(browser, server, "hostile")
+    page.wait_for_selector(".tas-svg path.first")
+    tables = page.locator(".jp-OutputArea-output table")
+    assert sum(HOSTILE in text for text in tables.all_inner_texts()) >= 4
+    assert page.locator(f"{EXPLORER} input[type=text]").first.input_value().endswith(HOSTILE)
+    page.locator(".tas-view tbody tr").nth(2).hover()
+    slide_threshold(page, "End")
+    page.locator(EXPLORER).first.screenshot(path=shots / "hostile-explorer.png")
+    for k, output in enumerate(page.locator(".jp-OutputArea-output:visible").all()):
+        output.screenshot(path=shots / f"hostile-{k}.png", timeout=20_000)
+    page.wait_for_timeout(500)
+    assert harmless(page) and seen.nothing_amiss()
+    page.close()
+
+
+def slide_threshold(page: "Page", key: str) -> list[str]:
+    """Move the slider of the threshold to an end; the rows of the table that then stands there."""
+    output = page.locator(".jp-OutputArea-output:has(.widget-image):has(.noUi-handle)").last
+    value = {"Home": "0.00", "End": "1.00"}[key]
+    for _ in range(5):  # as in `slide`
+        output.locator(".noUi-handle").press(key)
+        with suppress(TimeoutError):
+            output.locator(".widget-readout", has_text=value).wait_for(timeout=10_000)
+            break
+    page.wait_for_timeout(3_000)  # until it is answered and drawn
+    return output.locator("tbody tr").all_inner_texts()
+
+
+def test_the_threshold_of_notebook_04_changes_what_is_shown(browser, server, shots):
+    page, seen = run_all(browser, server, N_SCORE)
+    chart = page.locator(".jp-OutputArea-output:has(.noUi-handle) .widget-image").first
+    shown = {}
+    for key in ("Home", "End"):
+        rows = slide_threshold(page, key)
+        shown[key] = rows, chart.screenshot(path=shots / f"threshold-{key}.png")
+    assert shown["Home"][0] and len(shown["Home"][0]) == len(shown["End"][0])
+    assert shown["Home"][0] != shown["End"][0] and shown["Home"][1] != shown["End"][1]
+    assert all("True" not in row for row in shown["Home"][0])  # all are synonyms, none is negative
+    assert any("True" in row for row in shown["End"][0])
+    page.locator(".jp-OutputArea-output:has(.noUi-handle)").screenshot(path=shots / "threshold.png")
+    assert seen.nothing_amiss()
+    page.close()
+
+
+def test_a_bar_of_notebook_09_shows_its_cases(browser, server, shots):
+    page, seen = run_all(browser, server, ANATOMY)
+    browser_of_cases = page.locator(".jp-OutputArea-output:has(button[title^='show cases of'])")
+    bars = browser_of_cases.locator("button[title^='show cases of']:not([disabled])")
+    causes = [bar.get_attribute("title").removeprefix("show cases of ") for bar in bars.all()]
+    assert len(causes) >= 2, causes
+    picture, seen_before = browser_of_cases.locator("img").first, []
+    for k, cause in enumerate(causes):
+        bars.nth(k).click()
+        browser_of_cases.locator("b", has_text=re.compile(f"^{cause}$")).last.wait_for()
+        browser_of_cases.get_by_text(re.compile(r"cases 1 to \d+ of \d+")).wait_for()
+        page.wait_for_timeout(1_500)
+        assert browser_of_cases.locator(f"text=/{cause}.*: cases 1 to/").count() == 1
+        seen_before.append(picture.screenshot(path=shots / f"cases-{k}.png"))
+    assert len(set(seen_before)) == len(causes)
+    browser_of_cases.screenshot(path=shots / "cases.png")
+    assert seen.nothing_amiss()
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def hostile_report(tmp_path_factory) -> Path:
+    """A report on a RefCOCO all names of which are HTML: its index.html."""
+    home = make_home(tmp_path_factory.mktemp("home"))
+    here = os.environ | {"TAS_HOME": str(home), "PYTHONPATH": str(paths.ROOT)}
+    out = home / "out"
+    for command in (
+        ["-c", DESCRIBE, str(out / "scenes")],
+        ["-m", "tasutils.cli", "report", "--dataset", "refcoco", "--preset", "tiny", "--split",
+         "val", "--only", HOSTILE_BOOKS, "--out", str(out)],
+    ):  # fmt: skip
+        made = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, cwd=home, env=here
+        )
+        assert made.returncode == 0, made.stderr[-2000:]
+    return next(out.glob("*report*/index.html"))
+
+
+def test_a_report_on_hostile_data_shows_text(browser, hostile_report, shots):
+    page = browser.new_page(viewport={"width": 1100, "height": 900})
+    seen, shown = Seen(page, "file:"), {}
+    for file in sorted(hostile_report.parent.glob("*.html")):
+        page.goto(file.as_uri())
+        assert page.evaluate(BROKEN) == 0 and harmless(page), file.name
+        shown[file.stem] = page.locator("body").inner_text().count(HOSTILE_NAME)
+        page.screenshot(path=shots / f"hostile-{file.stem}.png", full_page=True)
+    assert shown["index"] >= 2 and sum(n > 0 for n in shown.values()) >= 4, shown
+    assert seen.nothing_amiss()
+    page.close()
+
+
 def test_a_hostile_sentence_is_only_text(lab, shots):
     page, seen, _ = lab
     ask(page, HOSTILE)
     shoot(page, shots / "hostile.png")
-    assert page.evaluate("window.hacked") is None
-    assert page.locator('img[src="x"]').count() == 0
+    assert harmless(page)
     assert seen.nothing_amiss()
 
 
