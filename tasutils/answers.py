@@ -6,16 +6,18 @@ Each sentence gets a folder of its own, `01-the-red-car-on-the-left`, with overl
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
-import shutil
-import tempfile
 import unicodedata
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tasutils.errors import TasError
+from tasutils.terminal import one_line
+from tasutils.unfinished import unfinished_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -91,8 +93,8 @@ class AnswerFolder:
         parents = [self.folder, *self.folder.parents]
         self._made = [parent for parent in parents if not parent.exists()]
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._stage = Path(tempfile.mkdtemp(prefix=".tas-", dir=self.folder))
+            self._staging = unfinished_folder(self.folder, ".tas-")
+            self._stage = self._staging.__enter__()
         except OSError as error:
             self._remove_empty()
             raise TasError(
@@ -100,7 +102,7 @@ class AnswerFolder:
             ) from error
         for name in self._names:
             place = self.folder / name
-            if os.path.lexists(place) and not _is_answer(place):
+            if not _may_be_written(place):
                 self.__exit__()
                 raise TasError(f"{place} holds other things; choose a folder with --out")
         return self
@@ -131,13 +133,20 @@ class AnswerFolder:
     def keep(self) -> None:
         """Move the staged answers to their places, over the answers of an earlier call."""
         for name in self._names[: self._written]:
-            place = self.folder / name
-            if place.exists():
-                place.rename(self._stage / f"old-{name}")
-            (self._stage / name).rename(place)
+            place, count = self.folder / name, 0
+            while True:
+                with suppress(FileNotFoundError):  # none, or another process has just moved it
+                    place.rename(self._stage / f"old-{count}-{name}")
+                try:
+                    (self._stage / name).rename(place)
+                    break
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+                    count += 1  # another process has just put its own there
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._stage, ignore_errors=True)
+        self._staging.__exit__(None, None, None)
         self._remove_empty()
 
     def _remove_empty(self) -> None:
@@ -148,8 +157,14 @@ class AnswerFolder:
                 return
 
 
-def _is_answer(place: Path) -> bool:
-    return place.is_dir() and not place.is_symlink() and set(os.listdir(place)) <= FILES
+def _may_be_written(place: Path) -> bool:
+    """Whether nothing is there, or an answer."""
+    try:
+        return not place.is_symlink() and set(os.listdir(place)) <= FILES
+    except FileNotFoundError:
+        return True
+    except NotADirectoryError:
+        return False
 
 
 def record(answer: Answer, preset: Preset, source: Path) -> dict[str, Any]:
@@ -197,23 +212,23 @@ def scene_line(source: Path, scene: Scene) -> str:
     """Return what `tas segment` says about the picture."""
     height, width = scene.size_hw
     return (
-        f"{source.name}: {width} x {height} px, {len(scene.proposals)} masks, "
-        f"{sum(scene.times_s.values()):.1f} s\n  {scene.image_caption or '(no caption)'}"
+        f"{one_line(source.name)}: {width} x {height} px, {len(scene.proposals)} masks, "
+        f"{sum(scene.times_s.values()):.1f} s\n  {one_line(scene.image_caption) or '(no caption)'}"
     )
 
 
 def answer_lines(answer: Answer, place: Path) -> str:
     """Return one answer as text: its best masks, why the first of them won, where its files are."""
     table = answer.table().sort_values("rank").head(ROWS_SHOWN)
-    lines = [f"\n{answer.expression.text}"]
+    lines = [f"\n{one_line(answer.expression.text)}"]
     if len(table):
         lines.append("     mask   total       v       p       n  region  caption")
     for index, row in table.iterrows():
         mark = ">" if index == answer.chosen else " "
         numbers = " ".join(f"{row[name]:7.3f}" for name in ("total", "v", "p", "n"))
         region = "in" if row["in_region"] else "out"
-        lines.append(f"   {mark} {index:4} {numbers}  {region:6}  {row['caption']}")
-    lines.append(f"  why: {answer.reason}")
-    lines.append(f"  negatives: {', '.join(answer.negatives) or 'none'}")
+        lines.append(f"   {mark} {index:4} {numbers}  {region:6}  {one_line(row['caption'])}")
+    lines.append(f"  why: {one_line(answer.reason)}")
+    lines.append(f"  negatives: {one_line(', '.join(answer.negatives)) or 'none'}")
     lines.append(f"  {place}")
     return "\n".join(lines)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from tasutils.terminal import one_line
+
 presets_app = typer.Typer(no_args_is_help=True, help="The named configurations.")
 
 PresetArgument = Annotated[str, typer.Argument(help="A preset's name or the path of its YAML.")]
@@ -33,7 +35,7 @@ def presets_show(name: PresetArgument) -> None:
     width = max(map(len, leaves))
     for field, value in leaves.items():
         source = source_of(preset.model_dump(), field)
-        print(f"{field:{width}}  {value!s:24}  {source}".rstrip())
+        print(f"{field:{width}}  {one_line(str(value)):24}  {one_line(source)}".rstrip())
 
 
 @presets_app.command("diff")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tasutils.cli_data import ImagesOption, RootOption
+from tasutils.terminal import one_line
 
 RunArgument = Annotated[Path, typer.Argument(help="The folder of a run.")]
 
@@ -64,7 +65,7 @@ def rerun(
         anyway=anyway,
     )
     for note in done.notes:
-        print("note:", note, file=sys.stderr)
+        print("note:", one_line(note), file=sys.stderr)
     print(done)
     print(f"    {done.again.folder}")
     raise typer.Exit(1 if done.n_changed else 0)

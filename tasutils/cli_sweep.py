@@ -33,6 +33,7 @@ def sweep(
 ) -> None:
     """Try settings on stored RUNS: no picture is opened and no network runs."""
     from tasutils import paths
+    from tasutils.permissions import private, share
     from tasutils.runs import read_run
     from tasutils.study import Part
     from tasutils.sweep import ALPHAS, LAMBDAS
@@ -51,7 +52,9 @@ def sweep(
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.unfinished")
     try:
-        grid.to_parquet(unfinished, index=False)
+        with open(unfinished, "wb", opener=private) as file:
+            grid.to_parquet(file, index=False)
+        share(unfinished)
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -8,21 +8,30 @@ reader of its output has gone. A fault of the program itself keeps its traceback
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import warnings
 from contextlib import suppress
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from tasutils.errors import TasError
-from tasutils.signals import WORDS, ended_by_signals
+from tasutils.signals import WORDS, end_at_once, ended_by_signals
+from tasutils.terminal import spelled, spelled_output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _INTERRUPTED, _NO_READER = 130, 141
 
 
-def run(app: typer.Typer, args: list[str] | None = None) -> int:
-    """Run a command line and return its exit code; `args` are the program's own when None."""
+def run(app: Callable[..., Any], args: list[str] | None = None) -> int:
+    """Run a command line and return its exit code.
+
+    Args:
+        app: a typer app, or what imports and calls one: then a signal meanwhile is heard too.
+        args: None for the program's own. After those it ends, and a signal then ends it at once.
+    """
     if args is None:
         _name_files_in_utf8()
     # Weights are files of this disk: a library that would ask a hub is told not to.
@@ -30,8 +39,9 @@ def run(app: typer.Typer, args: list[str] | None = None) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore")
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that there is no home for its cache
     _open_streams()
-    with ended_by_signals() as came:
+    with ended_by_signals() as came, spelled_output():
         try:
             code, message = _outcome(app, args)
         except BaseException:
@@ -41,12 +51,16 @@ def run(app: typer.Typer, args: list[str] | None = None) -> int:
         code, message = 128 + came[-1], WORDS[came[-1].name]
     with suppress(OSError):
         if message:
-            print("tas:", " ".join(message.split()), file=sys.stderr)
+            print("tas:", spelled(" ".join(message.split())), file=sys.stderr)
+    if args is None:
+        end_at_once()
     return code
 
 
-def _outcome(app: typer.Typer, args: list[str] | None) -> tuple[int, str]:
+def _outcome(app: Callable[..., Any], args: list[str] | None) -> tuple[int, str]:
     """Exit code and, if something is wrong, a message."""
+    import typer
+
     usage_error: type[Exception] = next(
         c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"
     )
@@ -64,7 +78,10 @@ def _outcome(app: typer.Typer, args: list[str] | None) -> tuple[int, str]:
             return _NO_READER, ""
         raise
     except OSError as error:  # a full disk, a folder that may not be written
-        return 2, f"{error.filename or 'file'}: {error.strerror or error}"
+        if "temporary directory" in str(error):  # Python's own words, and matplotlib's
+            return 2, "no folder for temporary files can be written; name one with TMPDIR=FOLDER"
+        name = error.filename2 or error.filename or "file"  # of two the one that was written
+        return 2, f"{name}: {error.strerror or error}"
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
     except (MemoryError, RuntimeError) as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tasutils import paths
 from tasutils.errors import TasError
 from tasutils.offline_page import export_html
+from tasutils.permissions import private, share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,10 +58,22 @@ def run_notebook(
     for file in (executed, page):
         file.unlink(missing_ok=True)
     failure = _execute(name, source, executed, values, progress, threads)
-    page.write_text(export_html(executed), encoding="utf-8")
+    _write_whole(page, export_html(executed))
     if failure is not None:
         raise failure
     return page
+
+
+def _write_whole(page: Path, html: str) -> None:
+    """Write a page whole or not at all: what lies there is finished, whatever ends the report."""
+    temporary = page.with_name(f".{page.name}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8", opener=private) as file:
+            file.write(html)
+        share(temporary)
+        temporary.replace(page)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def find_notebook(name: str) -> Path:
@@ -174,7 +187,8 @@ def kernel_manager_class(threads: int | None = None) -> type:
         part for part in (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")) if part
     )
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    command.append("--IPKernelApp.log_level=40")  # errors only
+    # What a kernel says of itself: that its sockets are gone, when ctrl-c reaches it too.
+    command.append("--IPKernelApp.log_level=50")
 
     class ThisInterpreter(AsyncKernelManager):
         """Starts `sys.executable`; a kernelspec of the same name elsewhere has no say."""

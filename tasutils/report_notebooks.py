@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.connection import wait as wait_for_ends
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from tasutils import paths
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from tasutils.report_plan import Entry
 
 LIGHT_BYTES = 1 << 30  # of weights, up to which two notebooks at a time fit into any memory
+TIDY_S = 8.0  # for a process to close its notebook's kernel
 ALONE = "10"  # measures seconds, so nothing may run beside it
 
 
@@ -77,7 +83,7 @@ def _in_pool(entries: Sequence[Entry], folder: Path, workers: int) -> Iterator[O
     if not entries:
         return
     waiting, running = list(entries), set[Future[Outcome]]()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
         try:
             while waiting or running:
                 while waiting and len(running) < workers:  # none is queued: ctrl-c leaves none
@@ -87,9 +93,39 @@ def _in_pool(entries: Sequence[Entry], folder: Path, workers: int) -> Iterator[O
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (_told(future.result()) for future in done)
         except BaseException:  # a signal that this process alone got
-            for process in active_children():
-                process.terminate()
+            _end(active_children())
             raise
+
+
+def _end(processes: Sequence[BaseProcess]) -> None:
+    """End processes of a pool, which tidy up first; one that cannot is killed.
+
+    Such as one that waits for a lock of their queue, which another has taken into its grave.
+    """
+    for process in processes:
+        process.terminate()
+    ends, until = [process.sentinel for process in processes], time.monotonic() + TIDY_S
+    try:
+        while ends and time.monotonic() < until:
+            ended = wait_for_ends(ends, until - time.monotonic())
+            ends = [end for end in ends if end not in ended]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def _end_with_parent() -> None:
+    """Let this process end, and its kernel, when the one that started it is killed."""
+    parent = parent_process()
+    assert parent is not None
+
+    def wait_for_end() -> None:
+        parent.join()
+        while True:  # one ends the notebook, which is tidied up, and one the waiting for the next
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    Thread(target=wait_for_end, daemon=True).start()
 
 
 def _run(entry: Entry, folder: Path, threads: int | None, notebooks: Path) -> Outcome:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 from types import FrameType
+from typing import Any
 
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
 _TWICE_S = 1.0  # `timeout` and terminals send a signal to a process and to its group
@@ -45,3 +46,26 @@ def ended_by_signals() -> Iterator[list[signal.Signals]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Let no library set the handler of SIGTERM in this context, as Ray does when it starts."""
+    set_handler: Any = signal.signal
+
+    def refuse_sigterm(number: int, handler: Any) -> Any:
+        if number == signal.SIGTERM:
+            return signal.getsignal(number)
+        return set_handler(number, handler)
+
+    signal.signal = refuse_sigterm  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        signal.signal = set_handler
+
+
+def end_at_once() -> None:
+    """Let ctrl-c end a program that has nothing more to keep, without KeyboardInterrupt's trace."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

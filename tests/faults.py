@@ -1,20 +1,44 @@
 """`tas` in a process of its own, with light parts in place of networks, for faults to be put in."""
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+import pytest
 from test_describe import SlowProposer
-from test_runs import FakeCaptioner, FakeEncoder
+from test_runs import FakeCaptioner, FakeEncoder, make_dataset
 
 import tasutils
 import tasutils.evaluate
 from tasutils import cli, loading
 from tasutils.config import load_preset
 from tasutils.loading import TAS
+
+ENDINGS = {
+    signal.SIGINT: (130, "tas: interrupted"),
+    signal.SIGTERM: (143, "tas: terminated"),
+    signal.SIGHUP: (129, "tas: hung up"),
+}
+
+
+class Counted(SlowProposer):
+    """Takes its time, and leaves a mark in a file for each picture that it begins."""
+
+    def __init__(self, seconds, calls):
+        super().__init__(seconds)
+        self.calls = calls
+
+    def __call__(self, image):
+        with self.calls.open("ab") as file:
+            file.write(b".")
+        return super().__call__(image)
 
 
 class Child:
@@ -42,19 +66,13 @@ class Child:
             for number, stream in enumerate(streams, start=1):
                 os.dup2(stream, number)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-            calls = os.open(self.calls, os.O_WRONLY | os.O_APPEND)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             for number in (signal.SIGTERM, signal.SIGHUP):  # under nohup a test would hear none
                 signal.signal(number, signal.SIG_DFL)
 
-            class Counted(SlowProposer):
-                def __call__(self, image):
-                    os.write(calls, b".")
-                    return super().__call__(image)
-
             def load(preset="tiny", device=None):
                 preset = load_preset("tiny").override({"compute.image_batch": 3})
-                parts = (Counted(seconds), FakeEncoder(), FakeCaptioner(), parser)
+                parts = (Counted(seconds, self.calls), FakeEncoder(), FakeCaptioner(), parser)
                 return TAS(preset, *parts, "cpu")
 
             loading.load = tasutils.load = load
@@ -76,12 +94,16 @@ class Child:
         """Whether it has not ended."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
+    def wait(self, true, seconds=60):
+        """Wait until something is true, or fail with what was said."""
+        until = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < until, self.err
+            time.sleep(0.005)
+
     def after(self, n, number=None):
         """Wait until n pictures are begun, then send a signal."""
-        until = time.monotonic() + 60
-        while self.n_described < n and time.monotonic() < until:
-            assert self.runs, self.err
-            time.sleep(0.005)
+        self.wait(lambda: self.n_described >= n or not self.runs)
         assert self.n_described >= n, self.err
         if number is not None:
             os.kill(self.pid, number)
@@ -104,3 +126,77 @@ class Child:
         lines = [line.split("\r")[-1] for line in text.split("\n")]
         return "\n".join(line for line in lines if line.strip() and "image/s]" not in line
                          and "s/image]" not in line and "?image" not in line)  # fmt: skip
+
+
+def warm_parser():
+    """A parser, and all that a run loads: processes are forks, which find it there."""
+    from tasutils.language.parse import Parser
+    from tasutils.language.synonyms import wordnet
+
+    found = Parser("en_core_web_sm")
+    found.noun_chunks("a dog")
+    wordnet().synsets("dog")
+    return found
+
+
+def lay_out(folder):
+    """A data set of six pictures as RefCOCO lays it out; the options that name it."""
+    make_dataset(folder, "refcoco")
+    shutil.move(folder / "refcoco" / "refs(tas).p", folder / "refcoco" / "refs(unc).p")
+    return ["refcoco", "val", "--root", folder, "--images", folder / "images",
+            "--split-by", "unc", "--preset", "tiny"]  # fmt: skip
+
+
+def leftovers(folder):
+    """Temporary files and folders in a folder, and those that tell who is at work."""
+    return [
+        str(path)
+        for path in Path(folder).rglob("*")
+        if path.name.startswith((".", "tmp")) or path.suffix in (".tmp", ".lock")
+    ]
+
+
+def one_line(child):
+    """Check that a command ended with code 2 and one line; return it."""
+    code, said = child.end(), child.err
+    assert code == 2 and said.startswith("tas: ") and said.count("\n") == 0, (code, said)
+    return said
+
+
+@contextmanager
+def mounts(folder):
+    """A function that mounts what `mount` takes as arguments on a new folder, until the end."""
+    places = []
+
+    def mount(*options, source="tmpfs"):
+        place = folder / f"mount{len(places)}"
+        place.mkdir()
+        run = subprocess.run(["mount", *options, source, place], capture_output=True, text=True)
+        if run.returncode:
+            pytest.skip(f"this machine mounts nothing: {run.stderr.strip()}")
+        places.append(place)
+        return place
+
+    try:
+        yield mount
+    finally:
+        for place in reversed(places):
+            subprocess.run(["umount", place], check=True)
+
+
+def fill(disk, spare=0):
+    """Leave so many bytes of a disk free; the file that takes the others."""
+    path = disk / "filler"
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    path.write_bytes(bytes(max(free - spare, 0)))
+    return path
+
+
+def started_by(pid):
+    """The processes that a process has started, and those that these have."""
+    return psutil.Process(pid).children(recursive=True)
+
+
+def running(processes):
+    """Those that have not ended."""
+    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

@@ -26,7 +26,9 @@ from tasutils.engines import ray as engine
 from tasutils.engines.ray_pool import READER_CPUS, pool_for
 from tasutils.engines.ray_session import ray_session
 from tasutils.errors import TasError
+from tasutils.evaluate import evaluate
 from tasutils.loading import TAS
+from tasutils.runs import SAMPLES_FILE, SCORES_FILE, read_run
 from tasutils.store import SceneStore
 from tasutils.store_compare import store_differences
 
@@ -223,20 +225,29 @@ def test_the_command_needs_no_set_up_and_leaves_nothing(tmp_path):
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         done = subprocess.run(
             [sys.executable, "-m", "tasutils.cli", "describe", "refscenes", "val"]
-            + ["--limit", "1", "--engine", "ray", "--device", "cpu", "--out", str(tmp_path / "r")],
+            + ["--limit", "6", "--engine", "ray", "--device", "cpu", "--out", str(tmp_path / "r")],
             env={**environment, "TMPDIR": folder},
             capture_output=True,
         )
         assert not [name for name in os.listdir(folder) if "ray" in name]
     assert ".ray" not in os.listdir(home)
     scenes = tmp_path / "r" / "scenes"
-    said = f"done 1, had 0, failed 0; partial, 1 of 200 images; scenes in {scenes}\n"
+    said = f"done 6, had 0, failed 0; partial, 6 of 200 images; scenes in {scenes}\n"
     assert (done.returncode, done.stdout.decode()) == (0, said), done.stderr
     (bar,) = done.stderr.decode().strip().split("\n")
     assert bar.split("\r")[-1].startswith("describe: 100%")
     data, tas = load_dataset("refscenes", "val"), tasutils.load("tiny", device="cpu")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    describe(data, tmp_path / "local", tas, "local", limit_images=1)
+    describe(data, tmp_path / "local", tas, "local", limit_images=6)
     torch.set_num_threads(before)
     assert store_differences(SceneStore(tmp_path / "local"), SceneStore(scenes)) == []
+    runs = [
+        read_run(evaluate(data, tas, limit_images=6, store=SceneStore(store), progress=False,
+                          out=tmp_path / store.name))
+        for store in (tmp_path / "local", scenes)
+    ]  # fmt: skip
+    assert [run.record.n_described for run in runs] == [0, 0] and runs[0].record.n_used > 12
+    for name in (SAMPLES_FILE, SCORES_FILE):
+        one, other = ((run.folder / name).read_bytes() for run in runs)
+        assert one == other, name

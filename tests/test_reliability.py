@@ -3,64 +3,33 @@
 import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
-from faults import Child
+from faults import ENDINGS, Child, fill, lay_out, leftovers, mounts, one_line, warm_parser
 from PIL import Image
 from test_describe import H, W, make_pictures, make_tas
-from test_runs import make_dataset
 
 from tasutils import store_writer
 from tasutils.runs import list_runs
 from tasutils.store import SceneStore
 from tasutils.store_compare import store_differences
 
-ENDINGS = {
-    signal.SIGINT: (130, "tas: interrupted"),
-    signal.SIGTERM: (143, "tas: terminated"),
-    signal.SIGHUP: (129, "tas: hung up"),
-}
-KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 TIMES = {"created", "run_id", "wall_s", "answer_s", "times_s", "n_described", "peak_memory_mib"}
 
 
 @pytest.fixture(scope="module")
 def parser():
-    """A parser, and all that a run loads: its processes are forks, which find it there."""
-    from tasutils.language.parse import Parser
-    from tasutils.language.synonyms import wordnet
-
-    found = Parser("en_core_web_sm")
-    found.noun_chunks("a dog")
-    wordnet().synsets("dog")
-    return found
+    return warm_parser()
 
 
 @pytest.fixture
 def drawn(tmp_path):
-    """A data set of six pictures as RefCOCO lays it out; the options that name it."""
-    make_dataset(tmp_path, "refcoco")
-    folder = tmp_path / "refcoco"
-    shutil.move(folder / "refs(tas).p", folder / "refs(unc).p")
-    return ["refcoco", "val", "--root", tmp_path, "--images", tmp_path / "images",
-            "--split-by", "unc", "--preset", "tiny"]  # fmt: skip
-
-
-def leftovers(folder):
-    """Temporary files and folders in a folder, and those that tell who is at work."""
-    return [
-        str(path)
-        for path in Path(folder).rglob("*")
-        if path.name.startswith((".", "tmp")) or path.suffix in (".tmp", ".lock")
-    ]
+    return lay_out(tmp_path)
 
 
 def samples_bytes(out):
@@ -148,42 +117,14 @@ def test_an_ignored_signal_stays_ignored(drawn, tmp_path, parser):
 
 @pytest.fixture
 def mounted(tmp_path):
-    """Mount what `mount` takes as arguments on a new folder, until the test ends."""
-    places = []
-
-    def mount(*options, source="tmpfs"):
-        place = tmp_path / f"mount{len(places)}"
-        place.mkdir()
-        run = subprocess.run(["mount", *options, source, place], capture_output=True, text=True)
-        if run.returncode:
-            pytest.skip(f"this machine mounts nothing: {run.stderr.strip()}")
-        places.append(place)
-        return place
-
-    yield mount
-    for place in places:
-        subprocess.run(["umount", place], check=True)
+    with mounts(tmp_path) as mount:
+        yield mount
 
 
 @pytest.fixture
 def small_disk(mounted):
     """A disk of 64 KiB."""
     return mounted("-t", "tmpfs", "-o", "size=64k")
-
-
-def fill(disk, spare=0):
-    """Leave so many bytes of a disk free; the file that takes the others."""
-    path = disk / "filler"
-    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-    path.write_bytes(bytes(max(free - spare, 0)))
-    return path
-
-
-def one_line(child):
-    """Check that a command ended with code 2 and one line; return it."""
-    code, said = child.end(), child.err
-    assert code == 2 and said.startswith("tas: ") and said.count("\n") == 0, (code, said)
-    return said
 
 
 def test_describe_on_a_full_disk(drawn, tmp_path, parser, small_disk):
@@ -449,62 +390,3 @@ def test_streams_that_are_closed_or_full(redirection, code, said):
         ["bash", "-o", "pipefail", "-c", command + "exit $?"], capture_output=True, text=True
     )
     assert (run.returncode, run.stderr) == (code, said)
-
-
-# --- the report ---
-
-SLEEP = """from pathlib import Path
-from tasutils.run_writer import run_folder
-with run_folder(Path({out!r})):
-    Path({mark!r}).touch()
-    import time; time.sleep(60)
-"""
-
-
-@pytest.fixture
-def report(tmp_path, parser):
-    """Run `tas report` with notebooks of these sources, so many at a time."""
-    from nbformat.v4 import new_code_cell, new_notebook
-
-    dataset = make_dataset(tmp_path, "refscenes+")
-    (tmp_path / "n").mkdir()
-
-    def run(sources, workers, out, more=lambda: None):
-        for k, source in enumerate(sources):
-            cells = [new_code_cell("", metadata={"tags": ["parameters"]}), new_code_cell(source)]
-            notebook = new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
-            nbformat.write(notebook, tmp_path / "n" / f"0{k}_n.ipynb")
-
-        def prepare():
-            import tasutils.datasets
-            from tasutils import paths, report_notebooks
-
-            paths.NOTEBOOKS = tmp_path / "n"
-            tasutils.datasets.load_dataset = lambda *_: dataset
-            report_notebooks.at_once = lambda *_: workers
-            more()
-
-        command = ["report", "--dataset", "refscenes+", "--split", "val", "--out", out]
-        return Child(tmp_path / "c", command, parser, 0, prepare)
-
-    return run
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_report_ends_with_its_notebooks(report, tmp_path, number, workers):
-    out, marks = tmp_path / "o", [tmp_path / f"mark{k}" for k in range(workers)]
-    child = report([SLEEP.format(out=str(out), mark=str(mark)) for mark in marks], workers, out)
-    until = time.monotonic() + 60
-    while not all(mark.exists() for mark in marks):
-        assert time.monotonic() < until and child.runs, child.err
-        time.sleep(0.05)
-    os.kill(child.pid, number)
-    start = time.monotonic()
-    code, said = child.end(), child.err
-    took = time.monotonic() - start
-    assert code == ENDINGS[number][0], said
-    assert said.splitlines()[-1] == ENDINGS[number][1], said
-    assert took < 10
-    assert not leftovers(out) and len(list_runs(out)) == 1

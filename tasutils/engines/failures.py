@@ -12,6 +12,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from tasutils.errors import TasError
+from tasutils.permissions import private, share
 
 if TYPE_CHECKING:
     from tasutils.datasets import RefDataset
@@ -64,10 +65,11 @@ def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     temporary = path.with_name(f"{path.name}.{token_hex(8)}.tmp")
     try:
-        with temporary.open("x", encoding="utf-8") as file:
+        with open(temporary, "x", encoding="utf-8", opener=private) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        share(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

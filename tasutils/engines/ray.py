@@ -1,6 +1,7 @@
 """The engine ray: readers, and a pool of processes that describe, as two stages of Ray Data.
 
-The driver alone writes the store, so that the workers need not reach it. The machines of a cluster
+The driver alone writes the store, and an actor beside it claims what is described, so that the
+workers need not reach it. The machines of a cluster
 need this package, the weights and the pictures at the same paths.
 """
 
@@ -8,17 +9,26 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from math import ceil, inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from time import sleep
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from tasutils.engines.ray_pool import READER_CPUS, pool_for
 from tasutils.engines.ray_session import ray_session
-from tasutils.engines.ray_stages import Describer, items_table, read
+from tasutils.engines.ray_stages import (
+    ELSEWHERE,
+    MINE,
+    THERE,
+    Claimer,
+    Describer,
+    items_table,
+    read,
+)
 from tasutils.engines.work import Had, Item, Outcome, had_by
 from tasutils.errors import TasError
 
@@ -73,17 +83,40 @@ def _describe(
 ) -> _Work:
     from tasutils.store_writer import SceneWriter
 
-    with ray_session(address), SceneWriter(store) as writer:
+    with (
+        ray_session(address),
+        _claimer(store.folder) as claimer,
+        SceneWriter(store) as writer,
+        tqdm(total=len(items), desc="describe", unit="image", disable=not progress) as bar,
+    ):
         work = _Work(writer)
-        had = had_by(store, tas.preset.describe_digest())
-        with (
-            tqdm(total=len(items), desc="describe", unit="image", disable=not progress) as bar,
-            closing(_tables(items, tas, had, actors, warm_up)) as tables,  # ends the pool at once
-        ):
-            for table in tables:
-                work.take(table)
-                bar.update(len(table))
+        had, left = had_by(store, tas.preset.describe_digest()), items
+        while left:
+            # closing it ends the pool at once
+            with closing(_tables(left, tas, had, claimer, actors, warm_up)) as tables:
+                for table in tables:
+                    work.take(table)
+                    bar.update(min(len(table), len(items) - bar.n))
+            ids = work.wait_for_others(claimer)
+            left = [item for item in items if item.image_id in ids]
     return work
+
+
+@contextmanager
+def _claimer(folder: Path) -> Iterator[Any]:
+    """A `Claimer` on the machine of this process, until what it has claimed is written."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(num_cpus=0, max_restarts=0)(Claimer)
+    claimer = actor.options(scheduling_strategy=here).remote(folder)
+    try:
+        yield claimer
+    finally:
+        with suppress(ray.exceptions.RayError):
+            ray.get(claimer.close.remote(), timeout=10)
+        ray.kill(claimer)
 
 
 class _Work:
@@ -92,6 +125,7 @@ class _Work:
     def __init__(self, writer: SceneWriter) -> None:
         self.writer = writer
         self.taken: set[str] = set()  # keys, so that of equal pictures one is put there
+        self.elsewhere: list[tuple[str, str]] = []  # key and image_id of what another describes
         self.n_had = 0
         self.failed: list[tuple[str, str]] = []
         self.began_s, self.ended_s = inf, -inf
@@ -105,11 +139,13 @@ class _Work:
         for mistake in table["mistake"].drop_null().to_pylist():
             raise TasError(mistake)
         is_scene = table["describe_digest"].is_valid()
-        others = table.filter(pc.invert(is_scene)).select(["image_id", "fault"])
+        others = table.filter(pc.invert(is_scene)).select(["image_id", "key", "fault", "fate"])
         for row in others.to_pylist():
             if row["fault"]:
                 tqdm.write(f"tas: {row['fault']}", sys.stderr)
                 self.failed.append((row["image_id"], row["fault"]))
+            elif row["fate"] == ELSEWHERE:
+                self.elsewhere.append((row["key"], row["image_id"]))
             else:
                 self.n_had += 1
         scenes = table.filter(is_scene)
@@ -123,21 +159,43 @@ class _Work:
         self.began_s = min(self.began_s, *scenes["began_s"].to_pylist(), inf)
         self.ended_s = max(self.ended_s, *scenes["ended_s"].to_pylist(), -inf)
 
+    def wait_for_others(self, claimer: Any) -> set[str]:
+        """Wait for what other processes describe; the image_ids of what one of them left undone."""
+        import ray
+
+        from tasutils.store_writer import LOOK_S
+
+        if self.elsewhere:
+            told = f"{len(self.elsewhere)} pictures are described by another process; waiting"
+            tqdm.write(f"tas: {told}", sys.stderr)
+        while self.elsewhere:
+            fates = ray.get(claimer.take.remote([key for key, _ in self.elsewhere]))
+            found = list(zip(fates, self.elsewhere, strict=True))
+            self.n_had += fates.count(THERE)
+            self.elsewhere = [pair for fate, pair in found if fate == ELSEWHERE]
+            if MINE in fates:
+                return {image_id for fate, (_, image_id) in found if fate == MINE}
+            sleep(LOOK_S)
+        return set()
+
     def outcome(self) -> Outcome:
         """What the run did."""
         return Outcome(len(self.taken), self.n_had, self.failed)
 
 
 def _tables(
-    items: Sequence[Item], tas: TAS, had: Had, actors: int | None, warm_up: Path | None
+    items: Sequence[Item],
+    tas: TAS,
+    had: Had,
+    claimer: Any,
+    actors: int | None,
+    warm_up: Path | None,
 ) -> Generator[pa.Table, None, None]:
     """What workers make of the items, a block at a time, in order."""
     import ray
     import torch
     from ray.exceptions import OutOfMemoryError, RayActorError, WorkerCrashedError
 
-    if not items:
-        return
     batches = ceil(len(items) / tas.preset.compute.image_batch)
     smallest = min(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
     threads = max(1, min(torch.get_num_threads(), smallest))  # so many as the local engine has
@@ -158,8 +216,8 @@ def _tables(
             Describer,
             batch_size=None,
             batch_format="pyarrow",
-            fn_constructor_args=[tas.unbuilt(pool.device), pool.threads, had.describe_digest],
-            fn_constructor_kwargs={"warm_up": warm_up},
+            fn_constructor_args=[claimer, tas.unbuilt(pool.device), pool.threads],
+            fn_constructor_kwargs={"describe_digest": had.describe_digest, "warm_up": warm_up},
             num_cpus=pool.cpus,
             num_gpus=pool.gpus,
             compute=ray.data.ActorPoolStrategy(size=pool.actors),

@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import gettempdir
 from types import ModuleType
 from typing import Any
 
 from tasutils.errors import TasError
+from tasutils.signals import handlers_kept
+from tasutils.unfinished import unfinished_folder
 
 _MISSING = "engine ray needs Ray; install the extra: pip install -e '.[scale]' -c constraints.txt"
 _QUIET = {
@@ -25,6 +27,7 @@ _QUIET = {
     "RAY_DATA_LOG_LEVEL": "CRITICAL",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # all lines
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # which aborts at SIGTERM, whoever handles that
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning of each worker without a GPU
 }
 _LOCAL = {
@@ -33,7 +36,7 @@ _LOCAL = {
 }
 _TOKEN = token_hex(32)  # one a process: Ray keeps the first that it sees
 _ATTEMPTS = 3  # to start it: on a busy machine it gives up after half a minute
-_LONGEST_FOLDER = 40  # characters; Ray's sockets lie below it, and theirs have 107 at most
+_LONGEST_FOLDER = 31  # characters; Ray's sockets lie below it, and theirs have 107 at most
 
 
 @contextmanager
@@ -50,14 +53,12 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     if address is not None:
         _check_address(address)
     ray = _imported(address)
-    with TemporaryDirectory(
-        prefix="tas-ray-", dir=_short_folder(), ignore_cleanup_errors=True
-    ) as folder:
+    with unfinished_folder(_short_folder(), "tas-ray-") as folder:
         there = ray.is_initialized() and address is None
         if address is not None:
             _join(address)
         elif not there:
-            _start(Path(folder))
+            _start(folder)
         try:
             with _settings():
                 yield
@@ -106,7 +107,7 @@ def _start(folder: Path) -> None:
     }
     for attempt in range(_ATTEMPTS):
         try:
-            with _environment(environment), _silence():
+            with _environment(environment), _silence(), handlers_kept():
                 ray.init(
                     "local",
                     num_cpus=_cpus(),
@@ -127,7 +128,7 @@ def _join(address: str) -> None:
     import ray
 
     try:
-        with _silence():
+        with _silence(), handlers_kept():
             ray.init(address, log_to_driver=False, logging_level="critical")
     except Exception as error:  # Ray raises many types
         reason = " ".join(str(error).split())[:200]
@@ -185,6 +186,6 @@ def _cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _short_folder() -> str:
-    folder = gettempdir()
-    return "/tmp" if len(folder) > _LONGEST_FOLDER and Path("/tmp").is_dir() else folder
+def _short_folder() -> Path:
+    folder, short = Path(gettempdir()), Path("/tmp")
+    return short if len(str(folder)) > _LONGEST_FOLDER and short.is_dir() else folder

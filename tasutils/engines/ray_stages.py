@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tasutils.scene import Scene
 
 
+MINE, ELSEWHERE, THERE = "mine", "elsewhere", "there"
+
+
 def items_table(items: Sequence[Item]) -> list[dict[str, Any]]:
     """The rows of what is to be read."""
     return [
@@ -53,10 +56,40 @@ def read(table: pa.Table, had: ray.ObjectRef[Had]) -> pa.Table:
     )
 
 
+class Claimer:
+    """An actor beside the driver: claims scenes of its store for the workers, see `store_claims`.
+
+    Workers need not reach the store, and one that is started again has what it had.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from tasutils.store import SceneStore
+        from tasutils.store_claims import Claims
+
+        self.store, self.claims = SceneStore(folder), Claims(folder)
+
+    def take(self, keys: list[str]) -> list[str]:
+        """For each key MINE, to be made for this run; ELSEWHERE, by another process; or THERE."""
+        try:
+            mine = [self.claims.take(key) for key in keys]
+        except TasError:  # the driver, which writes there, will say so
+            mine = [True] * len(keys)
+        there = self.store.keys()
+        return [
+            THERE if key in there else MINE if taken else ELSEWHERE
+            for key, taken in zip(keys, mine, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Free what is claimed."""
+        self.claims.__exit__(None, None, None)
+
+
 class Describer:
     """A process of the pool: loads a preset once, on the first picture that it gets.
 
     Args:
+        claimer: says which scenes are to be made here, see `Claimer`.
         tas: the preset with nothing built of it, `TAS.unbuilt`.
         threads: of this process.
         describe_digest: what the preset's must be here too.
@@ -64,37 +97,53 @@ class Describer:
     """
 
     def __init__(
-        self, tas: TAS, threads: int, describe_digest: str, warm_up: Path | None = None
+        self,
+        claimer: Any,
+        tas: TAS,
+        threads: int,
+        describe_digest: str,
+        warm_up: Path | None = None,
     ) -> None:
         import torch
 
         torch.set_num_threads(threads)
-        self.tas, self.describe_digest = tas, describe_digest
+        self.claimer, self.tas, self.describe_digest = claimer, tas, describe_digest
         if warm_up is not None:
             tas.describe(warm_up)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Scenes of the pictures of a table as `scene_table` rows; rows without a picture stay.
 
-        Of these only image_id, key, source and fault are set. Beside the scenes stand the times
-        when work on them began and ended, in seconds since the epoch. A TasError becomes a row of
-        its own, its message in column mistake, for Ray would give it back as some other exception.
+        Of these only image_id, key, source, fault and fate, see `Claimer.take`, are set. Beside the
+        scenes stand the times when work on them began and ended, in seconds since the epoch. A
+        TasError becomes a row of its own, its message in column mistake, for Ray would give it back
+        as some other exception.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
 
         began_s = time()
-        is_picture = table["pixels"].is_valid()
-        others = table.filter(pc.invert(is_picture)).drop_columns(["size_hw", "pixels"])
+        table = table.append_column("fate", pa.array(self._fates(table), pa.string()))
+        to_make = pc.equal(table["fate"], MINE)
+        others = table.filter(pc.invert(to_make)).drop_columns(["size_hw", "pixels"])
         mistake: list[str] = []
         try:
-            rows = self._rows(table.filter(is_picture))
+            rows = self._rows(table.filter(to_make))
         except TasError as error:
             rows, mistake = self._rows(table[:0]), [str(error)]
         for name, moment in {"began_s": began_s, "ended_s": time()}.items():
             rows = rows.append_column(name, pa.array([moment] * len(rows), pa.float64()))
         mistakes = pa.table({"mistake": pa.array(mistake, pa.string())})
         return pa.concat_tables([rows, others, mistakes], promote_options="default")
+
+    def _fates(self, table: pa.Table) -> list[str]:
+        """What `Claimer.take` says of each picture, THERE for rows without one."""
+        import ray
+
+        is_picture = table["pixels"].is_valid()
+        keys = table["key"].filter(is_picture).to_pylist()
+        fates = iter(ray.get(self.claimer.take.remote(keys)) if keys else ())
+        return [next(fates) if picture else THERE for picture in is_picture.to_pylist()]
 
     def _rows(self, pictures: pa.Table) -> pa.Table:
         from tasutils.store_rows import scene_table
