@@ -1,11 +1,12 @@
 # Everything runs in .venv, which the first command makes. Without make: see README.md.
 .POSIX:
-.PHONY: help setup report study test fuzz test-browser lint lab notebooks
+.PHONY: help setup report study test fuzz test-browser coverage mutants lint lab notebooks
 
 VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.tas-ready
 BROWSER_READY = $(VENV)/.tas-browser
+MEASURE_READY = $(VENV)/.tas-measure
 LAB_SETTINGS = $(VENV)/share/jupyter/lab/settings
 QUIET_LAB = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
@@ -19,6 +20,9 @@ help:
 	@echo "make test     all tests but those in a browser"
 	@echo "make test-browser    notebook 00 in JupyterLab and the report, in Chromium"
 	@echo "make fuzz     mutated files for every reader, 20,000 each: FUZZ=500 for fewer"
+	@echo "make coverage    the tests once more, counting lines and branches that none of them runs"
+	@echo "make mutants  small faults in the metrics, masks, scores, rectifier and pickle reader, each"
+	@echo "              of which the tests must notice: tests/MUTANTS.md"
 	@echo "make lint     ruff and mypy"
 
 setup: $(READY)
@@ -52,6 +56,17 @@ test-browser: $(BROWSER_READY)
 	  echo "tas: no Chromium was found, so nothing is tested in it; install one" \
 	    "(Debian: apt install chromium) or name it: make test-browser CHROMIUM=/path/to/chrome" >&2
 	TAS_BROWSER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs tests/test_browser.py
+
+coverage: $(MEASURE_READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --hypothesis-profile=ci \
+	  --cov --cov-report=json:.coverage.json; \
+	  $(BIN)/python tests/covered.py .coverage.json
+
+# A fault may be a loop that asks for memory without end; hence the bound, in KiB.
+mutants: $(MEASURE_READY)
+	rm -rf mutants
+	ulimit -v 8000000; OMP_NUM_THREADS=1 $(BIN)/python -m mutmut run
+	$(BIN)/python -m mutmut results
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .
@@ -88,3 +103,7 @@ $(READY): pyproject.toml constraints.txt
 $(BROWSER_READY): $(READY)
 	$(BIN)/python -m pip install -c constraints.txt -e '.[browser]'
 	@touch $(BROWSER_READY)
+
+$(MEASURE_READY): $(READY)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[measure]'
+	@touch $(MEASURE_READY)

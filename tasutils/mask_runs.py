@@ -116,12 +116,12 @@ def changes_of(masks: Bools) -> Ints:
     A run that reaches the last pixel of its mask ends at place H * W; hence the + 1.
     """
     n, height, width = masks.shape
-    changed = np.empty_like(masks, order="C")
+    changed = np.empty_like(masks)
     np.not_equal(masks[:, 1:], masks[:, :-1], out=changed[:, 1:])
     np.not_equal(masks[:, 0, 1:], masks[:, -1, :-1], out=changed[:, 0, 1:])
     changed[:, 0, :1] = masks[:, 0, :1]
-    rows, x = np.divmod(np.flatnonzero(changed), max(width, 1))
-    owner, y = np.divmod(rows, max(height, 1))
+    rows, x = np.divmod(np.flatnonzero(changed), width)
+    owner, y = np.divmod(rows, height)
     stride = height * width + 1
     ends = np.flatnonzero(masks[:, -1:, -1:]) * stride + height * width
     return np.sort(np.concatenate([owner * stride + x * height + y, ends]))
@@ -152,7 +152,7 @@ def fills(texts: Sequence[bytes], n_px: int) -> bool:
     total = np.cumsum(counts[order])
     start = np.searchsorted(chain[order], chain[order])
     runs = total - np.where(start > 0, total[start - 1], 0)
-    sums = np.bincount(owner[order], runs, len(texts))
+    sums = np.bincount(owner[order], runs)
     return bool((runs >= 0).all() and (sums == n_px).all())
 
 

@@ -51,9 +51,10 @@ def centers_xy(masks: Bools) -> NDArray[np.float32]:
 
 def intersections_px(a: Bools, b: Bools) -> NDArray[np.int64]:
     """Pixels that each mask of a (n, H, W) shares with each of b (m, H, W): int64 (n, m)."""
-    left, right = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    n_px = a.shape[1] * a.shape[2]
+    left, right = a.reshape(len(a), n_px), b.reshape(len(b), n_px)
     total = np.zeros((len(a), len(b)), dtype=np.int64)
-    for start in range(0, left.shape[1], _CHUNK_PX):
+    for start in range(0, n_px, _CHUNK_PX):
         part = slice(start, start + _CHUNK_PX)
         product = left[:, part].astype(np.float32) @ right[:, part].astype(np.float32).T
         total += product.astype(np.int64)
@@ -79,15 +80,14 @@ def overlap_filter(
         return large
     area, codes = areas_px[large], [rles[index] for index in large.tolist()]
     # against a crowd, COCO divides the intersection by the area of the first mask alone
-    share = np.asarray(coco_mask.iou(codes, codes, [1] * len(codes)))
+    share = np.asarray(coco_mask.iou(codes, codes, [True] * len(codes)))
     order = np.arange(len(large))
     is_smaller = (area[:, None] < area[None, :]) | (
         (area[:, None] == area[None, :]) & (order[:, None] > order[None, :])
     )
     drops = is_smaller & (share > max_overlap)  # (dropped, by whom)
     stays = ~drops.any(axis=1)
-    if greedy:
-        stays[:] = True
+    if greedy:  # those that could drop a mask are settled before it
         for index in np.lexsort((order, -area)):
             stays[index] = not (drops[index] & stays).any()
     return large[stays]
@@ -97,7 +97,7 @@ def rle_ious(rles: Sequence[Rle]) -> NDArray[np.float64]:
     """IoU of every pair of run-length codes, float64 (n, n), exact; no mask is decoded."""
     if not rles:
         return np.zeros((0, 0))
-    return np.asarray(coco_mask.iou(list(rles), list(rles), [0] * len(rles)))
+    return np.asarray(coco_mask.iou(list(rles), list(rles), [False] * len(rles)))
 
 
 def distinct(ious: NDArray[np.floating], nms_thresh: float, limit: int) -> NDArray[np.int64]:

@@ -149,7 +149,7 @@ def segment_argmax(
     >>> segment_argmax(np.array([0, 0, 2, 2]), np.array([1.0, 1.0, 0.0, 5.0]), 3)
     array([ 0, -1,  3])
     """
-    best = np.full(n_segments, -1, np.int64)
+    best = np.full(n_segments, -1)
     if len(values) == 0:
         return best
     # stable sort: within a segment the highest value first, equal ones in the order of their rows

@@ -95,9 +95,9 @@ def ranking(total: ArrayLike, inside: ArrayLike, yields: ArrayLike = False) -> N
     yields: bool (n,), which masks of the region lose every tie, and count as outside where the
     totals are NaN, which nothing beats (`rectifier_released`). NaN totals are all alike.
     """
-    scores = np.asarray(total, dtype=np.float64).reshape(-1)
-    outside = ~np.asarray(inside, dtype=bool).reshape(-1)
-    last = np.broadcast_to(np.asarray(yields, dtype=bool), scores.shape)
+    scores = np.asarray(total, dtype=np.float64)
+    outside = ~np.asarray(inside, dtype=bool)
+    last = np.broadcast_to(yields, scores.shape)
     if np.isnan(scores).any():
         scores, outside, last = np.zeros_like(scores), outside | last, np.zeros_like(outside)
     return np.lexsort((last, -scores, outside)).astype(np.int64)  # a stable sort

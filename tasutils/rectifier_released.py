@@ -41,7 +41,7 @@ def in_parts(
     points_xy: ArrayLike,
     size_hw: tuple[int, int],
     parts: Sequence[str],
-    cut: Cut = "median",
+    cut: Cut,
     centers_xy: ArrayLike | None = None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which points lie in the parts asked for, and which of them yield; bool (n,) each.

@@ -84,7 +84,7 @@ def min_max_softmax(total: ArrayLike, strict_official: bool = False) -> Scores:
     span = float(sums.max() - sums.min())
     if span == 0 and strict_official:
         return np.full_like(sums, np.nan)
-    shares = np.exp((sums - sums.min()) / (span if span else 1.0))
+    shares = np.exp((sums - sums.min()) / (span or 1.0))
     return shares / shares.sum()
 
 
@@ -115,4 +115,4 @@ def _normalised(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
     scaled = rows / np.where(largest > 0, largest, 1.0)  # no overflow, no underflow below
     norms = np.sqrt((scaled * scaled).sum(axis=1, keepdims=True))
-    return scaled / np.where(norms > 0, norms, 1.0)
+    return scaled / np.maximum(norms, 1.0)  # the largest number is 1: a norm is 0, or at least 1

@@ -4,7 +4,13 @@ import socket
 
 import numpy as np
 import pytest
+from hypothesis import Phase, settings
 from numpy.typing import NDArray
+
+# make mutants: the same examples for every mutant, and none made smaller
+settings.register_profile(
+    "mutants", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate]
+)
 
 
 @pytest.fixture(autouse=True)

@@ -29,8 +29,10 @@ IMPORT_NAMES = {
     "segment_anything": "segment-anything",
     "jupyter_client": "jupyter-client",
 }
-EXTRAS = ("dev", "photo", "scale", "browser")
-IN_A_BROWSER = {"playwright", "greenlet"}  # what only make test-browser installs
+EXTRAS = ("dev", "photo", "scale", "browser", "measure")
+# what only make test-browser, make coverage and make mutants install
+ON_DEMAND = {"playwright", "greenlet", "coverage", "libcst", "linkify-it-py", "mutmut"}
+ON_DEMAND |= {"pytest-cov", "setproctitle", "textual", "uc-micro-py"}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -82,7 +84,7 @@ def test_constraints_name_what_is_installed():
 
     present = {canonicalize_name(package.name) for package in metadata.distributions()}
     for name, pin in pins().items():
-        if name in IN_A_BROWSER - present:
+        if name in ON_DEMAND - present:
             continue
         if pin.marker is None or pin.marker.evaluate():
             installed = metadata.version(name).split("+")[0]
@@ -152,7 +154,8 @@ def test_licence_is_whole():
 
 def test_make_targets():
     phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.M).group(1).split()
-    for target in ("help", "setup", "report", "study", "lab", "test", "test-browser", "lint"):
+    targets = {"help", "setup", "report", "study", "lab", "test", "test-browser", "fuzz", "lint"}
+    for target in targets | {"coverage", "mutants"}:
         assert target in phony and re.search(rf"^{target}:", MAKEFILE, flags=re.M)
         assert target == "help" or re.search(rf"make {target} ", MAKEFILE)
     assert re.search(r"^[a-z].*?:", MAKEFILE, flags=re.M).group().startswith("help")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
-from tasutils.mask_runs import Runs, changes_of, runs_of
+from tasutils.mask_runs import Runs, changes_of, fills, runs_of
 
 shapes = st.tuples(st.integers(0, 7), st.integers(1, 9), st.integers(1, 9))
 stacks = shapes.flatmap(lambda shape: arrays(np.bool_, shape))
@@ -69,6 +69,7 @@ def test_take_and_joined_are_those_of_the_pixels(masks, data):
     indices = np.array(data.draw(picks), np.int64)
     runs = runs_of(masks)
     assert same(runs.take(indices), runs_of(masks[indices]))
+    assert same(Runs.joined([runs]), runs)
     both = Runs.joined([runs, runs.take(indices), runs])
     assert same(both, runs_of(np.concatenate([masks, masks[indices], masks])))
 
@@ -81,5 +82,106 @@ def test_any_memory_layout(rng):
 
 def test_other_arrays_are_refused():
     for wrong in (np.ones((2, 3, 4)), np.ones((3, 4), bool)):
-        with pytest.raises(ValueError, match="bool"):
+        with pytest.raises(ValueError) as caught:
             runs_of(wrong)
+        shape = f"{wrong.dtype} {wrong.shape}"
+        assert str(caught.value) == f"masks must be bool (n, H, W), not {shape}"
+
+
+def test_changes_are_places_down_the_columns():
+    masks = np.zeros((2, 2, 3), bool)
+    masks[0, 1, 0] = masks[0, :, 1] = masks[1, 0, 0] = masks[1, 1, 2] = True
+    # of the first mask places 1 to 3, of the second 0 and 5, in steps of 2 * 3 + 1 a mask
+    found = changes_of(masks)
+    assert found.dtype == np.int64
+    assert found.tolist() == [1, 4, 7 + 0, 7 + 1, 7 + 5, 7 + 6]
+
+
+def slow_fills(texts, n_px):
+    """Each text read character by character, as maskApi.c does; at most 7 make a count."""
+    for text in texts:
+        counts, bits, size = [], 0, 0
+        for code in text:
+            if not 48 <= code <= 48 + 63:
+                return False
+            bits |= ((code - 48) & 31) << 5 * size
+            size += 1
+            if size > 7:
+                return False
+            if not (code - 48) & 32:
+                if (code - 48) & 16:
+                    bits -= 1 << 5 * size
+                counts.append(bits + (counts[-2] if len(counts) > 2 else 0))
+                bits, size = 0, 0
+        if size or not counts or min(counts) < 0 or sum(counts) != n_px:
+            return False
+    return True
+
+
+@settings(max_examples=200, deadline=None)
+@given(stacks, st.data())
+def test_fills_is_the_slow_reading_of_the_characters(masks, data):
+    texts = [rle["counts"].encode() for rle in runs_of(masks).rles()]
+    n_px = masks.shape[1] * masks.shape[2]
+    assert fills(texts, n_px) and slow_fills(texts, n_px)
+    for _ in range(4):
+        other = list(texts) or [b"1"]
+        k = data.draw(st.integers(0, len(other) - 1))
+        text = bytearray(other[k])
+        at = data.draw(st.integers(0, len(text)))
+        text[at : at + data.draw(st.integers(0, 1))] = data.draw(
+            st.binary(max_size=2) | st.sampled_from([b"1", b"O", b"o", b"0", b"P1", b"\x2f", b"p"])
+        )
+        other[k] = bytes(text)
+        assert fills(other, n_px) == slow_fills(other, n_px), other
+
+
+def written(counts):
+    """The characters of counts, each alone as maskApi.c writes it."""
+    text = bytearray()
+    for index, count in enumerate(counts):
+        rest = count - counts[index - 2] if index > 2 else count
+        more = True
+        while more:
+            low, rest = rest & 31, rest >> 5
+            more = rest != (-1 if low & 16 else 0)
+            text.append(low + 48 + 32 * more)
+    return bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("counts", "fit"),
+    [
+        ([9], True),
+        ([0, 9], True),
+        ([4, 0, 5], True),
+        ([1, 2, 3, 1, 2], True),
+        ([1, 2, 3, -1, 4], False),  # a negative run that the sum hides
+        ([10, -1], False),
+        ([-1, 10], False),
+        ([8], False),
+        ([10], False),
+        ([3, 3, 3, 0, 0, 0, 0], True),
+    ],
+    ids=str,
+)
+def test_runs_must_fill_the_mask_and_none_be_negative(counts, fit):
+    text = written(counts)
+    assert fills([text], 9) == fit == slow_fills([text], 9)
+    whole = written([0, 9])
+    for texts in ([whole, text], [text, whole], [whole, text, whole]):
+        assert fills(texts, 9) == fit, texts
+
+
+def test_the_longest_counts():
+    """Seven characters hold 34 bits and a sign; eight are refused, a last one that goes on too."""
+    for n_px in (2**34 - 1, 2**29, 2**29 - 1, 2**10, 15, 16, 0):
+        assert fills([written([n_px])], n_px) and fills([written([0, n_px])] * 2, n_px), n_px
+    assert not fills([written([2**34])], 2**34)
+    steps = [5, 2**32, 7, 3, 2**20, 2**32]
+    assert fills([written(steps), written([sum(steps)])], sum(steps))
+    assert fills([b"oooooo0"], 2**30 - 1) and not fills([b"ooooooo0"], 2**30 - 1)
+    assert not fills([b"o", b"0"], 31)  # a count may not go on in the next text
+    for text in (b"/", b"p", b"\x80", b"\xff"):
+        assert not fills([text], 0) and not fills([text], 0xFF - 48)
+    assert fills([], 9) and fills([], 0) and not fills([b""], 0) and not fills([b"0", b""], 0)

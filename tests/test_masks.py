@@ -1,5 +1,7 @@
 """Masks: properties, and slow references."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -62,12 +64,50 @@ def test_overlap_filter_is_not_greedy():
     line[0, 0, :2] = line[1, 0, :4] = line[2, 0, 2:9] = True
     # 1 drops 0 although 2 drops 1
     assert filtered(line, 0, 0.4).tolist() == [2]
+    assert filtered(line, 0, 0.4, True).tolist() == [0, 2]
     assert filtered(line, 0, None).tolist() == [0, 1, 2]
     assert filtered(line, 3, None).tolist() == [1, 2]
 
 
 def test_equal_masks_keep_the_first():
     assert filtered(np.ones((3, 4, 4), bool), 1, 0.4).tolist() == [0]
+
+
+def slow_greedy(masks, min_area_px, max_overlap):
+    """From the largest on, the first of equals first: what no mask that stays covers too much."""
+    area = [int(mask.sum()) for mask in masks]
+    kept = []
+    for i in sorted(range(len(masks)), key=lambda i: (-area[i], i)):
+        covered = any((masks[i] & masks[j]).sum() > max_overlap * area[i] for j in kept)
+        if area[i] >= min_area_px and not covered:
+            kept.append(i)
+    return sorted(kept)
+
+
+@settings(max_examples=200, deadline=None)
+@given(stacks, st.integers(0, 9), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+def test_greedy_overlap_filter_equals_the_slow_one(masks, min_area_px, max_overlap):
+    assert filtered(masks, min_area_px, max_overlap, True).tolist() == slow_greedy(
+        masks, min_area_px, max_overlap
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(stacks, st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.integers(0, 5))
+def test_distinct_masks_have_no_double_and_every_other_one_has(masks, nms_thresh, limit):
+    table = m.rle_ious(m.encode_rle(masks))
+    assert table.shape == (len(masks), len(masks))
+    for i, a in enumerate(masks):
+        for j, b in enumerate(masks):
+            if a.any() and b.any():
+                assert table[i, j] == m.iou(a, b)
+    kept = m.distinct(table, nms_thresh, limit)
+    assert kept.dtype == np.int64 and len(kept) <= limit
+    assert kept.tolist() == sorted(set(kept.tolist()))
+    for i in range(len(masks)):
+        doubles = [j for j in kept if j < i and table[i, j] > nms_thresh]
+        full = (kept < i).sum() == limit
+        assert (i in kept) == (not doubles and not full)
 
 
 def test_overlap_filter_of_hundreds(rng):
@@ -82,10 +122,13 @@ def test_overlap_filter_of_hundreds(rng):
 
 
 def test_intersections_are_summed_over_chunks(monkeypatch, masks):
-    whole = m.intersections_px(masks, masks)
-    monkeypatch.setattr(m, "_CHUNK_PX", 7)
-    assert np.array_equal(m.intersections_px(masks, masks), whole)
-    assert whole.diagonal().tolist() == m.areas_px(masks).tolist()
+    stack = np.concatenate([masks, ~masks, masks[::-1, ::-1, ::-1]])  # the corners too
+    whole = m.intersections_px(stack, stack[:5])
+    assert whole.dtype == np.int64
+    assert whole.tolist() == [[int((a & b).sum()) for b in stack[:5]] for a in stack]
+    for chunk in (7, 4800, 4801):
+        monkeypatch.setattr(m, "_CHUNK_PX", chunk)
+        assert np.array_equal(m.intersections_px(stack, stack[:5]), whole)
 
 
 @given(stacks)
@@ -100,16 +143,28 @@ def test_iou_and_intersection_union(masks):
 
 
 def test_wrong_arrays_are_refused():
-    with pytest.raises(ValueError, match="bool"):
-        m.areas_px(np.ones((2, 3, 4)))
-    with pytest.raises(ValueError, match="ground truth"):
+    for wrong in (np.ones((2, 3, 4)), np.ones((3, 4), bool)):
+        for asked in (m.areas_px, m.encode_rle, partial(m.intersection_union, gt=wrong)):
+            with pytest.raises(ValueError) as caught:
+                asked(wrong)
+            shape = f"{wrong.dtype} {wrong.shape}"
+            assert str(caught.value) == f"masks must be bool (n, H, W), not {shape}"
+    with pytest.raises(ValueError) as caught:
         m.intersection_union(np.ones((1, 3, 4), bool), np.ones((4, 3), bool))
+    assert str(caught.value) == "masks are (3, 4) but the ground truth is (4, 3); (H, W)"
 
 
 def test_no_masks():
     none = np.zeros((0, 5, 6), bool)
     assert m.encode_rle(none) == []
     assert m.decode_rle([], (5, 6)).shape == (0, 5, 6)
+    assert m.decode_rle([]).shape == (0, 0, 0)
+    assert m.decode_rle([]).dtype == m.decode_rle([], (5, 6)).dtype == np.bool_
+    one = np.ones((1, 5, 6), bool)
+    for a, b in ((none, one), (one, none), (none, none)):
+        assert m.intersections_px(a, b).shape == (len(a), len(b))
+    assert m.rle_ious([]).shape == (0, 0)
+    assert m.distinct(np.zeros((0, 0)), 0.5, 3).tolist() == []
     assert m.boxes_xyxy(none).shape == (0, 4)
     assert m.centers_xy(none).shape == (0, 2)
     assert filtered(none, 1, 0.5).shape == (0,)

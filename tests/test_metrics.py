@@ -87,5 +87,47 @@ def test_no_answer_beats_the_oracle(pairs):
 
 
 def test_unknown_metric():
-    with pytest.raises(ValueError, match="no metric 'dice'"):
+    names = "oiou, miou, p@0.5, p@0.6, p@0.7, p@0.8, p@0.9"
+    with pytest.raises(ValueError) as caught:
         metrics.metric([1], [1], "dice")
+    assert str(caught.value) == f"no metric 'dice'; there are {names}"
+
+
+def test_equality_counts_only_where_it_is_asked_for():
+    """By default P@X is IoU > X, in every function that has the choice."""
+    for strict, hit in (({}, 0.0), ({"strict": True}, 0.0), ({"strict": False}, 1.0)):
+        assert metrics.summary([1], [2], **strict)["p@0.5"] == hit
+        assert metrics.metric([1], [2], "p@0.5", **strict) == hit
+        assert metrics.precision_at([1], [2], 0.5, **strict) == hit
+        assert metrics.ratio_terms([1], [2], "p@0.5", **strict)[0].tolist() == [hit]
+
+
+def test_any_threshold():
+    inter = [99, 100, 7]
+    assert metrics.metric(inter, [100] * 3, "p@1") == 0
+    assert metrics.metric(inter, [100] * 3, "p@1", strict=False) == pytest.approx(1 / 3)
+    assert metrics.metric(inter, [100] * 3, "p@0.05") == 1
+    assert metrics.metric(inter, [100] * 3, "p@0.975") == pytest.approx(2 / 3)
+
+
+def test_epsilon_lowers_every_iou_and_leaves_the_overall_one():
+    assert metrics.iou([2], [4], 1.0).tolist() == [0.4]
+    assert metrics.iou([0], [0], 1.0).tolist() == [0.0]
+    assert metrics.metric([2, 6], [4, 9], "miou", epsilon=1.0) == pytest.approx(0.5)
+    assert metrics.metric([2], [4], "p@0.45", epsilon=1.0) == 0
+    assert metrics.metric([2], [4], "oiou", epsilon=1.0) == 0.5
+    for name in metrics.METRIC_NAMES:
+        without = metrics.ratio_terms([2], [4], name)
+        assert np.array_equal(without, metrics.ratio_terms([2], [4], name, epsilon=0.0)), name
+    # 1e-6 px would be lost in a union of single precision
+    assert metrics.iou(np.float32([1]), np.float32([2]), 1e-6)[0] == 1 / (2 + 1e-6)
+
+
+@pytest.mark.parametrize("name", metrics.METRIC_NAMES)
+@pytest.mark.parametrize("kind", [np.uint8, np.int32, np.int64, np.float32, bool])
+def test_terms_are_doubles_of_whatever_numbers(name, kind):
+    inter, union = np.array([1, 0, 1], kind), np.array([1, 1, 1], kind)
+    terms = metrics.ratio_terms(inter, union, name)
+    assert [part.dtype for part in terms] == [np.float64, np.float64]
+    assert [part.tolist() for part in terms] == [[1, 0, 1], [1, 1, 1]]
+    assert metrics.oracle([0, 0, 0], inter, union, 2).dtype == np.int64

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from tasutils.errors import TasError
 from tasutils.language.directions import find_directions
-from tasutils.rectifier import in_region, ranking, rectify
+from tasutils.rectifier import cut_xy, in_region, ranking, rectify
 
 NAMES = ["left", "right", "up", "bottom"]
 MIRROR_X = {"left": "right", "right": "left", "up": "up", "bottom": "bottom"}
@@ -67,8 +67,52 @@ def test_the_middle_belongs_to_both_halves() -> None:
 def test_direction_words_are_taken_as_they_come() -> None:
     words = find_directions("top left zebra")
     assert in_region([[0, 0], [9, 0]], (10, 10), words).tolist() == [True, False]
-    with pytest.raises(TasError, match="unknown direction 'north'"):
-        in_region([[0, 0]], (1, 1), ["north"])
+    with pytest.raises(TasError) as caught:
+        in_region([[0, 0]], (1, 1), ["left", "north"])
+    assert str(caught.value) == ("unknown direction 'north'; choose among left, right, up, bottom")
+
+
+def slow_region(points, at, names, closed):  # type: ignore[no-untyped-def]
+    """Point by point; the first halves own their border only where both do."""
+    kept = []
+    for x, y in points:
+        in_half = {
+            "left": x < at[0] or (closed and x == at[0]),
+            "right": x >= at[0],
+            "up": y < at[1] or (closed and y == at[1]),
+            "bottom": y >= at[1],
+        }
+        kept.append(all(in_half[name] for name in names))
+    return kept
+
+
+@given(pictures(), pictures(), CHOICES, st.sampled_from(["middle", "median"]))
+def test_regions_equal_the_slow_version(picture, other, names, cut) -> None:  # type: ignore[no-untyped-def]
+    (points, size), (centers, _) = picture, other
+    middle = ((size[1] - 1) / 2, (size[0] - 1) / 2)
+    for deciding, given_centers in ((points, None), (centers, centers)):
+        at = middle
+        if cut == "median" and len(deciding):
+            at = tuple(np.median(deciding, axis=0))
+        assert cut_xy(deciding, size, cut) == at
+        found = in_region(points, size, names, cut, given_centers)
+        assert found.tolist() == slow_region(points, at, names, cut == "middle")
+
+
+def test_a_median_belongs_to_right_and_bottom_alone() -> None:
+    points = [[0, 5], [2, 5], [4, 5]]
+    where = {name: in_region(points, (99, 99), [name], "median").tolist() for name in NAMES}
+    assert where == {
+        "left": [True, False, False], "right": [False, True, True],
+        "up": [False] * 3, "bottom": [True] * 3,
+    }  # fmt: skip
+    assert in_region([[2, 5]], (99, 99), ["left"], "median", [[3, 0]]).tolist() == [True]
+    assert in_region([[2, 5]], (99, 99), ["left"], "median", [[1, 0]]).tolist() == [False]
+
+
+def test_medians_of_single_precision_are_double() -> None:
+    centers = np.float32([[2**24, 0], [2**24 + 2, 3]])  # nothing lies between them in float32
+    assert cut_xy(centers, (9, 9), "median") == (2**24 + 1, 1.5)
 
 
 SCORES = arrays(np.float64, st.integers(0, 8), elements=st.integers(-3, 3).map(float))
@@ -90,3 +134,33 @@ def test_without_a_region_it_is_the_argmax(total: np.ndarray) -> None:
     everywhere = np.ones(len(total), dtype=bool)
     wanted = int(np.argmax(total)) if len(total) else None
     assert rectify(total, everywhere) == wanted == rectify(total, ~everywhere)
+
+
+@given(SCORES, st.integers(0, 255), st.integers(0, 255))
+def test_who_yields_loses_ties_and_nothing_else(total: np.ndarray, bits: int, more: int) -> None:
+    inside, yields = (
+        np.array([bool(b >> i & 1) for i in range(len(total))], dtype=bool) for b in (bits, more)
+    )
+    order = ranking(total, inside, yields)
+    wanted = sorted(range(len(total)), key=lambda i: (not inside[i], -total[i], yields[i], i))
+    assert order.tolist() == wanted and order.dtype == np.int64
+    # nothing beats NaN: those that yield count as outside, the rest is in the order of the masks
+    blank = ranking(np.full_like(total, np.nan), inside, yields)
+    assert blank.tolist() == sorted(range(len(total)), key=lambda i: not inside[i] or yields[i])
+    assert rectify(total, inside, yields) == (wanted[0] if wanted else None)
+
+
+def test_one_nan_makes_all_totals_alike() -> None:
+    inside, yields = [False, True, True], [False, True, False]
+    assert ranking([5, np.nan, 1], inside, yields).tolist() == [2, 0, 1]
+    assert rectify([5, np.nan, 1], inside, yields) == 2
+    # by default nobody yields
+    assert ranking([5, np.nan, 1], inside).tolist() == [1, 2, 0]
+    assert rectify([np.nan] * 3, inside) == 1
+
+
+def test_any_kind_of_number_and_nothing_at_all() -> None:
+    assert rectify(np.array([1, 2], np.uint8), [1, 1]) == 1
+    assert rectify([True, False], [True, True]) == 0
+    assert rectify([1, 2, 3], [0, 1, 0]) == 1
+    assert rectify([], []) is None and ranking([], []).dtype == np.int64

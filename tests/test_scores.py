@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tasutils.errors import TasError
-from tasutils.scores import combine, n_score, p_score, v_score
+from tasutils.scores import combine, min_max_softmax, n_score, p_score, v_score
 
 D = 5
 NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False)
@@ -85,13 +85,107 @@ def test_extreme_lengths_neither_overflow_nor_vanish() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(TasError, match="embeddings of 5 and 4 numbers"):
-        v_score(np.ones((1, 5)), np.ones(4))
-    with pytest.raises(TasError, match="NaN"):
-        v_score(np.full((1, 2), np.nan), np.ones(2))
-    with pytest.raises(TasError, match="must be finite"):
-        combine([1], [1], [1], math.inf, 0)
-    with pytest.raises(TasError, match="one value a mask"):
-        combine([1], [1, 2], [1], 0, 0)
-    with pytest.raises(TasError, match="crops must be an array"):
-        n_score(np.ones(3), np.zeros((0, 3)))
+    failed = "hold NaN or infinite values: the encoder failed; embed them again"
+    shape = "must be an array (number, size), not of shape"
+    weights = "alpha and lambda must be finite numbers, not"
+    for refused, line in (
+        (
+            lambda: v_score(np.ones((1, 5)), np.ones(4)),
+            "embeddings of 5 and 4 numbers cannot be compared: describe the image again with the"
+            " encoder that reads the sentence",
+        ),
+        (lambda: v_score([[1, np.nan]], [1, 1]), f"embeddings {failed}"),
+        (lambda: p_score([[1, np.inf]], [1, 1]), f"embeddings {failed}"),
+        (lambda: v_score([[1, 1]], [1, -np.inf]), f"text embedding {failed}"),
+        (lambda: n_score([[1, 1]], [[1, np.nan]]), f"negatives {failed}"),
+        (lambda: n_score([[np.nan]], np.zeros((0, 1))), f"crops {failed}"),
+        (lambda: v_score(np.ones(3), np.ones(3)), f"embeddings {shape} (3,)"),
+        (lambda: v_score(np.ones((1, 3)), 1.0), f"text embedding {shape} (1,)"),
+        (lambda: n_score([[1.0]], [1.0]), f"negatives {shape} (1,)"),
+        (lambda: n_score(np.ones(3), np.zeros((0, 3))), f"crops {shape} (3,)"),
+        (lambda: combine([1], [1], [1], math.inf, 0), f"{weights} inf and 0"),
+        (lambda: combine([1], [1], [1], 0, math.nan), f"{weights} 0 and nan"),
+        (
+            lambda: combine([1], [1, 2], [1], 0, 0),
+            "V, P and N must have one value a mask, not the shapes (1,), (2,), (1,)",
+        ),
+        (
+            lambda: combine([1], [1], [1, 2], 0, 0),
+            "V, P and N must have one value a mask, not the shapes (1,), (1,), (2,)",
+        ),
+    ):
+        with pytest.raises(TasError) as caught:
+            refused()
+        assert str(caught.value) == line
+
+
+def test_a_weight_of_zero_leaves_nan_out_and_copies() -> None:
+    v, nan = np.array([1.0, 2.0]), np.full(2, np.nan)
+    assert combine(v, nan, [1, 1], 0, 2).tolist() == [3.0, 4.0]
+    assert combine(v, [1, 1], nan, 2, 0).tolist() == [3.0, 4.0]
+    found = combine(v, nan, nan, 0, 0)
+    found[0] = 9
+    assert v[0] == 1
+    assert np.isnan(combine(v, nan, v, 0.1, 0.1)).all()
+
+
+def test_whatever_numbers_come_in_scores_are_doubles() -> None:
+    rows, text = np.float32([[1, 2], [3, 5]]), np.float32([2, 1])
+    exact = [4 / 5, 11 / math.sqrt(34 * 5)]
+    assert v_score(rows, text).dtype == n_score(rows, text[None]).dtype == np.float64
+    np.testing.assert_allclose(v_score(rows, text), exact, rtol=1e-15)
+    np.testing.assert_allclose(n_score(rows, text[None]), [-x for x in exact], rtol=1e-15)
+    assert combine([1], [2], [3], 0, 0).dtype == combine([1], [2], [3], 1, 1).dtype == np.float64
+    for kind in (np.float32, np.int64):
+        found = min_max_softmax(np.array([1, 3, 2], kind))
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, min_max_softmax([1.0, 3.0, 2.0]))
+    assert min_max_softmax([]).dtype == n_score(rows, np.zeros((0, 2))).dtype == np.float64
+
+
+def test_no_cosine_leaves_the_range_by_rounding() -> None:
+    """Without a bound a row and itself, or its opposite, come to 1.0000000000000002 and below."""
+    rows = np.random.default_rng(0).normal(size=(200, 7))
+    units = [row / np.abs(row).max() for row in rows]
+    units = [unit / np.sqrt((unit * unit).sum()) for unit in units]
+    assert max((unit * unit).sum() for unit in units) > 1
+    for row in rows:
+        assert v_score([row, -row], row).tolist()[0] <= 1 and v_score([-row], row)[0] >= -1
+
+
+def test_vectors_without_numbers() -> None:
+    assert v_score(np.zeros((2, 0)), np.zeros(0)).tolist() == [0.0, 0.0]
+
+
+def test_the_mean_of_no_negatives() -> None:
+    crops, none = np.ones((2, 3)), np.zeros((0, 3))
+    assert n_score(crops, none).tolist() == n_score(crops, none, False).tolist() == [0.0, 0.0]
+    assert np.isnan(n_score(crops, none, strict_official=True)).all()
+    some = np.ones((1, 3))
+    assert n_score(crops, some, True).tolist() == n_score(crops, some).tolist()
+
+
+TOTALS = st.lists(st.floats(-1e3, 1e3, allow_subnormal=False), max_size=6)
+
+
+@given(TOTALS, st.booleans())
+def test_shares_are_a_slow_softmax_of_what_is_stretched(totals: list[float], strict: bool) -> None:
+    found = min_max_softmax(totals, strict)
+    assert found.shape == (len(totals),)
+    low, high = min(totals, default=0), max(totals, default=0)
+    if low == high:
+        wanted = math.nan if strict else 1 / max(len(totals), 1)
+        np.testing.assert_array_equal(found, [wanted] * len(totals))
+        return
+    powers = [math.exp((total - low) / (high - low)) for total in totals]
+    np.testing.assert_allclose(found, [power / math.fsum(powers) for power in powers], rtol=1e-12)
+
+
+def test_shares_of_sums_that_do_not_differ() -> None:
+    assert min_max_softmax([5.0, 5.0]).tolist() == [0.5, 0.5]
+    assert min_max_softmax([0.0]).tolist() == min_max_softmax([7.0]).tolist() == [1.0]
+    assert np.isnan(min_max_softmax([5.0, 5.0], strict_official=True)).all()
+    assert min_max_softmax([1.0, 2.0], True).tolist() == min_max_softmax([1.0, 2.0]).tolist()
+    for strict in (False, True):
+        assert np.isnan(min_max_softmax([1.0, np.nan], strict)).all()
+        assert min_max_softmax([], strict).shape == (0,)

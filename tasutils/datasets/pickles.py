@@ -66,7 +66,7 @@ def loads_plain(data: bytes, source: str = "pickle") -> Any:
             "get the file from the data set's own page"
         ) from None
     except (IndexError, KeyError, ValueError, OverflowError, struct.error) as error:
-        reason = " ".join(str(error).split())[:80] or type(error).__name__
+        reason = " ".join(str(error).split())[:80]
         raise TasError(
             f"{source}: damaged pickle at byte {machine.opcode_at} ({reason}); get the file again"
         ) from None
