@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tasutils.datasets.sample import RefDataset, Sample
+from tasutils.images import pixel_digest
 from tasutils.run_tables import Choice, Overlaps, RunTables, write_mask
 from tasutils.runs import MASKS_FOLDER
 
@@ -97,7 +98,7 @@ def answer_image(
     start = perf_counter()
     scene, image = _scene(path, here, tas, scenes)
     here[0][0].tables.wall_s += perf_counter() - start
-    proposals = scene.proposals.masks()
+    proposals, picture = scene.proposals.masks(), pixel_digest(image)
     overlaps: dict[tuple[str, str], Overlaps] = {}
     for task, image_id in here:
         start = perf_counter()
@@ -108,7 +109,7 @@ def answer_image(
             key = (task.dataset.name, sample.sample_id)
             if key not in overlaps:
                 overlaps[key] = overlaps_of(proposals, task.dataset, sample)
-            task.tables.add(sample, overlaps[key], choice)
+            task.tables.add(sample, overlaps[key], choice, picture)
             if keep_masks and choice.chosen >= 0:
                 write_mask(task.folder / MASKS_FOLDER, sample.sample_id, proposals[choice.chosen])
         task.tables.wall_s += perf_counter() - start

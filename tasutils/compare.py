@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tasutils.errors import TasError
 from tasutils.metrics import CONVENTION, iou
 from tasutils.stats import paired_difference
+from tasutils.terminal import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +70,7 @@ def compare_text(table: pd.DataFrame) -> str:
             f"{dataset} {split}: {scope}; {_joined(part['n_without_proposals'], '.0f')} without a "
             f"proposal; oracle {best}; differences from {first['label']}"
         )
-        blocks.append(f"{head}\n{_lines(part)}")
+        blocks.append(f"{one_line(head)}\n{_lines(part)}")
     return "\n\n".join([*blocks, f"95 % intervals over images; {CONVENTION}"])
 
 

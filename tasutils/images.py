@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -43,6 +44,13 @@ def read_image(source: "str | Path | PilImage | NDArray[Any]") -> NDArray[np.uin
     if not path.is_file():
         raise TasError(f"no picture at {path}; check the path")
     return decode_image(file_bytes(path), str(path))
+
+
+def pixel_digest(image: NDArray[np.uint8]) -> str:
+    """Digest (hex, 16 characters) of a picture's pixels, uint8 (H, W, 3), and their shape."""
+    digest = sha256(f"{image.shape} ".encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()[:16]
 
 
 def file_bytes(path: Path) -> BinaryIO:

@@ -16,7 +16,8 @@ from tasutils.config import Preset, leaves_of
 from tasutils.errors import TasError
 from tasutils.metrics import METRIC_VERSION
 from tasutils.provenance import git_state, library_versions
-from tasutils.run_diff import sentence_table
+from tasutils.run_diff import other_pictures, sentence_table
+from tasutils.run_diff_lines import pictures_told
 from tasutils.run_record import SEEDS, model_files
 from tasutils.runs import MASKS_FOLDER, SAMPLES_FILE, Run, RunRecord, read_run
 
@@ -35,7 +36,7 @@ class Rerun:
 
     n: sentences; n_changed: of them, those whose answer or pixels came out otherwise; same_bytes:
     is samples.parquet equal byte for byte; notes: what differs around the run that need not matter,
-    such as versions.
+    such as versions; pictures: names of those whose pixels were others, None where it is not known.
     """
 
     first: Run
@@ -44,15 +45,17 @@ class Rerun:
     n_changed: int
     same_bytes: bool
     notes: list[str]
+    pictures: list[str] | None = None
 
     def __str__(self) -> str:
+        others = f"; of the pictures {pictures_told(self.pictures)}" if self.pictures else ""
         if self.n_changed:
             return (
-                f"not reproduced: {self.n_changed} of {self.n} sentences came out otherwise; "
-                f"tas diff {self.first.folder} {self.again.folder}"
+                f"not reproduced: {self.n_changed} of {self.n} sentences came out otherwise"
+                f"{others}; tas diff {self.first.folder} {self.again.folder}"
             )
         how = "byte for byte" if self.same_bytes else "in every answer and pixel, not in all bytes"
-        return f"reproduced: samples of all {self.n} sentences are equal {how}"
+        return f"reproduced: samples of all {self.n} sentences are equal {how}{others}"
 
 
 def rerun(
@@ -135,7 +138,8 @@ def compare_again(first: Run, again: Run, notes: list[str]) -> Rerun:
     n = max(map(len, tables))
     files = [(run.folder / SAMPLES_FILE).read_bytes() for run in (first, again)]
     n_changed = n - len(rows) + int(rows["changed"].sum())
-    return Rerun(first, again, n, n_changed, files[0] == files[1], notes)
+    pictures = other_pictures(*tables)
+    return Rerun(first, again, n, n_changed, files[0] == files[1], notes, pictures)
 
 
 def _unlike(record: RunRecord, preset: Preset, dataset: RefDataset, device: str) -> list[str]:

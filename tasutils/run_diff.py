@@ -34,8 +34,9 @@ class RunDiff:
     settings: of the preset; method, data, models, code: facts with both values, those that differ;
     numbers: one row a metric over the sentences that both runs answered, with the second's value
     minus the first's, paired; None where the two answered no sentence of the same data in common.
-    sentences: one row for each such sentence, see `sentence_table`. n_first, n_second: sentences
-    that only the one run has.
+    sentences: one row for each such sentence, see `sentence_table`. pictures: of the pictures that
+    both used, the names of those whose pixels differ; None where a run is too old to tell.
+    n_first, n_second: sentences that only the one run has.
     """
 
     names: tuple[str, str]
@@ -46,6 +47,7 @@ class RunDiff:
     code: list[Fact]
     numbers: pd.DataFrame | None
     sentences: pd.DataFrame | None
+    pictures: list[str] | None
     n_first: int
     n_second: int
 
@@ -62,11 +64,11 @@ class RunDiff:
 def diff_runs(first: Run, second: Run) -> RunDiff:
     """Compare two runs, of whatever data; raises TasError for a missing or damaged table."""
     one, other = first.record, second.record
-    sentences, numbers = None, None
+    sentences, numbers, pictures = None, None, None
     alone = [one.n_used, other.n_used]
     if _data_of(one) == _data_of(other):
         tables = first.samples(), second.samples()
-        sentences = sentence_table(*tables)
+        sentences, pictures = sentence_table(*tables), other_pictures(*tables)
         alone = [len(table) - len(sentences) for table in tables]
         if len(sentences):
             numbers = _numbers(first, second, tables, sentences["sample_id"].to_list())
@@ -79,6 +81,7 @@ def diff_runs(first: Run, second: Run) -> RunDiff:
         code=_facts(_code(one), _code(other)),
         numbers=numbers,
         sentences=sentences,
+        pictures=pictures,
         n_first=alone[0],
         n_second=alone[1],
     )
@@ -106,6 +109,17 @@ def sentence_table(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         other_masks=others,
         changed=~np.logical_and.reduce(list(equal.values())),
     )
+
+
+def other_pictures(first: pd.DataFrame, second: pd.DataFrame) -> list[str] | None:
+    """The pictures of two tables of samples, by name, whose pixels differ; None if unknown."""
+    if not ("image_digest" in first and "image_digest" in second):
+        return None
+    one, other = (
+        dict(zip(table["image_id"].astype(str), table["image_digest"], strict=True))
+        for table in (first, second)
+    )
+    return [name for name, digest in one.items() if other.get(name, digest) != digest]
 
 
 def _equal(first: pd.Series, second: pd.Series) -> NDArray[np.bool_]:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tasutils.setting_diff import difference_lines
+from tasutils.terminal import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from tasutils.runs import Run
 
 MOST = 10  # sentences shown unless all are asked for
+_NAMED = 5  # pictures
 
 
 def diff_lines(diff: RunDiff, runs: tuple[Run, Run], every: bool = False) -> list[str]:
@@ -29,6 +31,7 @@ def diff_lines(diff: RunDiff, runs: tuple[Run, Run], every: bool = False) -> lis
     lines += [f"    {line}" for line in difference_lines(diff.settings, ("first", "second")) if n]
     for what in ("method", "data", "models", "code"):
         lines += _fact_lines(what, getattr(diff, what))
+    lines += _picture_lines(diff)
     partial = any(run.record.partial for run in runs)
     return [*lines, *_number_lines(diff, partial), *_sentence_lines(diff, every)]
 
@@ -45,6 +48,7 @@ def diff_json(diff: RunDiff, every: bool = False) -> str:
                 what: {name: [first, second] for name, first, second in getattr(diff, what)}
                 for what in ("method", "data", "models", "code")
             },
+            "pictures": diff.pictures,
             "numbers": _records(diff.numbers),
             "n_common": None if diff.sentences is None else len(diff.sentences),
             "n_changed": None if diff.changed is None else len(diff.changed),
@@ -67,14 +71,33 @@ def _records(table: pd.DataFrame | None) -> list[dict[str, Any]] | None:
     return [dict(zip(names, row, strict=True)) for row in plain.itertuples(index=False)]
 
 
+def _picture_lines(diff: RunDiff) -> list[str]:
+    """How many of the pictures of both differ, and which first."""
+    if diff.sentences is None:
+        return []
+    if diff.pictures is None:
+        return ["pictures: not known: a run is older than their digests"]
+    return [f"pictures: {pictures_told(diff.pictures)}" if diff.pictures else "pictures: the same"]
+
+
+def pictures_told(names: list[str]) -> str:
+    """Pictures that differ, counted, the first few by name."""
+    more = ", ..." if len(names) > _NAMED else ""
+    told = one_line(", ".join(names[:_NAMED]))
+    return f"{len(names)} differ{'s' if len(names) == 1 else ''} in their pixels: {told}{more}"
+
+
 def _fact_lines(what: str, facts: list[Fact]) -> list[str]:
     if not facts:
         return [f"{what}: the same"]
-    return [f"{what}:", *(f"    {name}: {_told(a)} -> {_told(b)}" for name, a, b in facts)]
+    return [
+        f"{what}:",
+        *(f"    {one_line(name)}: {_told(a)} -> {_told(b)}" for name, a, b in facts),
+    ]
 
 
 def _told(value: Any) -> str:
-    return "-" if value is None or value == "" else str(value)
+    return "-" if value is None or value == "" else one_line(str(value))
 
 
 def _number_lines(diff: RunDiff, partial: bool) -> list[str]:
@@ -134,4 +157,5 @@ def _sentence_line(row: dict[Any, Any]) -> str:
     if row["chosen_first"] != row["chosen_second"]:
         mask += f" -> {row['chosen_second']}"
     ious = f"IoU {row['iou_first']:.3f} -> {row['iou_second']:.3f}"
-    return f"    {row['sample_id']} ({row['image_id']}) {row['text']!r}: {mask}, {ious}"
+    where = one_line(f"{row['sample_id']} ({row['image_id']})")
+    return f"    {where} {row['text']!r}: {mask}, {ious}"

@@ -6,6 +6,7 @@ from tasutils.metrics import CONVENTION
 from tasutils.run_tables import metrics_of
 from tasutils.runs import MASKS_FOLDER, Metric, Run, RunRecord
 from tasutils.score_table import Rules
+from tasutils.terminal import one_line
 
 _SHOWN = {"oiou": "oIoU", "miou": "mIoU", "p@0.5": "P@0.5"}
 
@@ -54,7 +55,7 @@ def run_subject(record: RunRecord) -> str:
     """Data set, split, preset and method of a run."""
     method = "" if record.method == "tas" else record.method
     names = (record.dataset, record.split_by, record.split, record.preset, method)
-    return " ".join(filter(None, names))
+    return one_line(" ".join(filter(None, names)))
 
 
 def run_scope(record: RunRecord) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ def make_record(
         split=dataset.split,
         split_by=dataset.split_by,
         index_digest=dataset.index_digest,
+        pictures_digest=pictures_digest(samples),
         n_total=len(dataset),
         n_used=len(samples),
         n_images_total=len(dataset.image_ids),
@@ -79,6 +81,13 @@ def make_record(
         metrics=metrics_of(samples, preset.metrics.epsilon),
         metric_version=METRIC_VERSION,
     )
+
+
+def pictures_digest(samples: pd.DataFrame) -> str:
+    """SHA-256 (hex) of the names of the pictures of a table of samples and of their digests."""
+    pairs = samples[["image_id", "image_digest"]].drop_duplicates().astype(str)
+    lines = sorted(f"{digest} {name}" for name, digest in pairs.to_numpy())
+    return sha256("\n".join(lines).encode()).hexdigest()
 
 
 def model_files(preset: Preset, method: str, settings: Mapping[str, Any]) -> dict[str, ModelFile]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from tasutils.datasets.sample import Sample
 from tasutils.errors import TasError
 from tasutils.masks import intersection_union
 from tasutils.metrics import iou
+from tasutils.paths import name_part
 from tasutils.runs import Metric
 from tasutils.stats import bootstrap
 
@@ -138,8 +138,11 @@ class RunTables:
         for stage, seconds in times_s.items():
             self.times_s[stage] = self.times_s.get(stage, 0.0) + seconds
 
-    def add(self, sample: Sample, overlaps: Overlaps, choice: Choice) -> None:
-        """Score one sentence: what was asked, the scene's masks against its truth, the choice."""
+    def add(self, sample: Sample, overlaps: Overlaps, choice: Choice, picture: str = "") -> None:
+        """Score one sentence: what was asked, the scene's masks against its truth, the choice.
+
+        picture: `images.pixel_digest` of the picture.
+        """
         intersection, union = overlaps.intersection_px, overlaps.union_px
         pixels = overlaps.columns(choice.chosen, self.epsilon)
         refer = overlaps.refer.columns(choice.chosen, self.epsilon) if overlaps.refer else {}
@@ -159,6 +162,7 @@ class RunTables:
             "oracle_iou": self._iou(pixels, "oracle_"),
             "rectified": choice.rectified,
             "reason": choice.reason,
+            "image_digest": picture,
             **{f"refer_{name}": value for name, value in refer.items()},
             **flags,
         })  # fmt: skip
@@ -224,7 +228,7 @@ def write_mask(folder: Path, sample_id: str, mask: NDArray[np.bool_]) -> None:
     """
     from PIL import Image
 
-    name = re.sub(r"[^\w.+#-]", "_", sample_id)
+    name = name_part(sample_id)
     try:
         folder.mkdir(exist_ok=True)
         Image.fromarray(mask.astype("uint8") * 255).save(folder / f"{name}.png", "PNG")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasutils.errors import TasError
+from tasutils.paths import name_part
+from tasutils.permissions import share
 from tasutils.runs import RECORD_FILE, SAMPLES_FILE, SCORES_FILE, RunRecord
+from tasutils.unfinished import unfinished_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,10 +23,10 @@ def run_name(record: RunRecord) -> str:
     Such as `20261123-101500_refscenes-val_tiny_partial40_3f2a9c`.
     """
     time = record.created[:19].replace("-", "").replace(":", "").replace("T", "-")
-    preset = "".join(c if c.isalnum() or c in "+.-" else "-" for c in record.preset)
+    preset = name_part("".join(c if c.isalnum() or c in "+.-" else "-" for c in record.preset), 50)
     partial = [f"partial{record.n_images}"] if record.partial else []
-    data = "-".join(filter(None, (record.dataset, record.split_by, record.split)))
-    method = [] if record.method == "tas" else [record.method]
+    data = name_part("-".join(filter(None, (record.dataset, record.split_by, record.split))), 90)
+    method = [] if record.method == "tas" else [name_part(record.method, 40)]
     parts = [time, data, preset, *method, *partial, record.config_digest[:6]]
     return "_".join(parts)
 
@@ -38,17 +38,14 @@ def run_folder(out: Path) -> Iterator[Path]:
     Raises:
         TasError: `out` cannot be written; found out before any work is done.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=out))
-    except OSError as error:
-        raise TasError(
-            f"{out}: cannot be written ({error.strerror}); give another folder with --out"
-        ) from None
-    try:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(unfinished_folder(out, ".unfinished-"))
+        except OSError as error:
+            raise TasError(
+                f"{out}: cannot be written ({error.strerror}); give another folder with --out"
+            ) from None
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.DataFrame) -> Path:
@@ -89,13 +86,6 @@ def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.
             f"{folder.parent}: the run cannot be written ({error.strerror}); make room "
             "or give another folder with --out"
         ) from None
-
-
-def share(folder: Path) -> None:
-    """Give a finished folder, until then the user's alone, the permissions that new ones have."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    folder.chmod(0o777 & ~mask)
 
 
 def _packing(scores: pd.DataFrame) -> dict[str, Any]:

@@ -4,8 +4,9 @@ All tables are built by reading runs; `run_writer` writes them.
 
 samples.parquet, one row a sentence: sample_id, image_id, ref_id, sent_id, text, raw, category,
 chosen (index of the mask, -1 for none), n_proposals, intersection_px, union_px, iou, gt_area_px,
-oracle_intersection_px, oracle_union_px, oracle_iou, rectified, reason, a column for each flag and,
-where annotations have several polygons, the pixels by REFER's overlap rule as refer_....
+oracle_intersection_px, oracle_union_px, oracle_iou, rectified, reason, image_digest (of the
+picture's pixels), a column for each flag and, where annotations have several polygons, the pixels
+by REFER's overlap rule as refer_....
 scores.parquet, one row a sentence and proposal: sample_id, proposal, v, p, n, region, yields (of a
 peer of TAS: score), intersection_px, union_px, gt_area_px; and n_<rule>, region_<form> and
 yields_<form> by the synonym rules and rectifier forms that the preset has not (`alternatives`).
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tasutils import parquet_pages
 from tasutils.errors import TasError
 from tasutils.stats import Interval
 
@@ -67,9 +69,10 @@ class RunRecord(_Part):
     """All that is needed to judge and repeat a run; see DESIGN, 'Formats'.
 
     `partial` is True when not all images of the split were used: n_used sentences of n_total.
-    `split_by` says whose splits, where a data set has several. `n_without_mask` sentences have no
-    ground truth and enter no metric. `metrics` holds `metrics.METRIC_NAMES` of the answers and, as
-    `oracle_...`, of the oracle; nothing when no sentence has a ground truth.
+    `split_by` says whose splits, where a data set has several. `index_digest` is of the data set's
+    index files, `pictures_digest` of the pixels of the pictures used. `n_without_mask`
+    sentences have no ground truth and enter no metric. `metrics` holds `metrics.METRIC_NAMES` of
+    the answers and, as `oracle_...`, of the oracle; nothing when no sentence has a ground truth.
     `times_s` sums the stages over the `n_described` images that were not read from the store;
     `answer_s` is what the method needed on described scenes. `method` is TAS or one of its peers,
     with its switches in `method_settings`; alpha and lam are those of TAS.
@@ -88,6 +91,7 @@ class RunRecord(_Part):
     split: str
     split_by: str = ""
     index_digest: str
+    pictures_digest: str = ""
     n_total: int
     n_used: int
     n_images_total: int
@@ -167,7 +171,7 @@ def _read_table(path: Path, numbers: dict[str, bool]) -> pd.DataFrame:
         # a few bytes of a file can stand for any number of rows
         if pq.read_metadata(path).num_rows > _MAX_ROWS:
             raise ValueError(f"over {_MAX_ROWS:,} rows")
-        table = pd.read_parquet(path)
+        table = parquet_pages.table(path).to_pandas()
     except (
         OSError,
         ValueError,

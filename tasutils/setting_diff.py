@@ -10,6 +10,7 @@ from textwrap import fill
 from typing import Any, NamedTuple
 
 from tasutils.config import leaves_of
+from tasutils.terminal import one_line
 
 _NOTE_WIDTH = 110
 _ABSENT = "-"
@@ -38,7 +39,10 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Differ
 
 def difference_lines(rows: Sequence[Difference], names: tuple[str, str]) -> list[str]:
     """Differences as aligned lines, each with its reasons below; names: of the two presets."""
-    cells = [("setting", *names), *((row.name, str(row.first), str(row.second)) for row in rows)]
+    cells = [
+        ("setting", *names),
+        *((row.name, one_line(str(row.first)), one_line(str(row.second))) for row in rows),
+    ]
     widths = [max(len(row[k]) for row in cells) for k in range(3)]
     lines: list[str] = []
     above: list[str] = []

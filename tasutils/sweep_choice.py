@@ -20,6 +20,7 @@ from tasutils.score_table import Rules
 from tasutils.stats import bootstrap, paired_difference
 from tasutils.study import Part
 from tasutils.sweep import ALL, ALPHAS, LAMBDAS, own_names, setting_pixels, sweep
+from tasutils.terminal import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +128,7 @@ def best_text(best: pd.DataFrame, most: int = 12) -> str:
     blocks = []
     for (dataset, split_by, split), here in best.groupby(_PLACE, sort=False):
         top = here.iloc[0]
-        name = " ".join(str(word) for word in (dataset, split_by, split) if word)
+        name = one_line(" ".join(str(word) for word in (dataset, split_by, split) if word))
         head = (
             f"{name}: {top['n_settings']} settings, {'partial, ' if top['partial'] else ''}"
             f"n = {top['n']} sentences, {top['n_images']} images, {top['n_without_proposals']} "

@@ -1,9 +1,14 @@
 """The same run gives the same bytes, however it is cut up; other arithmetic, the same choices."""
 
 import copy
+from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from drawn import PRESET, D, ask, discs, scene_of
 
 from tasutils.config import load_preset
 from tasutils.datasets import load_dataset
@@ -12,14 +17,16 @@ from tasutils.engines import describe_dataset
 from tasutils.evaluate import evaluate
 from tasutils.images import read_image
 from tasutils.loading import TAS
-from tasutils.margins import TOLERANCE
+from tasutils.margins import TOLERANCE, margins
 from tasutils.refer import refer
 from tasutils.store import SceneStore
 
-N_PICTURES = 2
+N_PICTURES = 3
+#: sizes of batches, and the number of shards that are described apart
 BATCHES = {
-    "one by one": {"crop": 1, "caption": 1, "text": 1, "image": 1},
-    "odd": {"crop": 3, "caption": 5, "text": 7, "image": 2},
+    "one by one": ({"crop": 1, "caption": 1, "text": 1, "image": 1}, 3),
+    "twos, of text seven": ({"crop": 2, "caption": 2, "text": 7, "image": 2}, 2),
+    "eights": ({"crop": 8, "caption": 8, "text": 8, "image": 8}, 1),
 }
 
 
@@ -69,14 +76,18 @@ def plain(files_of, tas):
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", BATCHES)
 def test_batches_and_shards_change_no_byte(data, tas, plain, files_of, tmp_path, sizes):
-    """Described picture by picture, or in one or two shards and in batches: the same two files."""
-    other, store = with_batches(tas, BATCHES[sizes]), SceneStore(tmp_path / "scenes")
-    shards = [(0, 2), (1, 2)] if sizes == "one by one" else [None]
-    for shard in shards:
+    """Described picture by picture, or in one to three shards and in batches: the same files."""
+    batches, n_shards = BATCHES[sizes]
+    other, store = with_batches(tas, batches), SceneStore(tmp_path / "scenes")
+    for shard in [(k, n_shards) for k in range(n_shards)] if n_shards > 1 else [None]:
         done = describe_dataset(
             data, other, store, shard=shard, limit_images=N_PICTURES, progress=False
         )
-        assert (done.n_done, done.n_had) == (N_PICTURES // len(shards), 0)
+        assert done.n_had == 0 and done.n_done in {
+            N_PICTURES // n_shards,
+            -(-N_PICTURES // n_shards),
+        }
+    assert len(store.keys()) == N_PICTURES
     assert files_of(other, SceneStore(tmp_path / "scenes")) == plain
 
 
@@ -101,6 +112,61 @@ def test_other_arithmetic_chooses_the_same_beyond_the_tolerance(data, tas):
             compared["close" if close else "same"] += 1
             assert close or one.chosen == other.chosen, sample.text
     assert compared["same"] > 10, compared
+
+
+def rivals(rng, n):
+    """A scene in which every mask has a double whose embedding is between 1e-6 and 1e-2 away."""
+    scene = scene_of(discs((40, 40), [(5 + 2 * k, 20) for k in range(2 * n)], 4))
+
+    def doubled(rows):
+        away = rng.normal(size=rows.shape) * 10 ** rng.uniform(-6, -2, (len(rows), 1))
+        rows = np.concatenate([rows, rows + away / np.sqrt(rows.shape[1])])
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    rows = [doubled(rng.normal(size=(n, D))) for _ in range(2)]
+    return replace(scene, crop_embeddings=rows[0], caption_embeddings=rows[1])
+
+
+def bfloat16(rows):
+    return torch.from_numpy(rows).to(torch.bfloat16).double().numpy()
+
+
+@pytest.mark.parametrize("device", ["noise", "bfloat16"])
+def test_a_device_with_other_rounding_differs_in_counted_close_calls_alone(rng, device):
+    """Embeddings as another device gives them: noise below the tolerance, or twenty times it."""
+    sentences = ["the cat on the left", "the dog", "the right one", "a red car at the top"]
+    weights = PRESET.scores
+    most = TOLERANCE / 2 / (1 + weights.alpha + weights.lambda_default) * 0.99
+
+    def there(rows):
+        if device == "bfloat16":
+            return bfloat16(rows)
+        away = rng.normal(size=rows.shape)
+        return rows + most * away / np.linalg.norm(away, axis=1, keepdims=True)
+
+    here, other, scores = [], [], []
+    for k in range(40):
+        scene = rivals(rng, 6)
+        embeddings = {
+            n: there(getattr(scene, n)) for n in ("crop_embeddings", "caption_embeddings")
+        }
+        for sentence in sentences:
+            here.append(ask(scene, sentence))
+            other.append(ask(replace(scene, **embeddings), sentence))
+            scores.append(pd.DataFrame({
+                "sample_id": f"{k} {sentence}", "v": here[-1].v, "p": here[-1].p, "n": here[-1].n,
+                "region": here[-1].in_region, "yields": here[-1].yields,
+            }))  # fmt: skip
+    moved = max(abs(a.total - b.total).max() for a, b in zip(here, other, strict=True))
+    record = SimpleNamespace(alpha=weights.alpha, lam=weights.lambda_default)
+    found = margins(pd.concat(scores), record)
+    assert found["chosen"].tolist() == [answer.chosen for answer in here]
+    tolerance = TOLERANCE if device == "noise" else 2 * moved
+    assert (moved < TOLERANCE / 2) == (device == "noise")
+    close = (found["margin"] <= tolerance).to_numpy()
+    differ = np.array([a.chosen != b.chosen for a, b in zip(here, other, strict=True)])
+    assert not (differ & ~close).any()
+    assert differ.any() and close.sum() < len(close), "else nothing was tried"
 
 
 @pytest.mark.slow

@@ -6,19 +6,21 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from test_runs import CountingTAS, FakeCaptioner, FakeEncoder, FakeProposer, make_dataset
 
 from tasutils import cli, paths
 from tasutils.config import load_preset
 from tasutils.errors import TasError
 from tasutils.evaluate import evaluate, evaluate_all
+from tasutils.images import read_image
 from tasutils.language.parse import Parser
 from tasutils.metrics import iou, miou, oiou
 from tasutils.rerun import rerun
 from tasutils.run_diff import diff_runs, sentence_table
-from tasutils.run_diff_lines import diff_json, diff_lines
+from tasutils.run_diff_lines import diff_json, diff_lines, pictures_told
 from tasutils.run_lines import run_lines
-from tasutils.runs import read_run
+from tasutils.runs import list_runs, read_run
 from tasutils.setting_diff import differences
 from tasutils.store import SceneStore
 
@@ -269,7 +271,7 @@ def test_a_run_does_not_differ_from_itself(pair):
     diff = diff_runs(pair[0], pair[0])
     text = "\n".join(diff_lines(diff, (pair[0], pair[0])))
     assert len(diff.changed) == 0 and (diff.numbers["difference"] == 0).all()
-    assert text.count(": the same") == 5 and "sentences: 0 of 30 changed" in text
+    assert text.count(": the same") == 6 and "sentences: 0 of 30 changed" in text
 
 
 def test_a_part_is_paired_over_what_both_answered(world, make_tas, pair, tmp_path):
@@ -296,6 +298,44 @@ def test_other_data_are_not_paired(pair, tmp_path):
     text = "\n".join(diff_lines(diff, (pair[0], other)))
     assert "not paired: the two runs are over other data" in text
     assert json.loads(diff_json(diff))["sentences"] is None
+
+
+def test_a_picture_changed_on_the_disk_is_named(world, make_tas, tmp_path, capsys):
+    data, _ = world
+    first = run_of(data, make_tas(), tmp_path / "a")
+    assert first.samples().groupby("image_id")["image_digest"].nunique().eq(1).all()
+    assert first.samples()["image_digest"].nunique() == 6
+    for name in ("1", "4"):
+        path = data.image_path(name)
+        pixels = read_image(path).copy()
+        pixels[0, 0, 0] ^= 1  # one bit
+        Image.fromarray(pixels).save(path)
+    image = Image.open(data.image_path("5"))
+    image.load()
+    image.save(data.image_path("5"), compress_level=0)  # other bytes, the same pixels
+    assert cli.main(["rerun", str(first.folder), "--out", str(tmp_path / "b")]) in (0, 1)
+    assert "of the pictures 2 differ in their pixels: 1, 4" in capsys.readouterr().out
+    (second,) = list_runs(tmp_path / "b")
+    assert second.record.index_digest == first.record.index_digest
+    assert second.record.pictures_digest != first.record.pictures_digest
+    diff = diff_runs(first, second)
+    assert diff.pictures == ["1", "4"] == json.loads(diff_json(diff))["pictures"]
+    assert "pictures: 2 differ in their pixels: 1, 4" in diff_lines(diff, (first, second))
+    part = run_of(data, make_tas(), tmp_path / "c", limit_images=1)
+    assert diff_runs(first, part).pictures == []  # of those that both used
+    assert len(pictures_told(list("abcdefg")).split(", ")) == 6
+
+
+def test_a_run_older_than_the_digests_of_pictures_is_read_and_compared(pair):
+    first, second = pair
+    samples = first.samples().drop(columns="image_digest")
+    samples.to_parquet(first.folder / "samples.parquet", index=False)
+    first = edit(first, pictures_digest=...)
+    assert first.record.pictures_digest == ""
+    diff = diff_runs(first, second)
+    assert diff.pictures is None and json.loads(diff_json(diff))["pictures"] is None
+    text = "\n".join(diff_lines(diff, (first, second)))
+    assert "pictures: not known" in text and "data: the same" in text
 
 
 def test_settings_of_any_version_compare():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tasutils.datasets import photos7
 from tasutils.datasets.refscenes import FAMILIES, PHOTO_SPLITS, SPLITS
 from tasutils.errors import TasError
+from tasutils.terminal import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +73,7 @@ def check_published(
     n_faults = 0
     for findings in examine(name, split_by, root, images):
         for line in check_lines(findings):
-            print(line)
+            print(one_line(line))
         _complain(list(findings.fault_lines()))
         for line in findings.remedies():
             print(f"  {line}")
@@ -96,7 +97,7 @@ def check_own(path: Path, images: Path | None) -> int:
 def _complain(lines: list[str]) -> None:
     sys.stdout.flush()
     for line in lines:
-        print(line, file=sys.stderr)
+        print(one_line(line), file=sys.stderr)
     sys.stderr.flush()
 
 

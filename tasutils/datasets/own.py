@@ -30,6 +30,7 @@ from tasutils.datasets.sample import ImageEntry, RefDataset, Sample
 from tasutils.errors import TasError
 from tasutils.images import read_image
 from tasutils.masks import decode_rle, encode_rle
+from tasutils.paths import name_part
 
 NAME = "own"
 SHOWN = 5
@@ -75,7 +76,7 @@ def load_own(path: Path | str, images: Path | str | None = None) -> RefDataset:
             return np.zeros(sizes[sample.image_id], np.bool_)
         return decode_rle([rles[sample.sample_id]])[0]
 
-    split = re.sub(r"[^\w.+-]+", "-", data.path.stem)
+    split = name_part(re.sub(r"[^\w.+-]+", "-", data.path.stem))
     return RefDataset(
         name=NAME,
         split=split,

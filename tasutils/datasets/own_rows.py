@@ -18,7 +18,7 @@ OPTIONAL = ("mask", "value", "category")
 TAKEN = {
     "sample_id", "image_id", "ref_id", "sent_id", "text", "raw", "split", "chosen", "n_proposals",
     "intersection_px", "union_px", "iou", "gt_area_px", "oracle_intersection_px", "oracle_union_px",
-    "oracle_iou", "rectified", "reason",
+    "oracle_iou", "rectified", "reason", "image_digest",
 }  # fmt: skip
 _CELL_LIMIT = 1 << 24  # run lengths and polygons may be long
 

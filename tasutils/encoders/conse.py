@@ -9,6 +9,7 @@ import os
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
+from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from tasutils.encoders.sentences import SentenceEncoder
 from tasutils.language.imagenet import image_classes
 from tasutils.parts import PLAIN, ComputeConfig, ConseConfig
 from tasutils.paths import RESULTS, content_digest, weights_path
+from tasutils.permissions import share
 
 if TYPE_CHECKING:
     import torch
@@ -109,6 +111,7 @@ def _class_names(model: str, device: str, template: str, kinds: int) -> NDArray[
         path.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=path.parent, suffix=".npy", delete=False) as file:
             np.save(file, names)
+        share(Path(file.name))
         os.replace(file.name, path)
     return names
 

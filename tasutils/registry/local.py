@@ -9,6 +9,7 @@ from typing import Any
 from tasutils import paths
 from tasutils.checkpoints import file_fault
 from tasutils.errors import TasError
+from tasutils.permissions import private, share
 from tasutils.registry import PublishedModel
 from tasutils.registry.fetch import Expected, part_of, verify
 
@@ -80,7 +81,9 @@ def write_receipt(model: PublishedModel, files: Files) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     entries = {name: asdict(entry) for name, entry in sorted(files.items())}
     half = path.with_name(f"{path.name}.part")
-    half.write_text(json.dumps({"revision": model.revision, "files": entries}, indent=1) + "\n")
+    with open(half, "w", opener=private) as file:
+        file.write(json.dumps({"revision": model.revision, "files": entries}, indent=1) + "\n")
+    share(half)
     os.replace(half, path)
 
 
