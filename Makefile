@@ -18,7 +18,7 @@ help:
 	@echo "make lab      JupyterLab on notebooks/00_quickstart.ipynb"
 	@echo "make notebooks    bring notebooks, their twins in notebooks/source and exercises in line"
 	@echo "make test     all tests but those in a browser"
-	@echo "make test-browser    notebook 00 in JupyterLab and the report, in Chromium"
+	@echo "make test-browser    notebooks in JupyterLab, and the report, in Chromium"
 	@echo "make fuzz     mutated files for every reader, 20,000 each: FUZZ=500 for fewer"
 	@echo "make coverage    the tests once more, counting lines and branches that none of them runs"
 	@echo "make mutants  small faults in the metrics, masks, scores, rectifier and pickle reader, each"

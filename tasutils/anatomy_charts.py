@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.patches import Patch
 
 from tasutils.anatomy import CAUSES, RIGHT
-from tasutils.canvas import GREY, OKABE_ITO, Picture, fit_text, write
+from tasutils.canvas import GREY, OKABE_ITO, Picture, fit_text, name_rows, write
 from tasutils.readable import percent
 from tasutils.show import Example
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from pandas import DataFrame
     from pandas.io.formats.style import Styler
 
@@ -53,7 +52,7 @@ def waterfall_plot(steps: DataFrame, *, note: str = "") -> Picture:
         change = f"{100 * row['mean']:.1f}" if whole else f"{100 * row['mean']:+.1f}"
         ax.text(1.02, y, f"{change}   n = {row['n']}", fontsize=9, va="center",
                 transform=ax.get_yaxis_transform())  # fmt: skip
-    _tidy(ax, list(steps["step"]))
+    name_rows(ax, list(steps["step"]))
     ax.set_xlabel("mIoU, points", fontsize=9)
     write(figure, 0.12, 0.08, fit_text(note, figure.get_figwidth(), 9, 1), 9, GREY)
     return figure
@@ -79,7 +78,7 @@ def causes_plot(table: DataFrame, *, note: str = "") -> Picture:
         wrong = int((part["cause"] != "").sum())
         ax.text(1.02, y, f"{wrong} of {len(part)}", fontsize=9, va="center",
                 transform=ax.get_yaxis_transform())  # fmt: skip
-    _tidy(ax, [f"{family} {split}" for (family, split), _ in groups])
+    name_rows(ax, [f"{family} {split}" for (family, split), _ in groups])
     ax.set_xlim(0, 100)
     ax.set_xlabel("wrong answers, % of the sentences", fontsize=9)
     keys = [Patch(color=COLORS[name], label=name) for name in CAUSES]
@@ -88,15 +87,6 @@ def causes_plot(table: DataFrame, *, note: str = "") -> Picture:
                   handlelength=1.1)  # fmt: skip
     write(figure, 0.12, 0.08, fit_text(note, figure.get_figwidth(), 9, 1), 9, GREY)
     return figure
-
-
-def _tidy(ax: Axes, names: list[str]) -> None:
-    ax.set_yticks(range(len(names)), names, fontsize=9)
-    ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(labelsize=9)
-    ax.grid(axis="x", color="#DDDDDD", lw=0.6)
-    ax.set_axisbelow(True)
 
 
 def steps_table(steps: DataFrame, caption: str) -> Styler:

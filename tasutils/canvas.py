@@ -243,3 +243,13 @@ def label_points(masks: np.ndarray, centers_xy: np.ndarray) -> list[tuple[float,
         best = int(cost.argmin()) if len(cost) else None
         placed.append((x, y) if best is None else (float(xs[best]), float(ys[best])))
     return placed
+
+
+def name_rows(ax: Axes, names: list[str]) -> None:
+    """Name the rows of a chart, the first on top, and draw lines at the values below them."""
+    ax.set_yticks(range(len(names)), names, fontsize=9)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=9)
+    ax.grid(axis="x", color="#DDDDDD", lw=0.6)
+    ax.set_axisbelow(True)

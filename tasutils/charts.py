@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from tasutils.canvas import GREY, OKABE_ITO, Picture, fit_text, write
+from tasutils.canvas import GREY, OKABE_ITO, Picture, fit_text, name_rows, write
 from tasutils.show import best_first
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _settings_panel(ax: Axes, part: DataFrame) -> None:
         ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=OKABE_ITO[color], lw=1.6)
         ax.plot(100 * row["mean"], y, marker, color=OKABE_ITO[color], ms=6.5,
                 mfc="white" if row["own"] else OKABE_ITO[color], mew=1.5)  # fmt: skip
-    _rows(ax, forms)
+    name_rows(ax, forms)
 
 
 def _panels(
@@ -182,17 +182,7 @@ def _ablation_panel(ax: Axes, part: DataFrame) -> None:
         ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=color, lw=1.6)
         ax.plot(100 * row["mean"], y, "s" if on else "o", color=color, ms=6.5,
                 mfc=color if on else "white", mew=1.5)  # fmt: skip
-    _rows(ax, names)
-
-
-def _rows(ax: Axes, names: list[str]) -> None:
-    """Name the rows of a panel, the first on top."""
-    ax.set_yticks(range(len(names)), names, fontsize=9)
-    ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(labelsize=9)
-    ax.grid(axis="x", color="#DDDDDD", lw=0.6)
-    ax.set_axisbelow(True)
+    name_rows(ax, names)
 
 
 def weights_map(

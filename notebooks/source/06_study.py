@@ -132,7 +132,7 @@ if few:
     effects = switch_effects(parts[0], tas, few, n_boot, results)
 
 # %%
-if few:
+if few and (effects["changed"] > 0).any():
     moved = effects[effects["changed"] > 0].rename(columns={"switch": "group"})
     display(charts.breakdown_plot(
         moved.assign(question="switch"), value="change of mIoU",

@@ -10,7 +10,7 @@
 # %% tags=["parameters"]
 preset = "tiny"
 data = "refscenes val"  # data set and split of the pictures below
-number = 7  # which picture to look at, from 0
+number = 7  # which picture to look at, from 0; of fewer the last
 limit = 8  # pictures that are answered here, where there are no runs of all methods
 map_limit = 3  # pictures whose maps are judged alone
 n_boot = 1000  # bootstrap resamples of images
@@ -41,7 +41,7 @@ from tasutils.store import SceneStore
 
 # %%
 tas, dataset = tasutils.load(preset), load_dataset(*data.split())
-image_id = dataset.image_ids[number]
+image_id = dataset.image_ids[min(number, len(dataset.image_ids) - 1)]
 image = tasutils.read_image(dataset.image_path(image_id))
 scene = tas.describe(image, image_id)
 
