@@ -42,7 +42,7 @@ notebooks: $(READY)
 	$(BIN)/python notebooks/build.py
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 FUZZ = 20000
 
@@ -58,7 +58,8 @@ test-browser: $(BROWSER_READY)
 	TAS_BROWSER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs tests/test_browser.py
 
 coverage: $(MEASURE_READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --hypothesis-profile=ci \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder \
+	  --hypothesis-profile=ci \
 	  --cov --cov-report=json:.coverage.json; \
 	  $(BIN)/python tests/covered.py .coverage.json
 

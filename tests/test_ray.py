@@ -225,25 +225,25 @@ def test_the_command_needs_no_set_up_and_leaves_nothing(tmp_path):
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         done = subprocess.run(
             [sys.executable, "-m", "tasutils.cli", "describe", "refscenes", "val"]
-            + ["--limit", "6", "--engine", "ray", "--device", "cpu", "--out", str(tmp_path / "r")],
+            + ["--limit", "4", "--engine", "ray", "--device", "cpu", "--out", str(tmp_path / "r")],
             env={**environment, "TMPDIR": folder},
             capture_output=True,
         )
         assert not [name for name in os.listdir(folder) if "ray" in name]
     assert ".ray" not in os.listdir(home)
     scenes = tmp_path / "r" / "scenes"
-    said = f"done 6, had 0, failed 0; partial, 6 of 200 images; scenes in {scenes}\n"
+    said = f"done 4, had 0, failed 0; partial, 4 of 200 images; scenes in {scenes}\n"
     assert (done.returncode, done.stdout.decode()) == (0, said), done.stderr
     (bar,) = done.stderr.decode().strip().split("\n")
     assert bar.split("\r")[-1].startswith("describe: 100%")
     data, tas = load_dataset("refscenes", "val"), tasutils.load("tiny", device="cpu")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    describe(data, tmp_path / "local", tas, "local", limit_images=6)
+    describe(data, tmp_path / "local", tas, "local", limit_images=4)
     torch.set_num_threads(before)
     assert store_differences(SceneStore(tmp_path / "local"), SceneStore(scenes)) == []
     runs = [
-        read_run(evaluate(data, tas, limit_images=6, store=SceneStore(store), progress=False,
+        read_run(evaluate(data, tas, limit_images=4, store=SceneStore(store), progress=False,
                           out=tmp_path / store.name))
         for store in (tmp_path / "local", scenes)
     ]  # fmt: skip

@@ -119,7 +119,7 @@ def test_a_killed_report_leaves_no_process_and_the_next_one_tidies_up(report, tm
     os.kill(child.pid, signal.SIGKILL)
     assert child.end() == -signal.SIGKILL
     child.wait(lambda: not running(started), 20)
-    assert not alive(marks) and "Traceback" not in child.err, child.err
+    assert not alive(marks)
     assert [name for name in os.listdir(out) if name.startswith(".unfinished-")]
     again = report(sources, 1, out)
     assert again.end() == 0, again.err

@@ -35,6 +35,18 @@ def test_random_weights_give_whole_proposals(random_sam, picture):
     assert np.isfinite(proposals.predicted_iou).all() and np.isfinite(proposals.stability).all()
 
 
+def once(encoder):
+    """The encoder, which is the library's own class in both, run once for equal inputs."""
+    forward, seen = encoder.forward, []
+
+    def encode(pixels):
+        if not (seen and torch.equal(seen[0], pixels)):
+            seen[:] = pixels.clone(), forward(pixels)
+        return seen[1]
+
+    return encode
+
+
 @pytest.mark.parametrize(
     ("size", "checkpoint"), [("tiny", "tiny/sam.safetensors"), ("vit_b", None)]
 )
@@ -57,6 +69,7 @@ def test_masks_are_segment_anything_s_own(size, checkpoint):
     if size in sam_model_registry:
         theirs = sam_model_registry[size]().eval()
         theirs.load_state_dict(ours.model.state_dict())
+        theirs.image_encoder.forward = ours.model.image_encoder.forward = once(theirs.image_encoder)
     generator = SamAutomaticMaskGenerator(theirs, **rules)
     records = [r for r in generator.generate(image) if r["segmentation"].any()]
     found = ours(image)
