@@ -94,7 +94,7 @@ class Child:
         """Whether it has not ended."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
-    def wait(self, true, seconds=60):
+    def wait(self, true, seconds=180):
         """Wait until something is true, or fail with what was said."""
         until = time.monotonic() + seconds
         while not true():
