@@ -92,6 +92,17 @@ def test_greedy_overlap_filter_equals_the_slow_one(masks, min_area_px, max_overl
     )
 
 
+def test_a_greedy_overlap_filter_settles_the_larger_mask_first():
+    chain = np.zeros((4, 1, 220), bool)  # each covers over half of the next and no other
+    for mask, (start, stop) in zip(
+        chain, [(0, 100), (45, 140), (90, 180), (132, 217)], strict=True
+    ):
+        mask[0, start:stop] = True
+    assert filtered(chain, 0, 0.5).tolist() == [0]
+    assert filtered(chain, 0, 0.5, True).tolist() == slow_greedy(chain, 0, 0.5) == [0, 2]
+    assert filtered(chain[::-1], 0, 0.5, True).tolist() == [1, 3]
+
+
 @settings(max_examples=200, deadline=None)
 @given(stacks, st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.integers(0, 5))
 def test_distinct_masks_have_no_double_and_every_other_one_has(masks, nms_thresh, limit):

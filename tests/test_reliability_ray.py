@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.slow
+@pytest.mark.unmeasured
 def test_ray_leaves_to_others_what_they_claim_and_ends_without_a_trace(tmp_path):
     parser, drawn = warm_parser(), lay_out(tmp_path)
     out = tmp_path / "o"

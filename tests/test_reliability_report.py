@@ -87,6 +87,7 @@ def alive(marks):
     ],
     ids=["TERM", "ctrl-c-two-at-once", "TERM-two-at-once"],
 )
+@pytest.mark.unmeasured
 def test_report_ends_with_its_notebooks(report, tmp_path, number, workers, send):
     out = tmp_path / "o"
     sources, marks = asleep(tmp_path, workers)

@@ -220,6 +220,7 @@ sys.exit(max(codes))
 
 
 @pytest.mark.slow
+@pytest.mark.unmeasured
 def test_a_machine_that_is_read_only(tmp_path):
     """Data and weights too, but one folder, and without a home; with the real networks."""
     out = tmp_path / "out"

@@ -196,6 +196,7 @@ def written_elsewhere(folder: Path) -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.unmeasured
 def test_the_main_job_writes_only_its_output_and_calls_nobody(tmp_path):
     out, picture = str(tmp_path / "out"), min((paths.REFSCENES / "images").glob("*.jpg"))
     run_watched(tmp_path, [
