@@ -48,41 +48,27 @@ class Child:
     """
 
     def __init__(self, folder, args, parser=None, seconds=0.0, prepare=lambda: None):
+        self._lay_out(folder)
+        streams = [os.open(*file) for file in self._streams()]
+        self.pid = os.fork()
+        if self.pid == 0:
+            for number, stream in enumerate(streams, start=1):
+                os.dup2(stream, number)
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+            run_tas([str(arg) for arg in args], parser, self.calls, seconds, prepare)
+        for stream in streams:
+            os.close(stream)
+
+    def _lay_out(self, folder):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.calls = self.folder / "calls"
         self.calls.write_bytes(b"")
-        streams = [os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
-                   for name in ("out", "err")]  # fmt: skip
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._child(streams, [str(arg) for arg in args], parser, seconds, prepare)
-        for stream in streams:
-            os.close(stream)
 
-    def _child(self, streams, args, parser, seconds, prepare):
-        code = 99
-        try:
-            for number, stream in enumerate(streams, start=1):
-                os.dup2(stream, number)
-            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            for number in (signal.SIGTERM, signal.SIGHUP):  # under nohup a test would hear none
-                signal.signal(number, signal.SIG_DFL)
-
-            def load(preset="tiny", device=None):
-                preset = load_preset("tiny").override({"compute.image_batch": 3})
-                parts = (Counted(seconds, self.calls), FakeEncoder(), FakeCaptioner(), parser)
-                return TAS(preset, *parts, "cpu")
-
-            loading.load = tasutils.load = load
-            prepare()
-            code = cli.main(args)
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    def _streams(self):
+        """What os.open takes for the files that stdout and stderr go to."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
+        return [(self.folder / name, flags, 0o666) for name in ("out", "err")]
 
     @property
     def n_described(self):
@@ -126,6 +112,55 @@ class Child:
         lines = [line.split("\r")[-1] for line in text.split("\n")]
         return "\n".join(line for line in lines if line.strip() and "image/s]" not in line
                          and "s/image]" not in line and "?image" not in line)  # fmt: skip
+
+
+class Fresh(Child):
+    """The same in a new process, which shares nothing with this one but the environment.
+
+    For Ray: in a fork of a process that has used it, its connections stand still for ever.
+    """
+
+    def __init__(self, folder, args, seconds=0.0, **environ):
+        self._lay_out(folder)
+        code = "import sys, faults; faults.run_fresh(*sys.argv[1:])"
+        given = [str(arg) for arg in (self.calls, seconds, *args)]
+        self.pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-c", code, *given],
+            {**os.environ, "PYTHONPATH": str(Path(__file__).parent), **environ},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, number, *file)
+                for number, file in enumerate(self._streams(), start=1)
+            ],
+        )
+
+
+def run_fresh(calls, seconds, *args):
+    """`run_tas` from words alone."""
+    run_tas(list(args), warm_parser(), Path(calls), float(seconds))
+
+
+def run_tas(args, parser, calls, seconds, prepare=lambda: None):
+    """Run `tas` and end this process with its exit code."""
+    code = 99
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # under nohup a test would hear none
+            signal.signal(number, signal.SIG_DFL)
+
+        def load(preset="tiny", device=None):
+            preset = load_preset("tiny").override({"compute.image_batch": 3})
+            parts = (Counted(seconds, calls), FakeEncoder(), FakeCaptioner(), parser)
+            return TAS(preset, *parts, "cpu")
+
+        loading.load = tasutils.load = load
+        prepare()
+        code = cli.main(args)
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def warm_parser():

@@ -5,10 +5,9 @@ import signal
 import tempfile
 import time
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
-from faults import ENDINGS, Child, lay_out, leftovers, running, started_by, warm_parser
+from faults import ENDINGS, Child, Fresh, lay_out, leftovers, running, started_by, warm_parser
 
 from tasutils.store import SceneStore
 
@@ -25,12 +24,8 @@ def test_ray_leaves_to_others_what_they_claim_and_ends_without_a_trace(tmp_path)
     command = ["describe", *drawn, "--out", out]
     holder = Child(tmp_path / "holder", command, parser, 60).after(1)  # of the first batch of two
 
-    def for_workers():
-        tempfile.tempdir = temporary
-        os.environ["PYTHONPATH"] = str(Path(__file__).parent)
-
     with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
-        ray = Child(tmp_path / "ray", [*command, "--engine", "ray"], parser, 0.5, for_workers)
+        ray = Fresh(tmp_path / "ray", [*command, "--engine", "ray"], 0.5, TMPDIR=temporary)
         ray.after(3)
         ray.wait(lambda: "3 pictures are described by another process; waiting" in ray.err)
         time.sleep(0.5)
