@@ -131,29 +131,38 @@ def fills(texts: Sequence[bytes], n_px: int) -> bool:
     """Whether compressed counts are those of masks of `n_px` px each: no run is negative, none
     is missing. pycocotools reads what lies beyond in memory for others.
     """
-    data = np.frombuffer(b"".join(texts), np.uint8).astype(np.int64) - 48
     if not texts:
         return True
-    if not all(texts) or ((data < 0) | (data > 63)).any():
+    if not all(texts):
+        return False
+    data = np.frombuffer(b"".join(texts), np.uint8) - 48  # of a character below "0" over 63
+    if (data > 63).any():
         return False
     last = np.flatnonzero(data < 32)  # the last character of each count
-    first = np.concatenate([[0], last[:-1] + 1])
-    ends = np.cumsum([len(text) for text in texts])
-    if not np.isin(ends - 1, last).all() or (last - first).max() > 6:
+    ends = np.cumsum([len(text) for text in texts], dtype=np.int64) - 1
+    if (data[ends] > 31).any():
         return False
-    place = np.arange(len(data)) - np.repeat(first, last - first + 1)
-    counts = np.add.reduceat((data & 31) << 5 * place, first)
-    counts -= np.where(data[last] & 16, 1 << 5 * (last - first + 1), 0)
-    owner = np.searchsorted(ends, first, side="right")
-    rank = np.arange(len(counts)) - np.searchsorted(owner, owner)
-    # a chain of differences: a mask's first count alone, then every second one
-    chain = 3 * owner + np.where(rank == 0, 0, 1 + rank % 2)
-    order = np.argsort(chain, kind="stable")
-    total = np.cumsum(counts[order])
-    start = np.searchsorted(chain[order], chain[order])
-    runs = total - np.where(start > 0, total[start - 1], 0)
-    sums = np.bincount(owner[order], runs)
-    return bool((runs >= 0).all() and (sums == n_px).all())
+    lengths = np.diff(last, prepend=-1)
+    if (lengths > 7).any():
+        return False
+    counts = np.where(data[last] & 16, -1 << 5 * lengths, 0)
+    for place in range(lengths.max(initial=0)):
+        has = np.flatnonzero(lengths > place)
+        five = data[last[has] - lengths[has] + 1 + place] & 31
+        counts[has] += five.astype(np.int64) << 5 * place
+    n_counts = np.diff(np.searchsorted(last, ends), prepend=-1)
+    # two columns for each mask: from the third on, a run is the sum of the counts above it
+    n_rows = (n_counts + 1) // 2
+    first_row = np.cumsum(n_rows) - n_rows
+    first = np.cumsum(n_counts) - n_counts
+    cell = np.arange(len(counts)) + np.repeat(2 * first_row - first, n_counts)
+    table = np.zeros((n_rows.sum() + 1, 2), dtype=np.int64)
+    table[1:].flat[cell] = counts
+    table[1:].flat[2 * first_row] = 0  # the first run stands alone
+    total = np.cumsum(table, axis=0)
+    runs = (total[1:] - np.repeat(total[first_row], n_rows, axis=0)).reshape(-1)[cell]
+    runs[first] = counts[first]
+    return bool((runs >= 0).all() and (np.add.reduceat(runs, first) == n_px).all())
 
 
 def _coco_texts(counts: Ints, lengths: Ints) -> list[str]:
