@@ -139,14 +139,14 @@ def fills(texts: Sequence[bytes], n_px: int) -> bool:
     if (data > 63).any():
         return False
     last = np.flatnonzero(data < 32)  # the last character of each count
-    ends = np.cumsum([len(text) for text in texts], dtype=np.int64) - 1
+    ends = np.cumsum([len(text) for text in texts]) - 1
     if (data[ends] > 31).any():
         return False
     lengths = np.diff(last, prepend=-1)
     if (lengths > 7).any():
         return False
     counts = np.where(data[last] & 16, -1 << 5 * lengths, 0)
-    for place in range(lengths.max(initial=0)):
+    for place in range(lengths.max()):
         has = np.flatnonzero(lengths > place)
         five = data[last[has] - lengths[has] + 1 + place] & 31
         counts[has] += five.astype(np.int64) << 5 * place

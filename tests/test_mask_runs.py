@@ -182,6 +182,7 @@ def test_the_longest_counts():
     assert fills([written(steps), written([sum(steps)])], sum(steps))
     assert fills([b"oooooo0"], 2**30 - 1) and not fills([b"ooooooo0"], 2**30 - 1)
     assert not fills([b"o", b"0"], 31)  # a count may not go on in the next text
+    assert not fills([b"P"], 0) and not fills([b"P", b"0"], 0) and not fills([b"P0", b"0P"], 0)
     for text in (b"/", b"p", b"\x80", b"\xff"):
         assert not fills([text], 0) and not fills([text], 0xFF - 48)
     assert fills([], 9) and fills([], 0) and not fills([b""], 0) and not fills([b"0", b""], 0)
