@@ -11,8 +11,7 @@ LAB_SETTINGS = $(VENV)/share/jupyter/lab/settings
 QUIET_LAB = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
 help:
-	@echo "make setup    make $(VENV), install tasutils in it and draw the photographic splits"
-	@echo "              (the others do it when needed)"
+	@echo "make setup    make $(VENV) and install tasutils in it (the others do it when needed)"
 	@echo "make report   the study on 40 val images of each family, browsable: a few minutes"
 	@echo "make study    the study on all splits, whole"
 	@echo "make lab      JupyterLab on notebooks/00_quickstart.ipynb"
@@ -98,7 +97,6 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m ipykernel install --sys-prefix --name tasutils --display-name "TAS (tasutils)"
 	@mkdir -p $(LAB_SETTINGS)
 	@echo '$(QUIET_LAB)' > $(LAB_SETTINGS)/overrides.json
-	-$(BIN)/tas world draw
 	@touch $(READY)
 
 $(BROWSER_READY): $(READY)

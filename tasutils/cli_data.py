@@ -121,16 +121,6 @@ def world_build(
     raise typer.Exit(1 if different else 0)
 
 
-@world_app.command("draw")
-def world_draw() -> None:
-    """Draw the pictures of valP and testP, which are not stored; they need half a minute."""
-    from tasutils import paths
-    from tasutils.world.photoscenes import draw_photoscenes
-
-    drawn = draw_photoscenes(paths.PHOTOSCENES)
-    print(f"drew {drawn} pictures in" if drawn else "all pictures are in", paths.PHOTOSCENES)
-
-
 def families_of(dataset: str, wanted: list[str] | None) -> list[str]:
     """Names of data sets that a command means: families of refscenes, or the data set itself.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import filecmp
 import json
-import shutil
 from functools import cache
 
 import numpy as np
@@ -12,9 +11,8 @@ import pandas as pd
 import pytest
 from test_world import stored_view
 
-from tasutils import cli, paths
 from tasutils.datasets import load_dataset
-from tasutils.datasets.refscenes import PHOTO_SPLITS, drawn_files
+from tasutils.datasets.refscenes import PHOTO_SPLITS
 from tasutils.errors import TasError
 from tasutils.language.synonyms import wordnet
 from tasutils.paths import PHOTOSCENES
@@ -28,7 +26,7 @@ from tasutils.world.categories import (
 from tasutils.world.expressions import FAMILIES
 from tasutils.world.photographs import CUTOUT_SPLITS, cutouts, training_photo_scene
 from tasutils.world.photographs_import import SIDE, in_imagenet
-from tasutils.world.photoscenes import build_photoscenes, draw_photoscenes, read_pictures
+from tasutils.world.photoscenes import build_photoscenes
 from tasutils.world.queries import Query, execute
 from tasutils.world.render import render
 from tasutils.world.sprites import TRAIN_STYLES, load_sprite
@@ -42,13 +40,6 @@ def things() -> pd.DataFrame:
 @cache
 def expressions() -> pd.DataFrame:
     return pd.read_parquet(PHOTOSCENES / "expressions.parquet")
-
-
-@pytest.fixture(scope="session")
-def drawn():
-    """The folder with its pictures; drawn by set-up, or here where it was not."""
-    draw_photoscenes(PHOTOSCENES)
-    return PHOTOSCENES
 
 
 def test_categories_resolve_and_stand_apart_from_the_drawn_ones():
@@ -142,12 +133,13 @@ def test_every_expression_means_exactly_its_targets():
 
 
 @pytest.mark.slow
-def test_same_seeds_same_bytes(tmp_path, drawn):
+def test_shipped_pictures_are_what_the_maker_draws(tmp_path):
+    """Byte for byte under the versions of constraints.txt; the first four of each split."""
     build_photoscenes(tmp_path, limit=4, progress=False)
     pictures = sorted((tmp_path / "images").iterdir())
     assert len(pictures) == 4 * len(build.PHOTO_SPLITS)
     for picture in pictures:
-        assert filecmp.cmp(picture, drawn / "images" / picture.name, shallow=False)
+        assert filecmp.cmp(picture, PHOTOSCENES / "images" / picture.name, shallow=False)
     fresh = pd.read_parquet(tmp_path / "scenes.parquet")
     kept = things()[things()["image_id"].isin(fresh["image_id"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(fresh, kept)
@@ -156,39 +148,9 @@ def test_same_seeds_same_bytes(tmp_path, drawn):
     pd.testing.assert_frame_equal(again, stored.drop(columns="sent_id").reset_index(drop=True))
 
 
-@pytest.mark.slow
-def test_drawing_from_the_tables_gives_what_building_gives(tmp_path):
-    """Pictures and layouts drawn from the tables are byte for byte those of the build."""
-    build_photoscenes(tmp_path, limit=3, progress=False)
-    assert draw_photoscenes(tmp_path) == 0
-    for name in ("images", "refscenes", "phrasescenes"):
-        shutil.rmtree(tmp_path / name)
-    assert draw_photoscenes(tmp_path) == 6
-    changed = tmp_path / "images" / "600001.jpg"
-    changed.write_bytes(changed.read_bytes()[:-1])
-    assert draw_photoscenes(tmp_path) == 6
-    listed = tmp_path / "drawn.sha256"
-    listed.write_text(listed.read_text().replace("  images/600001.jpg", "0  images/600001.jpg"))
-    with pytest.raises(TasError, match=r"1 of 15 drawn files differ .* images/600001.jpg first"):
-        draw_photoscenes(tmp_path)
-
-
-@pytest.mark.slow
-def test_stored_tables_give_the_stored_view():
-    """What a picture shows when drawn is what its sentences were written about."""
-    table = things().set_index("ann_id")
-    for split, picture in read_pictures(PHOTOSCENES)[::25]:
-        assert split == ("valP" if picture.image_id < 700_000 else "testP")
-        for index in range(len(picture.view)):
-            row = table.loc[picture.image_id * 100 + index]
-            assert row["area_px"] == picture.view.areas_px[index]
-            assert row["hidden_fraction"] == picture.view.hidden_fraction[index]
-            assert row["target"] == (index in picture.targets)
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("split", PHOTO_SPLITS)
-def test_the_reader_finds_them(family, split, drawn):
+def test_the_reader_finds_them(family, split):
     data = load_dataset(family, split)
     assert len(data) > 250 and len(data.image_ids) >= 95
     for sample in data.samples[::40]:
@@ -197,38 +159,6 @@ def test_the_reader_finds_them(family, split, drawn):
         assert mask.shape == (240, 320) and mask.any()
         assert {"kind", "has_direction", "in_imagenet", "seen"} <= set(sample.flags)
         assert "raw" not in sample.flags and sample.flags["seen"] is False
-
-
-def test_missing_pictures_are_one_line(tmp_path, monkeypatch, capsys):
-    for name in ("scenes.parquet", "expressions.parquet", "drawn.sha256"):
-        shutil.copy(PHOTOSCENES / name, tmp_path / name)
-    monkeypatch.setattr(paths, "PHOTOSCENES", tmp_path)
-    with pytest.raises(TasError, match="not drawn yet; draw them with: tas world draw"):
-        load_dataset("refscenes", "valP")
-    (tmp_path / "drawn.sha256").write_text("half a line")
-    with pytest.raises(TasError, match="drawn.sha256: damaged"):
-        drawn_files(tmp_path)
-    (tmp_path / "drawn.sha256").unlink()
-    assert cli.main(["world", "draw"]) == 2
-    streams = capsys.readouterr()
-    assert "restore it from the repository" in streams.err and streams.err.count("\n") == 1
-
-
-def test_draw_command_does_nothing_when_all_is_there(drawn, capsys):
-    before = {p: p.stat().st_mtime_ns for p in (drawn / "images").iterdir()}
-    assert cli.main(["world", "draw"]) == 0
-    assert capsys.readouterr().out.count("\n") == 1
-    assert {p: p.stat().st_mtime_ns for p in (drawn / "images").iterdir()} == before
-
-
-def test_what_is_stored_stays_small():
-    drawn_folders = {name.split("/")[0] for name in drawn_files(PHOTOSCENES)}
-    stored = [
-        path
-        for path in PHOTOSCENES.rglob("*")
-        if path.is_file() and path.relative_to(PHOTOSCENES).parts[0] not in drawn_folders
-    ]
-    assert sum(path.stat().st_size for path in stored) <= 3.3e6
 
 
 def test_cutouts_for_retrieval():

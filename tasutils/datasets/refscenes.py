@@ -3,8 +3,7 @@
 Three families are written as RefCOCO is (`<family>/instances.json`, `<family>/refs(tas).p`), one as
 PhraseCut is (`phrasescenes/`); all share `images/`. `expressions.parquet` adds the flags by which
 the study splits its tables: kind, has_direction, pronoun, seen, distractor, hidden_fraction, and
-in_imagenet for the photographic splits, which lie in a folder of their own and are drawn on this
-machine.
+in_imagenet for the photographic splits, which lie in a folder of their own.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ SPLIT_BY = "tas"
 #: splits of drawn things, and of cut-outs of photographs
 SPLITS = ("val", "testA", "testB", "testS")
 PHOTO_SPLITS = ("valP", "testP")
-DRAWN_LIST = "drawn.sha256"
 _NO_FLAGS = {
     "family", "split", "image_id", "ref_id", "task_id", "sent_id", "text", "raw", "query",
     "targets",
@@ -42,8 +40,7 @@ def load_refscenes(family: str, split: str, root: Path | str | None = None) -> R
             `tasutils.paths.PHOTOSCENES`.
 
     Raises:
-        TasError: no such family or split (lists those that exist), a file is missing or damaged, or
-            the photographic splits are not drawn yet.
+        TasError: no such family or split (lists those that exist), or a file is missing or damaged.
     """
     from tasutils import paths
 
@@ -52,8 +49,6 @@ def load_refscenes(family: str, split: str, root: Path | str | None = None) -> R
     if root is None:
         root = paths.PHOTOSCENES if split in PHOTO_SPLITS else paths.REFSCENES
     root = Path(root)
-    if not all((root / name).is_file() for name in drawn_files(root)):
-        raise TasError(f"{root}: its pictures are not drawn yet; draw them with: tas world draw")
     images_dir, flags_path = root / "images", root / "expressions.parquet"
     if family == "phrasescenes":
         dataset = load_phrasecut(root / family, split, images_dir, name=family)
@@ -65,22 +60,6 @@ def load_refscenes(family: str, split: str, root: Path | str | None = None) -> R
         samples=tuple(_flagged(sample, flags, family, flags_path) for sample in dataset.samples),
         index_digest=sha256((dataset.index_digest + digest_of([flags_path])).encode()).hexdigest(),
     )
-
-
-def drawn_files(root: Path) -> dict[str, str]:
-    """What `tas world draw` makes in a folder: SHA-256 by name; nothing where all is stored.
-
-    Raises:
-        TasError: the list is damaged.
-    """
-    path = root / DRAWN_LIST
-    if not path.is_file():
-        return {}
-    try:
-        pairs = [line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines()]
-        return {name: digest for digest, name in pairs}
-    except ValueError:  # UnicodeDecodeError is one
-        raise TasError(f"{path}: damaged; restore it from the repository") from None
 
 
 def _read_flags(path: Path, family: str, split: str) -> dict[tuple[str, str], dict[str, Flag]]:
