@@ -1,0 +1,508 @@
+"""The nailed behaviour: `python tests/golden/record.py [STEP ...]` writes it, test_golden compares.
+
+Recorded at commit 33d3a66, before the package was made thin. A step is recorded anew only after a
+wanted change, which notebooks/LOG.md names. `scenes` runs the networks; all other exact steps stand
+on the committed scenes and texts alone, so that every number in them is arithmetic.
+
+All that is asked of the package is asked in the first part of this file.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+HERE = Path(__file__).parent
+FAMILIES = ("refscenes", "refscenes+", "refscenesg", "phrasescenes")
+
+# ------------------------------------------------------------------ what is asked of the package
+
+
+def load(preset: str, changes: dict[str, Any] | None = None, encoder: Any = None) -> Any:
+    """A `TAS` of a preset with settings changed, by their dotted names of commit 33d3a66."""
+    from tasutils.config import load_preset
+    from tasutils.loading import TAS
+
+    chosen = load_preset(preset)
+    return TAS(chosen.override(changes) if changes else chosen, encoder=encoder, device="cpu")
+
+
+def without_dataset_weights(preset: str) -> list[str]:
+    """The data sets for which a preset has a weight of N of its own."""
+    from tasutils.config import load_preset
+
+    return list(load_preset(preset).scores.lambda_by_dataset)
+
+
+def dataset(name: str, split: str) -> Any:
+    from tasutils.datasets import load_dataset
+
+    return load_dataset(name, split)
+
+
+def drawn() -> bool:
+    from tasutils import paths
+
+    return (paths.PHOTOSCENES / "refscenes").is_dir()
+
+
+def scene_of(row: dict[str, Any], digest: str = "") -> Any:
+    """A `Scene` from a row of scenes.parquet."""
+    from pycocotools.mask import decode
+
+    from tasutils.scene import Proposals, Scene
+
+    size = [row["height"], row["width"]]
+    codes = [{"size": size, "counts": counts.encode()} for counts in row["rles"]]
+    masks = np.zeros((0, *size), bool)
+    if codes:
+        masks = np.ascontiguousarray(decode(codes).transpose(2, 0, 1)).astype(bool)
+    dim = row["dim"]
+
+    def rows(name: str) -> NDArray[np.float32]:
+        return np.frombuffer(row[name], "<f2").astype(np.float32).reshape(-1, dim)
+
+    return Scene(
+        image_id=row["image_id"],
+        size_hw=tuple(size),
+        proposals=Proposals.from_masks(
+            masks, np.array(row["predicted_iou"], "f4"), np.array(row["stability"], "f4")
+        ),
+        crop_embeddings=rows("crops"),
+        captions=list(row["captions"]),
+        captions_raw=list(row["captions_raw"]),
+        caption_embeddings=rows("caption_rows")[list(row["caption_row"])].reshape(-1, dim),
+        image_caption=row["image_caption"],
+        image_caption_raw=row["image_caption_raw"],
+        phrases=list(row["phrases"]),
+        phrase_embeddings=rows("phrase_rows"),
+        times_s={},
+        describe_digest=digest,
+    )
+
+
+def row_of(scene: Any, group: str) -> dict[str, Any]:
+    """The row of scenes.parquet of a described scene; its inverse is `scene_of`."""
+    proposals = scene.proposals
+    unique, place = np.unique(scene.caption_embeddings, axis=0, return_inverse=True)
+    half = {
+        "crops": scene.crop_embeddings, "caption_rows": unique,
+        "phrase_rows": scene.phrase_embeddings,
+    }  # fmt: skip
+    counts = [rle["counts"] for rle in proposals.rles]
+    return {
+        "group": group, "image_id": scene.image_id,
+        "height": scene.size_hw[0], "width": scene.size_hw[1],
+        "dim": scene.crop_embeddings.shape[1],
+        "rles": [c.decode() if isinstance(c, bytes) else c for c in counts],
+        "predicted_iou": proposals.predicted_iou.tolist(),
+        "stability": proposals.stability.tolist(),
+        **{name: rows.astype("<f2").tobytes() for name, rows in half.items()},
+        "caption_row": place.reshape(-1).tolist(),
+        "captions": scene.captions, "captions_raw": scene.captions_raw,
+        "image_caption": scene.image_caption, "image_caption_raw": scene.image_caption_raw,
+        "phrases": scene.phrases,
+    }  # fmt: skip
+
+
+def plain_answer(answer: Any) -> dict[str, Any]:
+    """All that an answer says, as plain values."""
+    expression = answer.expression
+
+    def words(directions: Any) -> str:
+        return json.dumps([[d.name, d.token, *d.span, d.skipped] for d in directions])
+
+    candidates = [
+        [c.index, c.phrase, c.noun, round(c.similarity, 12), c.kept, c.reason]
+        for c in answer.candidates
+    ]
+    n = len(answer.scene.proposals)
+    return {
+        "chosen": -1 if answer.chosen is None else int(answer.chosen),
+        **{name: [float(x) for x in getattr(answer, name)] for name in ("v", "p", "n", "total")},
+        "in_region": [bool(x) for x in answer.in_region],
+        "yields": [bool(x) for x in answer.yields],
+        "rank": [int(x) for x in answer.rank],
+        "rectified": bool(answer.rectified),
+        "unrectified": -1 if answer.unrectified is None else int(answer.unrectified),
+        "truncated": bool(answer.truncated),
+        "negatives": json.dumps(list(answer.negatives)),
+        "candidates": json.dumps(candidates),
+        "text": expression.text, "phrase": expression.phrase,
+        "directions": words(expression.directions), "skipped": words(expression.skipped),
+        "parts": json.dumps(list(expression.parts)),
+        "reason": answer.reason,
+        "alpha": float(answer.alpha), "lam": float(answer.lam),
+        "area": int(answer.mask().sum()) if n else 0,
+    }  # fmt: skip
+
+
+def answer_json(answer: Any, preset: Any) -> dict[str, Any]:
+    """What `tas segment` writes as answer.json, but for digests and times."""
+    from tasutils.answers import record
+
+    content = record(answer, preset, Path("picture.png"))
+    for name in ("preset_digest", "describe_digest", "times_s"):
+        content.pop(name)
+    return content
+
+
+def evaluated(data: list[Any], tas: Any, scenes: dict[str, Any], n: int, out: Path) -> list[Any]:
+    """(samples, scores, metrics) of each data set's run over its first n pictures."""
+    from tasutils.evaluate import evaluate_all
+    from tasutils.images import read_image
+    from tasutils.runs import read_run
+    from tasutils.store import SceneStore, scene_key
+
+    digest, store = tas.preset.describe_digest(), SceneStore(out / "scenes")
+    paths = {i: d.image_path(i) for d in data for i in d.image_ids[:n]}
+    store.put_many([
+        (scene_key(read_image(path), digest), scene_of(scenes[i], digest))
+        for i, path in paths.items()
+    ])  # fmt: skip
+    folders = evaluate_all(data, tas, limit_images=n, store=store, progress=False, out=out)
+    found = []
+    for folder in folders:
+        run = read_run(folder)
+        metrics = {k: [m.value, m.low, m.high, m.n] for k, m in run.record.metrics.items()}
+        found.append((run.samples(), _old_columns(run.scores()), metrics, folder))
+    return found
+
+
+def _old_columns(scores: pd.DataFrame) -> pd.DataFrame:
+    """Columns of scores.parquet by their names of commit 33d3a66."""
+    new = {name: name.removeprefix("term_") for name in scores if name.startswith("term_")}
+    new |= {name: name.removeprefix("alt_") for name in scores if name.startswith("alt_")}
+    return scores.rename(columns=new)
+
+
+def swept(folders: list[Path]) -> pd.DataFrame:
+    """A small grid of all rules and forms over stored runs, columns as at commit 33d3a66."""
+    from tasutils.runs import read_run
+    from tasutils.study import Part
+    from tasutils.sweep import sweep
+
+    parts = [Part(read_run(folder)) for folder in folders]
+    grid = sweep(parts, (0.0, 0.1, 1.0), (0.0, 0.3, 2.0), ("all",), ("all",))
+    return grid[["dataset", "synonyms", "rectifier", "alpha", "lam", "n", "oiou", "miou"]]
+
+
+def peer_scores(name: str, tas: Any, data: str, scene: Any, texts: list[str], image: Any) -> Any:
+    """Scores of a method for each sentence, float64 (sentences, masks)."""
+    from tasutils.baselines import make_method, scores_of
+    from tasutils.expression import parse_expression
+
+    method = make_method(name, tas, data)
+    read = [parse_expression(text, tas.language, tas.preset) for text in texts]
+    if hasattr(method, "prepare"):
+        method.prepare(read)
+    return np.array([scores_of(method, scene, expression, image) for expression in read])
+
+
+def reading(text: str) -> dict[str, Any]:
+    """All that the rules read from a sentence."""
+    from tasutils.language.directions import read_directions
+    from tasutils.language.parse import Parser
+    from tasutils.language.released import first_noun, read
+
+    parse, released = Parser().parse(text), read("en_core_web_sm", text.lower())
+    forms = {}
+    for form in ("paper", "extended", "official"):
+        for matching in ("token", "substring"):
+            found = read_directions(text, form, matching)
+            forms[f"{form} {matching}"] = [[d.name, d.token, *d.span, d.skipped] for d in found]
+    return {
+        "phrase": parse.phrase, "head": parse.head, "head_words": list(parse.head_words),
+        "chunks": list(parse.chunks), "forms": forms, "first_noun": first_noun(
+            "en_core_web_sm", text),
+        "released": [
+            released.phrase, released.entity,
+            [[list(r.words), r.object] for r in released.relations],
+            [list(s) for s in released.superlatives], released.shut(released.phrase),
+        ],
+    }  # fmt: skip
+
+
+def noun_pair(a: str, b: str) -> list[float]:
+    from tasutils.language.synonyms import path_similarity, similar_pairs
+
+    return [round(path_similarity(a, b), 12), similar_pairs(a, b), similar_pairs(a, b, 0.3)]
+
+
+# ------------------------------------------------------------------ what is recorded
+
+# a preset's own pictures: group -> preset, data sets, split, pictures
+GROUPS = {
+    "val": ("tiny", FAMILIES, "val", 40),
+    "valP": ("photo", FAMILIES, "valP", 4),
+    "photos7": ("photo", ("photos7",), "all", 7),
+}
+# settings of the article or the released code, one at a time, on `tiny`; `released` is all of them
+RELEASED: dict[str, Any] = {
+    "language.lowercase": True, "language.head_rule": "root",
+    "language.synonym_rule": "three_pairs", "scores.lambda": 0.7, "scores.logit_scale": True,
+    "scores.normalise": "min_max_softmax", "rectifier.form": "official",
+    "rectifier.matching": "substring", "rectifier.gate": True, "rectifier.centers": "floor",
+    "rectifier.cut": "median",
+}  # fmt: skip
+SWITCHES: dict[str, dict[str, Any]] = {
+    **{name: {name: value} for name, value in RELEASED.items()},
+    "form none": {"rectifier.form": "none"},
+    "form paper": {"rectifier.form": "paper"},
+    "paper substring": {"rectifier.form": "paper", "rectifier.matching": "substring"},
+    "official gate": {"rectifier.form": "official", "rectifier.gate": True},
+    "official all": {k: v for k, v in RELEASED.items() if k.startswith("rectifier.")},
+    "threshold 0.3": {"language.synonym_threshold": 0.3},
+    "three pairs 0.3": {"language.synonym_rule": "three_pairs", "language.synonym_threshold": 0.3},
+    "strict": {
+        "language.synonym_threshold": 0.05, "scores.normalise": "min_max_softmax",
+        "scores.strict_official": True,
+    },
+    "released": RELEASED,
+    "released strict": {
+        **RELEASED, "scores.strict_official": True, "language.synonym_rule": "nearest",
+        "language.synonym_threshold": 0.05,
+    },
+}  # fmt: skip
+SENTENCES = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()
+_NOUNS = (
+    "dog,puppy,cat,animal,couch,sofa,car,automobile,bus,truck,person,man,woman,child,kid,boy,girl,"
+    "giraffe,zebra,bear,horse,apple,fruit,banana,table,chair,bird,duck,umbrella,clock,xyzzy,"
+    "fire engine,teddy bear,hot dog,dogs,sea horse"
+)
+NOUNS = _NOUNS.split(",")
+N_SWITCHED, EVERY = 10, 10
+N_EVALUATED = 40
+PEERS = (
+    "tas", "clip_only", "text_only", "global_local", "global_local_rn", "region_token",
+    "clip_surgery", "clip_surgery_rn", "score_map", "score_map_vit", "grad_cam", "grad_cam_vit",
+    "tseg",
+)  # fmt: skip
+N_PEER_PICTURES, N_PEER_SENTENCES = 8, 3
+
+
+class Texts:
+    """A text tower that looks up; what it does not know it asks of a real one, when recording."""
+
+    image_size, device = 8, "cpu"
+
+    def __init__(self, preset: str, real: Any = None) -> None:
+        self.preset, self.real = preset, real
+        self.rows: dict[str, NDArray[np.float32]] = {}
+        if (HERE / "texts.parquet").exists():
+            table = pd.read_parquet(HERE / "texts.parquet")
+            table = table[table["preset"] == preset]
+            rows = (np.frombuffer(v, "<f2").astype("f4") for v in table["vector"])
+            self.rows = dict(zip(table["text"], rows, strict=True))
+        numbers = json.loads((HERE / "encoders.json").read_text()) if not real else {}
+        known = numbers.get(preset, {})
+        for name in ("dim", "context_length", "logit_scale"):
+            value = getattr(real, name, None) if real else known.get(name)
+            if value is not None:
+                setattr(self, name, value)
+
+    def encode_text(self, texts: Any) -> NDArray[np.float32]:
+        missing = [text for text in dict.fromkeys(texts) if text not in self.rows]
+        if missing and self.real is None:
+            raise AssertionError(f"these were never asked when the golden was made: {missing}")
+        for text in missing:
+            row = self.real.encode_text([text])[0]
+            self.rows[text] = row.astype("<f2").astype("f4")
+        return np.array([self.rows[t] for t in texts], "f4").reshape(len(texts), -1)
+
+    def encode_images(self, images: object) -> Any:
+        raise AssertionError("no sentence needs a picture")
+
+    def table(self) -> pd.DataFrame:
+        vectors = [row.astype("<f2").tobytes() for row in self.rows.values()]
+        return pd.DataFrame({"preset": self.preset, "text": list(self.rows), "vector": vectors})
+
+
+@cache
+def scenes(group: str) -> dict[str, dict[str, Any]]:
+    """The committed scenes of a group by image id, as rows."""
+    rows = pd.read_parquet(HERE / "scenes.parquet").to_dict("records")
+    return {row["image_id"]: row for row in rows if row["group"] == group}
+
+
+def asked(group: str) -> list[tuple[str, str, str, str]]:
+    """(data set, sample id, image id, sentence) of a group's pictures."""
+    _, names, split, n = GROUPS[group]
+    return [
+        (name, sample.sample_id, image_id, sample.text)
+        for name in names
+        for image_id, samples in list(dataset(name, split).by_image().items())[:n]
+        for sample in samples
+    ]
+
+
+def described() -> list[dict[str, Any]]:
+    rows = []
+    for group, (preset, names, split, n) in GROUPS.items():
+        tas = load(preset)
+        ids = {i: d for d in (dataset(x, split) for x in names) for i in d.image_ids[:n]}
+        for image_id, data in ids.items():
+            print(group, image_id, file=sys.stderr)
+            rows.append(row_of(tas.describe(data.image_path(image_id), image_id=image_id), group))
+    return rows
+
+
+def answers(group: str, texts: Texts, rows: Any = None) -> pd.DataFrame:
+    """One row a sentence of a group (or those rows), with all that the answer says.
+
+    The totals are left out of the file: they are v + alpha p + lam n, which the test asks.
+    """
+    tas = load(GROUPS[group][0], encoder=texts)
+    made = {image_id: scene_of(row) for image_id, row in scenes(group).items()}
+    return pd.DataFrame([
+        {"dataset": name, "sample_id": sample, "image_id": image_id,
+         **plain_answer(tas.refer(made[image_id], text, dataset=name))}
+        for name, sample, image_id, text in rows or asked(group)
+    ])  # fmt: skip
+
+
+def switched(texts: Texts) -> pd.DataFrame:
+    """Some sentences answered with each switch."""
+    here = list(scenes("val"))[:N_SWITCHED]
+    some = [row for row in asked("val") if row[2] in here][::EVERY]
+    own = [(FAMILIES[k % 4], "", here[k % len(here)], text) for k, text in enumerate(SENTENCES)]
+    made = {image_id: scene_of(scenes("val")[image_id]) for image_id in here}
+    # with a single mask, and with none
+    made |= {f"{k} masks": first_masks(here[0], k) for k in (0, 1)}
+    own += [(FAMILIES[0], "", f"{k} masks", text) for k in (0, 1) for text in SENTENCES[:3]]
+    rows = []
+    for switch, changes in SWITCHES.items():
+        changes = dict(changes)
+        released = changes.pop("scores.lambda", None)
+        if released is not None:
+            changes["scores.lambda_default"] = released
+            for name in without_dataset_weights("tiny"):
+                changes[f"scores.lambda_by_dataset.{name}"] = released
+        tas = load("tiny", changes, texts)
+        for name, _, image_id, text in some + own:
+            answer = plain_answer(tas.refer(made[image_id], text, dataset=name))
+            totals = np.array(answer["total"])
+            rows.append({
+                "switch": switch, "dataset": name, "image_id": image_id, "asked": text,
+                "sum": float(np.nansum(totals)), "n_nan": int(np.isnan(totals).sum()),
+                "best": float(totals[answer["chosen"]]) if answer["chosen"] >= 0 else -9.0,
+                "regions": "".join("01"[x] for x in answer["in_region"]),
+                "yielding": "".join("01"[x] for x in answer["yields"]),
+                "ranks": " ".join(map(str, answer["rank"])),
+                **{k: answer[k] for k in ("chosen", "phrase", "negatives", "directions",
+                                          "skipped", "parts", "reason", "unrectified")},
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def first_masks(image_id: str, k: int) -> Any:
+    """A committed scene with its first k masks alone."""
+    row, dim = scenes("val")[image_id], 2 * scenes("val")[image_id]["dim"]
+    names = ("rles", "predicted_iou", "stability", "caption_row", "captions", "captions_raw")
+    return scene_of(row | {name: row[name][:k] for name in names}
+                    | {"crops": row["crops"][: k * dim]})  # fmt: skip
+
+
+def runs(texts: Texts) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame]:
+    """Samples, scores and metrics of runs over the val pictures, and a sweep over them."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = [dataset(name, "val") for name in FAMILIES]
+        tas = load("tiny", encoder=texts)
+        found = evaluated(data, tas, scenes("val"), N_EVALUATED, Path(folder))
+        grid = swept([run[3] for run in found])
+    samples = pd.concat(
+        [run[0].assign(dataset=name) for name, run in zip(FAMILIES, found, strict=True)]
+    )
+    scores = pd.concat([
+        run[1].drop(columns=["v", "p", "n"]).assign(dataset=name)  # as in the answers
+        for name, run in zip(FAMILIES, found, strict=True)
+    ])  # fmt: skip
+    return samples, scores, dict(zip(FAMILIES, (run[2] for run in found), strict=True)), grid
+
+
+def language() -> dict[str, Any]:
+    """What the rules read from hard sentences, and what WordNet says of pairs of nouns."""
+    pairs = {f"{a}|{b}": noun_pair(a, b) for a in NOUNS for b in NOUNS if a <= b}
+    return {"readings": {text: reading(text) for text in SENTENCES}, "pairs": pairs}
+
+
+def json_answers(texts: Texts) -> list[dict[str, Any]]:
+    """answer.json of a few sentences of the first picture, and of a scene without masks."""
+    tas, rows = load("tiny", encoder=texts), scenes("val")
+    first = next(iter(rows))
+    made = scene_of(rows[first]), first_masks(first, 0)
+    return [answer_json(tas.refer(scene, text), tas.preset) for scene in made
+            for text in SENTENCES[:3]]  # fmt: skip
+
+
+def peers() -> pd.DataFrame:
+    """Scores of every method on a few pictures; these run networks."""
+    from tasutils.images import read_image
+
+    rows, tas, data = [], load("tiny"), dataset("refscenes", "val")
+    for image_id in list(scenes("val"))[:N_PEER_PICTURES]:
+        scene, image = scene_of(scenes("val")[image_id]), read_image(data.image_path(image_id))
+        texts = [s.text for s in data.by_image()[image_id]][:N_PEER_SENTENCES]
+        for name in PEERS:
+            found = peer_scores(name, tas, "refscenes", scene, texts, image)
+            rows += [{"method": name, "image_id": image_id, "text": text,
+                      "scores": row.astype("f4").tolist(), "chosen": int(np.argmax(row))}
+                     for text, row in zip(texts, found, strict=True)]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+# ------------------------------------------------------------------ writing
+
+
+def write(name: str, table: pd.DataFrame) -> None:
+    table.reset_index(drop=True).to_parquet(
+        HERE / f"{name}.parquet", index=False, compression="zstd", compression_level=19
+    )
+    print(name, (HERE / f"{name}.parquet").stat().st_size, len(table), file=sys.stderr)
+
+
+def write_json(name: str, content: Any) -> None:
+    text = json.dumps(content, indent=0, ensure_ascii=False, allow_nan=False)
+    (HERE / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    print(name, len(text), file=sys.stderr)
+
+
+def main(steps: list[str]) -> None:
+    """Record the steps named; without any, all but `scenes`, which the others stand on."""
+    steps = steps or ["answers", "language", "peers"]
+    if "scenes" in steps:
+        write("scenes", pd.DataFrame(described()))
+    if "answers" in steps:
+        towers = {preset: load(preset).encoder for preset in ("tiny", "photo")}
+        write_json("encoders", {
+            preset: {name: value for name in ("dim", "context_length", "logit_scale")
+                     if (value := getattr(tower, name, None)) is not None}
+            for preset, tower in towers.items()
+        })  # fmt: skip
+        texts = {preset: Texts(preset, tower) for preset, tower in towers.items()}
+        for group, (preset, *_) in GROUPS.items():
+            write(f"answers_{group}", answers(group, texts[preset]).drop(columns="total"))
+        write("switches", switched(texts["tiny"]))
+        samples, scores, metrics, grid = runs(texts["tiny"])
+        write("samples", samples)
+        write("scores", scores)
+        write("sweep", grid)
+        write_json("metrics", metrics)
+        write_json("answers", json_answers(texts["tiny"]))
+        write("texts", pd.concat([known.table() for known in texts.values()]))
+    if "language" in steps:
+        write_json("language", language())
+    if "peers" in steps:
+        write("peers", peers())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
