@@ -21,7 +21,6 @@ from tasutils.cli_data import (
     data_app,
     families_of,
     require_positive,
-    world_app,
 )
 from tasutils.cli_describe import describe
 from tasutils.cli_models import models_app
@@ -44,7 +43,6 @@ app = typer.Typer(
 app.add_typer(presets_app, name="presets")
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
-app.add_typer(world_app, name="world")
 app.command()(bench)
 app.command()(sweep)
 app.command()(describe)

@@ -46,10 +46,10 @@ def bench(
     if json is not None and json.is_dir():
         raise TasError(f"{json} is a folder; name a file with --json")
     from tasutils.bench import SECTIONS, run_bench, unequal
-    from tasutils.bench.conditions import cores
     from tasutils.bench.plan import Plan
     from tasutils.config import load_preset
     from tasutils.loading import pick_device
+    from tasutils.provenance import cores
 
     given = None if preset is None else load_preset(preset)
     plan = Plan(given, pick_device(device), images, threads or cores())

@@ -1,10 +1,8 @@
-"""The commands `tas data` and `tas world`; heavy imports stay inside them, as in `cli`."""
+"""The commands `tas data`; heavy imports stay inside them, as in `cli`."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -12,8 +10,6 @@ import typer
 from tasutils.errors import TasError
 
 data_app = typer.Typer(no_args_is_help=True, help="The data sets on this disk.")
-world_app = typer.Typer(no_args_is_help=True, help="RefScenes, the embedded world.")
-
 
 RootOption = Annotated[
     Path | None, typer.Option(help="The folder of published data sets; default: data.")
@@ -88,37 +84,6 @@ def data_get(
         print(line)
     for line in get_data(name, progress_bar, root, url):
         print(line, flush=True)
-
-
-@world_app.command("build")
-def world_build(
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; compare with the files on disk.")
-    ] = False,
-) -> None:
-    """Draw RefScenes and its photographic splits anew from their seeds, byte for byte."""
-    from tasutils import paths
-    from tasutils.datasets.doctor import differences
-    from tasutils.world import photoscenes, write
-
-    worlds = {
-        paths.REFSCENES: write.build_world,
-        paths.PHOTOSCENES: photoscenes.build_photoscenes,
-    }
-    different = []
-    for stored, build in worlds.items():
-        if not check:
-            build(stored)
-            print("wrote", stored)
-            continue
-        with TemporaryDirectory() as folder:
-            build(Path(folder))
-            different += [f"{stored.name}/{n}" for n in differences(Path(folder), stored)]
-    for name in different:
-        print("differs:", name, file=sys.stderr)
-    if check:
-        print("the world differs" if different else "byte for byte what its seeds give")
-    raise typer.Exit(1 if different else 0)
 
 
 def families_of(dataset: str, wanted: list[str] | None) -> list[str]:

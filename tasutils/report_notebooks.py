@@ -41,7 +41,7 @@ class Outcome:
 
 def at_once(preset: Preset, device: str) -> int:
     """How many notebooks run at a time: two on two cores, unless one fills the machine."""
-    from tasutils.bench.conditions import cores
+    from tasutils.provenance import cores
 
     files = [
         file

@@ -164,8 +164,8 @@ def _run_row(part: Part) -> dict[str, Any]:
 def _made(
     parts: Sequence[Part], preset: Preset, created: datetime, workers: int
 ) -> Iterator[tuple[str, str]]:
-    from tasutils.bench.conditions import cores, device_name
     from tasutils.margins import TOLERANCE, close_calls
+    from tasutils.provenance import cores, device_name
 
     record = parts[0].run.record
     commit = record.git_commit or "no repository"

@@ -390,41 +390,6 @@ def test_data_check_finds_faults(here, monkeypatch, capsys):
     assert broken.name in streams.err and "0 faults" not in streams.out
 
 
-def test_world_check_compares_bytes(here, monkeypatch, capsys):
-    monkeypatch.setattr(paths, "REFSCENES", here / "stored")
-    monkeypatch.setattr(paths, "PHOTOSCENES", here / "photographs")
-    monkeypatch.setattr(
-        "tasutils.world.photoscenes.build_photoscenes",
-        lambda root: (root / "images").mkdir(parents=True, exist_ok=True),
-    )
-
-    def build_world(root):
-        (root / "images").mkdir(parents=True, exist_ok=True)
-        for name in ("1.jpg", "2.jpg"):
-            (root / "images" / name).write_bytes(name.encode())
-        (root / "scenes.parquet").write_bytes(b"scenes")
-
-    monkeypatch.setattr("tasutils.world.write.build_world", build_world)
-    assert cli.main(["world", "build"]) == 0
-    assert cli.main(["world", "build", "--check"]) == 0
-    (here / "stored/images/1.jpg").write_bytes(b"changed")
-    (here / "stored/images/2.jpg").unlink()
-    (here / "stored/images/3.jpg").touch()
-    (here / "stored/LICENSES.md").touch()  # not built: none of its business
-    capsys.readouterr()
-    assert cli.main(["world", "build", "--check"]) == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == [f"differs: stored/images/{n}.jpg" for n in (1, 2, 3)]
-
-
-def test_splits_are_those_of_the_world():
-    from tasutils.datasets.refscenes import PHOTO_SPLITS, SPLITS
-    from tasutils.world import build
-
-    assert tuple(build.SPLITS) == SPLITS
-    assert tuple(build.PHOTO_SPLITS) == PHOTO_SPLITS
-
-
 def test_evaluate_passes_on_what_was_asked(here, monkeypatch, capsys):
     asked = {}
 

@@ -6,6 +6,7 @@ import torch
 from numpy.testing import assert_allclose
 from transformers import AutoModel, AutoTokenizer
 
+from making.photographs import cutouts
 from tasutils import colors
 from tasutils.captioners.composed import ComposedCaptioner
 from tasutils.config import load_preset
@@ -18,7 +19,6 @@ from tasutils.loading import require_weights
 from tasutils.masks import boxes_xyxy
 from tasutils.paths import weights_path
 from tasutils.retrieval import retrieval_accuracy, retrieval_of
-from tasutils.world.photographs import cutouts
 
 PHOTO = load_preset("photo")
 CLEAR = {

@@ -13,6 +13,22 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
+from making import freesolo as freesolo_training
+from making.free_masks import FreeMasks, contrast, shard_entry, write_shard
+from making.freesolo import (
+    published_state,
+    train_freesolo,
+    trainable,
+)
+from making.pools import draw_shard
+from making.scores import mask_oracle
+from making.solo_loss import affinity_loss, alike, dice_loss, solo_loss
+from making.solo_targets import (
+    PseudoPool,
+    PseudoScene,
+    responsible_cells,
+    solo_batch,
+)
 from tasutils.config import load_preset
 from tasutils.errors import TasError
 from tasutils.loading import load
@@ -39,22 +55,6 @@ from tasutils.proposals.freesolo_net import (
     FreeSoloOutput,
     build_freesolo,
     with_coordinates,
-)
-from tasutils.world.training import freesolo as freesolo_training
-from tasutils.world.training.free_masks import FreeMasks, contrast, shard_entry, write_shard
-from tasutils.world.training.freesolo import (
-    published_state,
-    train_freesolo,
-    trainable,
-)
-from tasutils.world.training.pools import draw_shard
-from tasutils.world.training.scores import mask_oracle
-from tasutils.world.training.solo_loss import affinity_loss, alike, dice_loss, solo_loss
-from tasutils.world.training.solo_targets import (
-    PseudoPool,
-    PseudoScene,
-    responsible_cells,
-    solo_batch,
 )
 
 KEYS = Path(__file__).parent / "manifests" / "freesolo_keys.tsv.gz"

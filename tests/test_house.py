@@ -218,7 +218,7 @@ def test_readme_commands_exist(capsys):
     assert len(shown) >= 10
     for line in shown:
         words = line.split()[1:]
-        nested = 2 if words[0] in {"presets", "data", "models", "world"} else 1
+        nested = 2 if words[0] in {"presets", "data", "models"} else 1
         assert cli.main([*words[:nested], "--help"]) == 0, line
         page = capsys.readouterr().out
         assert all(word in page for word in words if word.startswith("--")), line

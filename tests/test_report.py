@@ -250,10 +250,10 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, words):
 
 def test_two_notebooks_run_at_a_time_where_nothing_large_is_loaded(monkeypatch):
     tiny = load_preset("tiny")
-    monkeypatch.setattr("tasutils.bench.conditions.cores", lambda: 2)
+    monkeypatch.setattr("tasutils.provenance.cores", lambda: 2)
     assert at_once(tiny, "cpu") == 2 and at_once(tiny, "cuda") == 1
     monkeypatch.setattr("tasutils.report_notebooks.LIGHT_BYTES", 1000)
     assert at_once(tiny, "cpu") == 1
     monkeypatch.undo()
-    monkeypatch.setattr("tasutils.bench.conditions.cores", lambda: 1)
+    monkeypatch.setattr("tasutils.provenance.cores", lambda: 1)
     assert at_once(tiny, "cpu") == 1

@@ -13,6 +13,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from small_peers import expression, random_masks, scene_of
 
+from making.pools import ScenePool, draw_shard
+from making.scores import stored_pictures
+from making.tseg import kinds, relation_of, train_tseg, tseg_loss
+from making.tseg_pairs import PairStore, frozen_clip, sentences_of, write_pairs
+from making.words import seen_words
 from tasutils.baselines import ActivationMethod, scores_of
 from tasutils.baselines.tseg import Tseg, TsegConfig
 from tasutils.baselines.tseg_net import assign, build_tseg, pool, published_towers, tiny_maps
@@ -20,11 +25,6 @@ from tasutils.config import load_preset
 from tasutils.encoders.openclip import OpenClipEncoder
 from tasutils.errors import TasError
 from tasutils.paths import WEIGHTS
-from tasutils.world.training.pools import ScenePool, draw_shard
-from tasutils.world.training.scores import stored_pictures
-from tasutils.world.training.tseg import kinds, relation_of, train_tseg, tseg_loss
-from tasutils.world.training.tseg_pairs import PairStore, frozen_clip, sentences_of, write_pairs
-from tasutils.world.training.words import seen_words
 
 CAR, LEFT = expression("the red car"), expression("the dog on the left")
 

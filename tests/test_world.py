@@ -12,16 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasutils.language.synonyms import wordnet
-from tasutils.masks import decode_rle
-from tasutils.paths import REFSCENES
-from tasutils.world.build import SPLITS
-from tasutils.world.categories import closure_words, load_categories
-from tasutils.world.expressions import FAMILIES
-from tasutils.world.layout import UP_TO_THE_PICTURE, random_scene, training_scene
-from tasutils.world.queries import Query, View, execute
-from tasutils.world.render import render
-from tasutils.world.sprites import (
+from making.build import PHOTO_SPLITS, SPLITS
+from making.categories import closure_words, load_categories
+from making.expressions import FAMILIES
+from making.layout import UP_TO_THE_PICTURE, random_scene, training_scene
+from making.queries import Query, View, execute
+from making.render import render
+from making.sprites import (
     COLORS,
     TRAIN_STYLES,
     color_name,
@@ -31,7 +28,11 @@ from tasutils.world.sprites import (
     rgb_to_hsv,
     shares,
 )
-from tasutils.world.write import build_world
+from making.write import build_world, differences
+from tasutils.datasets import refscenes
+from tasutils.language.synonyms import wordnet
+from tasutils.masks import decode_rle
+from tasutils.paths import REFSCENES
 
 DIRECTION_WORDS = {
     *("left", "right", "leftmost", "rightmost", "top", "topmost", "upper", "up", "above"),
@@ -168,6 +169,24 @@ def test_same_seeds_same_bytes(tmp_path) -> None:
     again = pd.read_parquet(tmp_path / "expressions.parquet").drop(columns="sent_id")
     stored = expressions()[expressions()["image_id"].isin(drawn["image_id"])]
     pd.testing.assert_frame_equal(again, stored.drop(columns="sent_id").reset_index(drop=True))
+
+
+def test_differences_name_changed_missing_and_extra_files(tmp_path) -> None:
+    for name in ("fresh", "stored"):
+        (tmp_path / name / "images").mkdir(parents=True)
+        for number in ("1", "2"):
+            (tmp_path / name / "images" / number).write_text(number)
+    fresh, stored = tmp_path / "fresh", tmp_path / "stored"
+    (stored / "LICENSES.md").touch()  # not built: none of its business
+    assert differences(fresh, stored) == []
+    (stored / "images/1").write_text("changed")
+    (stored / "images/2").unlink()
+    (stored / "images/3").touch()
+    assert differences(fresh, stored) == ["images/1", "images/2", "images/3"]
+
+
+def test_splits_are_those_of_the_reader() -> None:
+    assert tuple(SPLITS) == refscenes.SPLITS and tuple(PHOTO_SPLITS) == refscenes.PHOTO_SPLITS
 
 
 def test_training_never_meets_what_is_held_out() -> None:

@@ -14,15 +14,20 @@ n_scenes = 6
 rebuild = False
 
 # %%
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from tasutils import paths
 from tasutils.paths import REFSCENES
-from tasutils.world.build import draw_split
-from tasutils.world.categories import load_categories
-from tasutils.world.sprites import load_sprite
+
+sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
+
+from making.build import draw_split
+from making.categories import load_categories
+from making.sprites import load_sprite
 
 # %% [markdown]
 # ## Things
@@ -116,13 +121,12 @@ sentences.groupby(["family", "split"]).size().unstack()
 # %% [markdown]
 # ## Draw it all again
 #
-# `tas world build --check` draws every stored split from its seeds and compares the bytes; set `rebuild = True` to do so here (some minutes).
+# `python data/making build --check` draws every stored split from its seeds and compares the bytes; set `rebuild = True` to do so here (some minutes).
 
 # %%
 from tempfile import TemporaryDirectory
 
-from tasutils.datasets.doctor import differences
-from tasutils.world.write import build_world
+from making.write import build_world, differences
 
 if rebuild:
     with TemporaryDirectory() as folder:

@@ -18,19 +18,25 @@ export_weights = False
 score_images = 40
 
 # %%
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 
+from tasutils import paths
 from tasutils.config import load_preset
 from tasutils.encoders.openclip import OpenClipEncoder
 from tasutils.paths import RESULTS
-from tasutils.world.training.clip import train_clip
-from tasutils.world.training.export import FILES, export, measure
-from tasutils.world.training.pairs import draw_pairs
-from tasutils.world.training.pools import POOL, ScenePool, fill_pool
-from tasutils.world.training.words import seen_words
+
+sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
+
+from making.clip import train_clip
+from making.export import FILES, export, measure
+from making.pairs import draw_pairs
+from making.pools import POOL, ScenePool, fill_pool
+from making.words import seen_words
 
 folder = RESULTS / "training" / model
 torch.set_num_threads(threads)

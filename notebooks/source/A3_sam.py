@@ -15,19 +15,25 @@ export_weights = False
 score_images = 20
 
 # %%
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 
+from tasutils import paths
 from tasutils.config import load_preset
 from tasutils.paths import RESULTS
 from tasutils.proposals.sam import SamProposer
-from tasutils.world.training.export import export
-from tasutils.world.training.pools import POOL, ScenePool, fill_pool
-from tasutils.world.training.prompts import draw_prompts
-from tasutils.world.training.sam import train_sam
-from tasutils.world.training.scores import best_iou, stored_pictures
+
+sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
+
+from making.export import export
+from making.pools import POOL, ScenePool, fill_pool
+from making.prompts import draw_prompts
+from making.sam import train_sam
+from making.scores import best_iou, stored_pictures
 
 folder = RESULTS / "training" / "sam"
 torch.set_num_threads(threads)

@@ -15,6 +15,7 @@ export_weights = False
 score_images = 40
 
 # %%
+import sys
 from textwrap import fill
 
 import matplotlib.pyplot as plt
@@ -22,15 +23,19 @@ import numpy as np
 import pandas as pd
 import torch
 
+from tasutils import paths
 from tasutils.captioners.image_to_text import ImageToTextCaptioner
 from tasutils.config import load_preset
 from tasutils.crops import whole_image
 from tasutils.paths import RESULTS
-from tasutils.world.training.captioner import draw_captioned, train_captioner
-from tasutils.world.training.export import export, measure
-from tasutils.world.training.pools import POOL, ScenePool, fill_pool
-from tasutils.world.training.scores import stored_pictures
-from tasutils.world.training.words import seen_words
+
+sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
+
+from making.captioner import draw_captioned, train_captioner
+from making.export import export, measure
+from making.pools import POOL, ScenePool, fill_pool
+from making.scores import stored_pictures
+from making.words import seen_words
 
 folder = RESULTS / "training" / "blip2"
 torch.set_num_threads(threads)

@@ -14,25 +14,30 @@ seed = 0
 threads = 2
 
 # %%
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 
 import tasutils
-from tasutils import proposal_charts
+from tasutils import paths, proposal_charts
 from tasutils.datasets import load_dataset
 from tasutils.proposal_study import reach_by_group
 from tasutils.proposals.compare import oracle_table, recall_curve, summary
 from tasutils.proposals.free import soft_masks
 from tasutils.proposals.freesolo_net import build_freesolo
-from tasutils.world.layout import training_scene
-from tasutils.world.render import render
-from tasutils.world.training.free_masks import FREE_MASKS, FreeMasks, fill_free_masks
-from tasutils.world.training.freesolo import FOLDER, train_freesolo, trainable
-from tasutils.world.training.pools import FIRST_TRAINING_SEED
-from tasutils.world.training.solo_loss import PAIR_WEIGHT, solo_loss
-from tasutils.world.training.solo_targets import PseudoScene, solo_batch
+
+sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
+
+from making.free_masks import FREE_MASKS, FreeMasks, fill_free_masks
+from making.freesolo import FOLDER, train_freesolo, trainable
+from making.layout import training_scene
+from making.pools import FIRST_TRAINING_SEED
+from making.render import render
+from making.solo_loss import PAIR_WEIGHT, solo_loss
+from making.solo_targets import PseudoScene, solo_batch
 
 torch.set_num_threads(threads)
 torch.manual_seed(seed);

@@ -15,6 +15,7 @@ seed = 0
 threads = 2
 
 # %%
+import sys
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -22,15 +23,19 @@ import numpy as np
 import pandas as pd
 import torch
 
+from tasutils import paths
 from tasutils.baselines.tseg_net import build_tseg
 from tasutils.checkpoints import load_strict, read_state_dict
 from tasutils.encoders.tokenizer import tiny_tokenizer
 from tasutils.paths import RESULTS, weights_path
-from tasutils.world.training.clip import TOKENIZER, embed_text
-from tasutils.world.training.pools import FIRST_TRAINING_SEED, ScenePool, draw_shard
-from tasutils.world.training.tseg import AbsentPhrases, draw_batch, step_loss, train_tseg
-from tasutils.world.training.tseg_pairs import PairStore, fill_pairs, frozen_clip, write_pairs
-from tasutils.world.training.tseg_scores import FAMILIES, heatmaps, score_table, val_pictures
+
+sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
+
+from making.clip import TOKENIZER, embed_text
+from making.pools import FIRST_TRAINING_SEED, ScenePool, draw_shard
+from making.tseg import AbsentPhrases, draw_batch, step_loss, train_tseg
+from making.tseg_pairs import PairStore, fill_pairs, frozen_clip, write_pairs
+from making.tseg_scores import FAMILIES, heatmaps, score_table, val_pictures
 
 torch.set_num_threads(threads)
 torch.manual_seed(seed)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from tasutils import paths
 from tasutils.config import Preset
-from tasutils.provenance import git_state, library_versions
+from tasutils.provenance import cores, device_name, git_state, library_versions
 
 BUSY = 0.25  # load average a core that was there before we started
 
@@ -44,28 +43,6 @@ def conditions(preset: Preset, device: str) -> dict[str, Any]:
     }
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def load_average() -> float:
     """Mean number of running processes in the last minute; 0 where the system does not tell."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-
-
-def device_name(device: str) -> str:
-    """The name of a GPU, or of the processor."""
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = info.read_text(errors="replace").splitlines()
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        if names:
-            return names[0]
-    return platform.processor() or platform.machine()

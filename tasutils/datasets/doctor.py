@@ -99,21 +99,3 @@ def _complain(lines: list[str]) -> None:
     for line in lines:
         print(one_line(line), file=sys.stderr)
     sys.stderr.flush()
-
-
-def differences(fresh: Path, stored: Path) -> list[str]:
-    """Name the files of a freshly built folder whose bytes are not those of the stored one.
-
-    A file that is stored in one of the fresh sub-folders but was not built counts as well.
-    """
-    built = {path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file()}
-    kept = {
-        path.relative_to(stored)
-        for folder in fresh.iterdir()
-        for path in (stored / folder.name).rglob("*")
-        if path.is_file()
-    }
-    different = built ^ (kept | {name for name in built if (stored / name).is_file()})
-    same = built - different
-    different |= {n for n in same if (fresh / n).read_bytes() != (stored / n).read_bytes()}
-    return sorted(name.as_posix() for name in different)

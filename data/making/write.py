@@ -1,0 +1,324 @@
+"""Write the worlds: layouts of RefCOCO and PhraseCut, and the scene graph as parquet."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from making.build import IMAGES_PER_SPLIT, PHOTO_SPLITS, SPLITS, Picture, Split, draw_split
+from making.categories import Category, by_slug, load_categories, photographed_categories
+from making.expressions import FAMILIES, Written
+from making.graph import HEIGHT, WIDTH
+from tasutils.masks import encode_rle
+
+JPEG_QUALITY = 82
+POLYGON_ZOOM = 4
+SENTENCE_FAMILIES = FAMILIES[:3]
+#: a picture with the name of its split
+Named = tuple[str, Picture]
+
+
+def build_world(root: Path, *, limit: int = IMAGES_PER_SPLIT, progress: bool = True) -> None:
+    """Draw every drawn split and write it under ``root``; sprites and categories stay.
+
+    Args:
+        limit: pictures a split; fewer give the first ones of the whole world, byte for byte.
+    """
+    pictures = draw_splits(SPLITS, limit, progress)
+    write_layouts(root, pictures, load_categories())
+    _write_table(scene_table(pictures), root / "scenes.parquet")
+    _write_table(expression_table(pictures), root / "expressions.parquet")
+
+
+def build_photoscenes(root: Path, *, limit: int = IMAGES_PER_SPLIT, progress: bool = True) -> None:
+    """The same for the photographic splits; the tables tell more, all that a scene is drawn of."""
+    pictures = draw_splits(PHOTO_SPLITS, limit, progress)
+    write_layouts(root, pictures, photographed_categories())
+    scenes, expressions = scene_table(pictures), expression_table(pictures)
+    graphs = [picture.rendered.graph for _, picture in pictures]
+    things = [(graph, thing) for graph in graphs for thing in graph.things]
+    scenes["in_imagenet"] = [thing.category.in_imagenet for _, thing in things]
+    scenes["place_x"], scenes["place_y"] = zip(*(t.center_xy for _, t in things), strict=True)
+    scenes["setting"] = [
+        _json({"background": asdict(graph.background), "effects": asdict(graph.effects)})
+        for graph, _ in things
+    ]
+    slugs = scenes.set_index(["image_id", "thing"])["slug"]
+    firsts = zip(expressions["image_id"], expressions["targets"].str[0], strict=True)
+    expressions["in_imagenet"] = [by_slug()[slugs[first]].in_imagenet for first in firsts]
+    expressions["raw"] = [written.raw for _, p in pictures for _, written, _ in _sentences(p)]
+    _write_table(scenes, root / "scenes.parquet")
+    _write_table(expressions, root / "expressions.parquet")
+
+
+def differences(fresh: Path, stored: Path) -> list[str]:
+    """Name the files of a freshly built folder whose bytes are not those of the stored one.
+
+    A file that is stored in one of the fresh sub-folders but was not built counts as well.
+    """
+    built = {path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file()}
+    kept = {
+        path.relative_to(stored)
+        for folder in fresh.iterdir()
+        for path in (stored / folder.name).rglob("*")
+        if path.is_file()
+    }
+    different = built ^ (kept | {name for name in built if (stored / name).is_file()})
+    same = built - different
+    different |= {n for n in same if (fresh / n).read_bytes() != (stored / n).read_bytes()}
+    return sorted(name.as_posix() for name in different)
+
+
+def draw_splits(splits: Mapping[str, Split], limit: int, progress: bool) -> list[Named]:
+    """The first pictures of each split, each with the split's name."""
+    pictures: list[Named] = []
+    for name, split in splits.items():
+        drawn, total = draw_split(split, limit), min(limit, split.images)
+        shown = tqdm(drawn, desc=name, total=total, disable=not progress, ascii=True)
+        pictures += [(name, picture) for picture in shown]
+    return pictures
+
+
+def write_layouts(root: Path, pictures: Sequence[Named], categories: Sequence[Category]) -> None:
+    """Write ``images/`` and the folder of each family anew.
+
+    Args:
+        categories: those that the annotations may name.
+    """
+    for folder in ("images", *FAMILIES):
+        shutil.rmtree(root / folder, ignore_errors=True)
+        (root / folder).mkdir(parents=True)
+    for _, picture in pictures:
+        buffer = io.BytesIO()
+        image = Image.fromarray(picture.rendered.image)
+        image.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
+        (root / "images" / f"{picture.image_id}.jpg").write_bytes(buffer.getvalue())
+    for family in SENTENCE_FAMILIES:
+        write_refcoco(root / family, family, pictures, categories)
+    write_phrasecut(root / "phrasescenes", pictures)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    table.to_parquet(path, index=False, compression="zstd")
+
+
+def _ann_id(picture: Picture, index: int) -> int:
+    return picture.image_id * 100 + index
+
+
+def _box_xyxy(picture: Picture, index: int) -> list[int]:
+    return [int(v) for v in picture.view.boxes_xyxy[index]]
+
+
+def _box_xywh(picture: Picture, index: int) -> list[int]:
+    x0, y0, x1, y1 = _box_xyxy(picture, index)
+    return [x0, y0, x1 - x0, y1 - y0]
+
+
+def write_refcoco(
+    folder: Path, family: str, pictures: Iterable[Named], categories: Sequence[Category]
+) -> None:
+    """``instances.json`` and ``refs(tas).p``, a protocol-2 pickle of plain values.
+
+    The first family's ``instances.json`` holds every thing, the others' their targets only.
+    """
+    slugs = {category.slug: category.id for category in categories}
+    images, annotations, refs = [], [], []
+    next_sentence = 0
+    for split, picture in pictures:
+        name, view = f"{picture.image_id}.jpg", picture.view
+        images.append({"id": picture.image_id, "file_name": name, "height": HEIGHT, "width": WIDTH})
+        spoken = [e for e in picture.expressions if e[0] == family]
+        kept = sorted({target for _, target, _ in spoken})
+        if family == FAMILIES[0]:
+            kept = list(range(len(view)))
+        for index, rle in zip(kept, encode_rle(picture.rendered.visible[kept]), strict=True):
+            annotations.append(
+                {
+                    "id": _ann_id(picture, index),
+                    "image_id": picture.image_id,
+                    "iscrowd": 0,
+                    "category_id": slugs[view.slugs[index]],
+                    "area": int(view.areas_px[index]),
+                    "bbox": _box_xywh(picture, index),
+                    "segmentation": rle,
+                }
+            )
+        for _, target, sentences in spoken:
+            ids = list(range(next_sentence, next_sentence + len(sentences)))
+            next_sentence += len(sentences)
+            refs.append(
+                {
+                    "ref_id": _ann_id(picture, target),
+                    "ann_id": _ann_id(picture, target),
+                    "split": split,
+                    "category_id": slugs[view.slugs[target]],
+                    "image_id": picture.image_id,
+                    "file_name": name,
+                    "sent_ids": ids,
+                    "sentences": [
+                        {"tokens": s.text.split(), "raw": s.raw, "sent_id": i, "sent": s.text}
+                        for i, s in zip(ids, sentences, strict=True)
+                    ],
+                }
+            )
+    listed = [{"id": c.id, "name": c.name, "supercategory": c.group} for c in categories]
+    info = {"description": f"RefScenes, family {family}", "version": "1"}
+    told = {"info": info, "images": images, "annotations": annotations, "categories": listed}
+    (folder / "instances.json").write_text(_json(told), encoding="utf-8")
+    # one identity a value, so that the pickle's memo is the same each time
+    (folder / "refs(tas).p").write_bytes(pickle.dumps(json.loads(json.dumps(refs)), protocol=2))
+
+
+def polygons(mask: np.ndarray) -> list[list[list[int]]]:
+    """Outlines of a mask, accurate to about a pixel; holes are not kept (PhraseCut has none).
+
+    Args:
+        mask: bool (H, W).
+
+    Returns:
+        polygons of whole [x, y] points, px.
+    """
+    zoomed = np.repeat(np.repeat(mask.astype(np.uint8), POLYGON_ZOOM, 0), POLYGON_ZOOM, 1)
+    outlines, _ = cv2.findContours(zoomed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    found: list[list[list[int]]] = []
+    for outline in sorted(outlines, key=lambda points: -len(points)):
+        if found and cv2.contourArea(outline) < 12 * POLYGON_ZOOM**2:
+            continue
+        points = cv2.approxPolyDP(outline, 0.75 * POLYGON_ZOOM, True)[:, 0, :]
+        if len(points) >= 3:
+            found.append(np.round((points + 0.5) / POLYGON_ZOOM).astype(int).tolist())
+    return found
+
+
+def write_phrasecut(folder: Path, pictures: Iterable[Named]) -> None:
+    """``image_data_split.json`` and one ``refer_<split>.json`` a split."""
+    images: list[dict[str, Any]] = []
+    tasks: dict[str, list[dict[str, Any]]] = {}
+    for split, picture in pictures:
+        images.append(
+            {"image_id": picture.image_id, "height": HEIGHT, "width": WIDTH, "split": split}
+        )
+        for number, phrase in enumerate(picture.phrases):
+            members = sorted(phrase.targets)
+            tasks.setdefault(split, []).append(
+                {
+                    "task_id": f"{picture.image_id}__{number}",
+                    "image_id": picture.image_id,
+                    "ann_ids": [_ann_id(picture, index) for index in members],
+                    "instance_boxes": [_box_xywh(picture, index) for index in members],
+                    "Polygons": [polygons(picture.rendered.visible[index]) for index in members],
+                    "phrase": phrase.text,
+                    "phrase_structure": _structure(phrase),
+                }
+            )
+    (folder / "image_data_split.json").write_text(_json(images), encoding="utf-8")
+    for split, listed in tasks.items():
+        (folder / f"refer_{split}.json").write_text(_json(listed), encoding="utf-8")
+
+
+def _structure(phrase: Written) -> dict[str, Any]:
+    query = phrase.query
+    return {
+        "name": query.noun,
+        "attributes": [query.color] if query.color else [],
+        "relation_ids": [],
+        "relation_descriptions": [[query.relation[0], query.relation[1].noun]]
+        if query.relation
+        else [],
+        "type": phrase.kind,
+    }
+
+
+def scene_table(pictures: Iterable[Named]) -> pd.DataFrame:
+    """One row a thing: what it is, how it was drawn, what is seen of it."""
+    rows = []
+    for split, picture in pictures:
+        view, graph = picture.view, picture.rendered.graph
+        for index, thing in enumerate(graph.things):
+            rows.append(
+                {
+                    "split": split,
+                    "image_id": picture.image_id,
+                    "thing": index,
+                    "ann_id": _ann_id(picture, index),
+                    "slug": thing.slug,
+                    "category": thing.category.name,
+                    "group": thing.category.group,
+                    "seen": thing.category.seen,
+                    "style": thing.style,
+                    "paint": thing.paint,
+                    "color": thing.color,
+                    "size_px": thing.size_px,
+                    "mirror": thing.mirror,
+                    "angle_deg": thing.angle_deg,
+                    **dict(zip(("x0", "y0", "x1", "y1"), _box_xyxy(picture, index), strict=True)),
+                    "center_x": view.centers_xy[index, 0],
+                    "center_y": view.centers_xy[index, 1],
+                    "area_px": int(view.areas_px[index]),
+                    "hidden_fraction": float(view.hidden_fraction[index]),
+                    "covered_by": np.flatnonzero(view.covers[index]).tolist(),
+                    "distractor": picture.has_distractor(index),
+                    "target": index in picture.targets,
+                    "background": graph.background.kind,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _sentences(picture: Picture) -> Iterator[tuple[str, Written, int]]:
+    """Family, sentence and (first) target of all that is written about a picture."""
+    for family, target, sentences in picture.expressions:
+        yield from ((family, sentence, target) for sentence in sentences)
+    yield from (("phrasescenes", phrase, min(phrase.targets)) for phrase in picture.phrases)
+
+
+def expression_table(pictures: Iterable[Named]) -> pd.DataFrame:
+    """One row a sentence or phrase: its kind, its meaning as JSON, and what makes it hard."""
+    rows = []
+    next_sentence = dict.fromkeys(SENTENCE_FAMILIES, 0)
+    for split, picture in pictures:
+        n_phrases = 0
+        for family, sentence, target in _sentences(picture):
+            if family == "phrasescenes":
+                ref_id, sent_id = f"{picture.image_id}__{n_phrases}", 0
+                n_phrases += 1
+            else:
+                ref_id, sent_id = str(_ann_id(picture, target)), next_sentence[family]
+                next_sentence[family] += 1
+            rows.append(
+                {
+                    "family": family,
+                    "split": split,
+                    "image_id": picture.image_id,
+                    "ref_id": ref_id,
+                    "sent_id": sent_id,
+                    "text": sentence.text,
+                    "kind": sentence.kind,
+                    "has_direction": sentence.has_direction,
+                    "pronoun": not sentence.query.noun,
+                    "seen": picture.rendered.graph.things[target].category.seen,
+                    "distractor": picture.has_distractor(target),
+                    "hidden_fraction": float(picture.view.hidden_fraction[target]),
+                    "n_targets": len(sentence.targets),
+                    "targets": sorted(sentence.targets),
+                    "query": _json(sentence.query.to_dict()),
+                }
+            )
+    return pd.DataFrame(rows)
