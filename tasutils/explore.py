@@ -147,7 +147,7 @@ def explore(
         TasError: a sentence or method that cannot be used, an unknown form, no mask `picked`, a
             picture of another size than the scene's.
     """
-    from tasutils.baselines.memory import check_picture
+    from tasutils.baselines.base import check_picture
 
     check_picture(scene, image)
     n = len(scene.proposals)

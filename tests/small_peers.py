@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from tasutils.baselines import method_names
+from tasutils.baselines import METHODS
 from tasutils.config import load_preset
 from tasutils.encoders.openclip import OpenClipEncoder
 from tasutils.expression import parse_expression
@@ -19,7 +19,7 @@ from tasutils.parts import ComputeConfig, EncoderConfig
 from tasutils.scene import Proposals, Scene
 
 TINY = load_preset("tiny")
-NAMES = [name for name in method_names() if name != "tseg"]  # it has weights and tests of its own
+NAMES = [name for name in METHODS if name != "tseg"]  # it has weights and tests of its own
 PEERS = [name for name in NAMES if name not in {"tas", "clip_only", "text_only"}]
 TEXT = {"context_length": 77, "vocab_size": 1714, "width": 16, "heads": 2, "layers": 1}
 VIT = {"image_size": 32, "layers": 4, "width": 32, "head_width": 16, "patch_size": 8}

@@ -1,26 +1,56 @@
-"""The peer methods against slow, plainly written versions and the package grad-cam."""
+"""The peer methods: against slow, plainly written versions and the package grad-cam; by name."""
+
+import inspect
 
 import numpy as np
 import pytest
 import slow_peers as slow
+import small_models
 import torch
-from small_peers import expression, random_masks, scene_of, small_clip
+from small_peers import (
+    NAMES,
+    PEERS,
+    SENTENCES,
+    TINY,
+    expression,
+    full_scene,
+    random_masks,
+    scene_of,
+    small_clip,
+    small_tas,
+)  # fmt: skip
 
+from tasutils.baselines import ActivationMethod, Method, make_method, scores_of
+from tasutils.baselines.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    SquareConfig,
+    masks_on_grid,
+    square_picture,
+)
 from tasutils.baselines.clip_surgery import ClipSurgery, ClipSurgeryConfig, prompt_templates
 from tasutils.baselines.global_local import GlobalLocal, GlobalLocalConfig
 from tasutils.baselines.grad_cam import GradCam, GradCamConfig
 from tasutils.baselines.region_token import RegionToken, RegionTokenConfig
 from tasutils.baselines.score_map import ScoreMap, ScoreMapConfig
-from tasutils.baselines.square import IMAGENET_MEAN, IMAGENET_STD, SquareConfig
+from tasutils.colors import COLORS, color_shares
+from tasutils.config import load_preset
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB, whole_image
+from tasutils.datasets import load_dataset
+from tasutils.encoders.align import AlignEncoder
+from tasutils.errors import TasError
+from tasutils.expression import parse_expression
+from tasutils.images import read_image
+from tasutils.language.parse import Parser
+from tasutils.loading import TAS
+from tasutils.parts import AlignConfig
 
-KINDS = ("vit", "resnet")
 SENTENCE = expression()
 close = {"rtol": 0, "atol": 1e-5}
 
 
 @pytest.fixture
-def masks(rng):
+def five(rng):
     return random_masks(rng, 5, (60, 80))
 
 
@@ -53,7 +83,7 @@ def projected(encoder, places, biases=True):
     return out + weights("c_proj.bias") if biases else out
 
 
-def test_score_map(picture, masks):
+def test_score_map(picture, five):
     encoder = small_clip("resnet")
     places = slow.unit(projected(encoder, resnet_places(encoder, pixels_of(encoder, picture))))
     cosines = np.array([[p @ text_of(encoder) for p in row] for row in places])
@@ -62,9 +92,9 @@ def test_score_map(picture, masks):
     heatmap = method.heatmap(picture, SENTENCE)
     assert heatmap.dtype == np.float32 and heatmap.shape == (60, 80)
     np.testing.assert_allclose(heatmap, wanted, **close)
-    scores = method.score(scene_of(masks), SENTENCE, picture)
+    scores = method.score(scene_of(five), SENTENCE, picture)
     assert scores.dtype == np.float64
-    np.testing.assert_allclose(scores, [slow.mean_inside(wanted, m) for m in masks], **close)
+    np.testing.assert_allclose(scores, [slow.mean_inside(wanted, m) for m in five], **close)
 
 
 def test_score_map_with_random_biases(picture):
@@ -143,14 +173,15 @@ def test_grad_cam_leaves_no_trace_in_the_model(picture):
 # Region Token
 
 
-@pytest.mark.parametrize("bias", [-100.0, -2.0])
-def test_region_token(picture, masks, bias):
+@pytest.mark.parametrize(("bias", "padding"), [(-100.0, 0), (-2.0, 0), (-100.0, 3)])
+def test_region_token(picture, five, bias, padding):
     encoder = small_clip("vit")
     vit, pixels = slow.Vit(encoder.model.visual), pixels_of(encoder, picture)
-    tokens = np.array([slow.region_token(vit, pixels, mask, bias) for mask in masks])
-    method = RegionToken(encoder, RegionTokenConfig(outside_bias=bias))
-    np.testing.assert_allclose(method.embed_masks(picture, masks), tokens, rtol=0, atol=1e-5)
-    scores = method.score(scene_of(masks), SENTENCE, picture)
+    pixels = np.pad(pixels, [(0, 0), (padding, padding), (padding, padding)])
+    tokens = np.array([slow.region_token(vit, pixels, mask, bias) for mask in five])
+    method = RegionToken(encoder, RegionTokenConfig(outside_bias=bias, padding_px=padding))
+    np.testing.assert_allclose(method.embed_masks(picture, five), tokens, rtol=0, atol=1e-5)
+    scores = method.score(scene_of(five), SENTENCE, picture)
     np.testing.assert_allclose(scores, slow.unit(tokens) @ text_of(encoder), **close)
 
 
@@ -164,36 +195,37 @@ def surgery_tokens(encoder, kind, pixels, blocks):
     return slow.resnet_surgery(visual.attnpool, resnet_places(encoder, pixels))
 
 
-@pytest.mark.parametrize("kind,size", [("vit", 32), ("vit", 48), ("resnet", 96), ("resnet", 128)])
-@pytest.mark.parametrize("others", [(), ("dog", "blue car")])
-def test_clip_surgery(kind, size, others, picture, masks):
-    encoder = small_clip(kind)
-    blocks = 2
+@pytest.mark.parametrize(
+    ("kind", "size", "others", "ensemble"),
+    [
+        ("vit", 32, (), True),
+        ("vit", 48, (), False),
+        ("vit", 48, ("dog", "blue car"), True),
+        ("resnet", 96, ("dog", "blue car"), True),
+        ("resnet", 128, (), True),
+    ],
+)
+def test_clip_surgery(kind, size, others, ensemble, picture, five):
+    encoder, blocks = small_clip(kind), 2
+    templates = prompt_templates() if ensemble else ("a {}",)
     tokens = slow.unit(surgery_tokens(encoder, kind, pixels_of(encoder, picture, size), blocks))
     texts = [
-        slow.unit(np.mean([text_of(encoder, t.format(text)) for t in prompt_templates()], axis=0))
+        slow.unit(np.mean([text_of(encoder, t.format(text)) for t in templates], axis=0))
         for text in (SENTENCE.text, *(others or [""]))
     ]
     flat = slow.surgery_map(tokens, texts if others else texts[:1], None if others else texts[1])
     side = round(len(flat) ** 0.5)
     wanted = slow.bilinear(slow.stretched(flat).reshape(side, side), picture.shape[:2])
-    config = ClipSurgeryConfig(blocks=blocks, image_size=size, others=others)
+    config = ClipSurgeryConfig(blocks=blocks, image_size=size, others=others, ensemble=ensemble)
     method = ClipSurgery(encoder, config)
     np.testing.assert_allclose(method.heatmap(picture, SENTENCE), wanted, **close)
-    scores = method.score(scene_of(masks), SENTENCE, picture)
-    np.testing.assert_allclose(scores, [slow.mean_inside(wanted, m) for m in masks], **close)
+    scores = method.score(scene_of(five), SENTENCE, picture)
+    np.testing.assert_allclose(scores, [slow.mean_inside(wanted, m) for m in five], **close)
 
 
 def test_the_templates_are_85():
     assert len(set(prompt_templates())) == 85
     assert all(template.count("{}") == 1 for template in prompt_templates())
-
-
-def test_without_an_ensemble_the_encoders_template_is_used():
-    encoder = small_clip("vit")
-    method = ClipSurgery(encoder, ClipSurgeryConfig(ensemble=False))
-    method.prepare([SENTENCE])
-    np.testing.assert_allclose(method._texts(SENTENCE), text_of(encoder), **close)
 
 
 # Global-Local
@@ -207,12 +239,19 @@ def raw_text(encoder, text):
         return encoder.model.encode_text(encoder.tokenize([text]))[0].double().numpy()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("statistics", STATISTICS)
-@pytest.mark.parametrize("fill_normalised", [True, False])
-@pytest.mark.parametrize("norms", ["article", "released"])
-def test_global_local(kind, statistics, fill_normalised, norms, picture, masks):
-    encoder, masks = small_clip(kind), masks[:3]
+@pytest.mark.parametrize(
+    ("kind", "statistics", "fill_normalised", "norms"),
+    [
+        ("vit", "encoder", True, "released"),
+        ("vit", "imagenet", True, "article"),
+        ("vit", "imagenet", False, "released"),
+        ("resnet", "encoder", True, "released"),
+        ("resnet", "encoder", True, "article"),
+        ("resnet", "imagenet", False, "released"),
+    ],
+)
+def test_global_local(kind, statistics, fill_normalised, norms, picture, five):
+    encoder, three = small_clip(kind), five[:3]
     visual, size = encoder.model.visual, encoder.image_size
     mean, std = (np.array(values) for values in STATISTICS[statistics])
     normalised = (picture / 255 - mean) / std
@@ -220,7 +259,7 @@ def test_global_local(kind, statistics, fill_normalised, norms, picture, masks):
     fill = fill if fill_normalised else (fill - mean) / std
     pixels = slow.bilinear(normalised, (size, size)).transpose(2, 0, 1)
     visuals = []
-    for mask in masks:
+    for mask in three:
         crop = slow.filled_crop(normalised, mask, fill, size).transpose(2, 0, 1)
         if kind == "vit":
             vit = slow.Vit(visual)
@@ -244,6 +283,335 @@ def test_global_local(kind, statistics, fill_normalised, norms, picture, masks):
         v=0.7, masked_blocks=2, square=square, fill_normalised=fill_normalised, norms=norms
     )
     method = GlobalLocal(encoder, config)
+    assert GlobalLocalConfig().norms == "released"
     loud = expression("The red CAR on the left")
     assert loud.phrase.lower() == "the red car"
-    np.testing.assert_allclose(method.score(scene_of(masks), loud, picture), wanted, **close)
+    np.testing.assert_allclose(method.score(scene_of(three), loud, picture), wanted, **close)
+
+
+# what holds of every method
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_masks_do_not_meddle(name, picture, rng):
+    masks = random_masks(rng, 7, (60, 80))
+    method = make_method(name, small_tas())
+    scores = scores_of(method, scene_of(masks), SENTENCES[0], picture)
+    order = rng.permutation(7)
+    again = scores_of(method, scene_of(masks[order]), SENTENCES[0], picture)
+    np.testing.assert_allclose(again, scores[order], rtol=0, atol=1e-6)
+    for number in (0, 3):
+        alone = scores_of(method, scene_of(masks[[number]]), SENTENCES[0], picture)
+        np.testing.assert_allclose(alone, scores[[number]], rtol=0, atol=1e-6)
+    assert np.ptp(scores) > 1e-3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_masks_no_scores(name, picture, rng):
+    scene = full_scene(rng, np.zeros((0, 60, 80), bool))
+    scores = scores_of(make_method(name, small_tas()), scene, SENTENCES[0], picture)
+    assert scores.shape == (0,) and scores.dtype == np.float64
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_empty_and_tiny_masks_have_finite_scores(name, picture):
+    masks = np.zeros((3, 60, 80), bool)
+    masks[1, 59, 79] = masks[2] = True
+    assert np.isfinite(
+        scores_of(make_method(name, small_tas()), scene_of(masks), SENTENCES[0], picture)
+    ).all()
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_picture_of_another_size_is_refused(name, picture):
+    scene = scene_of(np.ones((1, 80, 60), bool))
+    with pytest.raises(TasError, match="give the uint8"):
+        make_method(name, small_tas()).score(scene, SENTENCES[0], picture)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_pictures_are_seen_once_and_never_confused(name, picture, masks):
+    """The towers' first layers run a fixed number of times, however many sentences come."""
+    tas, scene = small_tas(), scene_of(masks)
+    method, runs = make_method(name, tas), []
+    count = method.encoder.model.visual.conv1.register_forward_hook(lambda *_: runs.append(1))
+    try:
+        first = [scores_of(method, scene, s, picture) for s in SENTENCES]
+        once = len(runs)
+        method.prepare(SENTENCES)
+        assert [list(scores_of(method, scene, s, picture)) for s in SENTENCES] == [
+            list(f) for f in first
+        ]
+        assert len(runs) == once <= 2  # Global-Local sees the picture and, in one batch, the crops
+        drawn = picture.copy()
+        scores_of(method, scene, SENTENCES[0], drawn)
+        drawn[:, :40] = 255 - drawn[:, :40]  # drawn upon in place
+        changed = scores_of(method, scene, SENTENCES[0], drawn)
+        assert len(runs) == 2 * once
+    finally:
+        count.remove()
+    fresh = scores_of(make_method(name, tas), scene, SENTENCES[0], drawn)
+    assert np.array_equal(changed, fresh) and not np.allclose(changed, first[0], atol=1e-4)
+
+
+def test_a_mask_over_everything_gives_the_pictures_embedding(picture):
+    encoder = small_clip("vit")
+    whole = np.ones((1, 60, 80), bool)
+    token = RegionToken(encoder).embed_masks(picture, whole)
+    token /= np.linalg.norm(token)
+    plain = encoder.encode_images(whole_image(picture, encoder.image_size))
+    np.testing.assert_allclose(token, plain, rtol=0, atol=1e-5)
+
+
+def test_thirty_two_masks_cost_at_most_twice_one(rng):
+    """Counted in multiplications, on the network of preset tiny."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    method = RegionToken(TAS(TINY, device="cpu").encoder)
+    image = rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    cost = {}
+    for n in (1, 32):
+        with FlopCounterMode(display=False) as counter:
+            method.embed_masks(image, random_masks(rng, n, (240, 320)))
+        cost[n] = counter.get_total_flops()
+    assert cost[1] < cost[32] <= 2 * cost[1]
+
+
+def test_columns_of_the_table(picture, rng):
+    scene = full_scene(rng, random_masks(rng, 6, (60, 80)))
+    for changes in ({}, {"scores.logit_scale": True}, {"encoder.template": "see a {}"}):
+        tas = TAS(TINY.override(changes), encoder=small_clip("vit"), language=Parser())
+        for text in ("the red car on the left", "dog", "bottle at the bottom right"):
+            answer = tas.refer(scene, text, dataset="refscenesg")
+            table, read = answer.table(), parse_expression(text, tas.language, tas.preset)
+            for name, column in (("clip_only", "v"), ("text_only", "p")):
+                scores = make_method(name, tas).score(scene, read, picture)
+                np.testing.assert_allclose(scores, table[column], rtol=0, atol=1e-5)
+            ranks = make_method("tas", tas, "refscenesg").score(scene, read, picture)
+            assert int(ranks.argmax()) == answer.chosen
+            assert list(np.argsort(-ranks)) == list(table["rank"].sort_values().index)
+
+
+@pytest.mark.parametrize("bad", [[1.0], [np.nan, 1, 2], [[1, 2, 3]], "abc"])
+def test_scores_are_checked(bad, picture, masks):
+    class Faulty:
+        name = "faulty"
+
+        def score(self, scene, expression, image):
+            return np.array(bad)
+
+    with pytest.raises((TasError, ValueError)):
+        scores_of(Faulty(), scene_of(masks), SENTENCES[0], picture)
+
+
+# squares
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_squares_are_torchvisions(interpolation, antialias, picture, masks):
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.functional import resize
+
+    encoder = small_clip("vit")
+    config = SquareConfig(interpolation=interpolation, antialias=antialias, statistics="imagenet")
+    seen = encoder.pixel_values(square_picture(picture, encoder, config))[0]
+    planes = torch.from_numpy(picture).permute(2, 0, 1) / 255
+    wanted = resize(planes, [32, 32], InterpolationMode(interpolation), antialias=antialias)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    wanted = (wanted.clamp(0, 1) - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    torch.testing.assert_close(seen, wanted, rtol=0, atol=1e-5)
+    soft = masks_on_grid(masks, (7, 7), "cpu", "bilinear", antialias)
+    torch.testing.assert_close(
+        soft, resize(torch.from_numpy(masks).float(), [7, 7], antialias=antialias)
+    )
+
+
+def test_antialiasing_matters_for_soft_masks(masks):
+    soft, rough = (masks_on_grid(masks, (7, 7), "cpu", "bilinear", a) for a in (True, False))
+    assert (soft - rough).abs().max() > 0.2
+
+
+# names and refusals
+
+
+class Blind:
+    """An encoder without places, gradients or a tower."""
+
+    dim, image_size, device = 24, 32, "cpu"
+
+    def encode_images(self, crops):
+        return np.ones((len(crops), self.dim), np.float32)
+
+    def encode_text(self, texts):
+        return np.ones((len(texts), self.dim), np.float32)
+
+
+def test_every_name_gives_its_method():
+    tas = small_tas()
+    for name in NAMES:
+        method = make_method(name, tas)
+        assert isinstance(method, Method) and method.name == name
+        is_map = name.startswith(("score_map", "grad_cam", "clip_surgery"))
+        assert isinstance(method, ActivationMethod) == is_map
+        resnet = name in {"score_map", "grad_cam"} or name.endswith("_rn")
+        assert method.settings["encoder"] == ("peers-resnet" if resnet else "peers-vit")
+
+
+def test_published_weights_by_data_set():
+    tas = small_tas()
+    assert make_method("global_local", tas, "refcocog").settings["v"] == 0.85
+    assert make_method("global_local", tas, "refcoco").settings["v"] == 0.95
+    assert make_method("global_local", tas, "refcocog", v=0.5).settings["v"] == 0.5
+    lam = TINY.scores.lambda_for("refscenesg")
+    assert make_method("tas", tas, "refscenesg").settings["lambda"] == lam
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_an_encoder_without_what_is_needed_is_refused(name):
+    with pytest.raises(TasError, match="choose|give it") as error:
+        make_method(name, TAS(load_preset("photo"), encoder=Blind()))
+    assert "\n" not in str(error.value) and "Blind" in str(error.value)
+
+
+@pytest.mark.parametrize("name", [n for n in PEERS if n.endswith(("_rn", "_vit"))])
+def test_another_tower_is_refused_where_the_name_says_which(name):
+    other = small_clip("vit" if name.endswith("_rn") else "resnet")
+    with pytest.raises(TasError, match=f"{name} cannot use encoder peers-") as error:
+        make_method(name, small_tas(encoder=other, peer_encoder=other))
+    assert "RN50" in str(error.value) or "ViT-B" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "switches", "what"),
+    [
+        ("gradcam", {}, "no method 'gradcam'; there are tas"),
+        ("", {}, "no method"),
+        ("global_local", {"v": 2}, "global_local: v:"),
+        ("global_local", {"w": 2}, "global_local: w:"),
+        ("score_map", {"square": {"antialias": "perhaps"}}, "score_map: square.antialias:"),
+        ("clip_only", {"alpha": 1}, "no switch 'alpha'"),
+        ("clip_surgery", {"image_size": 33}, "33 is no multiple of 8"),
+        ("clip_surgery_rn", {"image_size": 100}, "no multiple of 32"),
+        ("grad_cam_vit", {"block": 4}, "there is no block 4"),
+        ("region_token", {"padding_px": 4}, "choose less than half of 8 px"),
+        ("score_map_vit", {"bias_seed": 1}, "with bias_seed cannot use encoder"),
+    ],
+)
+def test_wrong_names_and_switches(name, switches, what):
+    with pytest.raises(TasError, match=what) as error:
+        make_method(name, small_tas(), **switches)
+    assert "\n" not in str(error.value)
+
+
+def test_peer_encoder_of_presets():
+    assert load_preset("paper").peer_encoder.model == "RN50-quickgelu"
+    other = TINY.override({"peer_encoder.checkpoint": "tiny/none.safetensors"})
+    assert other.describe_digest() == TINY.describe_digest() and other.digest() != TINY.digest()
+    with pytest.raises(TasError, match="peer_encoder.checkpoint is not at"):
+        TAS(other).peer_encoder  # noqa: B018
+    with pytest.raises(TasError, match="preset photo has no peer_encoder"):
+        TAS(load_preset("photo")).peer_encoder  # noqa: B018
+
+
+# encoders that are not of open_clip
+
+
+def test_maps_of_align(tmp_path, picture, masks):
+    encoder = AlignEncoder(
+        AlignConfig(checkpoint=str(small_models.write_align(tmp_path / "align")))
+    )
+    tas = small_tas(encoder=encoder, peer_encoder=encoder)
+    heatmap = ScoreMap(encoder).heatmap(picture, SENTENCES[1])
+    assert make_method("score_map", tas).encoder is encoder
+    assert heatmap.min() == 0 and heatmap.max() == 1
+    crops = whole_image(picture, encoder.image_size)
+    text = encoder.encode_text(["a dog"])[0]
+    places = encoder.model.vision_model(encoder.pixel_values(crops, whole=True))
+    places = places.last_hidden_state[0].detach().double().numpy()  # (d, h, w)
+    mean = places.mean((1, 2))
+    unit = mean / np.linalg.norm(mean)
+    slope = (text - (unit @ text) * unit) / np.linalg.norm(mean)  # of the cosine, by hand
+    cam = np.maximum(np.einsum("c,chw->hw", slope, places), 0)
+    assert cam.max() > 0
+    small = (cam - cam.min()) / (cam - cam.min()).max()
+    large = torch.nn.functional.interpolate(
+        torch.from_numpy(small)[None, None], (60, 80), mode="bilinear"
+    )[0, 0].numpy()
+    large = (large - large.min()) / np.ptp(large)
+    found = GradCam(encoder).heatmap(picture, SENTENCES[1])
+    np.testing.assert_allclose(found, large, rtol=0, atol=1e-3)
+    with pytest.raises(TasError, match="region_token cannot use encoder align"):
+        make_method("region_token", tas)
+
+
+# a method of one's own
+
+
+class Colored:
+    """The mask with most pixels of a colour that the sentence names; without one, the largest."""
+
+    name = "colored"
+
+    def score(self, scene, expression, image):
+        named = [word for word in expression.text.lower().split() if word in COLORS]
+        if not named:
+            return scene.proposals.areas_px.astype(float)
+        column = COLORS.index(named[0])
+        return np.array(
+            [color_shares(image[mask] / 255)[column] for mask in scene.proposals.masks()]
+        )
+
+
+def test_a_method_of_ones_own(picture, masks):
+    assert isinstance(Colored(), Method) and len(inspect.getsource(Colored).splitlines()) < 30
+    scene = scene_of(masks)  # a red disc, a blue square, half of it
+    for text, chosen in (("the red thing", 0), ("blue square", 1), ("thing", 0)):
+        scores = scores_of(Colored(), scene, expression(text), picture)
+        assert int(scores.argmax()) == chosen, text
+
+
+# the tiny weights
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return TAS(TINY, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def first_sentences(tiny):
+    """The first sentence of each of 20 val pictures: picture, expression, target."""
+    data = load_dataset("refscenes", "val")
+    firsts = [samples[0] for samples in list(data.by_image().values())[:20]]
+    return [
+        (
+            read_image(data.image_path(sample.image_id)),
+            parse_expression(sample.text, tiny.language, TINY),
+            data.gt_mask(sample),
+        )
+        for sample in firsts
+    ]
+
+
+# not score_map_vit: patches of a ViT tell of the picture, not of their place (CLIP-Surgery, sec. 3)
+@pytest.mark.parametrize(
+    ("name", "switches"),
+    [
+        ("score_map", {}),
+        ("grad_cam", {}),
+        ("grad_cam_vit", {}),
+        ("clip_surgery", {"ensemble": False}),
+        ("clip_surgery_rn", {"ensemble": False}),
+    ],
+)
+def test_maps_of_the_tiny_weights_find_things(name, switches, tiny, first_sentences):
+    method = make_method(name, tiny, **switches)
+    method.prepare([read for _, read, _ in first_sentences])
+    inside, outside = [], []
+    for image, read, target in first_sentences:
+        heatmap = method.heatmap(image, read)
+        assert heatmap.shape == target.shape and 0 <= heatmap.min() <= heatmap.max() <= 1
+        inside.append(heatmap[target].mean())
+        outside.append(heatmap[~target].mean())
+    assert np.mean(inside) > np.mean(outside) + 0.02

@@ -24,7 +24,7 @@ from making.sprites import COLORS
 from making.tseg_pairs import PAIRS, TOKENIZER, PairStore, frozen_clip
 from making.tseg_scores import score_tseg, val_pictures
 from making.words import seen_words
-from tasutils.baselines.tseg_net import TsegNet, build_tseg, pool
+from tasutils.baselines.tseg import TsegNet, pool
 from tasutils.encoders.tokenizer import tiny_tokenizer
 from tasutils.paths import RESULTS
 
@@ -41,7 +41,7 @@ class TsegBatch:
     """n pictures and k sentences with their agreement.
 
     Attributes:
-        coarse, fine: float32 maps of the frozen tower, see `tseg_net.tiny_maps`.
+        coarse, fine: float32 maps of the frozen tower, see `tseg.tiny_maps`.
         texts: float32 (k, d), embeddings of the frozen text tower.
         relation: int8 (n, k): 1 was written of the picture, 0 names nothing in it, 2 names a thing
             of it in a colour that it has not, -1 is left out.
@@ -132,7 +132,7 @@ def tseg_loss(
     """Binary image-text matching loss: the weighted sum of the means over each of `KINDS`.
 
     Args:
-        logits: float32 (n, k), see `tseg_net.pool`; ``relation``: (n, k), see `TsegBatch`.
+        logits: float32 (n, k), see `tseg.pool`; ``relation``: (n, k), see `TsegBatch`.
     """
     loss, numbers = logits.new_zeros(()), {}
     for name, value, sign, weight in KINDS:
@@ -177,7 +177,7 @@ def train_tseg(
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    net, clip, store = build_tseg("tiny").train(), frozen_clip(), PairStore(pairs)
+    net, clip, store = TsegNet().train(), frozen_clip(), PairStore(pairs)
     absent, watched = AbsentPhrases(clip), val_pictures(score_images, clip)
     training = Training("tseg", net, folder, minutes, RATES, seed=seed, resume=resume)
     rng = training.rng
@@ -188,7 +188,7 @@ def train_tseg(
         return step_loss(net, draw_batch(rng, store, absent, images))
 
     def score(state: dict[str, torch.Tensor]) -> dict[str, float]:
-        trial = build_tseg("tiny").eval()
+        trial = TsegNet().eval()
         trial.load_state_dict(state)
         scores = score_tseg(trial, watched)
         if sum(scores.values()) > training.record["best"]:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from making.tseg import FOLDER, SCORE_IMAGES
 from making.tseg_pairs import PAIRS, PairStore, frozen_clip
 from making.tseg_scores import FAMILIES, ValPicture, score_table, val_pictures
-from tasutils.baselines.tseg_net import TsegNet, build_tseg
+from tasutils.baselines.tseg import TsegNet
 from tasutils.checkpoints import load_strict
 from tasutils.paths import WEIGHTS
 
@@ -80,7 +80,7 @@ def export_tseg(folder: Path = FOLDER, pictures: int = 100) -> Path:
     """
     record: dict[str, Any] = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     state = {key: value.half() for key, value in load_file(folder / "best.safetensors").items()}
-    net = build_tseg("tiny")
+    net = TsegNet()
     load_strict(net, state, "best.safetensors")
     part = TARGET.with_name(TARGET.name + ".part")
     save_file({key: value.contiguous() for key, value in state.items()}, part)

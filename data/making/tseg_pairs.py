@@ -25,7 +25,7 @@ from making.pools import POOL, SHARD_SCENES, PoolScene, ScenePool
 from making.queries import Query, View
 from making.sprites import COLORS
 from making.words import WordTable, seen_words
-from tasutils.baselines.tseg_net import tiny_maps
+from tasutils.baselines.tseg import tiny_maps
 from tasutils.checkpoints import load_strict, read_state_dict
 from tasutils.encoders.openclip import build_clip
 from tasutils.encoders.tokenizer import tiny_tokenizer
@@ -145,7 +145,7 @@ class Pair:
     """A picture and some of its sentences.
 
     Attributes:
-        coarse, fine: float16 maps, see `tseg_net.tiny_maps`.
+        coarse, fine: float16 maps, see `tseg.tiny_maps`.
         texts: float16 (k, d); ``nouns``, ``colors``: int64 (k,), rows of the word table and 1 +
             colour, 0 where none is said.
         things: (category, colour) of each thing of the picture, 0 for no clear colour.

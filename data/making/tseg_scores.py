@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from making.clip import embed_text
 from making.tseg_pairs import TOKENIZER
-from tasutils.baselines.tseg_net import TsegNet, assign, tiny_maps
+from tasutils.baselines.tseg import TsegNet, assign, tiny_maps
 from tasutils.datasets.refscenes import load_refscenes
 from tasutils.encoders.tokenizer import tiny_tokenizer
 from tasutils.images import read_image

@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 
 from tasutils import paths
-from tasutils.baselines.tseg_net import build_tseg
+from tasutils.baselines.tseg import TsegNet
 from tasutils.checkpoints import load_strict, read_state_dict
 from tasutils.encoders.tokenizer import tiny_tokenizer
 from tasutils.paths import RESULTS, weights_path
@@ -70,7 +70,7 @@ counts.rename("pairs").to_frame().T
 # Before training the cosines are those of the towers (a Score Map). Afterwards the map knows its *none*.
 
 # %%
-untrained, shipped = build_tseg("tiny").eval(), build_tseg("tiny").eval()
+untrained, shipped = TsegNet().eval(), TsegNet().eval()
 weights = read_state_dict(weights_path("tiny/tseg.safetensors"))
 load_strict(shipped, weights, "tseg.safetensors")
 watched = val_pictures(images, clip)
@@ -96,7 +96,7 @@ plt.show()
 # A few steps from the start, on the scenes drawn above:
 
 # %%
-net, rng, curve = build_tseg("tiny").train(), np.random.default_rng(seed), []
+net, rng, curve = TsegNet().train(), np.random.default_rng(seed), []
 optimizer = torch.optim.AdamW(net.parameters(), 1e-3)
 for _ in range(steps):
     loss, parts = step_loss(net, draw_batch(rng, store, absent, 8))

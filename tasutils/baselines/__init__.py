@@ -21,11 +21,10 @@ one line. A method sees the scene, the sentence and the picture, never the groun
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from tasutils.errors import TasError
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from tasutils.loading import TAS
     from tasutils.scene import Scene
 
-__all__ = ["ActivationMethod", "Method", "make_method", "method_names", "scores_of"]
+__all__ = ["METHODS", "ActivationMethod", "Method", "make_method", "scores_of"]
 
 
 @runtime_checkable
@@ -60,52 +59,48 @@ class ActivationMethod(Method, Protocol):
         """Where the sentence is, float32 (H, W) in 0..1."""
 
 
-_PEERS: dict[str, tuple[str, str, Literal["vit", "resnet"]]] = {  # name: module, class, tower
-    "global_local": ("global_local", "GlobalLocal", "vit"),
-    "global_local_rn": ("global_local", "GlobalLocal", "resnet"),
-    "region_token": ("region_token", "RegionToken", "vit"),
-    "clip_surgery": ("clip_surgery", "ClipSurgery", "vit"),
-    "clip_surgery_rn": ("clip_surgery", "ClipSurgery", "resnet"),
-    "score_map": ("score_map", "ScoreMap", "resnet"),
-    "score_map_vit": ("score_map", "ScoreMap", "vit"),
-    "grad_cam": ("grad_cam", "GradCam", "resnet"),
-    "grad_cam_vit": ("grad_cam", "GradCam", "vit"),
-    "tseg": ("tseg", "Tseg", "resnet"),
+#: Name -> "module:Class" of a class with `make(name, tas, dataset, **switches)`, or a method.
+METHODS: dict[str, Any] = {
+    "tas": "tasutils.baselines.similarity:Tas",
+    "clip_only": "tasutils.baselines.similarity:ClipOnly",
+    "text_only": "tasutils.baselines.similarity:TextOnly",
+    "global_local": "tasutils.baselines.global_local:GlobalLocal",
+    "global_local_rn": "tasutils.baselines.global_local:GlobalLocal",
+    "region_token": "tasutils.baselines.region_token:RegionToken",
+    "clip_surgery": "tasutils.baselines.clip_surgery:ClipSurgery",
+    "clip_surgery_rn": "tasutils.baselines.clip_surgery:ClipSurgery",
+    "score_map": "tasutils.baselines.score_map:ScoreMap",
+    "score_map_vit": "tasutils.baselines.score_map:ScoreMap",
+    "grad_cam": "tasutils.baselines.grad_cam:GradCam",
+    "grad_cam_vit": "tasutils.baselines.grad_cam:GradCam",
+    "tseg": "tasutils.baselines.tseg:Tseg",
 }
-_ALONE = {"tas": "Tas", "clip_only": "ClipOnly", "text_only": "TextOnly"}
 
 
 def method_names() -> tuple[str, ...]:
     """Names that `make_method` knows, in the order of the table above."""
-    return (*_ALONE, *_PEERS)
+    return tuple(METHODS)
 
 
 def make_method(name: str, tas: TAS, dataset: str | None = None, **switches: Any) -> Method:
     """A method by its name.
 
     Args:
-        name: one of `method_names`.
+        name: one of `METHODS`.
         tas: its encoders are used, and by `tas`, `clip_only` and `text_only` the preset.
         dataset: picks lambda for `tas`, and the weight v of Global-Local, as they are published.
         switches: settings other than the defaults, see the configuration beside each method.
 
     Raises TasError for an unknown name or switch, and for an encoder that lacks what is needed.
     """
-    if name in _ALONE:
-        from tasutils.baselines import similarity
-
-        if switches:
-            raise TasError(f"method {name} has no switch {min(switches)!r}; its preset has them")
-        if name == "tas":
-            return similarity.Tas(tas, name, dataset)
-        return (
-            similarity.ClipOnly(tas, name)
-            if name == "clip_only"
-            else similarity.TextOnly(tas, name)
-        )
-    if name not in _PEERS:
-        raise TasError(f"no method {name!r}; there are {', '.join(method_names())}")
-    return _make_peer(name, tas, dataset, switches)
+    if name not in METHODS:
+        raise TasError(f"no method {name!r}; there are {', '.join(METHODS)}")
+    entry = METHODS[name]
+    if isinstance(entry, str):
+        module, _, cls = entry.partition(":")
+        entry = getattr(import_module(module), cls)
+    made: Method = entry.make(name, tas, dataset, **switches) if hasattr(entry, "make") else entry
+    return made
 
 
 def scores_of(
@@ -123,23 +118,3 @@ def scores_of(
             f"{np.count_nonzero(~np.isfinite(values))} not finite"
         )
     return values
-
-
-def _make_peer(name: str, tas: TAS, dataset: str | None, switches: dict[str, Any]) -> Method:
-    from tasutils.baselines.towers import pick_encoder, require_tower
-
-    file, class_name, kind = _PEERS[name]
-    module = import_module(f"tasutils.baselines.{file}")
-    if class_name == "GlobalLocal":
-        switches = {"v": module.share_for(dataset)} | switches
-    try:
-        config = getattr(module, f"{class_name}Config").model_validate(switches)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise TasError(f"method {name}: {where}: {first['msg']}; correct this switch") from error
-    encoder = pick_encoder(tas, kind)
-    if name.endswith(("_rn", "_vit")):
-        require_tower(encoder, kind, name)
-    method: Method = getattr(module, class_name)(encoder, config, name)
-    return method

@@ -1,30 +1,21 @@
 """CLIP-Surgery: consistent attention, and what every text shares taken away."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
 
-from tasutils.baselines.activation import Activation
-from tasutils.baselines.memory import Latest
-from tasutils.baselines.square import SquareConfig, min_max, over_picture, square_picture
-from tasutils.baselines.towers import (
-    heads,
-    joined,
-    require_tower,
-    resampled_positions,
-    resnet_map,
-    tower_kind,
-    vit_tokens,
-)
-from tasutils.encoders import ImageTextEncoder
+from tasutils.baselines import base
 from tasutils.errors import TasError
 from tasutils.parts import Part
 
 if TYPE_CHECKING:
-    import torch
-
     from tasutils.expression import Expression
 
 _SCENE_TEMPLATES = (
@@ -45,14 +36,14 @@ class ClipSurgeryConfig(Part):
         is set against the empty text.
     """
 
-    square: SquareConfig = SquareConfig()
+    square: base.SquareConfig = base.SquareConfig()
     image_size: int | None = Field(default=None, ge=1)
     blocks: int = Field(default=6, ge=1)
     ensemble: bool = True
     others: tuple[str, ...] = ()
 
 
-class ClipSurgery(Activation):
+class ClipSurgery(base.Activation):
     """Similarities of places whose attention compares values with values.
 
     ViT: beside the last blocks runs a second path that adds their v-v attention of the original
@@ -64,62 +55,55 @@ class ClipSurgery(Activation):
     Raises TasError for an encoder that is no CLIP of open_clip with a ResNet or a plain ViT.
     """
 
-    def __init__(
-        self,
-        encoder: ImageTextEncoder,
-        config: ClipSurgeryConfig | None = None,
-        name: str = "clip_surgery",
-    ) -> None:
-        self.config = config or ClipSurgeryConfig()
-        super().__init__(name, encoder, self.config)
-        kind = "resnet" if tower_kind(encoder) == "resnet" else "vit"
-        self._visual = require_tower(encoder, kind, name)  # type: ignore[arg-type]
-        stride = 32 if kind == "resnet" else self._visual.patch_size[0]
-        self._size = self.config.image_size or encoder.image_size
+    Config, prefers, name = ClipSurgeryConfig, "vit", "clip_surgery"
+
+    def _setup(self) -> None:
+        self._is_resnet = base.tower_kind(self.encoder) == "resnet"
+        self._visual = base.require_tower(
+            self.encoder, "resnet" if self._is_resnet else "vit", self.name
+        )
+        stride = 32 if self._is_resnet else self._visual.patch_size[0]
+        self._size = self.config.image_size or self.encoder.image_size
         if self._size % stride:
-            raise TasError(f"{name}: image_size {self._size} is no multiple of {stride} px")
-        if kind == "resnet":
-            self._tokens = lambda pixels: resnet_surgery(self._visual, pixels)
-        else:
-            self._tokens = lambda pixels: vit_surgery(self._visual, pixels, self.config.blocks)
-        self._features = Latest(self._embed_places)
-        self._against: torch.Tensor | None = None
+            raise TasError(f"{self.name}: image_size {self._size} is no multiple of {stride} px")
+        self._features = base.Latest(self._embed_places)
+        self._against: Tensor | None = None
 
-    def heatmap(self, image: NDArray[np.uint8], expression: "Expression") -> NDArray[np.float32]:
+    def heatmap(self, image: NDArray[np.uint8], expression: Expression) -> NDArray[np.float32]:
         """Similarity after surgery, float32 (H, W) in 0..1."""
-        import torch
-
+        others = self.config.others
         if self._against is None:
-            others = self._embed(list(self.config.others) or [""])
-            self._against = torch.from_numpy(others)
-        tokens, text = self._features(image), torch.from_numpy(self._texts(expression))[None]
-        if self.config.others:
-            texts = torch.cat([text, self._against])
-            similarity = feature_surgery(tokens, texts)[:, 0]
+            self._against = torch.from_numpy(self._embed(list(others) or [""]))
+        tokens, text = self._features(image), torch.from_numpy(self.texts(expression))[None]
+        if others:
+            similarity = feature_surgery(tokens, torch.cat([text, self._against]))[:, 0]
         else:
             similarity = feature_surgery(tokens, text, redundant=self._against)[:, 0]
-        side = int(round((len(tokens) - 1) ** 0.5))
-        grid = min_max(similarity[1:]).view(side, side)
-        return over_picture(grid, (image.shape[0], image.shape[1]))
+        side = round((len(tokens) - 1) ** 0.5)
+        return base.over_picture(base.min_max(similarity[1:]).view(side, side), image.shape)
 
-    def _embed_places(self, image: NDArray[np.uint8]) -> "torch.Tensor":
+    def _embed_places(self, image: NDArray[np.uint8]) -> Tensor:
         """Unit features of the class token and the places, float32 (1 + h * w, d) on the CPU."""
-        import torch
-
         with torch.inference_mode():
-            crops = square_picture(image, self.encoder, self.config.square, self._size)
-            tokens = self._tokens(self.encoder.pixel_values(crops))[0]  # type: ignore[attr-defined]
-            return torch.nn.functional.normalize(tokens.float(), dim=-1).cpu()
+            crops = base.square_picture(image, self.encoder, self.config.square, self._size)
+            pixels = self.encoder.pixel_values(crops)
+            if self._is_resnet:
+                tokens = resnet_surgery(self._visual, pixels)
+            else:
+                tokens = vit_surgery(self._visual, pixels, self.config.blocks)
+            return F.normalize(tokens[0].float(), dim=-1).cpu()
 
-    def _written(self, expression: "Expression") -> str:
+    def _written(self, expression: Expression) -> str:
+        """The sentence without a template, which `embed` brings."""
         return expression.text
 
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
-        templates = prompt_templates() if self.config.ensemble else (self._template,)
+        """The mean over the templates of each text, float32 (n, d), L2-normalised."""
+        templates = prompt_templates() if self.config.ensemble else (self.template,)
         written = [template.format(text) for text in texts for template in templates]
         rows = self.encoder.encode_text(written).reshape(len(texts), len(templates), -1)
         means = rows.mean(axis=1)  # (n, d)
-        return means / np.linalg.norm(means, axis=1, keepdims=True)
+        return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True))
 
 
 def prompt_templates() -> tuple[str, ...]:
@@ -129,12 +113,9 @@ def prompt_templates() -> tuple[str, ...]:
     return (*(template("{}") for template in OPENAI_IMAGENET_TEMPLATES), *_SCENE_TEMPLATES)
 
 
-def vit_surgery(visual: Any, pixels: "torch.Tensor", blocks: int) -> "torch.Tensor":
+def vit_surgery(visual: Any, pixels: Tensor, blocks: int) -> Tensor:
     """Class token of the original path, patches of the second one, projected: (n, 1 + h * w, d)."""
-    import torch
-    from torch.nn import functional
-
-    x = vit_tokens(visual, pixels)
+    x = base.vit_tokens(visual, pixels)
     resblocks = visual.transformer.resblocks
     first = max(len(resblocks) - blocks, 0)
     second = x
@@ -144,30 +125,25 @@ def vit_surgery(visual: Any, pixels: "torch.Tensor", blocks: int) -> "torch.Tens
         if index >= first:
             attn = block.attn
             weight, bias = attn.in_proj_weight.chunk(3)[2], attn.in_proj_bias.chunk(3)[2]
-            v = heads(functional.linear(block.ln_1(x), weight, bias), attn.num_heads)
-            found = functional.scaled_dot_product_attention(v, v, v)
-            second = second + block.ls_1(attn.out_proj(joined(found)))
+            v = base.heads(F.linear(block.ln_1(x), weight, bias), attn.num_heads)
+            found = F.scaled_dot_product_attention(v, v, v)
+            second = second + block.ls_1(attn.out_proj(base.joined(found)))
         x = block(x)
     tokens = torch.cat([x[:, :1], second[:, 1:]], dim=1)
     return visual.ln_post(tokens) @ visual.proj
 
 
-def resnet_surgery(visual: Any, pixels: "torch.Tensor") -> "torch.Tensor":
+def resnet_surgery(visual: Any, pixels: Tensor) -> Tensor:
     """Attnpool over v, v, v, the mean of the places first: (n, 1 + h * w, d)."""
-    import torch
-    from torch.nn import functional
-
-    pool, places = visual.attnpool, resnet_map(visual, pixels)  # (n, width, h, w)
-    positions = resampled_positions(pool.positional_embedding, tuple(places.shape[2:]))
+    pool, places = visual.attnpool, base.resnet_map(visual, pixels)  # (n, width, h, w)
+    positions = base.resampled_positions(pool.positional_embedding, tuple(places.shape[2:]))
     x = places.flatten(2).mT  # (n, h * w, width)
     x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1) + positions
-    v = heads(pool.v_proj(x), pool.num_heads)
-    return pool.c_proj(joined(functional.scaled_dot_product_attention(v, v, v)))
+    v = base.heads(pool.v_proj(x), pool.num_heads)
+    return pool.c_proj(base.joined(F.scaled_dot_product_attention(v, v, v)))
 
 
-def feature_surgery(
-    tokens: "torch.Tensor", texts: "torch.Tensor", redundant: "torch.Tensor | None" = None
-) -> "torch.Tensor":
+def feature_surgery(tokens: Tensor, texts: Tensor, redundant: Tensor | None = None) -> Tensor:
     """Similarities (t, m) of unit tokens (t, d), class token first, with unit texts (m, d).
 
     redundant: (1, d), what is taken from each text. None: what the texts have in common is, each

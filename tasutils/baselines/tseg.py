@@ -1,24 +1,30 @@
-"""TSEG: patches assigned to expressions by a network that learned from pictures and sentences."""
+"""TSEG: patches assigned to expressions by a network that learned from pictures and sentences.
+
+Strudel, Laptev, Schmid, "Weakly-supervised segmentation of referring expressions" (arXiv
+2205.04725). No code was ever published; what the abstract leaves open is ours and said so here.
+"""
+
+from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from tasutils.baselines.activation import Activation
-from tasutils.baselines.memory import Latest
-from tasutils.baselines.square import over_picture
-from tasutils.baselines.towers import encoder_name, tower_kind
-from tasutils.baselines.tseg_net import assign, build_tseg, tiny_maps
+from tasutils.baselines import base
 from tasutils.checkpoints import load_strict, read_state_dict
-from tasutils.encoders import ImageTextEncoder
 from tasutils.errors import TasError
 from tasutils.parts import Part
 from tasutils.paths import weights_path
 
 if TYPE_CHECKING:
     from tasutils.expression import Expression
+
+SHORT_SIDE_PX, MULTIPLE_PX = 480, 32
+COARSE, FINE, WIDTH, HEADS = 128, 256, 128, 4  # channels of tiny-RN's two maps; of a token
 
 
 class TsegConfig(Part):
@@ -30,57 +36,161 @@ class TsegConfig(Part):
     checkpoint: str | None = "tiny/tseg.safetensors"
 
 
-class Tseg(Activation):
+class Tseg(base.Activation):
     """Which share of each patch belongs to the sentence and not to "none", learned without masks.
 
     The map is absolute: where the sentence names nothing of the picture it is low everywhere, so it
     is not stretched. It knows what is there, not where: see the card of the weights for what an
-    image-level sentence cannot teach. Source: Strudel, Laptev, Schmid (arXiv 2205.04725); the parts
-    that the abstract leaves open are described in `tseg_net`.
-
-    Args:
-        encoder: tiny-RN, whose frozen towers the weights ride on.
+    image-level sentence cannot teach. encoder: tiny-RN, whose frozen towers the weights ride on.
 
     Raises TasError for another encoder and for missing, damaged or unfit weights.
     """
 
-    def __init__(
-        self, encoder: ImageTextEncoder, config: TsegConfig | None = None, name: str = "tseg"
-    ) -> None:
-        self.config = config or TsegConfig()
-        super().__init__(name, encoder, self.config)
-        self._tower: Any = _tower(encoder, name)
-        self.net = build_tseg("tiny")
-        if self.config.checkpoint is not None:
-            state = read_state_dict(weights_path(self.config.checkpoint))
-            load_strict(self.net, state, self.config.checkpoint)
-        self.net.eval().to(encoder.device)
-        self._patches = Latest(self._tokens)
+    Config, prefers, name = TsegConfig, "resnet", "tseg"
 
-    def heatmap(self, image: NDArray[np.uint8], expression: "Expression") -> NDArray[np.float32]:
+    def _setup(self) -> None:
+        self._tower = _tower(self.encoder, self.name)
+        self.net = TsegNet()
+        checkpoint = self.config.checkpoint
+        if checkpoint is not None:
+            load_strict(self.net, read_state_dict(weights_path(checkpoint)), checkpoint)
+        self.net.eval().to(self.encoder.device)
+        self._patches = base.Latest(self._tokens)
+
+    def heatmap(self, image: NDArray[np.uint8], expression: Expression) -> NDArray[np.float32]:
         """Share of each pixel that belongs to the sentence, float32 (H, W) in 0..1."""
         with torch.inference_mode():
-            text = torch.from_numpy(self._texts(expression)).to(self.encoder.device)
+            text = torch.from_numpy(self.texts(expression)).to(self.encoder.device)
             margins = self.net.margins(self._patches(image), self.net.texts(text[None]))
-            grid = assign(margins)[0, ..., 0]
-        large = over_picture(grid, (image.shape[0], image.shape[1]))
+            large = base.over_picture(assign(margins)[0, ..., 0], image.shape)
         return large.clip(0, 1)  # bilinear weights may sum to a little more than one
 
-    def _tokens(self, image: NDArray[np.uint8]) -> torch.Tensor:
+    def _tokens(self, image: NDArray[np.uint8]) -> Tensor:
         """Patch tokens (1, h, w, width) of a picture."""
         with torch.inference_mode():
             pictures = torch.from_numpy(image[None].copy()).to(self.encoder.device)
             return self.net.patches(*tiny_maps(self._tower, pictures))
 
 
-def _tower(encoder: ImageTextEncoder, name: str) -> Any:
+def _tower(encoder: Any, name: str) -> Any:
     """The CLIP model of an encoder; TasError unless its maps are as wide as tiny-RN's."""
-    model: Any = getattr(encoder, "model", None)
-    if tower_kind(encoder) == "resnet":
-        visual = model.visual
-        if (visual.attnpool.c_proj.out_features, visual.layer4[0].conv1.in_channels) == (128, 256):
-            return model
+    if base.tower_kind(encoder) == "resnet":
+        visual = encoder.model.visual
+        channels = (visual.attnpool.c_proj.out_features, visual.layer4[0].conv1.in_channels)
+        if channels == (COARSE, FINE):
+            return encoder.model
     raise TasError(
-        f"{name} cannot use encoder {encoder_name(encoder)}; its weights ride on tiny-RN; give it "
-        "that as encoder or peer_encoder of the preset"
+        f"{name} cannot use encoder {base.encoder_name(encoder)}; its weights ride on tiny-RN; "
+        "give it that as encoder or peer_encoder of the preset"
     )
+
+
+class TsegNet(nn.Module):
+    """What is TSEG's own on top of tiny-RN: both maps into one space, and a token for "none".
+
+    Untrained it is the score map of its towers; what it learns are corrections.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text_map = nn.Linear(COARSE, WIDTH)
+        self.none = nn.Parameter(torch.zeros(WIDTH))
+        self.none_score = nn.Parameter(torch.tensor(0.3))  # between cosines that fit and do not
+        self.log_scale = nn.Parameter(torch.tensor(3.0))
+        self.coarse_in = nn.Linear(COARSE, WIDTH)
+        self.blocks = nn.Sequential(Block())
+        self.fine_norm = nn.LayerNorm(FINE)
+        self.fine_in = nn.Linear(FINE, WIDTH)
+        self.around = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, groups=WIDTH)
+        self.out = nn.Linear(WIDTH, WIDTH)
+        for layer in (self.text_map, self.out):  # starts as the towers are
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def patches(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """Patch tokens on the fine map's grid, float32 (n, h, w, width), L2-normalised.
+
+        coarse: float32 (n, h', w', 128); fine: (n, h, w, 256); see `tiny_maps`.
+        """
+        tokens = self.coarse_in(F.normalize(coarse, dim=-1) * COARSE**0.5)
+        tokens = self.blocks(tokens.flatten(1, 2)).view_as(tokens)
+        both = torch.cat([F.normalize(coarse, dim=-1), tokens], dim=-1).permute(0, 3, 1, 2)
+        both = F.interpolate(both, fine.shape[1:3], mode="bilinear", align_corners=False)
+        start, context = both.split([COARSE, WIDTH], dim=1)
+        mixed = F.gelu(context + self.fine_in(self.fine_norm(fine)).permute(0, 3, 1, 2))
+        mixed = mixed + self.around(mixed)
+        change = self.out(F.gelu(mixed).permute(0, 2, 3, 1))
+        return F.normalize(start.permute(0, 2, 3, 1) + change, dim=-1)
+
+    def texts(self, features: Tensor) -> Tensor:
+        """Text tokens of k texts, float32 (k, width), L2-normalised; features: (k, 128)."""
+        return F.normalize(features + self.text_map(features), dim=-1)
+
+    def margins(self, patches: Tensor, texts: Tensor) -> Tensor:
+        """How much better each text fits each patch than no text does: float32 (n, h, w, k).
+
+        The scaled cosine less the learned score of "no expression", which differs by patch.
+        """
+        none = patches @ self.none + self.none_score
+        return self.log_scale.exp() * (patches @ texts.T - none[..., None])
+
+
+class Block(nn.Module):
+    """A transformer block with its norms first; tokens (n, t, width), no position is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm_1, self.norm_2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.qkv, self.project = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.mlp = nn.Sequential(
+            nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH)
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens to tokens."""
+        n, t, width = tokens.shape
+        parts = self.qkv(self.norm_1(tokens)).view(n, t, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(*parts).transpose(1, 2).reshape(n, t, width)
+        tokens = tokens + self.project(mixed)
+        changed: Tensor = tokens + self.mlp(self.norm_2(tokens))
+        return changed
+
+
+def assign(margins: Tensor) -> Tensor:
+    """Multi-label patch assignment: share (0..1) of each patch that belongs to each expression.
+
+    A softmax over two choices, this expression or none, for every expression on its own: a patch
+    may belong to several expressions, and to none. Scores do not depend on other expressions.
+    """
+    return margins.sigmoid()
+
+
+def pool(margins: Tensor, least: float = 1e-4) -> Tensor:
+    """Image-level logits (n, k) of patch margins (n, h, w, k): their mean over assigned patches.
+
+    Where nothing is assigned the weights become those of a softmax, and the best patch counts.
+    """
+    weight = assign(margins)
+    return (margins * weight).sum((1, 2)) / (weight.sum((1, 2)) + least)
+
+
+def tiny_maps(model: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """The two maps of the frozen tiny-RN, float32 (n, h, w, 128) and (n, 2h, 2w, 256).
+
+    The first is layer4 in the joint space, each place by itself (see `encoders.places`); the
+    second is layer3. The picture is enlarged to 480 px on its short side, so that things are about
+    as large as in the crops that the tower knows.
+
+    model: an open_clip model, tiny-RN; pictures: uint8 (n, H, W, 3), RGB.
+    """
+    visual = model.visual
+    x = pictures.permute(0, 3, 1, 2).float() / 255
+    mean, std = (x.new_tensor(v).view(1, 3, 1, 1) for v in (visual.image_mean, visual.image_std))
+    x = ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+    scale = SHORT_SIDE_PX / min(x.shape[-2:])
+    size_hw = [max(1, round(side * scale / MULTIPLE_PX)) * MULTIPLE_PX for side in x.shape[-2:]]
+    x = F.interpolate(x, size_hw, mode="bicubic", align_corners=False)
+    fine = visual.layer3(visual.layer2(visual.layer1(visual.stem(x))))
+    coarse = visual.layer4(fine).permute(0, 2, 3, 1)
+    coarse = visual.attnpool.c_proj(visual.attnpool.v_proj(coarse))
+    return coarse.float(), fine.permute(0, 2, 3, 1).float()
