@@ -33,6 +33,51 @@ def write_clip(folder):
     return folder / "clip.safetensors"
 
 
+SMALL_SIGLIP = {
+    "embed_dim": 96,
+    "custom_text": True,
+    "vision_cfg": {"image_size": 160, "timm_model_name": "test_vit3", "timm_pool": "map"}
+    | {"timm_proj": "none", "timm_model_pretrained": False},
+    "text_cfg": {"context_length": 16, "vocab_size": 110, "width": 64, "heads": 2, "layers": 1}
+    | {"hf_tokenizer_name": "somebody/words", "tokenizer_kwargs": {"clean": "canonicalize"}}
+    | {"no_causal_mask": True, "proj_bias": True, "pool_type": "last"},
+}
+
+
+def write_siglip(folder):
+    """Let open_clip know a small SigLIP, "test-SigLIP"; returns the folder of its tokenizer."""
+    import open_clip
+
+    write_bert_words(folder)
+    path = folder / "test-SigLIP.json"
+    path.write_text(json.dumps(SMALL_SIGLIP))
+    open_clip.add_model_config(path)
+    torch.manual_seed(0)
+    return str(folder)
+
+
+def write_albef(folder, side=48):
+    """Both published layouts of a small ALBEF as NAME.pth with a tokenizer; returns its shape."""
+    import zlib
+
+    from tasutils.encoders.albef_file import AlbefShape, published_sizes
+
+    shape = AlbefShape(
+        width=32, heads=2, image_layers=2, text_layers=4, fusion_layer=2,
+        vocabulary=write_bert_words(folder), positions=40, dim=16, queue=6,
+    )  # fmt: skip
+    for layout in ("retrieval", "pretraining"):
+        state = {}
+        for key, size in published_sizes(layout, side, shape).items():
+            # each tensor is a function of its name, whichever layout it stands in
+            plain = key.replace("text_encoder.bert.", "text_encoder.")
+            rng = torch.Generator().manual_seed(zlib.crc32(plain.encode()))
+            state[key] = torch.randn(size, generator=rng) / max(size[-1:] or (1,)) ** 0.5
+        extra = {"optimizer": {"state": {}}, "config": {"image_res": side}, "epoch": 3}
+        torch.save({"model": state, **extra}, folder / f"{layout}.pth")
+    return shape
+
+
 def write_words(folder, *, image_token=True):
     """A tokenizer of the twelve WORDS; returns their number."""
     from tokenizers import Tokenizer, models, pre_tokenizers

