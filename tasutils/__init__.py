@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from tasutils.config import load_preset
     from tasutils.errors import TasError
     from tasutils.images import read_image
-    from tasutils.loading import load, segment
+    from tasutils.tas import load, segment
 
 __version__ = "0.1.0"
 __all__ = ["TasError", "__version__", "load", "load_preset", "read_image", "segment"]
 
 _HOMES = {
     "TasError": "tasutils.errors",
-    "load": "tasutils.loading",
+    "load": "tasutils.tas",
     "load_preset": "tasutils.config",
     "read_image": "tasutils.images",
-    "segment": "tasutils.loading",
+    "segment": "tasutils.tas",
 }
 
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.config import LanguageConfig
 from tasutils.language.directions import Form
 from tasutils.language.parse import Parser
-from tasutils.parts import LanguageConfig
-from tasutils.refer import Answer, judge_phrases, negative_scores, parse_expression, region
+from tasutils.refer import TasAnswer, judge_phrases, parse_expression, region, score_terms
+from tasutils.terms import Texts
 
 if TYPE_CHECKING:
     from tasutils.config import Preset
@@ -26,7 +27,7 @@ RECTIFIER_FORMS: tuple[str, ...] = get_args(Form)
 
 
 def alternatives(
-    answer: Answer, sentence: str, language: Parser, scale: float
+    answer: TasAnswer, sentence: str, language: Parser, scale: float
 ) -> dict[str, NDArray[np.generic]]:
     """The columns of scores.parquet that tell of other rules and forms; see `runs`.
 
@@ -48,9 +49,7 @@ def alternatives(
         other = _with(preset, "language", synonym_rule=rule)
         judged = judge_phrases(scene, answer.expression, language, other)
         now = [candidate.index for candidate in judged if candidate.kept]
-        columns[f"n_{rule}"] = (
-            answer.n if now == kept else negative_scores(scene, now, preset, scale)
-        )
+        columns[f"n_{rule}"] = answer.terms["n"] if now == kept else _n_of(answer, now, scale)
     for form in RECTIFIER_FORMS:
         if form in (preset.rectifier.form, "none"):
             continue
@@ -60,6 +59,12 @@ def alternatives(
         if form == "official":
             columns[f"yields_{form}"] = yields
     return columns
+
+
+def _n_of(answer: TasAnswer, kept: list[int], scale: float) -> NDArray[np.float64]:
+    negatives = answer.scene.phrase_embeddings[kept]
+    texts = Texts(np.zeros(negatives.shape[1], np.float32), negatives, {})
+    return score_terms(answer.scene, answer.expression, texts, answer.preset, ["n"], scale)["n"]
 
 
 def _with(preset: Preset, part: str, **changes: Any) -> Preset:

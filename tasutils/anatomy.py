@@ -31,8 +31,8 @@ from tasutils.answering import unreadable
 from tasutils.metrics import iou, segment_argmax
 from tasutils.readable import percent
 from tasutils.score_table import OWN, ScoreTable
-from tasutils.scores import combine
 from tasutils.stats import bootstrap
+from tasutils.terms import combine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +122,11 @@ def _rivals(table: ScoreTable, alpha: float, lam: float) -> NDArray[np.int64]:
     held = np.bincount(table.segment[inside], minlength=n) > 0
     good = iou(table.intersection_px, table.union_px, table.rules.epsilon) > GOOD
     rows = np.flatnonzero(good & (inside | ~held[table.segment]))
-    total = np.nan_to_num(combine(table.v, table.p, table.n[OWN], alpha, lam)[rows])
+    total = np.nan_to_num(
+        combine({"v": table.v, "p": table.p, "n": table.n[OWN]}, {"v": 1, "p": alpha, "n": lam})[
+            rows
+        ]
+    )
     best = segment_argmax(table.segment[rows], total, n)
     best[best >= 0] = rows[best[best >= 0]]
     return best

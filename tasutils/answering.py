@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tasutils.baselines import Method
     from tasutils.config import Preset
-    from tasutils.refer import Answer
+    from tasutils.refer import TasAnswer
     from tasutils.scene import Scene
     from tasutils.store_writer import SceneWriter
 
@@ -44,7 +44,7 @@ class Segmenter(Protocol):
     def describe(self, image: Any, image_id: str = "") -> Scene:
         """The scene of uint8 (H, W, 3)."""
 
-    def refer(self, scene: Scene, sentence: str, dataset: str | None = None) -> Answer:
+    def refer(self, scene: Scene, sentence: str, dataset: str | None = None) -> TasAnswer:
         """The answer to one sentence."""
 
 
@@ -153,7 +153,7 @@ def _choices(
 ) -> list[Choice]:
     """What the task's method chooses for each sentence about one image."""
     from tasutils.baselines import scores_of
-    from tasutils.expression import parse_expression
+    from tasutils.refer import parse_expression
 
     raw = getattr(task.method, "field", tas.preset.language.field) == "raw"
     texts = [sample.raw if raw else sample.text for sample in samples]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tasutils.config import Preset
-    from tasutils.refer import Answer
+    from tasutils.refer import TasAnswer
     from tasutils.scene import Scene
 
 SCHEMA = 1
@@ -107,7 +107,7 @@ class AnswerFolder:
                 raise TasError(f"{place} holds other things; choose a folder with --out")
         return self
 
-    def write(self, image: np.ndarray, answer: Answer, preset: Preset, source: Path) -> Path:
+    def write(self, image: np.ndarray, answer: TasAnswer, preset: Preset, source: Path) -> Path:
         """Stage the next answer and return the folder where it will lie.
 
         Args:
@@ -167,7 +167,7 @@ def _may_be_written(place: Path) -> bool:
         return False
 
 
-def record(answer: Answer, preset: Preset, source: Path) -> dict[str, Any]:
+def record(answer: TasAnswer, preset: Preset, source: Path) -> dict[str, Any]:
     """Return the answer as plain values for JSON: sizes (H, W), boxes x0, y0, x1, y1, areas px."""
     scene, proposals = answer.scene, answer.scene.proposals
     table = answer.table()
@@ -187,7 +187,7 @@ def record(answer: Answer, preset: Preset, source: Path) -> dict[str, Any]:
         "sentence": answer.expression.text,
         "phrase": answer.expression.phrase,
         "directions": [direction.name for direction in answer.expression.directions],
-        "chosen": None if answer.chosen is None else int(answer.chosen),
+        "chosen": None if answer.best is None else int(answer.best),
         "rectified": bool(answer.rectified),
         "reason": answer.reason,
         "alpha": answer.alpha,
@@ -217,14 +217,14 @@ def scene_line(source: Path, scene: Scene) -> str:
     )
 
 
-def answer_lines(answer: Answer, place: Path) -> str:
+def answer_lines(answer: TasAnswer, place: Path) -> str:
     """Return one answer as text: its best masks, why the first of them won, where its files are."""
     table = answer.table().sort_values("rank").head(ROWS_SHOWN)
     lines = [f"\n{one_line(answer.expression.text)}"]
     if len(table):
         lines.append("     mask   total       v       p       n  region  caption")
     for index, row in table.iterrows():
-        mark = ">" if index == answer.chosen else " "
+        mark = ">" if index == answer.best else " "
         numbers = " ".join(f"{row[name]:7.3f}" for name in ("total", "v", "p", "n"))
         region = "in" if row["in_region"] else "out"
         lines.append(f"   {mark} {index:4} {numbers}  {region:6}  {one_line(row['caption'])}")

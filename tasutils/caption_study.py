@@ -115,7 +115,7 @@ def heard(part: Part, verdicts: NDArray[np.str_], verdict: str, count: int) -> l
     gallery, shown = Gallery(part), []
     for row in gallery.spread(verdicts == verdict, count):
         one = gallery.example(int(row), ALONE, 0, "none")
-        said = one.answer.table()["caption"].get(one.answer.chosen, "")
+        said = one.answer.table()["caption"].get(one.answer.best, "")
         shown.append(one._replace(note=f"caption: {said or '(none)'}"))
     return shown
 

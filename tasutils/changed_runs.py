@@ -33,9 +33,9 @@ def changed_part(part: Part, changes: Mapping[str, Any], limit: int | None = Non
         TasError: another setting, or weights are missing.
     """
     from tasutils.describe import describe_again
-    from tasutils.loading import load
     from tasutils.store import scene_key
     from tasutils.store_writer import SceneWriter
+    from tasutils.tas import load
 
     for name in changes:
         if not f"{name}.".startswith(tuple(f"{known}." for known in CHANGEABLE)):

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
-    from tasutils.refer import Answer
+    from tasutils.refer import TasAnswer
 
 RULE_MARKS = (("o", "blue"), ("s", "vermillion"))  # of the synonym rules, in their order
 PARTS = (("V", OKABE_ITO["blue"]), ("α·P", OKABE_ITO["sky"]), ("λ·N", OKABE_ITO["purple"]))
 
 
-def score_bars(answer: Answer, *, most: int = 12, width_in: float = 9.0) -> Picture:
+def score_bars(answer: TasAnswer, *, most: int = 12, width_in: float = 9.0) -> Picture:
     """Draw what each mask earned from V, alpha P and lambda N, and how far it is from the winner.
 
     The best `most` masks are drawn, the winner on top. Hatched: outside the rectifier's region.
@@ -83,7 +83,7 @@ def _stack(ax: Axes, parts: np.ndarray, outside: np.ndarray) -> None:
     ax.set_axisbelow(True)
 
 
-def _legend(answer: Answer, any_outside: bool) -> list[Patch | Line2D]:
+def _legend(answer: TasAnswer, any_outside: bool) -> list[Patch | Line2D]:
     names = ("V", f"α·P, α = {answer.alpha:g}", f"λ·N, λ = {answer.lam:g}")
     keys: list[Patch | Line2D] = [
         Patch(color=color, label=name) for name, (_, color) in zip(names, PARTS, strict=True)

@@ -88,8 +88,8 @@ def segment(
     import tasutils
     from tasutils import answers, paths
     from tasutils.language.synonyms import wordnet
-    from tasutils.loading import preset_for
     from tasutils.refer import parse_expression
+    from tasutils.tas import preset_for
 
     wanted = answers.read_sentences(sentence or [], sentences)
     pixels = tasutils.read_image(image)

@@ -48,8 +48,8 @@ def bench(
     from tasutils.bench import SECTIONS, run_bench, unequal
     from tasutils.bench.plan import Plan
     from tasutils.config import load_preset
-    from tasutils.loading import pick_device
     from tasutils.provenance import cores
+    from tasutils.tas import pick_device
 
     given = None if preset is None else load_preset(preset)
     plan = Plan(given, pick_device(device), images, threads or cores())

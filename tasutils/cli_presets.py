@@ -26,8 +26,7 @@ def presets_list() -> None:
 @presets_app.command("show")
 def presets_show(name: PresetArgument) -> None:
     """Print every value of preset NAME with its source; `assumed` marks what no source states."""
-    from tasutils.config import load_preset
-    from tasutils.setting_diff import source_of
+    from tasutils.config import load_preset, source_of
 
     preset = load_preset(name)
     print(f"{preset.name}: {' '.join(preset.description.split())}\ndigest {preset.digest()}\n")
@@ -41,8 +40,7 @@ def presets_show(name: PresetArgument) -> None:
 @presets_app.command("diff")
 def presets_diff(first: PresetArgument, second: PresetArgument) -> None:
     """Print the settings in which two presets differ, each with the reason for it."""
-    from tasutils.config import load_preset
-    from tasutils.setting_diff import difference_lines, differences
+    from tasutils.config import difference_lines, differences, load_preset
 
     one, other = load_preset(first), load_preset(second)
     rows = differences(one.model_dump(), other.model_dump())

@@ -12,7 +12,7 @@ from tasutils.errors import TasError
 if TYPE_CHECKING:
     import torch
 
-    from tasutils.parts.compute import ComputeConfig, Precision
+    from tasutils.config import ComputeConfig, Precision
 
 R = TypeVar("R")
 # a matrix product with fewer rows is rounded in another way than one with more

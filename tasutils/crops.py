@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.compute import one_thread
-from tasutils.parts import CropConfig
+from tasutils.config import CropConfig
 from tasutils.resampling import resample, resized_by_pillow, taps
 
 if TYPE_CHECKING:

@@ -134,8 +134,8 @@ def evaluate_families(
     """
     from tasutils import paths
     from tasutils.datasets import load_dataset
-    from tasutils.loading import load
     from tasutils.store import SceneStore
+    from tasutils.tas import load
 
     datasets = [load_dataset(family, split, split_by, root, images) for family in families]
     out = paths.RESULTS if out is None else Path(out)

@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tasutils.baselines import Method
-    from tasutils.expression import Expression
-    from tasutils.loading import TAS
-    from tasutils.refer import Answer
+    from tasutils.refer import Expression, TasAnswer
     from tasutils.scene import Scene
+    from tasutils.tas import TAS
 
 FORMS = ("none", "paper", "extended", "official")
 
@@ -49,12 +48,12 @@ class View:
     scene: Scene
     expression: Expression
     columns: dict[str, NDArray[np.float64]]
-    chosen: int | None
+    best: int | None
     rank: NDArray[np.int64]
     inside: NDArray[np.bool_]
     reason: str
     picked: int | None = None
-    answer: Answer | None = None
+    answer: TasAnswer | None = None
 
     @cached_property
     def svg(self) -> str:
@@ -92,9 +91,9 @@ class View:
 
     def mask(self) -> NDArray[np.bool_]:
         """The chosen mask, bool (H, W); empty where no mask was chosen."""
-        if self.chosen is None:
+        if self.best is None:
             return np.zeros(self.scene.size_hw, dtype=bool)
-        return decode_rle([self.scene.proposals.rles[self.chosen]])[0]
+        return decode_rle([self.scene.proposals.rles[self.best]])[0]
 
     def table(self) -> pd.DataFrame:
         """One row a mask, best first, index "mask": the columns, in_region, rank, caption, area_px.
@@ -162,10 +161,11 @@ def explore(
     preset = tas.preset
     if form is not None and form != preset.rectifier.form:
         preset = preset.override({"rectifier.form": form})
-    answer = refer(scene, sentence, tas.encoder, tas.language, preset, alpha=alpha, lam=lam)
+    weights = {name: w for name, w in (("p", alpha), ("n", lam)) if w is not None}
+    answer = refer(scene, sentence, tas.encoder, tas.language, preset, weights=weights)
     columns = {"v": answer.v, "p": answer.p, "n": answer.n, "total": answer.total}
     return View(
-        tas.preset.name, method, image, scene, answer.expression, columns, answer.chosen,
+        tas.preset.name, method, image, scene, answer.expression, columns, answer.best,
         answer.rank, answer.in_region, answer.reason, picked, answer,
     )  # fmt: skip
 
@@ -179,7 +179,7 @@ def _peer_view(
     picked: int | None,
 ) -> View:
     from tasutils.baselines import make_method, scores_of
-    from tasutils.expression import parse_expression
+    from tasutils.refer import parse_expression
     from tasutils.run_tables import Choice
 
     peer = make_method(method, tas) if isinstance(method, str) else method
@@ -195,7 +195,7 @@ def _peer_view(
     )  # fmt: skip
 
 
-def left_out(answer: Answer) -> list[tuple[float, float, float, float]]:
+def left_out(answer: TasAnswer) -> list[tuple[float, float, float, float]]:
     """The parts of the picture in which no mask may win: x0, y0, x1, y1 each, px.
 
     A region is made of quarters that meet where the rectifier cuts (`rectifier.cut_xy`).

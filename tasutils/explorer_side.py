@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from tasutils.baselines import Method
     from tasutils.encoders import ImageTextEncoder
-    from tasutils.loading import TAS
     from tasutils.scene import Scene
+    from tasutils.tas import TAS
 
 THE_ANSWER = ("the answer", -1)
 _WRAP = ipw.Layout(flex_flow="row wrap", width="100%", overflow="visible")
@@ -62,7 +62,7 @@ class Desk:
 
     def describe(self, preset: str) -> None:
         """Load a preset and describe the picture with it, unless that was done before."""
-        from tasutils.loading import TAS, load
+        from tasutils.tas import TAS, load
 
         if preset not in self.tas:
             self.tas[preset] = load(preset)
@@ -194,7 +194,7 @@ class Side(ipw.VBox):
             self._desk.scenes[self.preset.value],
         )
         self._settling = True
-        self.set_weights(preset.scores.alpha, preset.scores.lambda_for(None))
+        self.set_weights(preset.weights()["p"], preset.weights(None)["n"])
         self.rectifier.value = preset.rectifier.form
         numbers = [(f"{i}: {text}", i) for i, text in enumerate(scene.captions)]
         self.mask.options = [THE_ANSWER, *numbers]

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from tasutils.datasets import RefDataset, Sample
-    from tasutils.loading import TAS
     from tasutils.scene import Scene
     from tasutils.store import SceneStore
     from tasutils.study import Part
+    from tasutils.tas import TAS
 
 KINDS = {
     "right": "IoU above 0.5",
@@ -127,7 +127,7 @@ class Gallery:
         tas, truth = self.tas, self.dataset.gt_mask(sample)
         preset = tas.preset.override({"rectifier.form": form}) if form else tas.preset
         asked = (scene, sample.text, tas.encoder, tas.language, preset, self.part.family)
-        answer = refer(*asked, alpha, lam)
+        answer = refer(*asked, {k: w for k, w in (("p", alpha), ("n", lam)) if w is not None})
         place = f"{self.part.family} {self.part.split}, IoU {iou(answer.mask(), truth):.2f}"
         return Example(image, answer, truth, f"{place}: {answer.reason}")
 
@@ -137,7 +137,7 @@ def _method(config: str) -> TAS:
     from pydantic import ValidationError
 
     from tasutils.config import Preset
-    from tasutils.loading import load
+    from tasutils.tas import load
 
     try:
         return load(Preset.model_validate_json(config))

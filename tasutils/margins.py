@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.rectifier import ranking
-from tasutils.scores import combine
+from tasutils.terms import combine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,4 +88,6 @@ def _totals(scores: pd.DataFrame, record: RunRecord) -> NDArray[np.float64]:
     """What was compared, float64 (rows,); of TAS before normalisation, which keeps the order."""
     if "score" in scores:
         return scores["score"].to_numpy(np.float64)
-    return combine(scores["v"], scores["p"], scores["n"], record.alpha, record.lam)
+    return combine(
+        {name: scores[name] for name in "vpn"}, {"v": 1, "p": record.alpha, "n": record.lam}
+    )

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from tasutils.language.negatives import Candidate
     from tasutils.language.paths import SensePath
-    from tasutils.loading import TAS
-    from tasutils.refer import Answer
+    from tasutils.refer import TasAnswer
     from tasutils.scene import Scene
+    from tasutils.tas import TAS
 
 
 def path_tree(path: SensePath, *, width_in: float = 7.2) -> Picture:
@@ -98,10 +98,10 @@ class ThresholdSlider(ipw.VBox):
         dataset: whose lambda is taken.
 
     Attributes:
-        threshold: the slider; setting `.value` redraws. answer: the latest `Answer`.
+        threshold: the slider; setting `.value` redraws. answer: the latest `TasAnswer`.
     """
 
-    answer: Answer
+    answer: TasAnswer
 
     def __init__(
         self, tas: TAS, image: np.ndarray, scene: Scene, sentence: str, dataset: str | None = None

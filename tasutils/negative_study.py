@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from tasutils.alternatives import SYNONYM_RULES
 from tasutils.covering import is_right
-from tasutils.expression import parse_expression
 from tasutils.gallery import Gallery
 from tasutils.language.negatives import mine_negatives
 from tasutils.language.released import first_noun
 from tasutils.language.synonyms import similar_pairs
 from tasutils.readable import finding
-from tasutils.refer import cosine_scale, judge_phrases, negative_scores
+from tasutils.refer import cosine_scale, judge_phrases, parse_expression
 from tasutils.score_table import Rules, ScoreTable
 from tasutils.study import gain
+from tasutils.terms import n_score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,8 +88,9 @@ def with_negatives(part: Part, table: pd.DataFrame, choices: Mapping[str, Kept])
             continue
         at = places[sample.sample_id]
         for name, kept in choices.items():
+            scene = scenes[str(sample.image_id)]
             few = table["index"].to_numpy()[here[kept[here]]]
-            values = negative_scores(scenes[str(sample.image_id)], few.tolist(), tas.preset, scale)
+            values = scale * n_score(scene.crop_embeddings, scene.phrase_embeddings[few])
             n[name][at] = values[scores["proposal"].to_numpy(np.int64)[at]]
     columns = {f"n_{name}": values for name, values in n.items()}
     return ScoreTable(scores.assign(**columns), part.samples, Rules.of(part.run))

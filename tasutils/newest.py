@@ -12,7 +12,7 @@ from tasutils.study import Part
 
 if TYPE_CHECKING:
     from tasutils.datasets import RefDataset
-    from tasutils.loading import TAS
+    from tasutils.tas import TAS
 
 
 def find_parts(out: Path | str, preset: str, names: str = "") -> list[Part]:

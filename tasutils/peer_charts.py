@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
-    from tasutils.expression import Expression
+    from tasutils.refer import Expression
     from tasutils.scene import Scene
 
 RANKS = 3

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tasutils.datasets.sample import RefDataset
-    from tasutils.loading import TAS
+    from tasutils.tas import TAS
 
 CUTS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
@@ -38,8 +38,8 @@ def map_scores(
     """
     import pandas as pd
 
-    from tasutils.expression import parse_expression
     from tasutils.images import read_image
+    from tasutils.refer import parse_expression
 
     drawing = [method for method in methods if isinstance(method, ActivationMethod)]
     hits: dict[str, list[bool]] = {method.name: [] for method in drawing}

@@ -42,7 +42,7 @@ def makers_of(preset: Preset) -> dict[str, Preset]:
         size = "tiny" if own.size == "tiny" else "r101"
         beside = preset.override({"proposals": FREESOLO[size]})
         return {"SAM": preset} | _present({"FreeSOLO": beside})
-    from tasutils.parts import FreeConfig, MergeConfig
+    from tasutils.proposals.settings import FreeConfig, MergeConfig
 
     sam, free = own.sam, own.free or FreeConfig(checkpoint=preset.encoder.checkpoint or "")
     merge, rest = own.merge or MergeConfig(), own.model_dump(exclude={"sam", "free", "merge"})
@@ -116,7 +116,7 @@ def settings_table(preset: Preset, dataset: RefDataset, limit: int | None = None
         dataset: its first pictures are taken.
         limit: how many; None for all.
     """
-    from tasutils.loading import load
+    from tasutils.tas import load
 
     rows = []
     for setting, presets in settings_of(preset).items():

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
     from pandas.io.formats.style import Styler
 
-    from tasutils.refer import Answer
+    from tasutils.refer import TasAnswer
     from tasutils.study import Part
 
 _DENSE: Any = [
@@ -22,13 +22,13 @@ _DENSE: Any = [
 ]
 
 
-def style_table(answer: Answer) -> Styler:
+def style_table(answer: TasAnswer) -> Styler:
     """Return `answer.table()` for a notebook: best first, the answer marked, outsiders grey."""
     table = answer.table().loc[best_first(answer)]
     table.index.name = "mask"
 
     def look(row: Series) -> list[str]:
-        chosen, inside = row.name == answer.chosen, bool(row["in_region"])
+        chosen, inside = row.name == answer.best, bool(row["in_region"])
         css = "background-color: #FFF3D6; font-weight: bold" if chosen else ""
         return [css if inside or chosen else "color: #8A8A8A"] * len(row)
 
@@ -37,7 +37,7 @@ def style_table(answer: Answer) -> Styler:
     return styler.set_caption("best first; shaded: the answer; grey: outside the region")
 
 
-def negatives_table(answer: Answer) -> Styler:
+def negatives_table(answer: TasAnswer) -> Styler:
     """Return the noun phrases of the picture's caption with the verdict on each."""
     import pandas as pd
 

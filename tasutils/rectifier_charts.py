@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
-    from tasutils.refer import Answer
+    from tasutils.refer import TasAnswer
 
 MARKS = (("o", "blue"), ("s", "vermillion"), ("D", "green"), ("^", "purple"))
 
@@ -61,7 +61,7 @@ def words_plot(words: DataFrame, *, most: int = 16, note: str = "") -> Picture:
 
 def forms_row(
     image: np.ndarray,
-    answers: Mapping[str, Answer],
+    answers: Mapping[str, TasAnswer],
     truth: np.ndarray | None = None,
     *,
     columns: int = 3,
@@ -97,7 +97,7 @@ def forms_row(
     return figure
 
 
-def _draw_region(ax: Axes, image: np.ndarray, answer: Answer, truth: np.ndarray | None) -> None:
+def _draw_region(ax: Axes, image: np.ndarray, answer: TasAnswer, truth: np.ndarray | None) -> None:
     scene, (height, width) = answer.scene, image.shape[:2]
     draw_image(ax, image)
     ys, xs = np.mgrid[0:height, 0:width]
@@ -107,13 +107,13 @@ def _draw_region(ax: Axes, image: np.ndarray, answer: Answer, truth: np.ndarray 
     for good, mark, color in ((True, "o", OKABE_ITO["sky"]), (False, "X", "white")):
         x, y = scene.proposals.centers_xy[answer.in_region == good].T
         ax.plot(x, y, mark, ls="", ms=5, mfc=color, mec="black", mew=0.7)
-    if answer.chosen is not None:
+    if answer.best is not None:
         outline(ax, answer.mask(), ANSWER, 1.8)
     if truth is not None:
         outline(ax, truth, TRUTH, 1.2, dashed=True)
 
 
-def _said(answer: Answer, truth: np.ndarray | None) -> str:
+def _said(answer: TasAnswer, truth: np.ndarray | None) -> str:
     """Which words count, or why none does; and the IoU."""
     expression = answer.expression
     where = expression.parts or tuple(dict.fromkeys(d.name for d in expression.directions))

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tasutils.answering import unreadable
+from tasutils.config import RectifierConfig
 from tasutils.errors import TasError
-from tasutils.expression import parse_expression
 from tasutils.language.directions import Form, read_directions
 from tasutils.metrics import iou
-from tasutils.parts import RectifierConfig
 from tasutils.readable import percent
-from tasutils.refer import Answer, refer, region
+from tasutils.refer import TasAnswer, parse_expression, refer, region
 from tasutils.score_table import Rules, ScoreTable
 from tasutils.study import gain
 
@@ -214,7 +213,7 @@ def shows(title: str, text: str) -> bool:
     return any(d.skipped == ("relation" if "of" in title else "ordinal") for d in read)
 
 
-def ask(gallery: Gallery, case: Case) -> dict[str, Answer]:
+def ask(gallery: Gallery, case: Case) -> dict[str, TasAnswer]:
     """The answer to a case by each of `forms`."""
     tas, part = gallery.tas, gallery.part
     _, scene = gallery.picture(str(part.images[max(case.row, 0)]))

@@ -1,20 +1,25 @@
-"""refer(): one sentence over one scene. V, P, N, the sum, the rectifier, the argmax."""
+"""refer(): one sentence over one scene. The terms, their sum, the rectifier, the argmax."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tasutils import masks, rectifier, scores
-from tasutils.explain import explain
-from tasutils.expression import MAX_CHARACTERS, Expression, parse_expression
+from tasutils import masks, rectifier
+from tasutils.config import LanguageConfig, RectifierConfig, lookup
+from tasutils.errors import TasError
+from tasutils.language.directions import Direction, read_directions
 from tasutils.language.negatives import Candidate, mine_negatives, mine_released
-from tasutils.language.parse import Parser
+from tasutils.language.parse import Parse, Parser
+from tasutils.language.plan import Plan, make_plan
+from tasutils.language.released import Reading, read
 from tasutils.rectifier_released import in_parts
+from tasutils.terms import Texts, combine, min_max_softmax
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,57 +28,104 @@ if TYPE_CHECKING:
     from tasutils.encoders import ImageTextEncoder
     from tasutils.scene import Scene
 
-__all__ = ["MAX_CHARACTERS", "Answer", "Expression", "parse_expression", "refer", "refer_many"]
-
+MAX_CHARACTERS = 2000  # far beyond any referring sentence, far below what slows the parser
 _CONTEXT_TOKENS = 77  # of CLIP's text towers, begin and end included
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A referring sentence, read.
+
+    text: the sentence, spaces tidied; phrase: its head noun phrase; directions: the direction
+    words that count; skipped: those that do not, each with its reason; parts: what the words ask
+    for with the rectifier's form official (`language.plan`), else none; parse: the whole reading.
+    """
+
+    text: str
+    phrase: str
+    directions: tuple[Direction, ...]
+    skipped: tuple[Direction, ...]
+    parts: tuple[str, ...]
+    parse: Parse
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """The chosen proposal with the whole score table; n masks.
+    """What a method says of one sentence; n masks in the scene.
 
-    chosen: index of the mask, None where the scene has none; v, p, n, total: float64 (n,), with
-    `strict_official` NaN where the released code's are; in_region: bool (n,), all True without
-    direction words; yields: bool (n,), which masks of the region lose ties (only with the
-    rectifier's form official, see `rectifier.ranking`); rank: int64 (n,), 1 is the answer;
-    rectified: did direction words leave a region with masks in it; unrectified: the answer had
-    there been none; negatives: the phrases in N; candidates: all phrases with the verdict on
-    each; alpha, lam: the weights of P and N; truncated: is the sentence surely longer than the
-    text tower reads; preset, scene: what was asked.
+    chosen: indices of the masks that are meant, none where nothing is; terms: float64 (n,) by name;
+    weights: of the terms in the sum; total: float64 (n,), the best wins, None for a method that
+    does not score; own_mask: run lengths of a mask that the method drew itself instead of choosing;
+    confidence: how sure the method is, in its own units.
     """
 
     expression: Expression
-    chosen: int | None
-    v: NDArray[np.float64]
-    p: NDArray[np.float64]
-    n: NDArray[np.float64]
+    scene: Scene
+    chosen: tuple[int, ...]
+    terms: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    total: NDArray[np.float64] | None = None
+    own_mask: dict[str, Any] | None = None
+    confidence: float | None = None
+
+    @property
+    def best(self) -> int | None:
+        """The first chosen mask, None where there is none."""
+        return self.chosen[0] if self.chosen else None
+
+    def mask(self) -> NDArray[np.bool_]:
+        """What is meant, bool (H, W): the own mask, else the union of those chosen."""
+        rles = [self.scene.proposals.rles[index] for index in self.chosen]
+        if self.own_mask is not None:
+            rles = [self.own_mask]
+        found: NDArray[np.bool_] = masks.decode_rle(rles, self.scene.size_hw)  # (n, H, W)
+        return np.logical_or.reduce(found, axis=0)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TasAnswer(Answer):
+    """TAS's answer: one mask, with the whole score table.
+
+    terms and total may be NaN with `strict_official`, where the released code's are; in_region:
+    bool (n,), all True without direction words; yields: bool (n,), which masks of the region lose
+    ties (only with the rectifier's form official, see `rectifier.ranking`); rank: int64 (n,), 1 is
+    the answer; rectified: did direction words leave a region with masks in it; unrectified: the
+    answer had there been none; candidates: the caption's phrases with the verdict on each;
+    truncated: is the sentence longer than the text tower reads; preset: what was asked.
+    """
+
     total: NDArray[np.float64]
     in_region: NDArray[np.bool_]
     yields: NDArray[np.bool_]
     rank: NDArray[np.int64]
     rectified: bool
     unrectified: int | None
-    negatives: tuple[str, ...]
     candidates: tuple[Candidate, ...]
-    alpha: float
-    lam: float
     truncated: bool
     preset: Preset
-    scene: Scene
+
+    @property
+    def negatives(self) -> tuple[str, ...]:
+        """The phrases in N."""
+        return tuple(c.phrase for c in self.candidates if c.kept)
+
+    v = property(lambda self: self.terms["v"])  # the last callers of these are being rewritten
+    p = property(lambda self: self.terms["p"])
+    n = property(lambda self: self.terms["n"])
+    alpha = property(lambda self: self.weights["p"])
+    lam = property(lambda self: self.weights["n"])
 
     @property
     def reason(self) -> str:
         """Why this mask, in one line of plain English."""
-        return explain(self)
+        return _explain(self)
 
     def table(self) -> pd.DataFrame:
-        """One row a mask, index "mask": v, p, n, total, in_region, rank, caption, area_px."""
+        """One row a mask, index "mask": the terms, total, in_region, rank, caption, area_px."""
         import pandas as pd
 
         columns = {
-            "v": self.v,
-            "p": self.p,
-            "n": self.n,
+            **self.terms,
             "total": self.total,
             "in_region": self.in_region,
             "rank": self.rank,
@@ -83,12 +135,6 @@ class Answer:
         index = pd.RangeIndex(len(self.total), name="mask")
         return pd.DataFrame(columns).set_axis(index, axis=0)
 
-    def mask(self) -> NDArray[np.bool_]:
-        """The chosen mask, bool (H, W); empty where no mask was chosen."""
-        if self.chosen is None:
-            return np.zeros(self.scene.size_hw, dtype=bool)
-        return masks.decode_rle([self.scene.proposals.rles[self.chosen]], self.scene.size_hw)[0]
-
 
 def refer(
     scene: Scene,
@@ -97,16 +143,10 @@ def refer(
     language: Parser,
     preset: Preset,
     dataset: str | None = None,
-    alpha: float | None = None,
-    lam: float | None = None,
-) -> Answer:
-    """Which of the scene's masks does the sentence mean?
-
-    encoder: the one that made the scene's embeddings (only its text tower is used); dataset picks
-    lambda from the preset; alpha, lam override the preset. Raises TasError for a sentence that is
-    blank or longer than 2,000 characters, and for embeddings of another encoder.
-    """
-    return refer_many(scene, [sentence], encoder, language, preset, dataset, alpha, lam)[0]
+    weights: Mapping[str, float] | None = None,
+) -> TasAnswer:
+    """Which of the scene's masks does the sentence mean? See `refer_many`."""
+    return refer_many(scene, [sentence], encoder, language, preset, dataset, weights)[0]
 
 
 def refer_many(
@@ -116,50 +156,72 @@ def refer_many(
     language: Parser,
     preset: Preset,
     dataset: str | None = None,
-    alpha: float | None = None,
-    lam: float | None = None,
-) -> list[Answer]:
-    """refer() for several sentences, which are embedded in one batch."""
-    weights = (
-        preset.scores.alpha if alpha is None else float(alpha),
-        preset.scores.lambda_for(dataset) if lam is None else float(lam),
-    )
+    weights: Mapping[str, float] | None = None,
+) -> list[TasAnswer]:
+    """The answers to several sentences about one scene, which are embedded in one batch.
+
+    encoder: the one that made the scene's embeddings (only its text tower is used); dataset picks
+    the weights from the preset; weights: by a term's name, in place of the preset's. Raises
+    TasError for a sentence that is blank or longer than 2,000 characters, for embeddings of another
+    encoder, and for a weight of a term that there is not.
+    """
+    weights = preset.weights(dataset, weights)
+    terms = {name: lookup("tasutils.terms:TERMS", name) for name in weights}
     expressions = [parse_expression(s, language, preset) for s in sentences]
-    template = preset.encoder.template
-    texts = encoder.encode_text([template.format(e.text) for e in expressions])  # (s, d)
-    context = getattr(encoder, "context_length", _CONTEXT_TOKENS)
+    asked = [[e.text, *(p for t in terms.values() for p in t.phrases(e))] for e in expressions]
+    words = list(dict.fromkeys(text for texts in asked for text in texts))
+    rows = encoder.encode_text([preset.encoder.template.format(text) for text in words])
+    embedded = dict(zip(words, rows, strict=True))  # (d,) each
     scale = cosine_scale(encoder, preset)
-    return [
-        _answer(scene, expression, text, language, preset, weights, context, scale)
-        for expression, text in zip(expressions, texts, strict=True)
-    ]
+    context = getattr(encoder, "context_length", _CONTEXT_TOKENS)
+    answers = []
+    for expression, (text, *phrases) in zip(expressions, asked, strict=True):
+        candidates = judge_phrases(scene, expression, language, preset)
+        kept = [candidate.index for candidate in candidates if candidate.kept]
+        found = {phrase: embedded[phrase] for phrase in phrases}
+        texts = Texts(embedded[text], scene.phrase_embeddings[kept], found)
+        scores = score_terms(scene, expression, texts, preset, list(weights), scale)
+        truncated = len(expression.text.split()) > context - 2
+        answers.append(_choose(scene, expression, scores, weights, candidates, truncated, preset))
+    return answers
+
+
+def score_terms(
+    scene: Scene,
+    expression: Expression,
+    texts: Texts,
+    preset: Preset,
+    names: Iterable[str],
+    scale: float = 1.0,
+) -> dict[str, NDArray[np.float64]]:
+    """Each named term of every mask, float64 (n,), times `scale`."""
+    found = {}
+    for name in names:
+        term = lookup("tasutils.terms:TERMS", name)
+        value = term.score(scene, expression, texts, preset.term_settings(name))
+        found[name] = scale * np.asarray(value, dtype=np.float64)
+    if "n" in found and not len(texts.negatives) and preset.scores.strict_official:
+        found["n"] = np.full_like(found["n"], np.nan)  # the released code's mean of nothing
+    return found
 
 
 def cosine_scale(encoder: ImageTextEncoder, preset: Preset) -> float:
-    """What cosines are multiplied by: the encoder's own scale if the preset wants it, else 1."""
+    """What terms are multiplied by: the encoder's own scale if the preset wants it, else 1."""
     return float(getattr(encoder, "logit_scale", 1.0)) if preset.scores.logit_scale else 1.0
 
 
-def _answer(
+def _choose(
     scene: Scene,
     expression: Expression,
-    text: NDArray[np.float32],
-    language: Parser,
+    terms: dict[str, NDArray[np.float64]],
+    weights: Mapping[str, float],
+    candidates: Sequence[Candidate],
+    truncated: bool,
     preset: Preset,
-    weights: tuple[float, float],
-    context: int,
-    scale: float,
-) -> Answer:
-    (alpha, lam), strict = weights, preset.scores.strict_official
-    candidates = judge_phrases(scene, expression, language, preset)
-    kept = [candidate.index for candidate in candidates if candidate.kept]
-
-    v = scale * scores.v_score(scene.crop_embeddings, text)  # (n,)
-    p = scale * scores.p_score(scene.caption_embeddings, text)  # (n,)
-    n = negative_scores(scene, kept, preset, scale)  # (n,)
-    total = worth = scores.combine(v, p, n, alpha, lam)  # (n,)
+) -> TasAnswer:
+    total = worth = combine(terms, weights)  # (n,)
     if preset.scores.normalise == "min_max_softmax":
-        total = scores.min_max_softmax(total, strict)  # (n,)
+        total = min_max_softmax(total, preset.scores.strict_official)  # (n,)
         # the sums' order is kept, but for NaN and for rounding, which must decide nothing
         worth = np.where(np.isnan(total), total, worth)
 
@@ -168,25 +230,21 @@ def _answer(
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(1, len(order) + 1)
 
-    return Answer(
+    return TasAnswer(
         expression=expression,
-        chosen=rectifier.rectify(worth, inside, yields),
-        v=v,
-        p=p,
-        n=n,
+        scene=scene,
+        chosen=tuple(int(index) for index in order[:1]),
+        terms=terms,
+        weights=weights,
         total=total,
         in_region=inside,
         yields=yields,
         rank=rank,
         rectified=bool(expression.directions) and bool(inside.any()),
         unrectified=rectifier.rectify(worth, np.ones_like(inside)),
-        negatives=tuple(scene.phrases[i] for i in kept),
         candidates=tuple(candidates),
-        alpha=alpha,
-        lam=lam,
-        truncated=len(expression.text.split()) > context - 2,
+        truncated=truncated,
         preset=preset,
-        scene=scene,
     )
 
 
@@ -201,14 +259,6 @@ def judge_phrases(
     if rules.head_rule == "root":
         target = language.parse(expression.phrase)
     return mine_negatives(scene.phrases, target, language, rules.synonym_threshold)
-
-
-def negative_scores(
-    scene: Scene, kept: Sequence[int], preset: Preset, scale: float
-) -> NDArray[np.float64]:
-    """N of each mask, float64 (n,); kept: which of the scene's phrases are its negatives."""
-    negatives = scene.phrase_embeddings[list(kept)]  # (k, d)
-    return scale * scores.n_score(scene.crop_embeddings, negatives, preset.scores.strict_official)
 
 
 def region(
@@ -227,3 +277,93 @@ def region(
         return in_parts(points, size_hw, expression.parts, rules.cut, centers)
     inside = rectifier.in_region(points, size_hw, expression.directions, rules.cut, centers)
     return inside, np.zeros_like(inside)
+
+
+def parse_expression(text: str, parser: Parser, preset: Preset | None = None) -> Expression:
+    """Read a sentence; raises TasError if it is no text, blank or over 2,000 characters.
+
+    preset: its language and rectifier tell how; None: their defaults.
+    """
+    language = LanguageConfig() if preset is None else preset.language
+    rules = RectifierConfig() if preset is None else preset.rectifier
+    text = _readable(text).lower() if language.lowercase else _readable(text)
+    parse = parser.parse(text)
+    reading: Reading | None = None
+    if language.head_rule == "root" or (rules.gate and rules.form != "none"):
+        reading = read(parser.spacy_model, text)
+    phrase = parse.phrase
+    if language.head_rule == "root" and reading is not None:
+        phrase = reading.phrase
+    plan = _plan(text, phrase, reading if rules.gate else None, rules)
+    return Expression(text, phrase, plan.directions, plan.skipped, plan.parts, parse)
+
+
+def _readable(text: str) -> str:
+    if not isinstance(text, str):
+        raise TasError(f"the sentence must be text, not {type(text).__name__}")
+    if not any(unicodedata.category(character)[0] not in "ZC" for character in text):
+        raise TasError("the sentence is empty; write what to find, e.g. 'the red car on the left'")
+    if len(text) > MAX_CHARACTERS:
+        raise TasError(
+            f"the sentence has {len(text)} characters; shorten it to at most {MAX_CHARACTERS}"
+        )
+    return " ".join(text.split())
+
+
+def _plan(text: str, phrase: str, reading: Reading | None, rules: RectifierConfig) -> Plan:
+    """Which words count, by the rectifier's form; reading: for its gate, None without one."""
+    shut = "" if reading is None else reading.shut(phrase)
+    if rules.form == "official":
+        return make_plan(text, reading, rules.matching, shut)
+    words = read_directions(text, rules.form, rules.matching)
+    words = [replace(word, skipped=word.skipped or shut) for word in words]
+    counting = tuple(word for word in words if not word.skipped)
+    return Plan((), counting, tuple(word for word in words if word.skipped))
+
+
+def _explain(answer: TasAnswer) -> str:
+    if answer.best is None:
+        return "no mask was proposed in this picture, so there is nothing to choose"
+    parts = [_explain_sum(answer, answer.best)]
+    if len(answer.total) == 1:
+        parts.append("it is the only mask")
+    if not answer.negatives and "n" in answer.terms:
+        parts.append(f"no negatives, so N is {'NaN' if np.isnan(answer.terms['n']).any() else 0}")
+    parts.append(_explain_rectifier(answer))
+    if answer.truncated:
+        parts.append("the sentence is longer than the text encoder reads, its end was cut off")
+    return "; ".join(parts)
+
+
+def _explain_sum(answer: TasAnswer, i: int) -> str:
+    terms = " + ".join(
+        f"{'' if name == 'v' and weight == 1 else f'{weight:g} x '}{name.upper()} {values[i]:.3f}"
+        for (name, values), weight in zip(
+            answer.terms.items(), answer.weights.values(), strict=True
+        )
+    )
+    if np.isnan(answer.total[i]):
+        return f"mask {i} wins: the total {terms} is NaN for every mask, and so the first is taken"
+    if answer.preset.scores.normalise == "none":
+        return f"mask {i} wins: total {answer.total[i]:.3f} = {terms}"
+    return f"mask {i} wins: share {answer.total[i]:.3f} of the softmax of {terms}"
+
+
+def _explain_rectifier(answer: TasAnswer) -> str:
+    expression = answer.expression
+    if answer.preset.rectifier.form == "none":
+        return "no rectifier"
+    if not expression.directions:
+        for word in expression.skipped:
+            return f"rectifier idle: {word.token!r} does not count here ({word.skipped})"
+        return "rectifier idle: no direction word"
+    where = " and ".join(dict.fromkeys(d.name for d in expression.directions))
+    if expression.parts:
+        words = ", ".join(dict.fromkeys(repr(d.token) for d in expression.directions))
+        where = f"{' or '.join(expression.parts)} (by {words})"
+    if not answer.rectified:
+        return f"rectifier: no mask has its centre in the part {where}, so the best of all stays"
+    count = f"rectifier: {where}, {answer.in_region.sum()} of {len(answer.total)} masks"
+    if answer.unrectified == answer.best:
+        return f"{count}, the answer stays the same"
+    return f"{count}, which changed the answer from mask {answer.unrectified}"

@@ -117,8 +117,8 @@ def _write_tables(parts: Sequence[Part], folder: Path) -> dict[str, pd.DataFrame
 def _evaluate(subject: Subject, results: Path) -> list[Path]:
     """The runs of a report, one a data set and split; images of a split are described together."""
     from tasutils.evaluate import evaluate_all
-    from tasutils.loading import load
     from tasutils.store import SceneStore
+    from tasutils.tas import load
 
     tas, store, runs = load(subject.preset), SceneStore(results / "scenes"), []
     for _, group in groupby(subject.data, key=lambda data: data.split):

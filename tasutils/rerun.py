@@ -24,8 +24,8 @@ from tasutils.runs import MASKS_FOLDER, SAMPLES_FILE, Run, RunRecord, read_run
 if TYPE_CHECKING:
     from tasutils.baselines import Method
     from tasutils.datasets import RefDataset
-    from tasutils.loading import TAS
     from tasutils.store import SceneStore
+    from tasutils.tas import TAS
 
 _SHOWN = 3
 
@@ -86,7 +86,7 @@ def rerun(
             package's, or, unless `anyway`, something here is not as it was; says in one line what.
     """
     from tasutils.evaluate import evaluate_all
-    from tasutils.loading import load
+    from tasutils.tas import load
 
     record = run.record
     preset = recorded_preset(run)
@@ -210,7 +210,7 @@ def _dataset(run: Run, file: Path | None, root: Path | None, images: Path | None
 
 def _device(recorded: str) -> str | None:
     """The recorded device, or None for what is here."""
-    from tasutils.loading import pick_device
+    from tasutils.tas import pick_device
 
     try:
         return pick_device(recorded)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.config import Difference, differences
 from tasutils.metrics import METRIC_NAMES, metric
 from tasutils.score_table import Rules
-from tasutils.setting_diff import Difference, differences
 from tasutils.stats import paired_difference
 
 if TYPE_CHECKING:

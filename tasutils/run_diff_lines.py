@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tasutils.setting_diff import difference_lines
+from tasutils.config import difference_lines
 from tasutils.terminal import one_line
 
 if TYPE_CHECKING:

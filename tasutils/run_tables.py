@@ -21,7 +21,7 @@ from tasutils.stats import bootstrap
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasutils.refer import Answer
+    from tasutils.refer import TasAnswer
 
 BOOTSTRAP_SEED = 0
 _TAS_COLUMNS = ("v", "p", "n", "region", "yields", "intersection_px", "union_px", "gt_area_px")
@@ -87,7 +87,7 @@ class Choice:
 
     @classmethod
     def of_answer(
-        cls, answer: Answer, others: Mapping[str, NDArray[np.generic]] | None = None
+        cls, answer: TasAnswer, others: Mapping[str, NDArray[np.generic]] | None = None
     ) -> Choice:
         """The choice of TAS, with v, p, n, region and yields; others: from `alternatives`."""
         columns: dict[str, NDArray[np.generic]] = {
@@ -98,7 +98,7 @@ class Choice:
             "yields": answer.yields,
             **(others or {}),
         }
-        chosen = -1 if answer.chosen is None else int(answer.chosen)
+        chosen = -1 if answer.best is None else int(answer.best)
         return cls(chosen, answer.reason, bool(answer.rectified), columns)
 
     @classmethod

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.scores import combine
+from tasutils.terms import combine
 
 Region = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 _SENTENCES = 512
@@ -40,7 +40,7 @@ class Block:
     def totals(self, alpha: float, lam: float, rule: str, nan_ties: bool) -> NDArray[np.float64]:
         """S of each proposal, float64 (s, m); see `ScoreTable.choose`."""
         n = self.n[rule]
-        total = combine(self.v, self.p, n, alpha, lam)
+        total = combine({"v": self.v, "p": self.p, "n": n}, {"v": 1, "p": alpha, "n": lam})
         if nan_ties:
             total[total.max(axis=1) == total.min(axis=1)] = np.nan
         return total

@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from tasutils.expression import Expression
-    from tasutils.refer import Answer
+    from tasutils.refer import Expression, TasAnswer
     from tasutils.scene import Scene
 
 
@@ -46,13 +45,13 @@ class Example(NamedTuple):
     """One field of a gallery: an image, the answer, what is true (if known), and a remark."""
 
     image: np.ndarray
-    answer: Answer
+    answer: TasAnswer
     truth: np.ndarray | None = None
     note: str = ""
 
 
 class Ranked(Protocol):
-    """What can be drawn over its picture: an `Answer`, or an `explore.View` of any method."""
+    """What can be drawn over its picture: a `TasAnswer`, or an `explore.View` of any method."""
 
     @property
     def expression(self) -> Expression:
@@ -67,7 +66,7 @@ class Ranked(Protocol):
         """Place of each mask, int64 (n,), 1 is the answer."""
 
     @property
-    def chosen(self) -> int | None:
+    def best(self) -> int | None:
         """The answer, None where there is no mask."""
 
     @property
@@ -145,7 +144,7 @@ def draw_answer(
     masks = answer.scene.proposals.masks()[order]
     for mask in masks[:0:-1]:
         outline(ax, mask, "white", 1.0 * stroke)
-    if answer.chosen is not None:
+    if answer.best is not None:
         fill(ax, masks[0], ANSWER, 0.38)
         outline(ax, masks[0], ANSWER, 2.2 * stroke)
     if truth is not None:
@@ -170,9 +169,9 @@ def best_first(answer: Ranked) -> np.ndarray:
 
 
 def _key(answer: Ranked, truth: np.ndarray | None) -> str:
-    if answer.chosen is None:
+    if answer.best is None:
         return "no mask was proposed, so there is no answer"
-    key = f"orange: the answer, mask {answer.chosen}   numbers: rank"
+    key = f"orange: the answer, mask {answer.best}   numbers: rank"
     if truth is None:
         return key
     return f"{key}   dashed blue: the truth   IoU {iou(answer.mask(), truth):.2f}"
@@ -212,7 +211,7 @@ def proposals_grid(
     return figure
 
 
-def region_picture(image: np.ndarray, answer: Answer, *, width_in: float = 5.8) -> Picture:
+def region_picture(image: np.ndarray, answer: TasAnswer, *, width_in: float = 5.8) -> Picture:
     """Darken what the rectifier leaves out; mark the centres: dots inside, crosses outside."""
     from tasutils.refer import region
 
@@ -230,7 +229,7 @@ def region_picture(image: np.ndarray, answer: Answer, *, width_in: float = 5.8) 
     centers_xy, order = answer.scene.proposals.centers_xy, best_first(answer)
     for index in order[::-1]:  # the answer last, on top
         (x, y), good = centers_xy[index], bool(answer.in_region[index])
-        color = ANSWER if index == answer.chosen else OKABE_ITO["sky"] if good else "white"
+        color = ANSWER if index == answer.best else OKABE_ITO["sky"] if good else "white"
         ax.plot(x, y, "o" if good else "X", ms=9, mfc=color, mec="black", mew=1.2)
         if len(order) > 12 and answer.rank[index] > 3:  # so many numbers would hide each other
             continue

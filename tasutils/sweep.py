@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.alternatives import RECTIFIER_FORMS, SYNONYM_RULES
+from tasutils.config import LanguageConfig, RectifierConfig
 from tasutils.errors import TasError
 from tasutils.metrics import iou, metric
-from tasutils.parts import LanguageConfig, RectifierConfig
 from tasutils.score_table import OWN, Rules, ScoreTable, require_truth
 
 if TYPE_CHECKING:

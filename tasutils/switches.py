@@ -20,12 +20,12 @@ from tasutils.study import Part, Pixels
 
 if TYPE_CHECKING:
     from tasutils.config import Preset
-    from tasutils.loading import TAS
+    from tasutils.tas import TAS
 
 _TOGETHER = {
     "captioner.crop.geometry": "crop.geometry",
     "captioner.crop.resize": "crop.resize",
-    "scores.lambda_default": "scores.lambda_by_dataset",
+    "terms.n.weight.default": "terms.n.weight",
 }
 ALL = "all of them"
 
@@ -46,14 +46,12 @@ def switches(preset: Preset) -> dict[str, dict[str, Any]]:
         if value == one.get(field):
             continue
         name = _TOGETHER.get(field, field)
-        if field.startswith("scores.lambda_by_dataset."):
+        if field.startswith("terms.n.weight."):
             continue
         changes.setdefault(name, {})[field] = value
-    released = other["scores.lambda_default"]
-    known = preset.scores.lambda_by_dataset
-    changes["scores.lambda_by_dataset"] |= {
-        f"scores.lambda_by_dataset.{data}": released for data in known
-    }
+    released = other["terms.n.weight.default"]
+    known = [name for name in preset.leaves() if name.startswith("terms.n.weight.")]
+    changes["terms.n.weight"] = dict.fromkeys(known, released)
     return changes
 
 
@@ -122,7 +120,7 @@ def _pixels(samples: pd.DataFrame) -> Pixels:
 
 def _with(tas: TAS, changes: dict[str, Any]) -> TAS:
     """The preset with some settings changed, by the same networks."""
-    from tasutils.loading import TAS
+    from tasutils.tas import TAS
 
     preset = tas.preset.override(changes)
     same = preset.language.spacy_model == tas.preset.language.spacy_model

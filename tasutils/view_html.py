@@ -88,7 +88,7 @@ def ranking(view: View) -> str:
     head = f'<tr><th class="rank">rank</th><th>mask</th><th class="said">caption</th>{heads}</tr>'
     rows = []
     for i in np.argsort(view.rank).tolist():
-        looks = {"first": i == view.chosen, "out": not view.inside[i], "picked": i == view.picked}
+        looks = {"first": i == view.best, "out": not view.inside[i], "picked": i == view.picked}
         look = " ".join([f"m{i}", *(name for name, on in looks.items() if on)])
         caption = escape(view.scene.captions[i] or "(no caption)")
         cells = f'<td class="rank">{view.rank[i]}</td><td>{i}</td><td class="said">{caption}</td>'

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.config import Preset, load_preset, preset_names
+from tasutils.config import CropConfig, Preset, load_preset, preset_names
 from tasutils.covering import GOOD, covering, is_right, wanted
+from tasutils.encoders.settings import AlbefConfig, AlignConfig
 from tasutils.gallery import Gallery
 from tasutils.metrics import iou
-from tasutils.parts import AlbefConfig, AlignConfig, CropConfig
 from tasutils.readable import finding, percent
 from tasutils.registry import remedy
-from tasutils.scores import v_score
 from tasutils.stats import bootstrap, paired_difference
 from tasutils.study import gain
+from tasutils.terms import v_score
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasutils.loading import TAS
     from tasutils.scene import Proposals
     from tasutils.study import Part
+    from tasutils.tas import TAS
 
 MISTAKES = (
     "a piece of it",

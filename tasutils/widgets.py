@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
     from tasutils.explore import View
-    from tasutils.loading import TAS
-    from tasutils.refer import Answer
+    from tasutils.refer import TasAnswer
     from tasutils.scene import Scene
+    from tasutils.tas import TAS
 
 VIEW, STATE = (
     "application/vnd.jupyter.widget-view+json",
@@ -70,10 +70,8 @@ class Explorer(ipw.VBox):
         left = self.left
         self.preset, self.method, self.mask = left.preset, left.method, left.mask
         self.alpha, self.lam, self.rectifier = left.alpha, left.lam, left.rectifier
-        own = tas.preset.scores
-        left.set_weights(
-            own.alpha if alpha is None else alpha, own.lambda_for(None) if lam is None else lam
-        )
+        own = tas.preset.weights()
+        left.set_weights(own["p"] if alpha is None else alpha, own["n"] if lam is None else lam)
         self.folder = ipw.Text(value=EXPORTS, description="folder")
         self.folder.layout.width = "min(26rem, 98%)"
         self.folder.style.description_width = "4.2rem"
@@ -98,7 +96,7 @@ class Explorer(ipw.VBox):
         return self.left.view
 
     @property
-    def answer(self) -> Answer | None:
+    def answer(self) -> TasAnswer | None:
         """The left side's answer, None of a peer and after a mistake."""
         return None if self.view is None else self.view.answer
 

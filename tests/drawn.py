@@ -7,12 +7,12 @@ import numpy as np
 
 from tasutils.config import load_preset
 from tasutils.language.parse import Parser
-from tasutils.refer import Answer, refer
+from tasutils.refer import TasAnswer, refer
 from tasutils.scene import Proposals, Scene
 
 D = 16
 PARSER = Parser()
-PRESET = load_preset("tiny").override({"scores.alpha": 0.1, "scores.lambda_default": 0.2})
+PRESET = load_preset("tiny").override({"terms.p.weight": 0.1, "terms.n.weight.default": 0.2})
 
 
 def embed(text: str) -> np.ndarray:
@@ -58,7 +58,7 @@ def scene_of(masks: np.ndarray, captions: list[str] | None = None) -> Scene:
     )
 
 
-def ask(scene: Scene, sentence: str = "the cat on the left") -> Answer:
+def ask(scene: Scene, sentence: str = "the cat on the left") -> TasAnswer:
     return refer(scene, sentence, HashEncoder(), PARSER, PRESET)  # type: ignore[arg-type]
 
 

@@ -17,9 +17,10 @@ from test_runs import FakeCaptioner, FakeEncoder, make_dataset
 
 import tasutils
 import tasutils.evaluate
-from tasutils import cli, loading
+from tasutils import cli
+from tasutils import tas as loading
 from tasutils.config import load_preset
-from tasutils.loading import TAS
+from tasutils.tas import TAS
 
 ENDINGS = {
     signal.SIGINT: (130, "tas: interrupted"),

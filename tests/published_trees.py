@@ -13,8 +13,8 @@ from PIL import Image
 
 from tasutils.datasets import published
 from tasutils.language.parse import Parser
-from tasutils.loading import TAS
 from tasutils.scene import Proposals
+from tasutils.tas import TAS
 
 H, W = 24, 32
 COLORS = ((200, 30, 30), (30, 30, 200), (30, 160, 30))

@@ -12,10 +12,11 @@ import torch
 from tasutils.baselines import METHODS
 from tasutils.config import load_preset
 from tasutils.encoders.openclip import OpenClipEncoder
-from tasutils.expression import parse_expression
+from tasutils.refer import parse_expression
 from tasutils.language.parse import Parser
-from tasutils.loading import TAS
-from tasutils.parts import ComputeConfig, EncoderConfig
+from tasutils.tas import TAS
+from tasutils.config import ComputeConfig
+from tasutils.encoders.settings import EncoderConfig
 from tasutils.scene import Proposals, Scene
 
 TINY = load_preset("tiny")

@@ -14,13 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from slow_networks import Weights, bert_states, resized, vit_tokens
 
-from tasutils.config import Preset, load_preset
+from tasutils.config import ComputeConfig, Preset, load_preset
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
 from tasutils.encoders.albef import WORDS, AlbefEncoder, build_albef, plain_words
 from tasutils.encoders.albef_file import AlbefShape, published_sizes, read_albef, resize_positions
-from tasutils.encoders.make import make_encoder
+from tasutils.encoders.settings import AlbefConfig
 from tasutils.errors import TasError
-from tasutils.parts import AlbefConfig, ComputeConfig
 
 MANIFESTS = Path(__file__).parent / "manifests"
 SIDE = 48  # px; a 3 x 3 grid
@@ -302,4 +301,4 @@ def test_albef_in_a_preset(files, words):
     assert preset.encoder.image_size == 384
     assert set(preset.weight_paths()) >= {"encoder.checkpoint", "encoder.tokenizer"}
     with pytest.raises(TasError, match="ALBEF's 30522"):
-        make_encoder(preset.encoder)
+        preset.encoder.make()

@@ -39,11 +39,11 @@ from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB, whole_image
 from tasutils.datasets import load_dataset
 from tasutils.encoders.align import AlignEncoder
 from tasutils.errors import TasError
-from tasutils.expression import parse_expression
+from tasutils.refer import parse_expression
 from tasutils.images import read_image
 from tasutils.language.parse import Parser
-from tasutils.loading import TAS
-from tasutils.parts import AlignConfig
+from tasutils.tas import TAS
+from tasutils.encoders.settings import AlignConfig
 
 SENTENCE = expression()
 close = {"rtol": 0, "atol": 1e-5}
@@ -388,7 +388,7 @@ def test_columns_of_the_table(picture, rng):
                 scores = make_method(name, tas).score(scene, read, picture)
                 np.testing.assert_allclose(scores, table[column], rtol=0, atol=1e-5)
             ranks = make_method("tas", tas, "refscenesg").score(scene, read, picture)
-            assert int(ranks.argmax()) == answer.chosen
+            assert int(ranks.argmax()) == answer.best
             assert list(np.argsort(-ranks)) == list(table["rank"].sort_values().index)
 
 
@@ -463,7 +463,7 @@ def test_published_weights_by_data_set():
     assert make_method("global_local", tas, "refcocog").settings["v"] == 0.85
     assert make_method("global_local", tas, "refcoco").settings["v"] == 0.95
     assert make_method("global_local", tas, "refcocog", v=0.5).settings["v"] == 0.5
-    lam = TINY.scores.lambda_for("refscenesg")
+    lam = TINY.weights("refscenesg")
     assert make_method("tas", tas, "refscenesg").settings["lambda"] == lam
 
 

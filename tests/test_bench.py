@@ -21,11 +21,10 @@ from tasutils.bench.released_loop import answer_cached, answer_released, propose
 from tasutils.bench.table import foot_lines, section_lines
 from tasutils.bench.timing import alternate
 from tasutils.bench.true_size import blip2_opt_config, random_tas
-from tasutils.config import load_preset
+from tasutils.config import CropConfig, load_preset
 from tasutils.crops import masked_crops
 from tasutils.errors import TasError
 from tasutils.masks import boxes_xyxy
-from tasutils.parts import CropConfig
 from tasutils.store import SceneStore
 
 SMALL = {"proposals.points_per_side": 3, "captioner.max_new_tokens": 6}
@@ -188,8 +187,8 @@ def test_an_altered_output_is_not_timed(answered, what):
 def test_pairs_that_overlap_are_dropped_as_by_the_filter(small):
     image = plan.drawn_images(1)[0]
     rules = {"overlap.min_area_px": 100, "overlap.max_overlap": 0.2}
-    from tasutils.loading import TAS
     from tasutils.proposals.sam import SamProposer
+    from tasutils.tas import TAS
 
     preset = small.preset.override(rules)
     tas = TAS(preset, SamProposer(preset.proposals, preset.overlap))

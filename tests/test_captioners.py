@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tasutils.captioners.image_to_text import ImageToTextCaptioner
+from tasutils.captioners.settings import CaptionerConfig
+from tasutils.config import ComputeConfig
 from tasutils.errors import TasError
-from tasutils.parts import CaptionerConfig, ComputeConfig
 
 MODELS = {
     "blip2": (small_models.write_blip2, t.Blip2ForConditionalGeneration),

@@ -19,8 +19,8 @@ from PIL import Image
 from tasutils import answers, cli, paths
 from tasutils.config import load_preset
 from tasutils.language.parse import Parser
-from tasutils.loading import TAS
 from tasutils.scene import Proposals
+from tasutils.tas import TAS
 
 TAS_COMMAND = [sys.executable, "-m", "tasutils.cli"]
 FILES = ["answer.json", "mask.png", "overlay.png"]
@@ -79,7 +79,7 @@ def stand_in(monkeypatch, parser):
     def load(preset, device=None):
         return Counted(preset, BrightThings(), ColorSense(), Namer(), parser)
 
-    monkeypatch.setattr("tasutils.loading.load", load)
+    monkeypatch.setattr("tasutils.tas.load", load)
     return calls
 
 
@@ -358,7 +358,7 @@ def test_presets(capsys):
     assert "tiny" in listed and "paper" in listed
     assert cli.main(["presets", "show", "paper"]) == 0
     shown = capsys.readouterr().out
-    assert "scores.alpha" in shown and "assumed" in shown
+    assert "terms.p.weight" in shown and "assumed" in shown
     assert load_preset("paper").digest() in shown
     assert all(field in shown for field in load_preset("paper").leaves())
 

@@ -4,9 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from tasutils import paths
-from tasutils.config import load_preset, preset_names
+from tasutils.config import CropConfig, load_preset, preset_names
 from tasutils.errors import TasError
-from tasutils.parts import CropConfig
 
 
 def test_names():
@@ -25,18 +24,18 @@ def test_paper_states_the_article():
     preset = load_preset("paper")
     assert preset.proposals.points_per_side == 8
     assert preset.proposals.pred_iou_thresh == preset.proposals.stability_score_thresh == 0.7
-    assert preset.scores.alpha == 0.1
-    assert preset.scores.lambda_for("refcoco") == 0.1
-    assert preset.scores.lambda_for("refcoco+") == 1.0
-    assert preset.scores.lambda_for(None) == preset.scores.lambda_default
-    assert "scores.lambda_by_dataset.refcocog" in preset.assumed
+    assert preset.weights()["p"] == 0.1
+    assert preset.weights("refcoco")["n"] == 0.1
+    assert preset.weights("refcoco+")["n"] == 1.0
+    assert preset.weights(None)["n"] == preset.terms["n"].weight["default"]
+    assert "terms.n.weight.refcocog" in preset.assumed
     assert preset.rectifier.form == "paper"
 
 
 def test_frozen_and_strict(tmp_path):
     preset = load_preset("tiny")
     with pytest.raises(ValidationError):
-        preset.scores.alpha = 1.0
+        preset.overlap.min_area_px = 1
     with pytest.raises(ValidationError):
         CropConfig(colour="black")
     with pytest.raises(ValidationError):
@@ -46,13 +45,13 @@ def test_frozen_and_strict(tmp_path):
 def test_digests_tell_the_halves_apart():
     preset = load_preset("tiny")
     assert preset.digest() == load_preset("tiny").digest()
-    for change in ({"scores.alpha": 0.7}, {"rectifier.form": "none"}):
+    for change in ({"terms.p.weight": 0.7}, {"rectifier.form": "none"}):
         other = preset.override(change)
         assert other.digest() != preset.digest()
         assert other.describe_digest() == preset.describe_digest()
     for change in ({"overlap.min_area_px": 7}, {"captioner.crop.fill": "mean"}):
         assert preset.override(change).describe_digest() != preset.describe_digest()
-    assert preset.override({"scores.alpha": preset.scores.alpha}).digest() == preset.digest()
+    assert preset.override({"terms.p.weight": preset.weights()["p"]}).digest() == preset.digest()
 
 
 def test_describe_digest_follows_the_weights(tmp_path):
@@ -78,23 +77,23 @@ def test_folder_digest(tmp_path):
 
 def test_override_marks_its_source():
     preset = load_preset("paper").override(
-        {"overlap.max_overlap": None, "scores.lambda_by_dataset.refscenes": 0.3}
+        {"overlap.max_overlap": None, "terms.n.weight.refscenes": 0.3}
     )
     assert preset.overlap.max_overlap is None
-    assert preset.scores.lambda_for("refscenes") == 0.3
+    assert preset.weights("refscenes")["n"] == 0.3
     assert preset.sources["overlap.max_overlap"] == "override"
     assert "overlap.max_overlap" not in preset.assumed
-    whole = preset.override({"scores.lambda_by_dataset": {"a": 1}})
-    assert whole.sources["scores.lambda_by_dataset.a"] == "override"
-    assert "scores.lambda_by_dataset.refcoco" not in whole.sources
+    whole = preset.override({"terms.n.weight": {"default": 1, "a": 1}})
+    assert whole.sources["terms.n.weight.a"] == "override"
+    assert "terms.n.weight.refcoco" not in whole.sources
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"alpha": 1},
-        {"scores.beta": 1},
-        {"scores.alpha": "much"},
+        {"terms.q.weight": 1},
+        {"terms.p.weight": "much"},
         {"a.b.c": 1},
         {"crop.fill.x": 1},
         {"encoder.template": "{x}"},
@@ -118,7 +117,7 @@ def test_preset_files(tmp_path):
         with pytest.raises(TasError) as error:
             load_preset(path)
         assert "\n" not in str(error.value)
-    path.write_text(yaml.safe_dump(data | {"assumed": ["scores.gamma"]}))
+    path.write_text(yaml.safe_dump(data | {"assumed": ["terms.q.weight"]}))
     with pytest.raises(TasError, match="no field"):
         load_preset(path)
 

@@ -15,10 +15,10 @@ from tasutils.encoders import conse, efficientnet, sentences
 from tasutils.errors import TasError
 from tasutils.language.imagenet import EVERYDAY, everyday_classes, image_classes
 from tasutils.language.parse import Parser
-from tasutils.loading import require_weights
 from tasutils.masks import boxes_xyxy
 from tasutils.paths import weights_path
 from tasutils.retrieval import retrieval_accuracy, retrieval_of
+from tasutils.tas import require_weights
 
 PHOTO = load_preset("photo")
 CLEAR = {

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasutils import crops as module
+from tasutils.config import CropConfig
 from tasutils.crops import CLIP_MEAN_RGB, Picture, crops_of, masked_crops, whole_image, whole_images
 from tasutils.masks import boxes_xyxy
-from tasutils.parts import CropConfig
 
 
 def cubic(x):

@@ -17,9 +17,9 @@ from tasutils.datasets import load_dataset
 from tasutils.datasets.sample import ImageEntry, RefDataset, Sample
 from tasutils.engines import describe_dataset, items_of, shard_of
 from tasutils.errors import TasError
-from tasutils.loading import TAS
 from tasutils.store import SceneStore
 from tasutils.store_compare import store_differences
+from tasutils.tas import TAS
 
 FORK = get_context("fork")
 

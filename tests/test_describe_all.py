@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 
 from tasutils import describe as module
 from tasutils.captioners.image_to_text import ImageToTextCaptioner
+from tasutils.captioners.settings import CaptionerConfig
 from tasutils.compute import Batches, is_out_of_memory, unit_rows
-from tasutils.config import load_preset
+from tasutils.config import ComputeConfig, load_preset
 from tasutils.crops import masked_crops, whole_image
 from tasutils.describe import describe_again, describe_all
 from tasutils.encoders.openclip import OpenClipEncoder
+from tasutils.encoders.settings import EncoderConfig
 from tasutils.errors import TasError
-from tasutils.loading import TAS
 from tasutils.masks import boxes_xyxy
-from tasutils.parts import CaptionerConfig, ComputeConfig, EncoderConfig
 from tasutils.scene import STAGES, Proposals
+from tasutils.tas import TAS
 
 TINY = load_preset("tiny")
 LONG = "a long red car on the left of the dog and the other dog on the right of it"

@@ -18,10 +18,9 @@ from tasutils.config import Preset, load_preset
 from tasutils.encoders import DenseEncoder, dense
 from tasutils.encoders.align import AlignEncoder
 from tasutils.encoders.conse import ConseEncoder
-from tasutils.encoders.make import make_encoder
 from tasutils.encoders.openclip import OpenClipEncoder, build_clip
+from tasutils.encoders.settings import AlignConfig, EncoderConfig
 from tasutils.errors import TasError
-from tasutils.parts import AlignConfig, EncoderConfig
 
 TEXTS = ["a red car", "", "🐈 " * 200, "naïve café", "two dogs on the left", "x" * 5000, "a"]
 SMALL_SIGLIP = {
@@ -381,4 +380,4 @@ def test_align_in_a_preset(align_folder):
     data["encoder"] = {"kind": "align", "checkpoint": str(align_folder)}
     preset = Preset.model_validate(data)
     assert "encoder.checkpoint" in preset.weight_paths()
-    assert make_encoder(preset.encoder).dim == 80
+    assert preset.encoder.make().dim == 80

@@ -26,8 +26,10 @@ def look(sentence="the cat on the left", **settings):
 
 def test_a_view_is_the_answer_of_refer():
     view = look(alpha=0.3, lam=0.7)
-    answer = refer(SCENE, "the cat on the left", TAS.encoder, TAS.language, PRESET, None, 0.3, 0.7)
-    assert view.chosen == answer.chosen and view.reason == answer.reason
+    answer = refer(
+        SCENE, "the cat on the left", TAS.encoder, TAS.language, PRESET, None, {"p": 0.3, "n": 0.7}
+    )
+    assert view.best == answer.best and view.reason == answer.reason
     table = view.table()
     pd.testing.assert_frame_equal(table.sort_index(), answer.table())
     assert table["rank"].tolist() == [1, 2, 3, 4, 5]
@@ -46,7 +48,7 @@ def test_a_peer_ranks_by_its_own_scores():
     assert list(view.columns) == ["score"] and view.answer is None and view.inside.all()
     assert view.columns["score"] == pytest.approx(look().columns["v"])
     ranked = view.table()["score"]
-    assert ranked.is_monotonic_decreasing and ranked.index[0] == view.chosen
+    assert ranked.is_monotonic_decreasing and ranked.index[0] == view.best
     assert "clip_only" in view.reason and "negatives" not in view.html
 
 
@@ -111,7 +113,7 @@ def test_the_drawing_tells_of_every_mask():
     paths = ElementTree.fromstring(view.svg).findall("path")
     names = {path.get("class").split()[0]: path.get("class").split()[1:] for path in paths}
     assert set(names) == {f"m{i}" for i in range(5)}
-    assert [name for name, looks in names.items() if "first" in looks] == [f"m{view.chosen}"]
+    assert [name for name, looks in names.items() if "first" in looks] == [f"m{view.best}"]
     assert [name for name, looks in names.items() if "picked" in looks] == ["m3"]
     assert {int(name[1]) for name in names if "out" not in names[name]} == set(
         np.flatnonzero(view.inside)
@@ -149,7 +151,7 @@ def test_a_picture_without_masks_has_a_view():
     scene = scene_of(MASKS[:0])
     for method in ("tas", "clip_only"):
         view = explore(TAS, grey(SIZE_HW), scene, "a cat", method=method)
-        assert view.chosen is None and "no mask" in view.reason and not view.mask().any()
+        assert view.best is None and "no mask" in view.reason and not view.mask().any()
         assert "<path" not in view.html and len(view.table()) == 0
 
 

@@ -16,11 +16,11 @@ from tasutils import paths, registry
 from tasutils.checkpoints import file_fault, load_strict, looks_like, read_state_dict, require_fit
 from tasutils.config import load_preset
 from tasutils.encoders.openclip import OpenClipEncoder, build_clip
+from tasutils.encoders.settings import EncoderConfig
 from tasutils.errors import TasError
-from tasutils.loading import require_weights
-from tasutils.parts import EncoderConfig
 from tasutils.proposals.sam_builder import build_sam
 from tasutils.registry import PublishedModel, find_model, load_registry, model_at
+from tasutils.tas import require_weights
 
 ASKED_FOR = {
     *("sam_vit_b", "sam_vit_l", "sam_vit_h", "clip_rn50", "clip_vit_b32", "clip_vit_b16"),

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasutils import negative_charts, negative_study, scores
+from tasutils import negative_charts, negative_study, terms
 from tasutils.alternatives import SYNONYM_RULES, alternatives
 from tasutils.config import load_preset
 from tasutils.errors import TasError
 from tasutils.language.parse import Parser
 from tasutils.language.paths import sense_path
 from tasutils.language.synonyms import path_similarity, wordnet
-from tasutils.loading import TAS
 from tasutils.masks import intersection_union
 from tasutils.study import Part
+from tasutils.tas import TAS
 
 NOUNS = ["dog", "puppy", "couch", "sofa", "giraffe", "teddy bear", "car", "stone", "person", "idea"]
 SCENES = {  # phrases of the picture's caption, and the sentences with their categories
@@ -107,7 +107,7 @@ def test_any_choice_is_the_mean_over_its_phrases(part, bits):
     for row, sample in part.samples.iterrows():
         scene = Pictures.scenes[sample["image_id"]]
         few = table.loc[kept & (table["row"] == row).to_numpy(), "index"]
-        wanted = scores.n_score(scene.crop_embeddings, scene.phrase_embeddings[few])
+        wanted = terms.n_score(scene.crop_embeddings, scene.phrase_embeddings[few])
         assert np.allclose(found.n["some"][found.segment == row], wanted)
 
 

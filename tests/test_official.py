@@ -10,13 +10,13 @@ from handmade_scenes import SIZE_HW, D, HashEncoder, Same, boxes, embed, scene_o
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasutils import answers, scores
+from tasutils import answers, terms
 from tasutils.config import load_preset
 from tasutils.datasets.sample import Sample
 from tasutils.errors import TasError
 from tasutils.language.parse import Parser
 from tasutils.metrics import iou, precision_at
-from tasutils.refer import Answer, refer
+from tasutils.refer import TasAnswer, refer
 from tasutils.run_tables import Choice, Overlaps, RunTables, metrics_of
 from tasutils.scene import Scene
 from tasutils.score_table import Rules
@@ -70,7 +70,7 @@ def test_tiny_and_photo_keep_their_meaning():
     for name in ("tiny", "photo"):
         preset, default = load_preset(name), PAPER
         for switch in SWITCHES:
-            if switch.split(".")[0] in ("proposals", "overlap") or "lambda" in switch:
+            if switch.split(".")[0] in ("proposals", "overlap") or "weight" in switch:
                 continue
             if switch in ("rectifier.form", "language.spacy_model"):
                 continue
@@ -94,7 +94,7 @@ def hand_made(phrases: tuple[str, ...] = ("a zebra", "two red cars")) -> Scene:
     return scene
 
 
-def seen(answer: Answer) -> dict[str, object]:
+def seen(answer: TasAnswer) -> dict[str, object]:
     expression = answer.expression
     return {
         "text": expression.text,
@@ -128,8 +128,8 @@ FLIPS = [
     ("scores.logit_scale", "the dog", SCORES),
     ("scores.normalise", "the dog", {"total"}),
     ("scores.strict_official", "the dog", set()),
-    ("scores.lambda_default", "the dog", {"total"}),
-    ("scores.lambda_by_dataset.refcoco", "the dog", set()),  # asked about no data set
+    ("terms.n.weight.default", "the dog", {"total"}),
+    ("terms.n.weight.refcoco", "the dog", set()),  # asked about no data set
     ("rectifier.form", "top dog", {"words", "region", "yields"}),
     ("rectifier.form", "up, dog", {"words", "region"}),
     ("rectifier.form", "left dog", {"region", "yields"}),  # mask 2 stands on the cut
@@ -161,7 +161,7 @@ def test_a_switch_of_the_other_half_changes_no_answer(switch):
 
 
 def test_every_switch_is_flipped_here():
-    lambdas = {n for n in SWITCHES if n.startswith("scores.lambda_by_dataset.")}
+    lambdas = {n for n in SWITCHES if n.startswith("terms.n.weight.")}
     assert set(SWITCHES) == {f[0] for f in FLIPS} | OF_DESCRIBE_OR_EVALUATE | lambdas
 
 
@@ -198,19 +198,19 @@ def test_regions_by_hand():
 def test_normalisation_by_hand():
     e = np.e
     np.testing.assert_allclose(
-        scores.min_max_softmax([2.0, 4.0, 3.0]), np.array([1, e, e**0.5]) / (1 + e + e**0.5)
+        terms.min_max_softmax([2.0, 4.0, 3.0]), np.array([1, e, e**0.5]) / (1 + e + e**0.5)
     )
-    assert scores.min_max_softmax([]).shape == (0,)
+    assert terms.min_max_softmax([]).shape == (0,)
     for strict in (False, True):
-        assert np.isnan(scores.min_max_softmax([np.nan, np.nan], strict)).all()
-    assert np.isnan(scores.min_max_softmax([1.0], True)).all()
-    assert np.isnan(scores.min_max_softmax([1.0, 1.0], True)).all()
+        assert np.isnan(terms.min_max_softmax([np.nan, np.nan], strict)).all()
+    assert np.isnan(terms.min_max_softmax([1.0], True)).all()
+    assert np.isnan(terms.min_max_softmax([1.0, 1.0], True)).all()
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=8))
 def test_normalisation_keeps_the_order_and_sums_to_one(sums):
-    shares = scores.min_max_softmax(sums)
+    shares = terms.min_max_softmax(sums)
     assert shares.sum() == pytest.approx(1) and (shares > 0).all()
     assert np.argmax(shares) <= np.argmax(sums)
     assert (np.diff(shares[np.argsort(sums)]) >= 0).all()
@@ -218,8 +218,12 @@ def test_normalisation_keeps_the_order_and_sums_to_one(sums):
 
 def test_a_weight_of_zero_leaves_nan_out():
     nan = [np.nan, np.nan]
-    assert scores.combine([1, 2], [3, 4], nan, 0.5, 0).tolist() == [2.5, 4]
-    assert np.isnan(scores.combine([1, 2], [3, 4], nan, 0.5, 0.1)).all()
+    assert terms.combine(
+        {"v": [1, 2], "p": [3, 4], "n": nan}, {"v": 1, "p": 0.5, "n": 0}
+    ).tolist() == [2.5, 4]
+    assert np.isnan(
+        terms.combine({"v": [1, 2], "p": [3, 4], "n": nan}, {"v": 1, "p": 0.5, "n": 0.1})
+    ).all()
 
 
 def test_logit_scale_is_the_encoder_s_and_one_where_it_has_none():
@@ -234,7 +238,7 @@ def test_logit_scale_is_the_encoder_s_and_one_where_it_has_none():
 
 
 def test_openclip_tells_its_logit_scale():
-    from tasutils.loading import load
+    from tasutils.tas import load
 
     encoder = load("tiny").encoder
     assert encoder.logit_scale == pytest.approx(encoder.model.logit_scale.exp().item())
@@ -247,22 +251,22 @@ def test_no_negatives():
     scene = hand_made(("a man",))
     lenient = refer(scene, "the man", Scaled(), PARSER, OFFICIAL)
     assert lenient.negatives == () and not lenient.n.any() and np.isfinite(lenient.total).all()
-    assert lenient.chosen == np.argmax(lenient.v + 0.1 * lenient.p) != 0
+    assert lenient.best == np.argmax(lenient.v + 0.1 * lenient.p) != 0
     strict = refer(scene, "the man", Scaled(), PARSER, STRICT)
-    assert np.isnan(strict.n).all() and np.isnan(strict.total).all() and strict.chosen == 0
+    assert np.isnan(strict.n).all() and np.isnan(strict.total).all() and strict.best == 0
     assert "NaN" in strict.reason and "\n" not in strict.reason
-    assert refer(scene, "the man", Scaled(), PARSER, STRICT, lam=0).chosen == lenient.chosen
+    assert refer(scene, "the man", Scaled(), PARSER, STRICT, weights={"n": 0}).best == lenient.best
     # the rectifier's comparisons with NaN are false: the second part's first mask (bottom right)
     right = refer(scene, "right man", Scaled(), PARSER, STRICT)
-    assert right.expression.parts == ("top right", "bottom right") and right.chosen == 3
+    assert right.expression.parts == ("top right", "bottom right") and right.best == 3
 
 
 def test_one_mask():
     scene = scene_of(boxes(1, 3))
     lenient = refer(scene, "right man", Scaled(), PARSER, OFFICIAL)
-    assert lenient.chosen == 0 and lenient.total.tolist() == [1.0]
+    assert lenient.best == 0 and lenient.total.tolist() == [1.0]
     strict = refer(scene, "right man", Scaled(), PARSER, STRICT)
-    assert strict.chosen == 0 and np.isnan(strict.total).all()
+    assert strict.best == 0 and np.isnan(strict.total).all()
 
 
 @pytest.mark.parametrize("preset", [OFFICIAL, STRICT])
@@ -271,7 +275,7 @@ def test_no_mask_is_an_empty_answer(preset):
         scene = scene_of(boxes(0, 0), phrases=phrases)
         for sentence in ("left dog", "dog"):
             answer = refer(scene, sentence, Scaled(), PARSER, preset)
-            assert answer.chosen is None and answer.total.shape == (0,)
+            assert answer.best is None and answer.total.shape == (0,)
             assert "no mask was proposed" in answer.reason and not answer.mask().any()
 
 
@@ -340,13 +344,13 @@ def test_every_combination_of_switches_gives_a_whole_answer(scene, sentence, fli
         preset = preset.override({"language.spacy_model": "en_core_web_sm"})
     answer, n = refer(scene, sentence, Scaled(), PARSER, preset), len(scene.proposals)
     assert sorted(answer.rank) == list(range(1, n + 1))
-    assert answer.chosen is None if n == 0 else answer.rank[answer.chosen] == 1
+    assert answer.best is None if n == 0 else answer.rank[answer.best] == 1
     assert answer.reason and "\n" not in answer.reason
     strict = preset.scores.strict_official
     assert strict or np.isfinite(answer.total).all()
     assert not answer.yields.any() or preset.rectifier.form == "official"
     if not answer.expression.directions:
-        assert answer.in_region.all() and answer.chosen == answer.unrectified
+        assert answer.in_region.all() and answer.best == answer.unrectified
         assert not answer.rectified
 
 
@@ -355,7 +359,7 @@ def test_every_combination_of_switches_gives_a_whole_answer(scene, sentence, fli
 def test_without_a_direction_word_the_rectifier_is_the_identity(scene, sentence):
     plain = OFFICIAL.override({"rectifier.form": "none"})
     one, other = (refer(scene, sentence, Scaled(), PARSER, p) for p in (OFFICIAL, plain))
-    assert one.chosen == other.chosen and one.rank.tolist() == other.rank.tolist()
+    assert one.best == other.best and one.rank.tolist() == other.rank.tolist()
 
 
 # ---------------------------------------------------------------- runs of official
@@ -400,9 +404,9 @@ def test_stored_scores_give_the_answers_of_refer(strict, normalise):
     assert table["n"].isna().any() == strict and table["yields"].any()
     rules = Rules(strict and normalise != "none", 0.5)
     for alpha, lam in ((0.1, 0.7), (0.0, 0.7), (0.5, 0.0), (0.0, 0.0)):
-        wanted, other, _ = run_of(scenes, texts, preset, alpha=alpha, lam=lam)
+        wanted, other, _ = run_of(scenes, texts, preset, weights={"p": alpha, "n": lam})
         got = variants(table, samples, alpha, lam, rules).query("variant == 'V+P+N' and rectifier")
-        chosen = [-1 if answer.chosen is None else answer.chosen for answer in wanted]
+        chosen = [-1 if answer.best is None else answer.best for answer in wanted]
         assert got["chosen"].tolist() == chosen
         assert got["iou"].tolist() == other["iou"].tolist()
         without = variants(table, samples, alpha, lam, rules).query("variant == 'V+P+N'")
@@ -477,7 +481,7 @@ def test_captions_and_chunks_as_generated(picture, masks):
 def tiny_official():
     """Tiny's weights, official's switches, and the first picture of val described by them."""
     from tasutils.datasets import load_dataset
-    from tasutils.loading import load
+    from tasutils.tas import load
 
     weights = ("proposals.", "encoder.", "overlap.", "captioner.checkpoint", "captioner.num")
     weights += ("compute.",)

@@ -23,7 +23,7 @@ SQUARE = [4, 4, 14, 4, 14, 14, 4, 14]
 @pytest.fixture
 def seeing(monkeypatch):
     """`tas` with parts that see boxes and colours in place of networks."""
-    monkeypatch.setattr("tasutils.loading.load", load_seeing)
+    monkeypatch.setattr("tasutils.tas.load", load_seeing)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from tasutils.compare import compare_runs
 from tasutils.config import load_preset
 from tasutils.datasets import load_dataset
 from tasutils.errors import TasError
-from tasutils.expression import parse_expression
 from tasutils.images import read_image
 from tasutils.language.parse import Parser
 from tasutils.peer_charts import Question, peer_row, peers_plot
@@ -25,6 +24,7 @@ from tasutils.peer_study import (
     published_numbers,
 )
 from tasutils.readable import peer_groups_table, peers_table
+from tasutils.refer import parse_expression
 
 SIZE_HW = (240, 320)
 

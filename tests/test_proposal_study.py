@@ -129,7 +129,7 @@ def test_a_run_that_is_there_is_taken_and_a_missing_one_made(tmp_path):
     for other in (("refscenes val", 2), ("refscenes testA", 1)):
         with pytest.raises(AssertionError):
             newest.part_of(other[0], NoModels(tas.preset), other[1], tmp_path)
-    changed = tas.preset.override({"scores.alpha": 0.9})
+    changed = tas.preset.override({"terms.p.weight": 0.9})
     with pytest.raises(AssertionError):
         newest.part_of("refscenes val", NoModels(changed), 1, tmp_path)
 

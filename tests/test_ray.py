@@ -27,10 +27,10 @@ from tasutils.engines.ray_pool import READER_CPUS, pool_for
 from tasutils.engines.ray_session import ray_session
 from tasutils.errors import TasError
 from tasutils.evaluate import evaluate
-from tasutils.loading import TAS
 from tasutils.runs import SAMPLES_FILE, SCORES_FILE, read_run
 from tasutils.store import SceneStore
 from tasutils.store_compare import store_differences
+from tasutils.tas import TAS
 
 needs_ray = pytest.mark.skipif(
     find_spec("ray") is None, reason="starts Ray, which the extra scale installs"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasutils import rectifier, scores
+from tasutils import rectifier, terms
 from tasutils.errors import TasError
 from tasutils.rectifier_released import PARTS, in_parts, part_of
 
@@ -50,7 +50,7 @@ PLANS = st.sampled_from(
 )
 def test_four_parts_equal_the_slow_version(rows, parts, cut):
     table = np.array(rows, float)
-    centers, shares = table[:, :2], scores.min_max_softmax(table[:, 2])
+    centers, shares = table[:, :2], terms.min_max_softmax(table[:, 2])
     inside, yields = in_parts(centers, (7, 7), parts, cut)
     at = (3, 3) if cut == "middle" else tuple(np.median(centers, axis=0))
     for worth in (shares, np.full_like(shares, np.nan)):

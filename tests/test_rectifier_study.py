@@ -33,7 +33,7 @@ def gallery_of(texts=SENTENCES, empty=False):
         pixels = zip(*intersection_union(MASKS, MASKS[i % 5]), strict=True)
         rows = zip(answer.v, answer.p, answer.n, answer.in_region, pixels, strict=True)
         sentences.append({"text": text, "masks": [] if empty else list(rows)})
-    part = part_of(sentences, alpha=PRESET.scores.alpha, lam=PRESET.scores.lambda_for("refscenes"))
+    part = part_of(sentences, alpha=PRESET.weights()["p"], lam=PRESET.weights("refscenes")["n"])
     scene = scene_of(MASKS[:0]) if empty else SCENE
     return SimpleNamespace(part=part, tas=TAS, picture=lambda _: (grey(SIZE_HW), scene))
 

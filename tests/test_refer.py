@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from tasutils.config import Preset, load_preset
 from tasutils.errors import TasError
 from tasutils.language.parse import Parser
-from tasutils.refer import MAX_CHARACTERS, Answer, parse_expression, refer, refer_many
+from tasutils.refer import MAX_CHARACTERS, TasAnswer, parse_expression, refer, refer_many
 from tasutils.scene import Proposals, Scene
 
 PARSER = Parser()
-PRESET = load_preset("tiny").override({"scores.alpha": 0.1, "scores.lambda_default": 0.1})
+PRESET = load_preset("tiny").override({"terms.p.weight": 0.1, "terms.n.weight.default": 0.1})
 
 
-def ask(scene: Scene, sentence: str, preset: Preset = PRESET, **given: object) -> Answer:
+def ask(scene: Scene, sentence: str, preset: Preset = PRESET, **given: object) -> TasAnswer:
     return refer(scene, sentence, HashEncoder(), PARSER, preset, **given)  # type: ignore[arg-type]
 
 
@@ -51,10 +51,10 @@ def test_every_answer_is_whole(scene: Scene, sentence: str) -> None:
     assert answer.mask().shape == SIZE_HW
     assert answer.reason and "\n" not in answer.reason
     if n:
-        assert answer.chosen is not None and answer.rank[answer.chosen] == 1
-        np.testing.assert_array_equal(answer.mask(), scene.proposals.masks()[answer.chosen])
+        assert answer.best is not None and answer.rank[answer.best] == 1
+        np.testing.assert_array_equal(answer.mask(), scene.proposals.masks()[answer.best])
         best = answer.in_region if answer.in_region.any() else np.ones(n, bool)
-        assert answer.total[answer.chosen] == answer.total[best].max()
+        assert answer.total[answer.best] == answer.total[best].max()
         by_rank = answer.in_region[np.argsort(answer.rank)]
         assert (np.diff(by_rank.astype(int)) <= 0).all()  # inside first
 
@@ -74,7 +74,7 @@ def test_permuting_masks_permutes_scores_and_the_answer(n: int, seed: int, sente
     one, other = ask(scene, sentence), ask(shuffled, sentence)
     for name in ("v", "p", "n", "total", "in_region", "rank"):
         np.testing.assert_array_equal(getattr(other, name), getattr(one, name)[order])
-    assert other.chosen is not None and order[other.chosen] == one.chosen
+    assert other.best is not None and order[other.best] == one.best
 
 
 @given(SCENES, st.sampled_from([("left", "right"), ("leftmost", "rightmost")]))
@@ -85,7 +85,7 @@ def test_mirroring_swaps_the_answers_of_left_and_right(scene: Scene, words: tupl
     )
     left = refer(scene, f"{words[0]} dog", Same(), PARSER, PRESET)
     right = refer(mirrored, f"{words[1]} dog", Same(), PARSER, PRESET)
-    assert left.chosen == right.chosen
+    assert left.best == right.best
     np.testing.assert_array_equal(left.in_region, right.in_region)
 
 
@@ -93,7 +93,7 @@ def test_mirroring_swaps_the_answers_of_left_and_right(scene: Scene, words: tupl
 @settings(deadline=None)
 def test_no_direction_word_is_the_identity(scene: Scene, sentence: str) -> None:
     with_it, without = ask(scene, sentence), ask(scene, sentence, NO_RECTIFIER)
-    assert with_it.chosen == without.chosen and not with_it.rectified
+    assert with_it.best == without.best and not with_it.rectified
     np.testing.assert_array_equal(with_it.rank, without.rank)
     assert with_it.in_region.all()
 
@@ -104,7 +104,7 @@ NO_RECTIFIER = PRESET.override({"rectifier.form": "none"})
 @given(SCENES, SENTENCES)
 @settings(deadline=None)
 def test_weights_of_zero_leave_v(scene: Scene, sentence: str) -> None:
-    answer = ask(scene, sentence, alpha=0, lam=0)
+    answer = ask(scene, sentence, weights={"p": 0, "n": 0})
     np.testing.assert_array_equal(answer.total, answer.v)
 
 
@@ -117,12 +117,12 @@ def test_equal_masks_tie_and_the_first_wins(scene: Scene) -> None:
         crop_embeddings=np.repeat(scene.crop_embeddings[:1], n, axis=0),
         caption_embeddings=np.repeat(scene.caption_embeddings[:1], n, axis=0),
     )
-    assert ask(same, "red car").chosen == (0 if n else None)
+    assert ask(same, "red car").best == (0 if n else None)
 
 
 def test_no_mask_is_an_empty_answer() -> None:
     answer = ask(scene_of(boxes(0, 0)), "left dog")
-    assert answer.chosen is None and answer.unrectified is None and not answer.rectified
+    assert answer.best is None and answer.unrectified is None and not answer.rectified
     assert answer.table().empty and not answer.mask().any()
     assert "no mask was proposed" in answer.reason
 
@@ -130,7 +130,7 @@ def test_no_mask_is_an_empty_answer() -> None:
 def test_one_mask_wins_wherever_it_stands() -> None:
     for sentence in ("left dog", "right dog", "a zebra"):
         answer = ask(scene_of(boxes(1, 3)), sentence)
-        assert answer.chosen == 0 and "only mask" in answer.reason
+        assert answer.best == 0 and "only mask" in answer.reason
 
 
 def test_no_negative_makes_n_zero() -> None:
@@ -156,10 +156,10 @@ def test_the_reason_tells_what_the_rectifier_did() -> None:
     scene = scene_of(masks)
     text = embed("same").astype(np.float32)
     scene.crop_embeddings[:] = [text, text * 0, -text]
-    reply = {s: refer(scene, s, Same(), PARSER, PRESET, alpha=0, lam=0) for s in REASONS}
+    reply = {s: refer(scene, s, Same(), PARSER, PRESET, weights={"p": 0, "n": 0}) for s in REASONS}
     for sentence, (chosen, rectified, words) in REASONS.items():
         answer = reply[sentence]
-        assert (answer.chosen, answer.rectified) == (chosen, rectified), sentence
+        assert (answer.best, answer.rectified) == (chosen, rectified), sentence
         assert words in answer.reason
 
 
@@ -173,11 +173,11 @@ REASONS = {
 
 
 def test_lambda_follows_the_data_set_and_arguments_override() -> None:
-    preset = PRESET.override({"scores.lambda_by_dataset.refcoco+": 1.0})
+    preset = PRESET.override({"terms.n.weight.refcoco+": 1.0})
     scene = scene_of(boxes(4, 2))
     assert ask(scene, "zebra", preset).lam == 0.1
     assert ask(scene, "zebra", preset, dataset="refcoco+").lam == 1.0
-    answer = ask(scene, "zebra", preset, dataset="refcoco+", lam=0.5, alpha=0.25)
+    answer = ask(scene, "zebra", preset, dataset="refcoco+", weights={"p": 0.25, "n": 0.5})
     assert (answer.alpha, answer.lam) == (0.25, 0.5)
     np.testing.assert_allclose(answer.total, answer.v + 0.25 * answer.p + 0.5 * answer.n)
 

@@ -11,12 +11,12 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
 from tasutils.config import load_preset
-from tasutils.expression import parse_expression
 from tasutils.language import released
 from tasutils.language.parse import Parser
 from tasutils.language.pipeline import read_doc
 from tasutils.language.plan import make_plan
 from tasutils.language.released import Reading, Relation, first_noun, read
+from tasutils.refer import parse_expression
 
 SM = "en_core_web_sm"
 OFFICIAL = load_preset("official").override({"language.spacy_model": SM})

@@ -34,9 +34,9 @@ def test_crops_equal_torchvision_s_pixel_for_pixel(rng, fill, resize):
     from PIL import Image
     from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
+    from tasutils.config import CropConfig
     from tasutils.crops import masked_crops
     from tasutils.masks import boxes_xyxy
-    from tasutils.parts import CropConfig
 
     image = rng.integers(0, 256, (90, 130, 3), dtype=np.uint8)
     masks = np.zeros((12, 90, 130), bool)
@@ -61,9 +61,9 @@ def test_crops_equal_torchvision_s_pixel_for_pixel(rng, fill, resize):
 
 
 def test_the_last_row_and_column_are_lost_and_a_line_keeps_a_pixel():
+    from tasutils.config import CropConfig
     from tasutils.crops import masked_crops
     from tasutils.masks import boxes_xyxy
-    from tasutils.parts import CropConfig
 
     image, mask = np.zeros((20, 20, 3), np.uint8), np.zeros((1, 20, 20), bool)
     image[9, :] = image[:, 9] = 255

@@ -16,7 +16,6 @@ from tasutils.config import load_preset
 from tasutils.datasets.refcoco import load_refcoco
 from tasutils.errors import TasError
 from tasutils.evaluate import evaluate
-from tasutils.loading import TAS
 from tasutils.metrics import METRIC_NAMES, miou, oiou
 from tasutils.run_lines import summary_line
 from tasutils.runs import list_runs, read_run
@@ -25,6 +24,7 @@ from tasutils.store import SceneStore
 from tasutils.study import Part
 from tasutils.sweep import sweep
 from tasutils.sweep_choice import choose_weights
+from tasutils.tas import TAS
 from tasutils.variants import ScoreTable, variants
 
 H, W = 24, 32
@@ -145,7 +145,7 @@ def test_a_run_on_disk(dataset, tas, tmp_path):
     assert (record.n_total, record.n_used, record.n_images) == (30, 30, 6)
     assert not record.partial and record.n_without_proposals == 5
     assert record.config_digest == tas.preset.digest()
-    assert record.lam == tas.preset.scores.lambda_for("refscenes")
+    assert record.lam == tas.preset.weights("refscenes")["n"]
     assert record.dtype == "float32" and record.device == "cpu" and record.n_described == 6
     assert set(record.metrics) == {*METRIC_NAMES, *(f"oracle_{name}" for name in METRIC_NAMES)}
     assert record.versions["numpy"] == np.__version__ and record.seeds == {"bootstrap": 0}
@@ -298,7 +298,7 @@ def test_variants_equal_what_refer_answers(dataset, parser, tmp_path, alpha, lam
 
     def run(a, b, form):
         preset = base.override({
-            "scores.alpha": a, "scores.lambda_default": b, "scores.lambda_by_dataset": {},
+            "terms.p.weight": a, "terms.n.weight": b,
             "rectifier.form": form,
         })  # fmt: skip
         tas = TAS(preset, FakeProposer(), FakeEncoder(), FakeCaptioner(), parser, "cpu")

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from tasutils.config import OverlapConfig
 from tasutils.datasets import load_dataset
 from tasutils.errors import TasError
 from tasutils.images import read_image
 from tasutils.masks import boxes_xyxy, encode_rle
-from tasutils.parts import OverlapConfig, SamConfig
 from tasutils.proposals.ground_truth import GroundTruthProposer
 from tasutils.proposals.sam import SamProposer
+from tasutils.proposals.settings import SamConfig
 
 
 def settings(**changes):

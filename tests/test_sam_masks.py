@@ -12,16 +12,17 @@ from PIL import Image
 from segment_anything.utils import amg
 
 from tasutils.compute import one_thread
+from tasutils.config import ComputeConfig, OverlapConfig
 from tasutils.datasets import load_dataset
 from tasutils.images import read_image
 from tasutils.mask_runs import changes_of, runs_of
 from tasutils.masks import decode_rle
-from tasutils.parts import ComputeConfig, OverlapConfig, SamConfig
 from tasutils.proposals import sam_post
 from tasutils.proposals.sam import SamProposer
 from tasutils.proposals.sam_builder import build_sam
 from tasutils.proposals.sam_decoder import decode_points
 from tasutils.proposals.sam_regions import tidy_masks
+from tasutils.proposals.settings import SamConfig
 from tasutils.scene import Proposals
 
 RULES = {

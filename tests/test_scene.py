@@ -6,13 +6,14 @@ import small_models
 
 from tasutils.captioners import clean_caption
 from tasutils.captioners.image_to_text import ImageToTextCaptioner
+from tasutils.captioners.settings import CaptionerConfig
 from tasutils.config import load_preset
 from tasutils.encoders.openclip import OpenClipEncoder
+from tasutils.encoders.settings import EncoderConfig
 from tasutils.errors import TasError
-from tasutils.loading import TAS, load, pick_device
-from tasutils.parts import CaptionerConfig, EncoderConfig
 from tasutils.proposals.ground_truth import GroundTruthProposer
 from tasutils.scene import STAGES
+from tasutils.tas import TAS, load, pick_device
 
 
 @pytest.fixture(scope="session")

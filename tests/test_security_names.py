@@ -127,7 +127,7 @@ def test_runs_of_any_name_are_written_and_read(world, make_tas, tmp_path):  # no
         run = read_run(folder)
         assert folder.parent == tmp_path / "o" and run.record.split == long.split
         assert len(folder.name.encode()) < 250 and run.record.run_id == folder.name
-    plain = run_of(data, make_tas({"scores.alpha": 0.5}), tmp_path / "p").record
+    plain = run_of(data, make_tas({"terms.p.weight": 0.5}), tmp_path / "p").record
     assert run_name(plain).split("_")[1:3] == ["refscenes-val", "tiny-"]
 
 

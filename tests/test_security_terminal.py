@@ -79,7 +79,7 @@ def test_a_sentence_and_a_caption_forge_no_line():
 def hostile_runs(world, make_tas, tmp_path):  # noqa: F811
     """Two runs over hostile sentences whose records are hostile, too."""
     runs = []
-    for k, changes in enumerate(({}, {"scores.alpha": 3.0, "scores.lambda_default": 0.0})):
+    for k, changes in enumerate(({}, {"terms.p.weight": 3.0, "terms.n.weight.default": 0.0})):
         run = run_of(world[0], make_tas(changes), tmp_path / str(k))
         samples = run.samples()
         for name in ("text", "image_id", "sample_id", "category"):
@@ -90,7 +90,7 @@ def hostile_runs(world, make_tas, tmp_path):  # noqa: F811
         scores.to_parquet(run.folder / "scores.parquet", index=False)
         versions = run.record.versions | {HOSTILE: f"{HOSTILE}{k}"}
         config = run.record.config | {"name": HOSTILE, "description": f"{HOSTILE}{k}"}
-        config["reasons"] = {"scores.alpha": HOSTILE}
+        config["reasons"] = {"terms.p.weight": HOSTILE}
         runs.append(edit(run, dataset=HOSTILE, split=HOSTILE, preset=HOSTILE, versions=versions,
                          config=config, method_settings={HOSTILE: f"{HOSTILE}{k}"},
                          device=f"{HOSTILE}{k}", git_commit=f"{HOSTILE}{k}"))  # fmt: skip
@@ -130,7 +130,7 @@ def test_data_and_presets_of_others_show_text(tmp_path, capsys):
     tiny = (paths.ROOT / "tasutils" / "presets" / "tiny.yaml").read_text(encoding="utf-8")
     content = yaml.safe_load(tiny)
     content["description"] = HOSTILE
-    content["sources"] = {"scores.alpha": HOSTILE}
+    content["sources"] = {"terms.p.weight": HOSTILE}
     content["captioner"] = content.get("captioner", {}) | {"prompt": HOSTILE}
     (tmp_path / "p.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     for args in (["show", str(tmp_path / "p.yaml")], ["diff", "tiny", str(tmp_path / "p.yaml")]):

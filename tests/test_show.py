@@ -55,7 +55,7 @@ def test_the_overlay_fills_the_answer_and_outlines_the_truth():
     near = np.abs(plain / 255 - tint).max(axis=-1) < 0.03
     drawn_area = near.mean() * plain.shape[0] * plain.shape[1]
     scale = (5.8 - 0.16) * 110 / SIZE_HW[1]
-    assert drawn_area == pytest.approx(MASKS[answer.chosen].sum() * scale**2, rel=0.35)
+    assert drawn_area == pytest.approx(MASKS[answer.best].sum() * scale**2, rel=0.35)
     assert share(plain, OKABE_ITO["blue"]) == 0 < share(compared, OKABE_ITO["blue"])
     assert "IoU" in " ".join(text.get_text() for text in show.overlay(
         grey(SIZE_HW), answer, MASKS[3]).texts)  # fmt: skip
@@ -148,11 +148,11 @@ def test_bars_add_up_to_the_scores_and_hatch_what_is_outside():
     n = len(MASKS)
     widths = np.array([bar.get_width() for bar in ax.patches]).reshape(3, n)
     order = show.best_first(answer)
-    assert order[0] == answer.chosen
+    assert order[0] == answer.best
     assert np.allclose(widths.sum(axis=0), answer.total[order])
     hatched = [bar.get_hatch() is not None for bar in ax.patches[:n]]
     assert hatched == (~answer.in_region[order]).tolist()
-    assert ax.get_yticklabels()[0].get_text().endswith(f"  {answer.chosen}")
+    assert ax.get_yticklabels()[0].get_text().endswith(f"  {answer.best}")
 
 
 def test_many_masks_show_the_best_and_say_so():

@@ -24,10 +24,10 @@ from tasutils.metrics import iou, metric
 from tasutils.rectifier import rectify
 from tasutils.runs import read_run
 from tasutils.score_table import Rules, ScoreTable
-from tasutils.scores import combine, min_max_softmax
 from tasutils.study import Part
 from tasutils.sweep import sweep
 from tasutils.sweep_choice import at_own_weights, best_settings, best_text
+from tasutils.terms import combine, min_max_softmax
 
 SENTENCES = [
     "left dog",
@@ -91,7 +91,9 @@ def test_every_setting_gives_the_answers_of_refer(data, runs, name):
         keys = ["own" if x == y else x for x, y in zip((form, rule), own[::-1], strict=True)]
         for alpha, lam in product(ALPHAS, LAMBDAS):
             wanted = [
-                other.refer(scenes[sample.image_id], sample.text, alpha=alpha, lam=lam).chosen
+                other.refer(
+                    scenes[sample.image_id], sample.text, weights={"p": alpha, "n": lam}
+                ).best
                 for sample in data.samples
             ]
             rows = part.scores.choose(alpha, lam, *keys)
@@ -139,7 +141,9 @@ def tables(draw):
 
 def slow_choice(rows, rules, alpha, lam, rule, form):
     """What refer() does with one sentence, written as it is there."""
-    worth = combine(rows["v"], rows["p"], rows[f"n{rule}"], alpha, lam)
+    worth = combine(
+        {"v": rows["v"], "p": rows["p"], "n": rows[f"n{rule}"]}, {"v": 1, "p": alpha, "n": lam}
+    )
     if rules.nan_ties:
         total = min_max_softmax(worth, strict_official=True)
         worth = np.where(np.isnan(total), total, worth)

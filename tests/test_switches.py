@@ -22,15 +22,15 @@ def test_the_switches_are_all_that_the_two_presets_differ_in():
 
 def test_a_lambda_chosen_for_a_data_set_is_replaced_too():
     tiny = load_preset("tiny")
-    changed = tiny.override(switches(tiny)["scores.lambda_by_dataset"])
-    assert {changed.scores.lambda_for(name) for name in (None, "refscenes", "refscenesg")} == {0.7}
+    changed = tiny.override(switches(tiny)["terms.n.weight"])
+    assert {changed.weights(name)["n"] for name in (None, "refscenes", "refscenesg")} == {0.7}
 
 
 def test_a_changed_preset_has_another_name():
     tiny = load_preset("tiny")
-    once = tiny.override({"scores.alpha": 0.9})
-    assert (once.name, once.override({"scores.alpha": 0.8}).name) == ("tiny*", "tiny*")
-    assert tiny.override({"scores.alpha": tiny.scores.alpha}).name == "tiny"
+    once = tiny.override({"terms.p.weight": 0.9})
+    assert (once.name, once.override({"terms.p.weight": 0.8}).name) == ("tiny*", "tiny*")
+    assert tiny.override({"terms.p.weight": tiny.terms["p"].weight}).name == "tiny"
 
 
 @pytest.mark.slow

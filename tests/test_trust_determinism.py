@@ -16,10 +16,10 @@ from tasutils.describe import describe_again
 from tasutils.engines import describe_dataset
 from tasutils.evaluate import evaluate
 from tasutils.images import read_image
-from tasutils.loading import TAS
 from tasutils.margins import TOLERANCE, margins
 from tasutils.refer import refer
 from tasutils.store import SceneStore
+from tasutils.tas import TAS
 
 N_PICTURES = 3
 #: sizes of batches, and the number of shards that are described apart
@@ -110,7 +110,7 @@ def test_other_arithmetic_chooses_the_same_beyond_the_tolerance(data, tas):
             pool = sorted(one.total[one.in_region] if one.in_region.any() else one.total)
             close = len(pool) > 1 and pool[-1] - pool[-2] <= TOLERANCE
             compared["close" if close else "same"] += 1
-            assert close or one.chosen == other.chosen, sample.text
+            assert close or one.best == other.best, sample.text
     assert compared["same"] > 10, compared
 
 
@@ -160,11 +160,11 @@ def test_a_device_with_other_rounding_differs_in_counted_close_calls_alone(rng, 
     moved = max(abs(a.total - b.total).max() for a, b in zip(here, other, strict=True))
     record = SimpleNamespace(alpha=weights.alpha, lam=weights.lambda_default)
     found = margins(pd.concat(scores), record)
-    assert found["chosen"].tolist() == [answer.chosen for answer in here]
+    assert found["chosen"].tolist() == [answer.best for answer in here]
     tolerance = TOLERANCE if device == "noise" else 2 * moved
     assert (moved < TOLERANCE / 2) == (device == "noise")
     close = (found["margin"] <= tolerance).to_numpy()
-    differ = np.array([a.chosen != b.chosen for a, b in zip(here, other, strict=True)])
+    differ = np.array([a.best != b.best for a, b in zip(here, other, strict=True)])
     assert not (differ & ~close).any()
     assert differ.any() and close.sum() < len(close), "else nothing was tried"
 

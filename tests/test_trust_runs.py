@@ -10,7 +10,7 @@ from PIL import Image
 from test_runs import CountingTAS, FakeCaptioner, FakeEncoder, FakeProposer, make_dataset
 
 from tasutils import cli, paths
-from tasutils.config import load_preset
+from tasutils.config import differences, load_preset
 from tasutils.errors import TasError
 from tasutils.evaluate import evaluate, evaluate_all
 from tasutils.images import read_image
@@ -21,7 +21,6 @@ from tasutils.run_diff import diff_runs, sentence_table
 from tasutils.run_diff_lines import diff_json, diff_lines, pictures_told
 from tasutils.run_lines import run_lines
 from tasutils.runs import list_runs, read_run
-from tasutils.setting_diff import differences
 from tasutils.store import SceneStore
 
 
@@ -60,7 +59,7 @@ def world(tmp_path, monkeypatch, parser):
         return made[-1]
 
     monkeypatch.setattr("tasutils.datasets.load_dataset", load_dataset)
-    monkeypatch.setattr("tasutils.loading.load", load)
+    monkeypatch.setattr("tasutils.tas.load", load)
     monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
     return load_dataset("refscenes", "val"), made
 
@@ -109,7 +108,7 @@ def test_a_run_is_made_again_from_its_record(world, make_tas, tmp_path, limit):
 
 def test_changed_settings_and_peers_are_made_again(world, make_tas, tmp_path):
     data, _ = world
-    tas = make_tas({"scores.alpha": 0.7, "rectifier.form": "paper"})
+    tas = make_tas({"terms.p.weight": 0.7, "rectifier.form": "paper"})
     methods = ["tas", "clip_only", "text_only"]
     for folder in evaluate_all([data], tas, methods, out=tmp_path / "a", progress=False):
         first = read_run(folder)
@@ -214,7 +213,7 @@ def test_the_record_names_all_that_has_a_say(world, make_tas, tmp_path):
 
 @pytest.fixture
 def pair(world, make_tas, tmp_path):
-    changes = {"scores.alpha": 3.0, "scores.lambda_default": 0.0}
+    changes = {"terms.p.weight": 3.0, "terms.n.weight.default": 0.0}
     return tuple(
         run_of(world[0], make_tas(some), tmp_path / name)
         for name, some in (("a", {}), ("b", changes))
@@ -223,7 +222,7 @@ def pair(world, make_tas, tmp_path):
 
 def test_a_difference_against_plain_loops(pair):
     diff = diff_runs(*pair)
-    assert [(row.name, row.second) for row in diff.settings][:1] == [("scores.alpha", 3.0)]
+    assert [(row.name, row.second) for row in diff.settings][:1] == [("terms.p.weight", 3.0)]
     assert not diff.data and not diff.models and not diff.code and not diff.method
     one, other = (run.samples().to_dict("records") for run in pair)
     changed, gains = [], []
@@ -254,7 +253,7 @@ def test_a_difference_as_text_and_json(pair, capsys):
     diff = diff_runs(*pair)
     n = len(diff.changed)
     assert text.strip() == "\n".join(diff_lines(diff, pair)).strip()
-    assert "scores.alpha" in text and "tiny*: override" in text and "models: the same" in text
+    assert "terms.p.weight" in text and "tiny*: override" in text and "models: the same" in text
     assert f"sentences: {n} of 30 changed: {n} with another mask" in text
     assert text.count(" -> ") >= min(n, 10) and "second minus first, paired" in text
     assert cli.main(["diff", *folders, "--all"]) == 0
@@ -262,7 +261,7 @@ def test_a_difference_as_text_and_json(pair, capsys):
     assert cli.main(["diff", *folders, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told == json.loads(diff_json(diff)) and len(told["sentences"]) == n == told["n_changed"]
-    assert told["settings"][0]["name"] == "scores.alpha" and told["settings"][0]["why"]
+    assert told["settings"][0]["name"] == "terms.p.weight" and told["settings"][0]["why"]
     assert told["numbers"][0]["difference"] == diff.numbers["difference"][0]
     assert len(json.loads(diff_json(diff, every=True))["sentences"]) == 30
 
@@ -275,7 +274,7 @@ def test_a_run_does_not_differ_from_itself(pair):
 
 
 def test_a_part_is_paired_over_what_both_answered(world, make_tas, pair, tmp_path):
-    part = run_of(world[0], make_tas({"scores.alpha": 3.0}), tmp_path / "c", limit_images=2)
+    part = run_of(world[0], make_tas({"terms.p.weight": 3.0}), tmp_path / "c", limit_images=2)
     diff = diff_runs(pair[0], part)
     assert ("n_used", 30, 10) in diff.data and (diff.n_first, diff.n_second) == (20, 0)
     assert set(diff.numbers["n"]) == {10} and len(diff.sentences) == 10
@@ -339,10 +338,10 @@ def test_a_run_older_than_the_digests_of_pictures_is_read_and_compared(pair):
 
 
 def test_settings_of_any_version_compare():
-    old = {"name": "old", "scores": {"alpha": 0.1, "gone": 1}, "sources": {"scores.alpha": "§ 4"}}
-    new = {"name": "new", "scores": {"alpha": 0.2, "came": 2}, "assumed": ["scores.alpha"]}
+    old = {"name": "old", "scores": {"alpha": 0.1, "gone": 1}, "sources": {"terms.p.weight": "§ 4"}}
+    new = {"name": "new", "scores": {"alpha": 0.2, "came": 2}, "assumed": ["terms.p.weight"]}
     rows = {row.name: row for row in differences(old, new)}
-    assert rows["scores.alpha"][1:] == (0.1, 0.2, ["old: § 4", "new: assumed"])
+    assert rows["terms.p.weight"][1:] == (0.1, 0.2, ["old: § 4", "new: assumed"])
     assert rows["scores.gone"][1:3] == (1, "-") and rows["scores.came"][1:3] == ("-", 2)
     assert "name" not in rows
 
@@ -364,7 +363,7 @@ def test_a_part_of_a_split_says_so_wherever_it_is_told(world, make_tas, tmp_path
     data, _ = world
     store = SceneStore(tmp_path / "scenes")
     runs = [
-        run_of(data, make_tas({"scores.alpha": a}), tmp_path / "a", limit_images=4, store=store)
+        run_of(data, make_tas({"terms.p.weight": a}), tmp_path / "a", limit_images=4, store=store)
         for a in (0.1, 0.2)
     ]
     assert all(run.record.partial and "_partial4_" in run.folder.name for run in runs)

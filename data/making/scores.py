@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from making.captions import article
 from making.categories import load_categories
+from tasutils.config import CropConfig
 from tasutils.crops import masked_crops
 from tasutils.images import read_image
 from tasutils.masks import boxes_xyxy, decode_rle
-from tasutils.parts import CropConfig
 from tasutils.paths import REFSCENES
 
 

@@ -77,7 +77,7 @@ def val_pictures(images: int, model: Any, folder: Path = PROPOSALS) -> list[ValP
 
 
 def _proposals(image_id: str, picture: NDArray[np.uint8], folder: Path) -> NDArray[np.bool_]:
-    from tasutils.loading import load
+    from tasutils.tas import load
 
     path = folder / f"{image_id}.npz"
     if not path.is_file():

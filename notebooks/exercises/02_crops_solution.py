@@ -10,10 +10,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import tasutils
+from tasutils.config import CropConfig
 from tasutils.crops import masked_crops
 from tasutils.datasets import load_dataset
-from tasutils.parts import CropConfig
-from tasutils.scores import v_score
+from tasutils.terms import v_score
 
 # %%
 tas, data = tasutils.load("tiny"), load_dataset("refscenes", "val")
@@ -120,7 +120,7 @@ changed = (winners["black"] != winners["blur"]).mean()
 
 # %%
 # check
-by_refer = [tas.refer(scene, text, alpha=0, lam=0).v.argmax() for text in texts]
+by_refer = [tas.refer(scene, text, weights={"p": 0, "n": 0}).v.argmax() for text in texts]
 assert 0 <= prediction <= 1, "predict before you compute"
 assert (winners["black"] == by_refer).all(), "black is what the preset has: V must agree with it"
 assert changed == np.mean([a != b for a, b in zip(*map(winners.get, fills[:2]), strict=True)])

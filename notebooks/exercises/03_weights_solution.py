@@ -46,7 +46,7 @@ winner = int(total.argmax())
 # check
 assert prediction in answer.table().index, "predict before you compute"
 assert np.allclose(total, answer.total), "V plus 0.3 times P plus 0.5 times N"
-assert winner == answer.chosen, "the highest total wins"
+assert winner == answer.best, "the highest total wins"
 print(f"predicted mask {prediction}, the winner is mask {winner}")
 
 # %%
@@ -73,10 +73,10 @@ first = crossings.min()
 lead = v[a] + crossings * p[a]
 assert np.allclose(lead, v[rivals] + crossings * p[rivals]), "there both totals must be equal"
 before, after = (tas.refer(scene, "the big dog", alpha=x * first, lam=0) for x in (0.99, 1.01))
-assert before.chosen == a != after.chosen, "the smallest crossing is where the lead passes"
+assert before.best == a != after.best, "the smallest crossing is where the lead passes"
 truth_of = {sample.text: data.gt_mask(sample) for sample in data.by_image()[image_id]}
 ious = [tasutils.masks.iou(one.mask(), truth_of["the big dog"]) for one in (before, after)]
-print(f"mask {a} leads until alpha = {first:.3f}; preset tiny has {tas.preset.scores.alpha}")
+print(f"mask {a} leads until alpha = {first:.3f}; preset tiny has {tas.preset.weights()['p']}")
 print(f"IoU before {ious[0]:.2f}, after {ious[1]:.2f}")
 
 # %% [markdown]

@@ -14,7 +14,7 @@ from tasutils.datasets import load_dataset
 from tasutils.language.negatives import mine_negatives, mine_released
 from tasutils.language.synonyms import ancestors, path_similarity, similar_pairs
 from tasutils.paths import REFSCENES
-from tasutils.scores import n_score
+from tasutils.terms import n_score
 
 # %% [markdown]
 # ## Steps in WordNet

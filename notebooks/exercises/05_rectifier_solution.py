@@ -89,7 +89,7 @@ unrectified = int(total.argmax())
 
 # %%
 # check
-assert chosen == answer.chosen, "among the masks of the region the highest total wins"
+assert chosen == answer.best, "among the masks of the region the highest total wins"
 assert unrectified == answer.unrectified, "the highest total of all"
 print(f"with the rectifier mask {chosen}, without it mask {unrectified}")
 

@@ -12,7 +12,7 @@ import tasutils
 from tasutils import compare, paths, readable
 from tasutils.datasets import load_dataset
 from tasutils.evaluate import evaluate_all
-from tasutils.expression import parse_expression
+from tasutils.refer import parse_expression
 from tasutils.runs import read_run
 from tasutils.store import SceneStore
 

@@ -27,7 +27,7 @@ import pandas as pd
 import tasutils
 from tasutils import charts, readable, show
 from tasutils.datasets import load_dataset
-from tasutils.loading import preset_for
+from tasutils.tas import preset_for
 from tasutils.masks import iou
 from tasutils.rectifier import in_region
 from tasutils.widgets import Explorer
@@ -54,7 +54,7 @@ show.proposals_grid(image, scene)
 # One sentence, one mask. Orange is the answer; the numbers are ranks.
 
 # %%
-answer = tas.refer(scene, sentence, alpha=alpha, lam=lam)
+answer = tas.refer(scene, sentence, weights={"p": alpha, "n": lam})
 show.overlay(image, answer)
 
 # %%
@@ -82,7 +82,7 @@ readable.style_table(answer)
 table = answer.table()
 total = table["v"] + answer.alpha * table["p"] + answer.lam * table["n"]
 assert np.allclose(table["total"], total)
-assert answer.chosen is None or table["rank"].idxmin() == answer.chosen
+assert answer.best is None or table["rank"].idxmin() == answer.best
 
 # %% [markdown]
 # The same as bars. On the left what each mask earned; on the right only how it differs from the answer, for that is what decides. A hatched mask lies outside the region that the sentence names: it may score higher and still not win.
@@ -109,9 +109,9 @@ show.region_picture(image, answer)
 
 # %%
 if answer.rectified:
-    assert answer.in_region[answer.chosen]
+    assert answer.in_region[answer.best]
 if not answer.expression.directions:
-    assert answer.in_region.all() and answer.chosen == answer.unrectified
+    assert answer.in_region.all() and answer.best == answer.unrectified
 
 # %% [markdown]
 # ### What each piece changes
@@ -121,8 +121,8 @@ if not answer.expression.directions:
 # %%
 a, b = answer.alpha, answer.lam
 weights = {"V": (0, 0), "V+P": (a, 0), "V+N": (0, b), "V+P+N": (a, b)}
-answers = {name: tas.refer(scene, sentence, alpha=x, lam=y) for name, (x, y) in weights.items()}
-rows = {name: (one.unrectified, one.chosen) for name, one in answers.items()}
+answers = {name: tas.refer(scene, sentence, weights={"p": x, "n": y}) for name, (x, y) in weights.items()}
+rows = {name: (one.unrectified, one.best) for name, one in answers.items()}
 columns = ["mask without rectifier", "mask with rectifier"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
@@ -151,7 +151,7 @@ print(*(sample.raw for sample in known), sep="\n")
 # %%
 mirrored = np.ascontiguousarray(image[:, ::-1])
 scene_mirrored = tas.describe(mirrored)
-again = tas.refer(scene_mirrored, sentence, alpha=alpha, lam=lam)
+again = tas.refer(scene_mirrored, sentence, weights={"p": alpha, "n": lam})
 show.overlay(mirrored, again)
 
 # %% [markdown]
@@ -160,7 +160,7 @@ show.overlay(mirrored, again)
 # %%
 swap = {"left": "right", "right": "left"}
 swapped = " ".join(swap.get(word, word) for word in sentence.split())
-back = tas.refer(scene_mirrored, swapped, alpha=alpha, lam=lam)
+back = tas.refer(scene_mirrored, swapped, weights={"p": alpha, "n": lam})
 same = iou(back.mask()[:, ::-1], answer.mask())
 print(f"“{swapped}” in the mirrored picture: IoU {same:.2f} with the first answer")
 show.overlay(mirrored, back)

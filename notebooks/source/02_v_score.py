@@ -29,7 +29,7 @@ from tasutils.errors import TasError
 from tasutils.gallery import Gallery
 from tasutils.masks import intersection_union
 from tasutils.metrics import iou
-from tasutils.parts import CropConfig
+from tasutils.config import CropConfig
 
 # %% [markdown]
 # ## The run

@@ -28,7 +28,7 @@ from tasutils.baselines import make_method, method_names
 from tasutils.colors import COLORS, color_shares
 from tasutils.datasets import load_dataset
 from tasutils.evaluate import evaluate_all
-from tasutils.expression import parse_expression
+from tasutils.refer import parse_expression
 from tasutils.peer_charts import Question, peer_row, peers_plot
 from tasutils.peer_maps import map_scores
 from tasutils.runs import read_run

@@ -87,7 +87,7 @@ charts.seconds_plot(costs, note=f"preset {preset}, {threads} thread, {len(scene.
 
 # %%
 folder.cleanup()
-assert scene.image_id == "picture 0" and known().chosen < len(scene.proposals)
+assert scene.image_id == "picture 0" and known().best < len(scene.proposals)
 assert costs["a sentence parsed before"] < costs["describe a picture"]
 
 # %% [markdown]

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from tasutils.errors import TasError
 
 if TYPE_CHECKING:
-    from tasutils.expression import Expression
-    from tasutils.loading import TAS
+    from tasutils.refer import Expression
     from tasutils.scene import Scene
+    from tasutils.tas import TAS
 
 __all__ = ["METHODS", "ActivationMethod", "Method", "make_method", "scores_of"]
 

@@ -21,11 +21,11 @@ from torch.nn import functional as F
 
 from tasutils.encoders import ImageTextEncoder
 from tasutils.errors import TasError
-from tasutils.parts import Part
+from tasutils.config import Part
 
 if TYPE_CHECKING:
-    from tasutils.expression import Expression
-    from tasutils.loading import TAS
+    from tasutils.refer import Expression
+    from tasutils.tas import TAS
     from tasutils.scene import Scene
 
 T = TypeVar("T")

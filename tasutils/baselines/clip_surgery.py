@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from tasutils.baselines import base
 from tasutils.errors import TasError
-from tasutils.parts import Part
+from tasutils.config import Part
 
 if TYPE_CHECKING:
-    from tasutils.expression import Expression
+    from tasutils.refer import Expression
 
 _SCENE_TEMPLATES = (
     *("there is a {} in the scene.", "there is the {} in the scene."),

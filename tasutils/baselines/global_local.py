@@ -12,14 +12,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasutils import scores
+from tasutils import terms
 from tasutils.baselines import base
 from tasutils.masks import boxes_xyxy
-from tasutils.parts import Part
+from tasutils.config import Part
 
 if TYPE_CHECKING:
-    from tasutils.expression import Expression
-    from tasutils.loading import TAS
+    from tasutils.refer import Expression
+    from tasutils.tas import TAS
     from tasutils.scene import Scene
 
 
@@ -104,7 +104,7 @@ class GlobalLocal(base.Peer):
         text = share * self.texts(expression) + (1 - share) * self._phrases(expression)  # (d,)
         if self._released_resnet:
             return visual.astype(np.float64) @ text.astype(np.float64)
-        return scores.v_score(visual, text)
+        return terms.v_score(visual, text)
 
     def _written(self, expression: Expression) -> str:
         """The sentence without a template."""

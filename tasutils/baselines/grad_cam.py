@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tasutils.baselines import base
 from tasutils.errors import TasError
-from tasutils.parts import Part
+from tasutils.config import Part
 
 if TYPE_CHECKING:
-    from tasutils.expression import Expression
+    from tasutils.refer import Expression
 
 _EPSILON = 1e-7  # of the package grad-cam, utils/image.py
 

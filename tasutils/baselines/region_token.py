@@ -11,13 +11,13 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasutils import scores
+from tasutils import terms
 from tasutils.baselines import base
 from tasutils.errors import TasError
-from tasutils.parts import Part
+from tasutils.config import Part
 
 if TYPE_CHECKING:
-    from tasutils.expression import Expression
+    from tasutils.refer import Expression
     from tasutils.scene import Scene
 
 
@@ -67,7 +67,7 @@ class RegionToken(base.Peer):
     ) -> NDArray[np.float64]:
         """Cosine of each mask's token with the sentence, float64 (n,) in -1..1."""
         base.check_picture(scene, image)
-        return scores.v_score(self._regions(image, scene), self.texts(expression))
+        return terms.v_score(self._regions(image, scene), self.texts(expression))
 
     def embed_masks(
         self, image: NDArray[np.uint8], masks: NDArray[np.bool_]

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from tasutils.baselines import base
 from tasutils.encoders import dense
-from tasutils.parts import Part
+from tasutils.config import Part
 
 if TYPE_CHECKING:
-    from tasutils.expression import Expression
+    from tasutils.refer import Expression
 
 
 class ScoreMapConfig(Part):

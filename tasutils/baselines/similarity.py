@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils import scores
+from tasutils import terms
 from tasutils.baselines.base import Texts, encoder_name
 from tasutils.errors import TasError
 from tasutils.refer import cosine_scale
 
 if TYPE_CHECKING:
-    from tasutils.expression import Expression
-    from tasutils.loading import TAS
+    from tasutils.refer import Expression
+    from tasutils.tas import TAS
     from tasutils.scene import Scene
 
 
@@ -52,7 +52,7 @@ class TextOnly(Alone):
         self, scene: Scene, expression: Expression, image: NDArray[np.uint8]
     ) -> NDArray[np.float64]:
         """The column p of TAS's table, float64 (n,)."""
-        return self._scale * scores.p_score(scene.caption_embeddings, self._texts(expression))
+        return self._scale * terms.p_score(scene.caption_embeddings, self._texts(expression))
 
 
 class ClipOnly(Alone):
@@ -62,7 +62,7 @@ class ClipOnly(Alone):
         self, scene: Scene, expression: Expression, image: NDArray[np.uint8]
     ) -> NDArray[np.float64]:
         """The column v of TAS's table, float64 (n,)."""
-        return self._scale * scores.v_score(scene.crop_embeddings, self._texts(expression))
+        return self._scale * terms.v_score(scene.crop_embeddings, self._texts(expression))
 
 
 class Tas(Alone):
@@ -84,9 +84,7 @@ class Tas(Alone):
     @property
     def settings(self) -> dict[str, object]:
         """The encoder's name and both weights, for the record of a run."""
-        rules = self._tas.preset.scores
-        weights = {"alpha": rules.alpha, "lambda": rules.lambda_for(self.dataset)}
-        return super().settings | weights
+        return super().settings | {"weights": self._tas.preset.weights(self.dataset)}
 
     def score(
         self, scene: Scene, expression: Expression, image: NDArray[np.uint8]

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from tasutils.baselines import base
 from tasutils.checkpoints import load_strict, read_state_dict
 from tasutils.errors import TasError
-from tasutils.parts import Part
+from tasutils.config import Part
 from tasutils.paths import weights_path
 
 if TYPE_CHECKING:
-    from tasutils.expression import Expression
+    from tasutils.refer import Expression
 
 SHORT_SIDE_PX, MULTIPLE_PX = 480, 32
 COARSE, FINE, WIDTH, HEADS = 128, 256, 128, 4  # channels of tiny-RN's two maps; of a token

@@ -9,9 +9,9 @@ from tasutils.bench.plan import Plan, noise_and_blobs
 from tasutils.bench.released_crops import background, crop_one
 from tasutils.bench.rows import Row, Target
 from tasutils.bench.timing import alternate
+from tasutils.config import CropConfig
 from tasutils.crops import masked_crops
 from tasutils.masks import boxes_xyxy
-from tasutils.parts import CropConfig
 
 SIDE_PX = 224  # what CLIP and BLIP-2 see
 TOLERANCE = 4e-3  # one step of 255: Pillow's fill colours are whole numbers

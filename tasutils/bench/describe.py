@@ -16,12 +16,12 @@ from tasutils.bench.rows import Row, Target
 from tasutils.bench.timing import alternate
 
 if TYPE_CHECKING:
-    from tasutils.refer import Answer
+    from tasutils.refer import TasAnswer
     from tasutils.scene import Scene
 
 MOST_REPEATS = 3  # the loop takes its time
 TOLERANCE = 1e-3  # a scene's embeddings are rounded to float16
-Ours = list[tuple["Scene", list["Answer"]]]
+Ours = list[tuple["Scene", list["TasAnswer"]]]
 
 
 def rows(plan: Plan) -> list[Row]:
@@ -81,7 +81,7 @@ def same_answers(ours: Ours, plain: list[Found]) -> str:
                 scene.caption_embeddings, found.caption_embeddings, TOLERANCE, "caption embeddings"
             ),
         ]
-    chosen = [answer.chosen for _, answers in ours for answer in answers]
+    chosen = [answer.best for _, answers in ours for answer in answers]
     loops = [index for found in plain for index in found.chosen]
     totals = [sums for found in plain for sums in found.totals]
     return all_of(*words, equal_answers(chosen, loops, totals, TOLERANCE))

@@ -27,8 +27,8 @@ from tasutils.bench.true_size import random_tas
 from tasutils.config import load_preset
 
 if TYPE_CHECKING:
-    from tasutils.loading import TAS
     from tasutils.scene import Scene
+    from tasutils.tas import TAS
 
 SENTENCE = "the red thing on the left"
 MOST_S, MOST_GB, FASTER = 0.25, 12.0, 8.0

@@ -15,7 +15,7 @@ from tasutils.config import Preset, load_preset
 from tasutils.errors import TasError
 
 if TYPE_CHECKING:
-    from tasutils.loading import TAS
+    from tasutils.tas import TAS
 
 DATASET = "refscenes"
 THREADS_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -60,7 +60,7 @@ class Plan:
     @cached_property
     def tas(self) -> TAS:
         """The preset at work, loaded once for all sections."""
-        from tasutils.loading import load
+        from tasutils.tas import load
 
         return load(self.preset, device=self.device)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.config import CropConfig
 from tasutils.crops import CLIP_MEAN_RGB
-from tasutils.parts import CropConfig
 
 if TYPE_CHECKING:
     import torch

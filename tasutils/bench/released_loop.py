@@ -24,14 +24,14 @@ from tasutils import rectifier
 from tasutils.bench.released_crops import background, crop_one, whole_one
 from tasutils.captioners import clean_caption
 from tasutils.errors import TasError
-from tasutils.expression import Expression, parse_expression
 from tasutils.language.negatives import mine_negatives
 from tasutils.masks import centers_xy
 from tasutils.proposals.sam import SamProposer
+from tasutils.refer import Expression, parse_expression
 
 if TYPE_CHECKING:
     from tasutils.config import Preset
-    from tasutils.loading import TAS
+    from tasutils.tas import TAS
 
 Floats = NDArray[np.float32]
 
@@ -195,7 +195,7 @@ def choose(
     expression = parse_expression(sentence, tas.language, preset)
     text = embed_text(preset.encoder.template.format(expression.text), tas)
     kept = kept_negatives(phrases, expression, tas)
-    alpha, lam = preset.scores.alpha, preset.scores.lambda_for(dataset)
+    alpha, lam = preset.weights()["p"], preset.weights(dataset)["n"]
     totals = []
     for crop, caption in zip(crops, words, strict=True):
         total = float(crop @ text) + alpha * float(caption @ text)

@@ -10,8 +10,8 @@ from typing import Any, Self
 import numpy as np
 from pydantic import ValidationError
 
+from tasutils.config import Part
 from tasutils.errors import TasError
-from tasutils.parts import Part
 
 FORMAT = 1  # of the JSON; raise it when a field changes its meaning
 

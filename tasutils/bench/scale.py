@@ -14,7 +14,7 @@ from tasutils.bench.released_loop import answer_released, require_plain
 from tasutils.bench.rows import Row, Spread
 
 if TYPE_CHECKING:
-    from tasutils.loading import TAS
+    from tasutils.tas import TAS
 
 TIMES = 10
 
@@ -70,7 +70,7 @@ def pipeline(preset: dict[str, Any], device: str, images: int) -> dict[str, Any]
         samples, chosen = dataset.by_image(), dict[str, int | None]()
         for _, scene in store.scenes():
             for sample in samples[scene.image_id]:
-                chosen[sample.sample_id] = tas.refer(scene, sample.text, dataset=DATASET).chosen
+                chosen[sample.sample_id] = tas.refer(scene, sample.text, dataset=DATASET).best
     seconds = perf_counter() - start
     return {"seconds": seconds, "start_s": start_s, "chosen": chosen}
 

@@ -24,10 +24,10 @@ from tasutils.bench.released_loop import (
 from tasutils.bench.rows import Row, Target
 from tasutils.bench.timing import alternate
 from tasutils.errors import TasError
-from tasutils.loading import TAS
+from tasutils.tas import TAS
 
 if TYPE_CHECKING:
-    from tasutils.refer import Answer
+    from tasutils.refer import TasAnswer
     from tasutils.scene import Scene
 
 AT_ONCE = 4  # sentences of one timing, none of them seen before
@@ -78,7 +78,7 @@ class _Answering:
         self._ours = _cycle(chunks, again)
         self._plain = _cycle([chunks[0], *reversed(chunks[1:])], again)
 
-    def ours(self) -> list[Answer]:
+    def ours(self) -> list[TasAnswer]:
         """By `refer`, one after another."""
         return [self.tas.refer(self.scene, text, dataset=DATASET) for text in next(self._ours)]
 
@@ -98,10 +98,10 @@ class _Answering:
             found.append(choose(self.masks, crops, words, negatives, phrases, text, tas, DATASET))
         return found
 
-    def same(self, ours: list[Answer], plain: Choices) -> str:
+    def same(self, ours: list[TasAnswer], plain: Choices) -> str:
         """The chosen masks."""
         chosen, totals = [index for index, _ in plain], [sums for _, sums in plain]
-        return all_of(equal_answers([a.chosen for a in ours], chosen, totals, TOLERANCE))
+        return all_of(equal_answers([a.best for a in ours], chosen, totals, TOLERANCE))
 
 
 def _cycle(chunks: Sequence[list[str]], again: Sequence[list[str]]) -> Iterator[list[str]]:

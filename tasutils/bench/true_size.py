@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from tasutils.config import Preset
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
 from tasutils.errors import TasError
-from tasutils.loading import TAS
 from tasutils.paths import weights_path
 from tasutils.pretrained import SAFELY
 from tasutils.proposals.sam import SamProposer
+from tasutils.tas import TAS
 
 if TYPE_CHECKING:
     import torch

@@ -1,12 +1,18 @@
 """Pictures into words: the `Captioner` protocol, and what is cleaned off a caption."""
 
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
 
 _BARE = re.compile(r"(an? )?(photo|picture|image)( of( an?| the)?)?[ .]*", re.IGNORECASE)
+
+
+CAPTIONERS: dict[str, Any] = {  # kind: its settings, which make it; see `config.lookup`
+    "image_to_text": "tasutils.captioners.settings:CaptionerConfig",
+    "composed": "tasutils.captioners.settings:ComposedConfig",
+}
 
 
 class Captioner(Protocol):

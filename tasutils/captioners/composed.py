@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.captioners.settings import ComposedConfig
 from tasutils.colors import COLORS, crop_color_shares
 from tasutils.compute import Batches
+from tasutils.config import PLAIN, ComputeConfig
 from tasutils.encoders.efficientnet import IMAGE_SIZE, load_classifier, probabilities
 from tasutils.language.imagenet import everyday_classes, image_classes
-from tasutils.parts import PLAIN, ComposedConfig, ComputeConfig
 
 if TYPE_CHECKING:
     import torch

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
+from tasutils.captioners.settings import CaptionerConfig
 from tasutils.checkpoints import quiet_transformers
 from tasutils.compute import Batches, tune
+from tasutils.config import PLAIN, ComputeConfig
 from tasutils.errors import TasError
-from tasutils.parts import PLAIN, CaptionerConfig, ComputeConfig
 from tasutils.pretrained import Pixels, load_model, load_tokenizer, local_folder
 
 if TYPE_CHECKING:

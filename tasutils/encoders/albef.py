@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from tasutils.checkpoints import load_strict
 from tasutils.compute import FEWEST, Batches, tune, unit_rows
+from tasutils.config import PLAIN, ComputeConfig
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
 from tasutils.encoders.albef_file import (
     PUBLISHED,
@@ -15,8 +16,8 @@ from tasutils.encoders.albef_file import (
     build_text_tower,
     read_albef,
 )
+from tasutils.encoders.settings import AlbefConfig
 from tasutils.errors import TasError
-from tasutils.parts import PLAIN, AlbefConfig, ComputeConfig
 from tasutils.paths import weights_path
 from tasutils.pretrained import load_tokenizer
 

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.compute import FEWEST, Batches, tune, unit_rows
-from tasutils.parts import PLAIN, AlignConfig, ComputeConfig
+from tasutils.config import PLAIN, ComputeConfig
+from tasutils.encoders.settings import AlignConfig
 from tasutils.pretrained import Pixels, load_model, load_tokenizer, local_folder
 
 if TYPE_CHECKING:

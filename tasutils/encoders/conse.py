@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from tasutils.colors import COLORS, crop_color_shares
 from tasutils.compute import Batches
+from tasutils.config import PLAIN, ComputeConfig
 from tasutils.encoders.efficientnet import IMAGE_SIZE, load_classifier, probabilities
 from tasutils.encoders.sentences import SentenceEncoder
+from tasutils.encoders.settings import ConseConfig
 from tasutils.language.imagenet import image_classes
-from tasutils.parts import PLAIN, ComputeConfig, ConseConfig
 from tasutils.paths import RESULTS, content_digest, weights_path
 from tasutils.permissions import share
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from tasutils.checkpoints import load_strict, quiet_transformers, read_state_dict
 from tasutils.compute import FEWEST, Batches, tune, unit_rows
+from tasutils.config import PLAIN, ComputeConfig
 from tasutils.encoders.places import place_features
+from tasutils.encoders.settings import EncoderConfig
 from tasutils.errors import TasError
-from tasutils.parts import PLAIN, ComputeConfig, EncoderConfig
 from tasutils.paths import weights_path
 from tasutils.pretrained import load_tokenizer
 

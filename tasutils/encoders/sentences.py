@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from tasutils.checkpoints import quiet_transformers
 from tasutils.compute import Batches, unit_rows
+from tasutils.config import PLAIN, ComputeConfig
 from tasutils.errors import TasError
-from tasutils.parts import PLAIN, ComputeConfig
 from tasutils.pretrained import SAFELY
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from tasutils.errors import TasError
 
 if TYPE_CHECKING:
     from tasutils.datasets import RefDataset
-    from tasutils.loading import TAS
     from tasutils.store import SceneStore
+    from tasutils.tas import TAS
 
 __all__ = ["ENGINES", "Item", "Outcome", "check_engine", "describe_dataset", "items_of", "shard_of"]
 ENGINES = ("local", "ray")

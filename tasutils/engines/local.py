@@ -16,9 +16,9 @@ from tqdm import tqdm
 from tasutils.engines.work import Had, Item, Opened, Outcome, had_by, open_item
 
 if TYPE_CHECKING:
-    from tasutils.loading import TAS
     from tasutils.store import SceneStore
     from tasutils.store_writer import SceneWriter
+    from tasutils.tas import TAS
 
 _READERS = 2
 

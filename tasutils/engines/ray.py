@@ -35,9 +35,9 @@ from tasutils.errors import TasError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tasutils.loading import TAS
     from tasutils.store import SceneStore
     from tasutils.store_writer import SceneWriter
+    from tasutils.tas import TAS
 
 _RETRIES = 3  # of a batch whose worker died; a picture that kills each of them ends the run
 

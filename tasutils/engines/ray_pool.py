@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tasutils.errors import TasError
 
 if TYPE_CHECKING:
-    from tasutils.loading import TAS
+    from tasutils.tas import TAS
 
 READER_CPUS = 0.1  # what a reader claims
 # Of all CPUs, for those that describe. Were it all of them, no reader would ever start.

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import ray
 
-    from tasutils.loading import TAS
     from tasutils.scene import Scene
+    from tasutils.tas import TAS
 
 
 MINE, ELSEWHERE, THERE = "mine", "elsewhere", "there"

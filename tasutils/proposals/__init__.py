@@ -1,13 +1,21 @@
 """Candidate masks of an image: the `Proposer` protocol, and the filter after each."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.config import OverlapConfig
 from tasutils.masks import overlap_filter
-from tasutils.parts import OverlapConfig
 from tasutils.scene import Proposals
+
+PROPOSERS: dict[str, Any] = {  # kind: its settings, which make it; see `config.lookup`
+    "sam": "tasutils.proposals.settings:SamConfig",
+    "freesolo": "tasutils.proposals.settings:FreeSoloConfig",
+    "union": "tasutils.proposals.settings:UnionConfig",
+    "merge": "tasutils.proposals.settings:MergeConfig",
+    "free": "tasutils.proposals.settings:FreeConfig",
+}
 
 
 class Proposer(Protocol):

@@ -6,11 +6,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional as F
 
+from tasutils.config import OverlapConfig
 from tasutils.encoders.efficientnet import feature_maps, load_classifier
 from tasutils.masks import distinct
-from tasutils.parts import FreeConfig, OverlapConfig
 from tasutils.proposals import filtered
 from tasutils.proposals.merge import enlarged
+from tasutils.proposals.settings import FreeConfig
 from tasutils.proposals.superpixels import color_view, shrunk, superpixels
 from tasutils.scene import Proposals
 

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional as F
 
-from tasutils.parts import FreeSoloConfig, OverlapConfig
+from tasutils.config import OverlapConfig
 from tasutils.paths import weights_path
 from tasutils.proposals import filtered
 from tasutils.proposals.free import maskness
 from tasutils.proposals.freesolo_net import STRIDES, FreeSoloOutput, build_freesolo
+from tasutils.proposals.settings import FreeSoloConfig
 from tasutils.scene import Proposals
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # of RGB 0..255

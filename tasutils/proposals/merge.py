@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.config import OverlapConfig
 from tasutils.masks import distinct
-from tasutils.parts import MergeConfig, OverlapConfig
 from tasutils.proposals import filtered
+from tasutils.proposals.settings import MergeConfig
 from tasutils.proposals.superpixels import (
     Floats,
     Labels,

@@ -10,13 +10,14 @@ from segment_anything.utils.amg import build_point_grid
 from segment_anything.utils.transforms import ResizeLongestSide
 
 from tasutils.compute import Batches, autocast, tune
+from tasutils.config import PLAIN, ComputeConfig, OverlapConfig
 from tasutils.masks import decode_rle
-from tasutils.parts import PLAIN, ComputeConfig, OverlapConfig, SamConfig
 from tasutils.paths import weights_path
 from tasutils.proposals import filtered
 from tasutils.proposals.sam_builder import build_sam
 from tasutils.proposals.sam_decoder import decode_points
 from tasutils.proposals.sam_post import Found, box_nms, stable_masks, tidy
+from tasutils.proposals.settings import SamConfig
 from tasutils.scene import Proposals
 
 Picture = NDArray[np.uint8]

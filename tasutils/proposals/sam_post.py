@@ -10,8 +10,8 @@ from torchvision.ops import batched_nms
 
 from tasutils.mask_runs import Runs, changes_of, runs_of
 from tasutils.masks import decode_rle
-from tasutils.parts import SamConfig
 from tasutils.proposals.sam_regions import tidy_masks
+from tasutils.proposals.settings import SamConfig
 
 # pixels at a time: on a CPU what its cache holds, else what a small GPU has room for
 _CPU_PX, _GPU_PX = 1 << 20, 1 << 26

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.config import PLAIN, ComputeConfig, OverlapConfig
 from tasutils.masks import distinct, rle_ious
-from tasutils.parts import PLAIN, ComputeConfig, OverlapConfig, UnionConfig
 from tasutils.proposals import filtered
+from tasutils.proposals.settings import UnionConfig
 from tasutils.scene import Proposals
 
 if TYPE_CHECKING:

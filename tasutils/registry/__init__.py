@@ -13,8 +13,8 @@ from typing import Annotated, Self
 import yaml
 from pydantic import Field, model_validator
 
+from tasutils.config import Part
 from tasutils.errors import TasError
-from tasutils.parts.base import Part
 from tasutils.paths import WEIGHTS, weights_path
 
 Sources = dict[str, Annotated[str, Field(min_length=10)]]

@@ -196,7 +196,7 @@ def _read_preset(folder: Path) -> None:
     from tasutils.config import load_preset
 
     preset = load_preset(folder / "mine.yaml")
-    preset.digest(), preset.describe_digest(), preset.override({"scores.alpha": 0.5})
+    preset.digest(), preset.describe_digest(), preset.override({"terms.p.weight": 0.5})
 
 
 def _runs() -> list[Tree]:

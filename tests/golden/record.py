@@ -30,7 +30,7 @@ FAMILIES = ("refscenes", "refscenes+", "refscenesg", "phrasescenes")
 def load(preset: str, changes: dict[str, Any] | None = None, encoder: Any = None) -> Any:
     """A `TAS` of a preset with settings changed, by their dotted names of commit 33d3a66."""
     from tasutils.config import load_preset
-    from tasutils.loading import TAS
+    from tasutils.tas import TAS
 
     chosen = load_preset(preset)
     return TAS(chosen.override(changes) if changes else chosen, encoder=encoder, device="cpu")
@@ -193,7 +193,7 @@ def swept(folders: list[Path]) -> pd.DataFrame:
 def peer_scores(name: str, tas: Any, data: str, scene: Any, texts: list[str], image: Any) -> Any:
     """Scores of a method for each sentence, float64 (sentences, masks)."""
     from tasutils.baselines import make_method, scores_of
-    from tasutils.expression import parse_expression
+    from tasutils.refer import parse_expression
 
     method = make_method(name, tas, data)
     read = [parse_expression(text, tas.language, tas.preset) for text in texts]
@@ -259,7 +259,7 @@ def cleaned(raw: str) -> str:
 def heatmap(name: str, tas: Any, image: Any, text: str) -> NDArray[np.float32]:
     """An activation method's map, as 6 x 8 means."""
     from tasutils.baselines import make_method
-    from tasutils.expression import parse_expression
+    from tasutils.refer import parse_expression
 
     found = make_method(name, tas).heatmap(image, parse_expression(text, tas.language, tas.preset))
     rows = [np.array_split(row, 8, axis=1) for row in np.array_split(found, 6)]
@@ -271,7 +271,7 @@ def small_albef(folder: Path) -> Any:
     from small_models import write_albef
 
     from tasutils.encoders.albef import AlbefEncoder
-    from tasutils.parts import AlbefConfig
+    from tasutils.encoders.settings import AlbefConfig
 
     shape = write_albef(folder)
     config = AlbefConfig(

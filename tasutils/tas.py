@@ -1,6 +1,6 @@
 """load(): a preset made into a working `TAS`, its parts built only when first needed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tasutils.encoders import ImageTextEncoder
     from tasutils.language.parse import Parser
     from tasutils.proposals import Proposer
-    from tasutils.refer import Answer
+    from tasutils.refer import TasAnswer
     from tasutils.scene import Scene
 
 Picture = Any  # what read_image takes: a path, a PIL picture or an array
@@ -70,38 +70,28 @@ class TAS:
     @cached_property
     def proposer(self) -> "Proposer":
         """The preset's maker of masks with its overlap filter."""
-        from tasutils.proposals.make import make_proposer
-
         require_weights(self.preset, "proposals.")
-        return make_proposer(
-            self.preset.proposals, self.preset.overlap, self.device, self.preset.compute
-        )
+        return self.preset.proposals.make(self.preset.overlap, self.device, self.preset.compute)
 
     @cached_property
     def encoder(self) -> "ImageTextEncoder":
         """The preset's image-text encoder."""
-        from tasutils.encoders.make import make_encoder
-
         require_weights(self.preset, "encoder.")
-        return make_encoder(self.preset.encoder, self.device, self.preset.compute)
+        return self.preset.encoder.make(self.device, self.preset.compute)
 
     @cached_property
     def peer_encoder(self) -> "ImageTextEncoder":
         """The preset's second encoder, which only peers use; raises TasError if it has none."""
-        from tasutils.encoders.make import make_encoder
-
         if self.preset.peer_encoder is None:
             raise TasError(f"preset {self.preset.name} has no peer_encoder; name one in it")
         require_weights(self.preset, "peer_encoder.")
-        return make_encoder(self.preset.peer_encoder, self.device, self.preset.compute)
+        return self.preset.peer_encoder.make(self.device, self.preset.compute)
 
     @cached_property
     def captioner(self) -> "Captioner":
         """The preset's captioner."""
-        from tasutils.captioners.make import make_captioner
-
         try:
-            return make_captioner(self.preset.captioner, self.device, self.preset.compute)
+            return self.preset.captioner.make(self.device, self.preset.compute)
         except TasError:  # a hub name has no folder of ours, so look only when loading failed
             require_weights(self.preset, "captioner.")
             raise
@@ -138,24 +128,14 @@ class TAS:
         scene: "Scene",
         sentence: str,
         dataset: str | None = None,
-        alpha: float | None = None,
-        lam: float | None = None,
-    ) -> "Answer":
-        """The answer to one sentence; `dataset` picks lambda, `alpha` and `lam` override."""
+        weights: Mapping[str, float] | None = None,
+    ) -> "TasAnswer":
+        """The answer to one sentence; `dataset` picks the weights, `weights` overrides some."""
         from tasutils.refer import refer
 
-        return refer(
-            scene,
-            sentence,
-            self.encoder,
-            self.language,
-            self.preset,
-            dataset=dataset,
-            alpha=alpha,
-            lam=lam,
-        )
+        return refer(scene, sentence, self.encoder, self.language, self.preset, dataset, weights)
 
-    def segment(self, image: Picture, sentence: str) -> "Answer":
+    def segment(self, image: Picture, sentence: str) -> "TasAnswer":
         """describe() and refer() in one go."""
         return self.refer(self.describe(image), sentence)
 
@@ -167,7 +147,9 @@ def load(preset: str | Path | Preset = "tiny", device: str | None = None) -> TAS
     return TAS(load_preset(preset), device=device)
 
 
-def segment(image: Picture, sentence: str, preset: str | Path | Preset | None = None) -> "Answer":
+def segment(
+    image: Picture, sentence: str, preset: str | Path | Preset | None = None
+) -> "TasAnswer":
     """The answer for one picture and one sentence; for several, use load() and keep the scene.
 
     Without a preset, `preset_for` picks one.

@@ -1,13 +1,16 @@
-"""Settings of the makers of masks and of the filter after them."""
+"""Settings of the makers of masks."""
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasutils.parts.base import Part
+from tasutils.config import PLAIN, ComputeConfig, OverlapConfig, ProposerSettings
+
+if TYPE_CHECKING:
+    from tasutils.proposals import Proposer
 
 
-class SamConfig(Part):
+class SamConfig(ProposerSettings):
     """SAM's automatic mask generator; `checkpoint` is absolute or relative to data/weights."""
 
     kind: Literal["sam"] = "sam"
@@ -22,8 +25,16 @@ class SamConfig(Part):
     crop_n_layers: int = Field(default=0, ge=0)
     min_mask_region_area: int = Field(default=0, ge=0)
 
+    def make(
+        self, overlap: OverlapConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
+    ) -> "Proposer":
+        """See `proposals.sam.SamProposer`."""
+        from tasutils.proposals.sam import SamProposer
 
-class FreeConfig(Part):
+        return SamProposer(self, overlap, device, compute)
+
+
+class FreeConfig(ProposerSettings):
     """Free masks from dense ImageNet features, as FreeSOLO makes them; no mask is learned.
 
     `stride` and `longest_side_px` set how fine the feature map is, `query_scales` which shares of
@@ -42,8 +53,16 @@ class FreeConfig(Part):
     sharpen: bool = True
     max_masks: int = Field(default=60, ge=1)
 
+    def make(
+        self, overlap: OverlapConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
+    ) -> "Proposer":
+        """See `proposals.free.FreeMaskProposer`."""
+        from tasutils.proposals.free import FreeMaskProposer
 
-class FreeSoloConfig(Part):
+        return FreeMaskProposer(self, overlap, device)
+
+
+class FreeSoloConfig(ProposerSettings):
     """FreeSOLO's network and its inference; `checkpoint` is absolute or relative to data/weights.
 
     `short_side_px` and `longest_side_px` are the input's; None: what the size was trained at
@@ -63,8 +82,16 @@ class FreeSoloConfig(Part):
     final_thresh: float = Field(default=0.05, ge=0, le=1)
     max_masks: int = Field(default=100, ge=1)
 
+    def make(
+        self, overlap: OverlapConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
+    ) -> "Proposer":
+        """See `proposals.freesolo.FreeSoloProposer`."""
+        from tasutils.proposals.freesolo import FreeSoloProposer
 
-class MergeConfig(Part):
+        return FreeSoloProposer(self, overlap, device)
+
+
+class MergeConfig(ProposerSettings):
     """Hierarchical merging of superpixels by colour, texture, size and fill (selective search).
 
     `scale` and `min_size_px` are felzenszwalb's, at `longest_side_px`; every colour space gives a
@@ -79,8 +106,16 @@ class MergeConfig(Part):
     nms_thresh: float = Field(default=0.8, ge=0, le=1)
     max_masks: int = Field(default=60, ge=1)
 
+    def make(
+        self, overlap: OverlapConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
+    ) -> "Proposer":
+        """See `proposals.merge.MergeProposer`."""
+        from tasutils.proposals.merge import MergeProposer
 
-class UnionConfig(Part):
+        return MergeProposer(self, overlap)
+
+
+class UnionConfig(ProposerSettings):
     """Masks of several makers in one list, the later ones' doubles dropped; None leaves one out.
 
     The makers take turns, each giving its best mask first: sam, merge, free, sam again, and on.
@@ -99,13 +134,10 @@ class UnionConfig(Part):
             raise ValueError("a union needs at least one of sam, free and merge")
         return self
 
+    def make(
+        self, overlap: OverlapConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
+    ) -> "Proposer":
+        """See `proposals.union.UnionProposer`."""
+        from tasutils.proposals.union import UnionProposer
 
-class OverlapConfig(Part):
-    """Filter after SAM, see `masks.overlap_filter`; `max_overlap` None: no rule for pairs.
-
-    greedy: whether a mask that was dropped no longer drops others.
-    """
-
-    min_area_px: int = Field(default=0, ge=0)
-    max_overlap: float | None = Field(default=None, ge=0, le=1)
-    greedy: bool = False
+        return UnionProposer(self, overlap, device, compute)
