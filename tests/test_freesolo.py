@@ -13,7 +13,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-<<<<<<< HEAD
 from making import freesolo as freesolo_training
 from making.free_masks import FreeMasks, contrast, shard_entry, write_shard
 from making.freesolo import (
@@ -30,10 +29,7 @@ from making.solo_targets import (
     responsible_cells,
     solo_batch,
 )
-from tasutils.config import load_preset
-=======
 from tasutils.config import OverlapConfig, load_preset
->>>>>>> f68b702 (Doors: settings looked up by kind, terms by name; one answer for every method; config in one file)
 from tasutils.errors import TasError
 from tasutils.masks import iou
 from tasutils.paths import WEIGHTS
@@ -58,27 +54,8 @@ from tasutils.proposals.freesolo_net import (
     build_freesolo,
     with_coordinates,
 )
-<<<<<<< HEAD
-=======
 from tasutils.proposals.settings import FreeSoloConfig
 from tasutils.tas import load
-from tasutils.world.training import freesolo as freesolo_training
-from tasutils.world.training.free_masks import FreeMasks, contrast, shard_entry, write_shard
-from tasutils.world.training.freesolo import (
-    published_state,
-    train_freesolo,
-    trainable,
-)
-from tasutils.world.training.pools import draw_shard
-from tasutils.world.training.scores import mask_oracle
-from tasutils.world.training.solo_loss import affinity_loss, alike, dice_loss, solo_loss
-from tasutils.world.training.solo_targets import (
-    PseudoPool,
-    PseudoScene,
-    responsible_cells,
-    solo_batch,
-)
->>>>>>> f68b702 (Doors: settings looked up by kind, terms by name; one answer for every method; config in one file)
 
 KEYS = Path(__file__).parent / "manifests" / "freesolo_keys.tsv.gz"
 SHIPPED = WEIGHTS / "tiny" / "freesolo.safetensors"

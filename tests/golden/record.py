@@ -33,6 +33,12 @@ def load(preset: str, changes: dict[str, Any] | None = None, encoder: Any = None
     from tasutils.tas import TAS
 
     chosen = load_preset(preset)
+    changes = {
+        name.replace("scores.alpha", "terms.p.weight")
+        .replace("scores.lambda_by_dataset", "terms.n.weight")
+        .replace("scores.lambda_default", "terms.n.weight.default"): value
+        for name, value in (changes or {}).items()
+    }
     return TAS(chosen.override(changes) if changes else chosen, encoder=encoder, device="cpu")
 
 
@@ -40,7 +46,7 @@ def without_dataset_weights(preset: str) -> list[str]:
     """The data sets for which a preset has a weight of N of its own."""
     from tasutils.config import load_preset
 
-    return list(load_preset(preset).scores.lambda_by_dataset)
+    return [name for name in load_preset(preset).terms["n"].weight if name != "default"]
 
 
 def dataset(name: str, split: str) -> Any:
@@ -121,8 +127,9 @@ def plain_answer(answer: Any) -> dict[str, Any]:
     ]
     n = len(answer.scene.proposals)
     return {
-        "chosen": -1 if answer.chosen is None else int(answer.chosen),
-        **{name: [float(x) for x in getattr(answer, name)] for name in ("v", "p", "n", "total")},
+        "chosen": -1 if answer.best is None else int(answer.best),
+        **{name: [float(x) for x in answer.terms[name]] for name in "vpn"},
+        "total": [float(x) for x in answer.total],
         "in_region": [bool(x) for x in answer.in_region],
         "yields": [bool(x) for x in answer.yields],
         "rank": [int(x) for x in answer.rank],
@@ -135,7 +142,7 @@ def plain_answer(answer: Any) -> dict[str, Any]:
         "directions": words(expression.directions), "skipped": words(expression.skipped),
         "parts": json.dumps(list(expression.parts)),
         "reason": answer.reason,
-        "alpha": float(answer.alpha), "lam": float(answer.lam),
+        "alpha": float(answer.weights["p"]), "lam": float(answer.weights["n"]),
         "area": int(answer.mask().sum()) if n else 0,
     }  # fmt: skip
 
