@@ -10,14 +10,13 @@ import numpy as np
 import torch
 
 from tasutils.baselines import METHODS
-from tasutils.config import load_preset
+from tasutils.config import ComputeConfig, load_preset
 from tasutils.encoders.openclip import OpenClipEncoder
-from tasutils.refer import parse_expression
-from tasutils.language.parse import Parser
-from tasutils.tas import TAS
-from tasutils.config import ComputeConfig
 from tasutils.encoders.settings import EncoderConfig
+from tasutils.language.parse import Parser
+from tasutils.refer import parse_expression
 from tasutils.scene import Proposals, Scene
+from tasutils.tas import TAS
 
 TINY = load_preset("tiny")
 NAMES = [name for name in METHODS if name != "tseg"]  # it has weights and tests of its own

@@ -38,12 +38,12 @@ from tasutils.config import load_preset
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB, whole_image
 from tasutils.datasets import load_dataset
 from tasutils.encoders.align import AlignEncoder
+from tasutils.encoders.settings import AlignConfig
 from tasutils.errors import TasError
-from tasutils.refer import parse_expression
 from tasutils.images import read_image
 from tasutils.language.parse import Parser
+from tasutils.refer import parse_expression
 from tasutils.tas import TAS
-from tasutils.encoders.settings import AlignConfig
 
 SENTENCE = expression()
 close = {"rtol": 0, "atol": 1e-5}
@@ -464,7 +464,7 @@ def test_published_weights_by_data_set():
     assert make_method("global_local", tas, "refcoco").settings["v"] == 0.95
     assert make_method("global_local", tas, "refcocog", v=0.5).settings["v"] == 0.5
     lam = TINY.weights("refscenesg")
-    assert make_method("tas", tas, "refscenesg").settings["lambda"] == lam
+    assert make_method("tas", tas, "refscenesg").settings["weights"] == lam
 
 
 @pytest.mark.parametrize("name", PEERS)

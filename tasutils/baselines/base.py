@@ -19,14 +19,14 @@ from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional as F
 
+from tasutils.config import Part
 from tasutils.encoders import ImageTextEncoder
 from tasutils.errors import TasError
-from tasutils.config import Part
 
 if TYPE_CHECKING:
     from tasutils.refer import Expression
-    from tasutils.tas import TAS
     from tasutils.scene import Scene
+    from tasutils.tas import TAS
 
 T = TypeVar("T")
 Kind = Literal["vit", "resnet"]

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tasutils.baselines import base
-from tasutils.errors import TasError
 from tasutils.config import Part
+from tasutils.errors import TasError
 
 if TYPE_CHECKING:
     from tasutils.refer import Expression

@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 from tasutils import terms
 from tasutils.baselines import base
-from tasutils.masks import boxes_xyxy
 from tasutils.config import Part
+from tasutils.masks import boxes_xyxy
 
 if TYPE_CHECKING:
     from tasutils.refer import Expression
-    from tasutils.tas import TAS
     from tasutils.scene import Scene
+    from tasutils.tas import TAS
 
 
 class GlobalLocalConfig(Part):

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tasutils.baselines import base
-from tasutils.errors import TasError
 from tasutils.config import Part
+from tasutils.errors import TasError
 
 if TYPE_CHECKING:
     from tasutils.refer import Expression

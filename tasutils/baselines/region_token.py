@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from tasutils import terms
 from tasutils.baselines import base
-from tasutils.errors import TasError
 from tasutils.config import Part
+from tasutils.errors import TasError
 
 if TYPE_CHECKING:
     from tasutils.refer import Expression

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from tasutils.baselines import base
-from tasutils.encoders import dense
 from tasutils.config import Part
+from tasutils.encoders import dense
 
 if TYPE_CHECKING:
     from tasutils.refer import Expression

@@ -15,8 +15,8 @@ from tasutils.refer import cosine_scale
 
 if TYPE_CHECKING:
     from tasutils.refer import Expression
-    from tasutils.tas import TAS
     from tasutils.scene import Scene
+    from tasutils.tas import TAS
 
 
 class Alone:

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from tasutils.baselines import base
 from tasutils.checkpoints import load_strict, read_state_dict
-from tasutils.errors import TasError
 from tasutils.config import Part
+from tasutils.errors import TasError
 from tasutils.paths import weights_path
 
 if TYPE_CHECKING:
