@@ -51,3 +51,60 @@ def masks() -> NDArray[np.bool_]:
     disc = (y - 20) ** 2 + (x - 20) ** 2 < 150
     square = (y >= 35) & (y < 55) & (x >= 50) & (x < 70)
     return np.stack([disc, square, square & (y < 45)])
+
+
+# ------------------------------------------------------------------ see light.py
+
+
+@pytest.fixture(scope="session")
+def parser():
+    """The parser of sentences."""
+    import light
+
+    return light.PARSER
+
+
+@pytest.fixture
+def make_tas():
+    """A function: `tiny` with settings changed, with parts that need no weights."""
+    import light
+
+    return light.light_tas
+
+
+@pytest.fixture
+def tas(make_tas):
+    """`tiny` with parts that need no weights."""
+    return make_tas()
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Six pictures in RefCOCO's layout below tmp_path, five sentences each."""
+    import light
+
+    return light.make_dataset(tmp_path)
+
+
+@pytest.fixture
+def world(dataset, tmp_path, monkeypatch):
+    """That data set, which `load_dataset` finds, and what `load` has made, light parts in all."""
+    import light
+
+    from tasutils import paths
+    from tasutils.datasets.refcoco import load_refcoco
+
+    made = []
+
+    def load_dataset(name, split, split_by=None, root=None, images=None):
+        return load_refcoco(tmp_path, name, "tas", split, tmp_path / "images")
+
+    def load(preset, device=None):
+        made.append(light.light_tas())
+        made[-1].preset, made[-1].wanted_device = preset, device
+        return made[-1]
+
+    monkeypatch.setattr("tasutils.datasets.load_dataset", load_dataset)
+    monkeypatch.setattr("tasutils.tas.load", load)
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    return dataset, made

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_describe import SlowProposer
-from test_runs import FakeCaptioner, FakeEncoder, make_dataset
+from light import FakeCaptioner, FakeEncoder, SlowProposer, make_dataset
 
 import tasutils
 import tasutils.evaluate

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from handmade_runs import part_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from light import part_of
 
 from tasutils import anatomy, anatomy_charts, anatomy_widget
 
@@ -169,7 +169,7 @@ class Shown:
         self.asked = []
 
     def example(self, row):
-        from drawn import MASKS, SIZE_HW, ask, grey, scene_of
+        from light import MASKS, SIZE_HW, ask, grey, scene_of
 
         from tasutils.show import Example
 

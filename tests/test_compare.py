@@ -6,29 +6,15 @@ import pickle
 
 import numpy as np
 import pytest
-from test_runs import CountingTAS, FakeCaptioner, FakeEncoder, FakeProposer, make_dataset
+from light import METHODS, Smallest, make_dataset, runs_of
 
 from tasutils import cli
 from tasutils.baselines import scores_of
 from tasutils.compare import WON, compare_runs, compare_text
-from tasutils.config import load_preset
-from tasutils.datasets.refcoco import load_refcoco
 from tasutils.errors import TasError
 from tasutils.evaluate import evaluate_all
-from tasutils.language.parse import Parser
 from tasutils.metrics import iou
 from tasutils.runs import read_run
-
-METHODS = ["tas", "clip_only", "text_only"]
-
-
-class Smallest:
-    """A method of one's own: the smallest mask, whatever is said."""
-
-    name = "smallest"
-
-    def score(self, scene, expression, image):
-        return -scene.proposals.areas_px.astype(float)
 
 
 class Liar:
@@ -43,20 +29,6 @@ class Nowhere:
 
     def score(self, scene, expression, image):
         return np.full(len(scene.proposals), np.nan)
-
-
-@pytest.fixture
-def tas():
-    parts = (FakeProposer(), FakeEncoder(), FakeCaptioner(), Parser())
-    return CountingTAS(load_preset("tiny"), *parts, "cpu")
-
-
-def runs_of(root, tas, out, methods=METHODS, **more):
-    """One data set of six pictures, each method's run."""
-    data = load_refcoco(root, "refscenes", "tas", "val", root / "images")
-    return [
-        read_run(f) for f in evaluate_all([data], tas, methods, out=out, progress=False, **more)
-    ]
 
 
 def test_methods_share_scenes_and_data_sets_share_pictures(tmp_path, tas):

@@ -7,14 +7,13 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+from light import FakeCaptioner, FakeProposer, H, W, Words, make_pictures, slow_tas
 from PIL import Image
-from test_runs import FakeCaptioner, FakeEncoder, FakeProposer, H, W
 
 import tasutils
 from tasutils import cli, cli_describe, store_shards, store_writer
 from tasutils.config import load_preset
 from tasutils.datasets import load_dataset
-from tasutils.datasets.sample import ImageEntry, RefDataset, Sample
 from tasutils.engines import describe_dataset, items_of, shard_of
 from tasutils.errors import TasError
 from tasutils.store import SceneStore
@@ -24,55 +23,18 @@ from tasutils.tas import TAS
 FORK = get_context("fork")
 
 
-class Words:
-    """A language side that needs no model: every word is a phrase."""
-
-    def noun_chunks(self, text, pronouns=False):
-        return text.split()
-
-
-class SlowProposer(FakeProposer):
-    """Takes its time, so that there is a moment to be killed in."""
-
-    def __init__(self, seconds):
-        self.seconds, self.n = seconds, 0
-
-    def __call__(self, image):
-        self.n += 1
-        time.sleep(self.seconds)
-        return super().__call__(image)
-
-
-def make_tas(seconds=0.0):
-    preset = load_preset("tiny").override({"compute.image_batch": 3})
-    parts = (SlowProposer(seconds), FakeEncoder(), FakeCaptioner(), Words())
-    return TAS(preset, *parts, "cpu")
-
-
-def make_pictures(folder, n, name="drawn", split="val"):
-    """A data set of n pictures, one sentence each."""
-    folder.mkdir(exist_ok=True)
-    images, samples = {}, []
-    for k in range(n):
-        pixels = np.random.default_rng(k).integers(0, 255, (H, W, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / f"{k}.png")
-        images[f"image {k}"] = ImageEntry(folder / f"{k}.png", (H, W))
-        samples.append(Sample(str(k), f"image {k}", str(k), "0", "a", "a", "dog", split))
-    return RefDataset(name, split, tuple(samples), images, "", lambda _: np.zeros((H, W), bool))
-
-
 @pytest.fixture
 def pictures(tmp_path):
     return make_pictures(tmp_path / "pictures", 20)
 
 
 def describe(dataset, folder, tas=None, **options):
-    tas = make_tas() if tas is None else tas
+    tas = slow_tas() if tas is None else tas
     return describe_dataset(dataset, tas, SceneStore(folder), progress=False, **options)
 
 
 def test_each_picture_is_described_once(pictures, tmp_path):
-    tas, folder = make_tas(), tmp_path / "scenes"
+    tas, folder = slow_tas(), tmp_path / "scenes"
     assert describe(pictures, folder, tas, limit_images=7) == (7, 0, [])
     assert describe(pictures, folder, tas) == (13, 7, [])
     assert describe(pictures, folder, tas) == (0, 20, [])
@@ -85,7 +47,7 @@ def test_a_store_equals_what_describe_gives(pictures, tmp_path):
     from tasutils.images import read_image
     from tasutils.store import scene_key
 
-    tas, plain = make_tas(), SceneStore(tmp_path / "plain")
+    tas, plain = slow_tas(), SceneStore(tmp_path / "plain")
     for item in items_of(pictures):
         image = read_image(item.path)
         plain.put(
@@ -139,14 +101,14 @@ def test_equal_pictures_are_one_scene(pictures, tmp_path):
     for k in (1, 12):
         path = pictures.images[f"image {k}"].path
         path.write_bytes(pictures.images["image 0"].path.read_bytes())
-    tas = make_tas()
+    tas = slow_tas()
     assert describe(pictures, tmp_path / "scenes", tas) == (18, 2, [])
     assert tas.proposer.n == 18 == len(SceneStore(tmp_path / "scenes").keys())
 
 
 def test_another_preset_has_scenes_of_its_own(pictures, tmp_path):
     describe(pictures, tmp_path / "scenes")
-    other = make_tas()
+    other = slow_tas()
     other.preset = other.preset.override({"language.negative_template": "this is {}"})
     assert describe(pictures, tmp_path / "scenes", other) == (20, 0, [])
     assert len(SceneStore(tmp_path / "scenes").keys()) == 40
@@ -209,7 +171,7 @@ def child(dataset, folder, seconds):
         sync(descriptor)
 
     store_shards.os.fsync = slow
-    describe(dataset, folder, make_tas(seconds))
+    describe(dataset, folder, slow_tas(seconds))
     os._exit(0)
 
 
@@ -232,7 +194,7 @@ def test_killed_at_random_moments_then_resumed(pictures, tmp_path):
             process.join()
         there = len(SceneStore(folder).keys())
         partial.add(0 < there < 20)
-        tas = make_tas()
+        tas = slow_tas()
         assert describe(pictures, folder, tas) == (20 - there, there, [])
         assert tas.proposer.n == 20 - there  # what was written is not made again
         assert store_differences(SceneStore(folder), SceneStore(tmp_path / "whole")) == []
@@ -255,7 +217,7 @@ def test_two_processes_on_one_store(pictures, tmp_path):
 
 
 def test_the_command(pictures, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(tasutils, "load", lambda *_, **__: make_tas())
+    monkeypatch.setattr(tasutils, "load", lambda *_, **__: slow_tas())
     monkeypatch.setattr("tasutils.datasets.load_dataset", lambda *_: pictures)
     out = str(tmp_path / "r")
     command = ["describe", "refscenes", "val", "--out", out]

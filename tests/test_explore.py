@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from drawn import MASKS, PRESET, SIZE_HW, TAS, grey, scene_of
 from hypothesis import given
 from hypothesis import strategies as st
+from light import MASKS, PRESET, SIZE_HW, TAS, grey, scene_of
 from PIL import Image
 
 from tasutils.errors import TasError

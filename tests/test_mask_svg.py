@@ -5,10 +5,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from drawn import discs, grey, scene_of
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from light import discs, grey, scene_of
 
 from tasutils.mask_svg import backdrop, borders, coarse, mask_svg, outlines, picture_class
 

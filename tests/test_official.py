@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from handmade_scenes import SIZE_HW, D, HashEncoder, Same, boxes, embed, scene_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from light import D, H, HashEncoder, Same, W, boxes, embed, scene_of
 
 from tasutils import answers, terms
 from tasutils.config import load_preset
@@ -84,12 +84,12 @@ CENTERS = {0: (4, 3.5), 1: (10, 15.5), 2: (15.5, 5.5), 3: (24, 19.5), 4: (28, 11
 
 
 def hand_made(phrases: tuple[str, ...] = ("a zebra", "two red cars")) -> Scene:
-    masks = np.zeros((5, *SIZE_HW), dtype=bool)
+    masks = np.zeros((5, *(H, W)), dtype=bool)
     for index, (x, y) in CENTERS.items():
         wide = 6 if x % 1 else 5
         left, top = int(x - (wide - 1) / 2), int(y - 1.5)
         masks[index, top : top + 4, left : left + wide] = True
-    scene = scene_of(masks, 3, phrases)
+    scene = scene_of(masks, seed=3, phrases=phrases)
     np.testing.assert_array_equal(scene.proposals.centers_xy, list(CENTERS.values()))
     return scene
 
@@ -301,7 +301,7 @@ def test_answers_with_nan_are_written_shown_and_listed(preset, tmp_path):
         rows = json.loads(json.dumps(record, allow_nan=False))["proposals"]
         assert [row["total"] is None for row in rows] == [preset is STRICT] * 5
         assert "why: mask" in answers.answer_lines(answer, tmp_path)
-        image = np.zeros((*SIZE_HW, 3), np.uint8)
+        image = np.zeros((*(H, W), 3), np.uint8)
         show.overlay(image, answer).png()
         show.region_picture(image, answer).png()
         charts.score_bars(answer).png()
@@ -328,7 +328,7 @@ SENTENCES = st.sampled_from(
     ]
 )  # fmt: skip
 SCENES = st.builds(
-    lambda n, seed, phrases: scene_of(boxes(n, seed), seed, phrases),
+    lambda n, seed, phrases: scene_of(boxes(n, seed), seed=seed, phrases=phrases),
     st.integers(0, 7),
     st.integers(0, 999),
     st.sampled_from([(), ("a man",), ("a dog", "two red cars", "it")]),
@@ -374,7 +374,7 @@ def run_of(scenes, sentences, preset, **weights):
             name = f"{number}-{k}"
             sample = Sample(name, str(number), name, str(k), sentence, sentence, "thing", "val")
             answer = refer(scene, sentence, Scaled(), PARSER, preset, **weights)
-            gt = np.zeros(SIZE_HW, bool)
+            gt = np.zeros((H, W), bool)
             gt[:12] = True
             tables.add(sample, Overlaps.of(masks, gt), Choice.of_answer(answer))
             found.append(answer)
@@ -397,7 +397,9 @@ def test_stored_scores_give_the_answers_of_refer(strict, normalise):
         {"scores.strict_official": strict, "scores.normalise": normalise, "metrics.epsilon": 0.5}
     )
     kinds = [(), ("a man",), ("a dog", "two red cars")]
-    scenes = [scene_of(boxes(n, 7 + n), n, kinds[n % 3]) for n in (0, 1, 2, 3, 5, 8, 9)]
+    scenes = [
+        scene_of(boxes(n, 7 + n), seed=n, phrases=kinds[n % 3]) for n in (0, 1, 2, 3, 5, 8, 9)
+    ]
     scenes += [equal_crops(scene) for scene in scenes[2:]]
     texts = ["right man", "dog on top", "top left zebra", "the man", "the man on the right"]
     _, samples, table = run_of(scenes, texts, preset)

@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_compare import METHODS, Smallest, runs_of
-from test_runs import CountingTAS, FakeCaptioner, FakeEncoder, FakeProposer, make_dataset
+from light import METHODS, CountingTAS, FakeCaptioner, FakeEncoder, Smallest, make_dataset, runs_of
 
 from tasutils.baselines import make_method
 from tasutils.canvas import ANSWER
@@ -27,12 +26,6 @@ from tasutils.readable import peer_groups_table, peers_table
 from tasutils.refer import parse_expression
 
 SIZE_HW = (240, 320)
-
-
-@pytest.fixture
-def tas():
-    parts = (FakeProposer(), FakeEncoder(), FakeCaptioner(), Parser())
-    return CountingTAS(load_preset("tiny"), *parts, "cpu")
 
 
 @pytest.fixture

@@ -9,13 +9,11 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
+import light
 import pytest
-import test_describe
-import test_runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_describe import make_pictures, make_tas
-from test_runs import FakeProposer
+from light import FakeProposer, make_pictures, slow_tas
 
 import tasutils
 from tasutils import cli
@@ -55,13 +53,13 @@ class Mortal(FakeProposer):
 
 
 def with_proposer(proposer, **changes):
-    tas = make_tas()
+    tas = slow_tas()
     preset = load_preset("tiny").override(changes)
     return TAS(preset, proposer, tas.encoder, tas.captioner, tas.language, "cpu")
 
 
 def describe(dataset, folder, tas=None, engine="ray", **options):
-    tas = make_tas() if tas is None else tas
+    tas = slow_tas() if tas is None else tas
     store = SceneStore(folder)
     return describe_dataset(dataset, tas, store, engine=engine, progress=False, **options)
 
@@ -93,7 +91,7 @@ def session():
         assert [name[:8] for name in os.listdir(folder)] == ["tas-ray-"]
         import ray
 
-        for module in (test_describe, test_runs, sys.modules[__name__]):
+        for module in (light, sys.modules[__name__]):
             ray.cloudpickle.register_pickle_by_value(module)  # its workers do not know the tests
         yield
         here.__exit__(None, None, None)
@@ -189,7 +187,7 @@ def test_a_deadly_picture_ends_the_run_which_goes_on(session, tmp_path, monkeypa
 @needs_ray
 def test_mistakes_come_through_as_they_are(session, tmp_path, monkeypatch):
     data = make_pictures(tmp_path / "pictures", 1)
-    tas = make_tas()
+    tas = slow_tas()
     lost = load_preset("tiny").override({"encoder.checkpoint": "nowhere.safetensors"})
     without = TAS(lost, tas.proposer, None, tas.captioner, tas.language, "cpu")
     with pytest.raises(TasError, match=r"encoder\.checkpoint is not at"):
@@ -204,7 +202,7 @@ def test_mistakes_come_through_as_they_are(session, tmp_path, monkeypatch):
 def test_shards_of_two_engines_are_the_whole(session, pictures, tmp_path):
     folder, items = tmp_path / "scenes", shard_of(items_of(pictures), 1, 2)
     (n_done, n_had, failed), seconds = engine.timed_describe_items(
-        items, make_tas(), SceneStore(folder), actors=2
+        items, slow_tas(), SceneStore(folder), actors=2
     )
     assert (n_done, n_had, [name for name, _ in failed]) == (9, 0, ["image 17"]) and seconds > 0
     # image 12 is image 1, which the other shard has

@@ -4,8 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from drawn import MASKS, PRESET, SIZE_HW, TAS, grey, scene_of
-from handmade_runs import part_of
+from light import MASKS, PRESET, SIZE_HW, TAS, grey, part_of, scene_of
 
 from tasutils import rectifier_charts, rectifier_study
 from tasutils.datasets.sample import Sample

@@ -5,9 +5,9 @@ import time
 
 import numpy as np
 import pytest
-from handmade_scenes import SIZE_HW, HashEncoder, Same, boxes, embed, scene_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from light import H, HashEncoder, Same, W, boxes, embed, scene_of
 
 from tasutils.config import Preset, load_preset
 from tasutils.errors import TasError
@@ -24,7 +24,7 @@ def ask(scene: Scene, sentence: str, preset: Preset = PRESET, **given: object) -
 
 
 SCENES = st.builds(
-    lambda n, seed: scene_of(boxes(n, seed), seed), st.integers(0, 9), st.integers(0, 999)
+    lambda n, seed: scene_of(boxes(n, seed), seed=seed), st.integers(0, 9), st.integers(0, 999)
 )
 SENTENCES = st.sampled_from(
     [
@@ -48,7 +48,7 @@ def test_every_answer_is_whole(scene: Scene, sentence: str) -> None:
     assert list(table.columns) == names and table.index.name == "mask"
     assert not table.isna().any(axis=None) and len(table) == n
     assert sorted(answer.rank) == list(range(1, n + 1))
-    assert answer.mask().shape == SIZE_HW
+    assert answer.mask().shape == (H, W)
     assert answer.reason and "\n" not in answer.reason
     if n:
         assert answer.best is not None and answer.rank[answer.best] == 1
@@ -63,7 +63,7 @@ def test_every_answer_is_whole(scene: Scene, sentence: str) -> None:
 @settings(deadline=None)
 def test_permuting_masks_permutes_scores_and_the_answer(n: int, seed: int, sentence: str) -> None:
     masks = boxes(n, seed)
-    scene, order = scene_of(masks, seed), np.random.default_rng(seed).permutation(n)
+    scene, order = scene_of(masks, seed=seed), np.random.default_rng(seed).permutation(n)
     shuffled = dataclasses.replace(
         scene,
         proposals=Proposals.from_masks(masks[order]),
@@ -151,7 +151,7 @@ def test_negatives_are_the_other_phrases_and_their_stored_embeddings() -> None:
 
 
 def test_the_reason_tells_what_the_rectifier_did() -> None:
-    masks = np.zeros((3, *SIZE_HW), dtype=bool)
+    masks = np.zeros((3, *(H, W)), dtype=bool)
     masks[0, :4, :4] = masks[1, :4, -4:] = masks[2, 10:14, -4:] = True
     scene = scene_of(masks)
     text = embed("same").astype(np.float32)

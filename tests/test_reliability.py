@@ -11,8 +11,8 @@ import time
 import numpy as np
 import pytest
 from faults import ENDINGS, Child, fill, lay_out, leftovers, mounts, one_line, warm_parser
+from light import H, W, make_pictures, slow_tas
 from PIL import Image
-from test_describe import H, W, make_pictures, make_tas
 
 from tasutils import store_writer
 from tasutils.runs import list_runs
@@ -276,7 +276,7 @@ def test_a_clock_ahead_takes_no_file_from_under_its_writer(tmp_path, monkeypatch
 
     monkeypatch.setattr(os, "fsync", sweep)
     dataset, store = make_pictures(tmp_path / "p", 1), SceneStore(tmp_path / "scenes")
-    store.put("0" * 40, make_tas().describe(dataset.image_path("image 0")))
+    store.put("0" * 40, slow_tas().describe(dataset.image_path("image 0")))
     assert swept and store.keys() == {"0" * 40} and not leftovers(store.folder)
 
 
@@ -340,7 +340,7 @@ def test_memory_that_does_not_suffice_is_told_in_one_line(drawn, tmp_path, parse
         return np.ones((1 << 40, 1 << 16))
 
     def scarce():
-        from test_runs import FakeEncoder
+        from light import FakeEncoder
 
         FakeEncoder.encode_images = allocate
 

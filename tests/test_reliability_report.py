@@ -11,8 +11,8 @@ from threading import Barrier
 import nbformat
 import pytest
 from faults import ENDINGS, Child, fill, leftovers, mounts, running, started_by, warm_parser
+from light import make_dataset
 from nbformat.v4 import new_code_cell, new_notebook
-from test_runs import make_dataset
 
 from tasutils import report as report_module
 from tasutils import report_notebooks

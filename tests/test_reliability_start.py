@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from faults import ENDINGS, Child, lay_out, leftovers, one_line, warm_parser
+from light import H, W
 from PIL import Image
-from test_describe import H, W
 
 import tasutils
 from tasutils.answers import FILES, AnswerFolder

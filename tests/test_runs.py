@@ -2,136 +2,28 @@
 
 import json
 import os
-import pickle
 import re
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
+from light import SENTENCES, FakeCaptioner, FakeEncoder, FakeProposer, H, W, make_dataset, run_of
 from PIL import Image
 
 from tasutils import evaluate as evaluation
 from tasutils.config import load_preset
-from tasutils.datasets.refcoco import load_refcoco
 from tasutils.errors import TasError
 from tasutils.evaluate import evaluate
 from tasutils.metrics import METRIC_NAMES, miou, oiou
 from tasutils.run_lines import summary_line
 from tasutils.runs import list_runs, read_run
-from tasutils.scene import Proposals
 from tasutils.store import SceneStore
 from tasutils.study import Part
 from tasutils.sweep import sweep
 from tasutils.sweep_choice import choose_weights
 from tasutils.tas import TAS
 from tasutils.variants import ScoreTable, variants
-
-H, W = 24, 32
-SENTENCES = ["left dog", "the dog", "dog on the right", "bottom left thing", "red car"]
-
-
-def box(x0, y0, x1, y1):
-    mask = np.zeros((H, W), bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
-
-
-class FakeProposer:
-    """Some boxes by the image's brightness; nothing for a white one."""
-
-    def __call__(self, image):
-        if image.min() > 250:
-            return Proposals.from_masks(np.zeros((0, H, W), bool))
-        rng = np.random.default_rng(int(image.sum()) % 1000)
-        corners = rng.integers(0, 12, (6, 2))
-        boxes = [box(x, y, x + 4 + k, y + 4 + k) for k, (x, y) in enumerate(corners)]
-        return Proposals.from_masks(np.stack([*boxes, boxes[0]]))  # the last ties with the first
-
-
-def embed(seed):
-    vector = np.random.default_rng(seed).normal(size=8).astype(np.float32)
-    return vector / np.linalg.norm(vector)
-
-
-class FakeEncoder:
-    dim, image_size, device, context_length = 8, 16, "cpu", 77
-
-    def encode_images(self, crops):
-        rows = [embed(int(crop.sum() * 100) % 10_000) for crop in crops.numpy()]
-        return np.stack(rows) if rows else np.zeros((0, 8), np.float32)
-
-    def encode_text(self, texts):
-        rows = [embed(sum(text.encode()) % 10_000) for text in texts]
-        return np.stack(rows) if rows else np.zeros((0, 8), np.float32)
-
-
-class FakeCaptioner:
-    image_size, device = 16, "cpu"
-
-    def caption(self, crops):
-        return [f"a dog and {('cat', 'car', 'banana')[int(c.sum()) % 3]}" for c in crops.numpy()]
-
-
-class CountingTAS(TAS):
-    n_described, stop_after = 0, 10**9
-
-    def describe(self, image, image_id=""):
-        if self.n_described >= self.stop_after:
-            raise KeyboardInterrupt
-        self.n_described += 1
-        return super().describe(image, image_id)
-
-
-@pytest.fixture(scope="module")
-def parser():
-    from tasutils.language.parse import Parser
-
-    return Parser("en_core_web_sm")
-
-
-@pytest.fixture
-def tas(parser):
-    preset = load_preset("tiny").override({"rectifier.form": "extended"})
-    return CountingTAS(preset, FakeProposer(), FakeEncoder(), FakeCaptioner(), parser, "cpu")
-
-
-@pytest.fixture
-def dataset(tmp_path):
-    return make_dataset(tmp_path)
-
-
-def make_dataset(root, name="refscenes", split="val", sentences=SENTENCES):
-    """Six images, the third of them white: no proposals there."""
-    folder = root / name
-    folder.mkdir()
-    (root / "images").mkdir(exist_ok=True)
-    images, annotations, refs = [], [], []
-    for k in range(6):
-        rng = np.random.default_rng(k)
-        pixels = rng.integers(0, 255, (H, W, 3), np.uint8) if k != 2 else np.full((H, W, 3), 255)
-        Image.fromarray(pixels.astype(np.uint8)).save(root / "images" / f"{k}.png")
-        images.append({"id": k, "file_name": f"{k}.png", "height": H, "width": W})
-        polygon = [4, 4, 14, 4, 14, 14 + k, 4, 14 + k]
-        annotations.append(
-            {"id": k, "image_id": k, "category_id": 1, "segmentation": [polygon]}
-        )  # fmt: skip
-        listed = [
-            {"sent_id": 10 * k + n, "sent": sent, "raw": sent, "tokens": sent.split()}
-            for n, sent in enumerate(sentences)
-        ]
-        refs.append({"ref_id": k, "ann_id": k, "image_id": k, "category_id": 1, "split": split,
-                     "file_name": "", "sent_ids": [], "sentences": listed})  # fmt: skip
-    content = {
-        "images": images, "annotations": annotations, "categories": [{"id": 1, "name": "dog"}]
-    }  # fmt: skip
-    (folder / "instances.json").write_text(json.dumps(content))
-    (folder / "refs(tas).p").write_bytes(pickle.dumps(refs, 2))
-    return load_refcoco(root, name, "tas", split, root / "images")
-
-
-def run_of(dataset, tas, out, **more):
-    return read_run(evaluate(dataset, tas, out=out, progress=False, **more))
 
 
 def test_a_run_on_disk(dataset, tas, tmp_path):

@@ -8,9 +8,9 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from drawn import MASKS, SIZE_HW, ask, grey, scene_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from light import MASKS, SIZE_HW, ask, grey, scene_of
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.mathtext import MathTextParser
 from test_show import ablation_rows

@@ -3,13 +3,13 @@
 import os
 import stat
 
+import light
 import numpy as np
 import pandas as pd
 import pytest
+from light import SIZE_HW, ask, grey, make_rows, run_of, scene_of
 from PIL import Image
 from served import Resource, serving
-from stored_scenes import make_rows
-from test_trust_runs import make_tas, parser, run_of, world  # noqa: F401  fixtures
 
 from tasutils import cli
 from tasutils.canvas import Picture, save_picture
@@ -124,7 +124,7 @@ def test_a_link_planted_where_a_file_will_be_is_not_followed(tmp_path):
     assert victim.read_text() == "x"
 
 
-def test_runs_masks_answers_and_grids(world, make_tas, tmp_path, modes):  # noqa: F811
+def test_runs_masks_answers_and_grids(world, make_tas, tmp_path, modes):
     run = run_of(world[0], make_tas(), tmp_path / "out", masks=True)
     assert 0o700 in modes and mode(run.folder) == 0o750
     files = [path for path in run.folder.rglob("*") if path.is_file()]
@@ -139,16 +139,13 @@ def test_runs_masks_answers_and_grids(world, make_tas, tmp_path, modes):  # noqa
 def test_answers_of_segment(tmp_path, modes):
     from pathlib import Path
 
-    from drawn import MASKS as DISCS
-    from drawn import SIZE_HW, ask, grey, scene_of
-
     from tasutils.answers import AnswerFolder
     from tasutils.config import load_preset
 
     with AnswerFolder(tmp_path / "out", ["the cat"]) as target:
         (stage,) = (tmp_path / "out").iterdir()
         assert mode(stage) == 0o700
-        answer = ask(scene_of(DISCS))
+        answer = ask(scene_of(light.MASKS))
         place = target.write(grey(SIZE_HW), answer, load_preset("tiny"), Path("x.png"))
         target.keep()
     assert {mode(path) for path in place.iterdir()} == {0o640} and mode(place) == 0o750

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn import MASKS, SIZE_HW, ask, grey, scene_of
 from hypothesis import given
 from hypothesis import strategies as st
+from light import MASKS, SIZE_HW, ask, grey, run_of, scene_of
 from PIL import Image
-from test_trust_runs import make_tas, parser, run_of, world  # noqa: F401  fixtures
 
 from tasutils import cli, paths
 from tasutils.answers import AnswerFolder
@@ -108,7 +107,7 @@ def test_a_pictures_name_does_not_lead_out_of_the_results(tmp_path, monkeypatch,
     assert seen[0].name.isprintable()
 
 
-def test_runs_of_any_name_are_written_and_read(world, make_tas, tmp_path):  # noqa: F811
+def test_runs_of_any_name_are_written_and_read(world, make_tas, tmp_path):
     data = world[0]
 
     class Method:

@@ -10,7 +10,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from drawn import MASKS, ask, scene_of
+from light import MASKS, ask, scene_of
 from test_explore import Tags
 from watched import noted, watched_environment
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
-from drawn import MASKS, ask, scene_of
 from hypothesis import given
 from hypothesis import strategies as st
-from test_trust_runs import edit, make_tas, parser, run_of, world  # noqa: F401  fixtures
+from light import MASKS, ask, edit, run_of, scene_of
 from tqdm import tqdm
 
 from tasutils import answers, cli, console, paths
@@ -76,7 +75,7 @@ def test_a_sentence_and_a_caption_forge_no_line():
 
 
 @pytest.fixture
-def hostile_runs(world, make_tas, tmp_path):  # noqa: F811
+def hostile_runs(world, make_tas, tmp_path):
     """Two runs over hostile sentences whose records are hostile, too."""
     runs = []
     for k, changes in enumerate(({}, {"terms.p.weight": 3.0, "terms.n.weight.default": 0.0})):

@@ -8,9 +8,9 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from drawn import MASKS, SIZE_HW, ask, discs, grey, scene_of
 from hypothesis import given
 from hypothesis import strategies as st
+from light import MASKS, SIZE_HW, ask, discs, grey, scene_of
 from matplotlib.colors import to_rgb
 from PIL import Image
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stored_scenes import assert_equal, make_rows, make_scene
+from light import assert_equal, make_rows, make_scene
 
 from tasutils import store_writer
 from tasutils.errors import TasError

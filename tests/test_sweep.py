@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_runs import CountingTAS, FakeCaptioner, FakeEncoder, FakeProposer, make_dataset
+from light import CountingTAS, FakeCaptioner, FakeEncoder, FakeProposer, make_dataset
 
 from tasutils import charts, cli, readable
 from tasutils.alternatives import RECTIFIER_FORMS, SYNONYM_RULES

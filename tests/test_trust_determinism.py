@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from drawn import PRESET, D, ask, discs, scene_of
+from light import PRESET, D, ask, discs, scene_of
 
 from tasutils.config import load_preset
 from tasutils.datasets import load_dataset

@@ -6,15 +6,14 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from light import edit, run_of
 from PIL import Image
-from test_runs import CountingTAS, FakeCaptioner, FakeEncoder, FakeProposer, make_dataset
 
 from tasutils import cli, paths
-from tasutils.config import differences, load_preset
+from tasutils.config import differences
 from tasutils.errors import TasError
-from tasutils.evaluate import evaluate, evaluate_all
+from tasutils.evaluate import evaluate_all
 from tasutils.images import read_image
-from tasutils.language.parse import Parser
 from tasutils.metrics import iou, miou, oiou
 from tasutils.rerun import rerun
 from tasutils.run_diff import diff_runs, sentence_table
@@ -22,68 +21,6 @@ from tasutils.run_diff_lines import diff_json, diff_lines, pictures_told
 from tasutils.run_lines import run_lines
 from tasutils.runs import list_runs, read_run
 from tasutils.store import SceneStore
-
-
-@pytest.fixture(scope="module")
-def parser():
-    return Parser("en_core_web_sm")
-
-
-@pytest.fixture
-def make_tas(parser):
-    """A preset at work with parts that need no weights, over changed settings."""
-
-    def make(changes=None):
-        preset = load_preset("tiny").override(changes or {})
-        return CountingTAS(
-            preset, FakeProposer(), FakeEncoder(), FakeCaptioner(), parser, device="cpu"
-        )
-
-    return make
-
-
-@pytest.fixture
-def world(tmp_path, monkeypatch, parser):
-    """A data set of six pictures that `load_dataset` finds, and parts that `load` gives."""
-    from tasutils.datasets.refcoco import load_refcoco
-
-    make_dataset(tmp_path)
-    made = []
-
-    def load_dataset(name, split, split_by=None, root=None, images=None):
-        return load_refcoco(tmp_path, name, "tas", split, tmp_path / "images")
-
-    def load(preset, device=None):
-        parts = FakeProposer(), FakeEncoder(), FakeCaptioner(), parser
-        made.append(CountingTAS(preset, *parts, device=device))
-        return made[-1]
-
-    monkeypatch.setattr("tasutils.datasets.load_dataset", load_dataset)
-    monkeypatch.setattr("tasutils.tas.load", load)
-    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
-    return load_dataset("refscenes", "val"), made
-
-
-def run_of(data, tas, out, **more):
-    return read_run(evaluate(data, tas, out=out, progress=False, **more))
-
-
-def edit(run, **changes):
-    """Change fields of a record on disk; a value of ... takes the field out."""
-    path = run.folder / "run.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    for name, value in changes.items():
-        *parents, leaf = name.split("__")
-        node = content
-        for parent in parents:
-            node = node[parent]
-        if value is ...:
-            del node[leaf]
-        else:
-            node[leaf] = value
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return None if "gamma" in content else read_run(run.folder)
-
 
 # --- again ---
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
-from drawn import MASKS, PRESET, SIZE_HW, TAS, grey, scene_of
+from light import MASKS, PRESET, SIZE_HW, TAS, grey, scene_of
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from tasutils import baselines, canvas, paths

@@ -248,7 +248,7 @@ def _read_run(folder: Path) -> None:
 
 def _scene_rows() -> list[Tree]:
     import pyarrow.parquet as pq
-    from stored_scenes import make_rows
+    from light import make_rows
 
     from tasutils.store_rows import scene_table
 
