@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-import handmade_scenes
+import light
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,9 +26,7 @@ SCENES = {  # phrases of the picture's caption, and the sentences with their cat
     "room": (("a giraffe", "a couch"), [("the sofa on the left", "couch"), ("giraffe", "giraffe")]),
     "void": ((), [("the dog", "dog"), ("the animal", "dog")]),
 }
-TASK = TAS(
-    load_preset("tiny"), encoder=handmade_scenes.HashEncoder(), language=Parser(), device="cpu"
-)
+TASK = TAS(load_preset("tiny"), encoder=light.HashEncoder(), language=Parser(), device="cpu")
 
 
 class Pictures:
@@ -36,14 +34,14 @@ class Pictures:
 
     tas = TASK
     scenes = {
-        name: handmade_scenes.scene_of(handmade_scenes.boxes(4, seed), seed, phrases)
+        name: light.scene_of(light.boxes(4, seed), seed=seed, phrases=phrases)
         for seed, (name, (phrases, _)) in enumerate(SCENES.items())
     }
 
     def __init__(self, part: Part) -> None:
         del part
 
-    def picture(self, image_id: str) -> tuple[None, handmade_scenes.Scene]:
+    def picture(self, image_id: str) -> tuple[None, light.Scene]:
         return None, self.scenes[image_id]
 
 

@@ -65,7 +65,7 @@ def test_a_method_of_one_s_own_is_not_made_again(world, make_tas, tmp_path):
 DIGEST = "0" * 64
 UNLIKE = {
     "settings came after it, such as scores.normalise": {"config__scores__normalise": ...},
-    "its settings were edited": {"config__scores__alpha": 0.3},
+    "its settings were edited": {"config__terms__p__weight": 0.3},
     r"index files of refscenes are others \(digest 000000000000": {"index_digest": DIGEST},
     "val had 99 sentences and has 30": {"n_total": 99},
     r"wordnet is another \(sha256 000000000000": {"models__wordnet__sha256": DIGEST},
@@ -275,10 +275,10 @@ def test_a_run_older_than_the_digests_of_pictures_is_read_and_compared(pair):
 
 
 def test_settings_of_any_version_compare():
-    old = {"name": "old", "scores": {"alpha": 0.1, "gone": 1}, "sources": {"terms.p.weight": "§ 4"}}
-    new = {"name": "new", "scores": {"alpha": 0.2, "came": 2}, "assumed": ["terms.p.weight"]}
+    old = {"name": "old", "scores": {"alpha": 0.1, "gone": 1}, "sources": {"scores.alpha": "§ 4"}}
+    new = {"name": "new", "scores": {"alpha": 0.2, "came": 2}, "assumed": ["scores.alpha"]}
     rows = {row.name: row for row in differences(old, new)}
-    assert rows["terms.p.weight"][1:] == (0.1, 0.2, ["old: § 4", "new: assumed"])
+    assert rows["scores.alpha"][1:] == (0.1, 0.2, ["old: § 4", "new: assumed"])
     assert rows["scores.gone"][1:3] == (1, "-") and rows["scores.came"][1:3] == ("-", 2)
     assert "name" not in rows
 
