@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.captioners import captions as checked_captions
+from tasutils.captioners import check_captioner, clean_caption
 from tasutils.compute import FEWEST
 from tasutils.config import Preset
+from tasutils.encoders import check_encoder, embeddings
+from tasutils.proposals import as_proposals
 from tasutils.scene import Floats, Proposals, Scene
 
 if TYPE_CHECKING:
@@ -76,6 +80,8 @@ def describe_all(
     Returns scenes in the order of the images; embeddings are rounded to what float16 can hold, as
     the store keeps them. A stage's time is shared evenly by the images that had it together.
     """
+    check_encoder(encoder)
+    check_captioner(captioner)
     names = list(image_ids) or [""] * len(images)
     if len(names) != len(images):
         raise ValueError(f"{len(images)} images have {len(names)} names")
@@ -85,7 +91,7 @@ def describe_all(
         few, clock = images[start : start + step], _Clock(len(images[start : start + step]))
         found = []
         for index, image in enumerate(few):
-            found.append(proposer(image))
+            found.append(as_proposals(proposer(image), image))
             clock.lap("proposals", [index])
         seen = _look(few, found, encoder, captioner, preset, clock)
         scenes += _read(seen, names[start : start + step], encoder, language, preset, clock)
@@ -115,7 +121,7 @@ def _look(
 
     from tasutils.crops import Picture, crops_of, whole_images
 
-    device, views_config = encoder.device, preset.captioner.crop
+    device, views_config = getattr(encoder, "device", "cpu"), preset.captioner.crop
     pictures = [
         Picture(image, proposals.mask_tensor(device), proposals.boxes_xyxy, device)
         for image, proposals in zip(images, found, strict=True)
@@ -131,10 +137,11 @@ def _look(
     # a captioner may have other words for a whole picture than for a masked crop
     caption_image = getattr(captioner, "caption_image", None)
     if caption_image:
-        captions = captioner.caption(views)
+        captions = checked_captions(captioner.caption(views), len(views))
         image_captions = [caption_image(whole[None]) for whole in wholes]
     else:
-        texts = captioner.caption(torch.cat([views, wholes]))
+        together = torch.cat([views, wholes])
+        texts = checked_captions(captioner.caption(together), len(together))
         captions, image_captions = texts[: len(views)], texts[len(views) :]
     clock.lap("caption")
     return _Seen(
@@ -148,7 +155,8 @@ def _embedded(crops: "torch.Tensor", encoder: "ImageTextEncoder") -> Floats:
 
     missing = max(FEWEST - len(crops), 0) if len(crops) else 0
     filled = torch.cat([crops, crops.new_zeros(missing, *crops.shape[1:])]) if missing else crops
-    return _stored(encoder.encode_images(filled)[: len(crops)])
+    rows = embeddings(encoder.encode_images(filled), len(filled), "crops")
+    return _stored(rows[: len(crops)])
 
 
 def describe_again(
@@ -190,8 +198,6 @@ def _read(
     clock: "_Clock",
 ) -> list[Scene]:
     """Scenes of what was seen: captions cleaned, noun phrases found, both embedded."""
-    from tasutils.captioners import clean_caption
-
     rules = preset.language
     tidy = clean_caption if rules.clean_captions else str
     captions = [tidy(raw) for raw in seen.captions]
@@ -235,7 +241,8 @@ def _text_rows(encoder: "ImageTextEncoder", texts: Sequence[list[str]]) -> list[
     """Embeddings of several lists of texts, each text that occurs embedded once."""
     place = {text: index for index, text in enumerate(dict.fromkeys(t for ts in texts for t in ts))}
     missing = max(FEWEST - len(place), 0) if place else 0
-    rows = _stored(encoder.encode_text([*place, *[""] * missing]))
+    written = [*place, *[""] * missing]
+    rows = _stored(embeddings(encoder.encode_text(written), len(written), "texts"))
     return [rows[np.array([place[text] for text in some], np.intp)] for some in texts]
 
 

@@ -1,7 +1,10 @@
 """Small random networks of the published architectures, written as their publishers write them."""
 
+import gzip
 import json
+import re
 import string
+from pathlib import Path
 
 import torch
 
@@ -10,6 +13,14 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 SIZE |= {"intermediate_size": 64}
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
+
+
+def published_shapes(name):
+    """Shapes by key of a published file, from manifests/NAME.tsv.gz."""
+    path = Path(__file__).parent / "manifests" / f"{name}.tsv.gz"
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    rows = (line.split("\t") for line in lines)
+    return {k: tuple(map(int, re.findall(r"\d+", size))) for k, size in rows if size != "shape"}
 
 
 def write_clip(folder):
@@ -60,21 +71,26 @@ def write_albef(folder, side=48):
     """Both published layouts of a small ALBEF as NAME.pth with a tokenizer; returns its shape."""
     import zlib
 
-    from tasutils.encoders.albef_file import AlbefShape, published_sizes
+    from tasutils.encoders.albef import AlbefShape, build_albef
 
     shape = AlbefShape(
-        width=32, heads=2, image_layers=2, text_layers=4, fusion_layer=2,
-        vocabulary=write_bert_words(folder), positions=40, dim=16, queue=6,
+        width=32, heads=2, image_layers=2, fusion_layer=2, vocabulary=write_bert_words(folder),
+        positions=40, dim=16,
     )  # fmt: skip
-    for layout in ("retrieval", "pretraining"):
-        state = {}
-        for key, size in published_sizes(layout, side, shape).items():
-            # each tensor is a function of its name, whichever layout it stands in
-            plain = key.replace("text_encoder.bert.", "text_encoder.")
-            rng = torch.Generator().manual_seed(zlib.crc32(plain.encode()))
-            state[key] = torch.randn(size, generator=rng) / max(size[-1:] or (1,)) ** 0.5
+    towers = {key: value.shape for key, value in build_albef(side, shape).state_dict().items()}
+    fusion = "text_encoder.encoder.layer.2.crossattention.self.key.weight"
+    towers |= {fusion: (32, 32), "text_encoder.embeddings.position_ids": (1, 40)}
+    sizes = towers | {key.replace(".", "_m.", 1): size for key, size in towers.items()}
+    sizes |= {"temp": (), "itm_head.weight": (2, 32), "image_queue": (16, 6), "queue_ptr": (1,)}
+    state = {}
+    for key, size in sizes.items():  # each tensor is a function of its name
+        rng = torch.Generator().manual_seed(zlib.crc32(key.encode()))
+        state[key] = torch.randn(size, generator=rng) / max(size[-1:] or (1,)) ** 0.5
+    before = {re.sub(r"^(text_encoder(_m)?)[.]", r"\1.bert.", k): v for k, v in state.items()}
+    before["text_encoder.cls.predictions.bias"] = torch.zeros(shape.vocabulary)
+    for layout, tensors in (("retrieval", state), ("pretraining", before)):
         extra = {"optimizer": {"state": {}}, "config": {"image_res": side}, "epoch": 3}
-        torch.save({"model": state, **extra}, folder / f"{layout}.pth")
+        torch.save({"model": tensors, **extra}, folder / f"{layout}.pth")
     return shape
 
 

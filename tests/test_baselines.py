@@ -33,11 +33,11 @@ from tasutils.baselines.global_local import GlobalLocal, GlobalLocalConfig
 from tasutils.baselines.grad_cam import GradCam, GradCamConfig
 from tasutils.baselines.region_token import RegionToken, RegionTokenConfig
 from tasutils.baselines.score_map import ScoreMap, ScoreMapConfig
-from tasutils.colors import COLORS, color_shares
 from tasutils.config import load_preset
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB, whole_image
 from tasutils.datasets import load_dataset
 from tasutils.encoders.align import AlignEncoder
+from tasutils.encoders.colors import COLORS, color_shares
 from tasutils.encoders.settings import AlignConfig
 from tasutils.errors import TasError
 from tasutils.images import read_image
@@ -463,8 +463,8 @@ def test_published_weights_by_data_set():
     assert make_method("global_local", tas, "refcocog").settings["v"] == 0.85
     assert make_method("global_local", tas, "refcoco").settings["v"] == 0.95
     assert make_method("global_local", tas, "refcocog", v=0.5).settings["v"] == 0.5
-    lam = TINY.weights("refscenesg")
-    assert make_method("tas", tas, "refscenesg").settings["weights"] == lam
+    weights = TINY.weights("refscenesg")
+    assert make_method("tas", tas, "refscenesg").settings["weights"] == weights
 
 
 @pytest.mark.parametrize("name", PEERS)

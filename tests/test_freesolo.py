@@ -33,7 +33,6 @@ from tasutils.config import OverlapConfig, load_preset
 from tasutils.errors import TasError
 from tasutils.masks import iou
 from tasutils.paths import WEIGHTS
-from tasutils.proposals.free import maskness
 from tasutils.proposals.freesolo import (
     PIXEL_MEAN,
     PIXEL_STD,
@@ -42,6 +41,7 @@ from tasutils.proposals.freesolo import (
     dynamic_masks,
     full_size,
     input_size,
+    maskness,
     matrix_nms,
     network_input,
     point_nms,

@@ -18,7 +18,7 @@ from tasutils.config import load_preset
 from tasutils.encoders.openclip import OpenClipEncoder, build_clip
 from tasutils.encoders.settings import EncoderConfig
 from tasutils.errors import TasError
-from tasutils.proposals.sam_builder import build_sam
+from tasutils.proposals.sam_net import build_sam
 from tasutils.registry import PublishedModel, find_model, load_registry, model_at
 from tasutils.tas import require_weights
 
@@ -277,15 +277,16 @@ def shapes_of(model):
 
 
 def families():
-    from tasutils.encoders.albef_file import published_sizes
+    from small_models import published_shapes
+
     from tasutils.proposals.freesolo_net import build_freesolo
 
     with torch.device("meta"):
         for size in ("tiny", "vit_b", "vit_l", "vit_h"):
             yield f"SAM {size}", shapes_of(build_sam(size))
         yield "FreeSOLO", shapes_of(build_freesolo("r101"))
-    yield "ALBEF", published_sizes("retrieval", 384)
-    yield "ALBEF", published_sizes("pretraining", 256)
+    yield "ALBEF", published_shapes("albef_keys")
+    yield "ALBEF", published_shapes("albef_pretrain_keys")
     yield "BLIP-2", shapes_of(blip2_on_meta())
     yield "BLIP", shapes_of(blip_on_meta())
     yield "ALIGN", shapes_of(align_on_meta())

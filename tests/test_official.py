@@ -460,12 +460,11 @@ class Images(HashEncoder):
 
 def test_captions_and_chunks_as_generated(picture, masks):
     from tasutils.describe import describe
-    from tasutils.proposals.ground_truth import GroundTruthProposer
 
     def scene(**changes):
         preset = PAPER.override({f"language.{k}": v for k, v in changes.items()})
         return describe(
-            picture, proposer=GroundTruthProposer(masks), encoder=Images(), captioner=Mumbling(),
+            picture, proposer=lambda image: masks, encoder=Images(), captioner=Mumbling(),
             language=PARSER, preset=preset,
         )  # fmt: skip
 

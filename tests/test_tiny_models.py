@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from segment_anything import sam_model_registry
 
 from making import scores
+from making.blip2 import blip2_tokenizer, build_blip2, vision_from_clip
 from making.categories import load_categories
 from making.checkpoint import Clock
 from making.clip import contrastive_loss, embed_images, embed_text, train_clip
@@ -22,13 +23,11 @@ from making.sam import train_sam
 from making.tokenizer import TOKENIZER, merges_bytes
 from making.views import random_view
 from making.words import seen_words, vocabulary_texts
-from tasutils.captioners.blip2_builder import blip2_tokenizer, build_blip2, vision_from_clip
 from tasutils.config import load_preset
-from tasutils.encoders.openclip import OpenClipEncoder, build_clip
-from tasutils.encoders.tokenizer import tiny_tokenizer
+from tasutils.encoders.openclip import OpenClipEncoder, build_clip, tiny_tokenizer
 from tasutils.errors import TasError
 from tasutils.paths import WEIGHTS
-from tasutils.proposals.sam_builder import build_sam
+from tasutils.proposals.sam_net import build_sam
 
 TINY = WEIGHTS / "tiny"
 

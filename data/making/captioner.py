@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from making.categories import load_categories
-from making.loop import Training
-from making.pairs import CropSet, crop_set
-from making.pools import HELD_OUT, POOL, ScenePool, open_held_out
-from making.views import augment, random_view, resize
-from making.words import WordTable, seen_words
-from tasutils.captioners.blip2_builder import (
+from making.blip2 import (
     IMAGE_SIZE,
     QUERY_TOKENS,
     blip2_tokenizer,
     build_blip2,
     vision_from_clip,
 )
+from making.categories import load_categories
+from making.loop import Training
+from making.pairs import CropSet, crop_set
+from making.pools import HELD_OUT, POOL, ScenePool, open_held_out
+from making.views import augment, random_view, resize
+from making.words import WordTable, seen_words
 from tasutils.paths import WEIGHTS
 
 TOKENIZER = WEIGHTS / "tiny" / "tokenizer.txt.gz"

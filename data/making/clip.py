@@ -16,8 +16,7 @@ from making.loop import Training
 from making.pairs import CropSet, PairBatch, crop_set, draw_pairs
 from making.pools import HELD_OUT, POOL, ScenePool, open_held_out
 from making.words import seen_words
-from tasutils.encoders.openclip import build_clip
-from tasutils.encoders.tokenizer import tiny_tokenizer
+from tasutils.encoders.openclip import build_clip, tiny_tokenizer
 from tasutils.paths import WEIGHTS
 
 TOKENIZER = WEIGHTS / "tiny" / "tokenizer.txt.gz"

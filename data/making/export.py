@@ -91,7 +91,7 @@ def _half(value: torch.Tensor) -> torch.Tensor:
 
 
 def _save_blip2(state: dict[str, torch.Tensor], folder: Path) -> None:
-    from tasutils.captioners.blip2_builder import blip2_tokenizer, build_blip2, save_blip2
+    from making.blip2 import blip2_tokenizer, build_blip2, save_blip2
 
     tokenizer = blip2_tokenizer(TOKENIZER)
     model = build_blip2(tokenizer)

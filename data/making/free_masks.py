@@ -22,8 +22,7 @@ from making.pools import POOL, SHARD_SCENES, ScenePool
 from tasutils.config import OverlapConfig
 from tasutils.masks import areas_px, encode_rle, intersections_px
 from tasutils.paths import RESULTS
-from tasutils.proposals.free import FreeMaskProposer
-from tasutils.proposals.merge import MergeProposer
+from tasutils.proposals.regions import FreeMaskProposer, MergeProposer
 from tasutils.proposals.settings import FreeConfig, MergeConfig
 
 FREE_MASKS = RESULTS / "training" / "freesolo_free_masks"

@@ -11,7 +11,7 @@ from torch import nn
 from making.loop import Training
 from making.pools import PHOTO_POOL, POOL, PoolMix, ScenePool, photo_pool
 from making.prompts import DenseHead, draw_prompts, encode, prompt, sam_loss
-from tasutils.proposals.sam_builder import build_sam
+from tasutils.proposals.sam_net import build_sam
 
 PEAK_RATE = 8e-4
 PADDED_FROM = 0.7

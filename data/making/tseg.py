@@ -25,7 +25,7 @@ from making.tseg_pairs import PAIRS, TOKENIZER, PairStore, frozen_clip
 from making.tseg_scores import score_tseg, val_pictures
 from making.words import seen_words
 from tasutils.baselines.tseg import TsegNet, pool
-from tasutils.encoders.tokenizer import tiny_tokenizer
+from tasutils.encoders.openclip import tiny_tokenizer
 from tasutils.paths import RESULTS
 
 FOLDER = RESULTS / "training" / "tseg"

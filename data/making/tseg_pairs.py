@@ -27,8 +27,7 @@ from making.sprites import COLORS
 from making.words import WordTable, seen_words
 from tasutils.baselines.tseg import tiny_maps
 from tasutils.checkpoints import load_strict, read_state_dict
-from tasutils.encoders.openclip import build_clip
-from tasutils.encoders.tokenizer import tiny_tokenizer
+from tasutils.encoders.openclip import build_clip, tiny_tokenizer
 from tasutils.errors import TasError
 from tasutils.paths import RESULTS, WEIGHTS
 

@@ -15,7 +15,7 @@ from making.clip import embed_text
 from making.tseg_pairs import TOKENIZER
 from tasutils.baselines.tseg import TsegNet, assign, tiny_maps
 from tasutils.datasets.refscenes import load_refscenes
-from tasutils.encoders.tokenizer import tiny_tokenizer
+from tasutils.encoders.openclip import tiny_tokenizer
 from tasutils.images import read_image
 from tasutils.paths import RESULTS
 

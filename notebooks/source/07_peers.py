@@ -25,7 +25,7 @@ from IPython.display import Markdown, display
 import tasutils
 from tasutils import compare, paths, peer_study, readable
 from tasutils.baselines import make_method, method_names
-from tasutils.colors import COLORS, color_shares
+from tasutils.encoders.colors import COLORS, color_shares
 from tasutils.datasets import load_dataset
 from tasutils.evaluate import evaluate_all
 from tasutils.refer import parse_expression

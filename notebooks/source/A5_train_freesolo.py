@@ -26,7 +26,7 @@ from tasutils import paths, proposal_charts
 from tasutils.datasets import load_dataset
 from tasutils.proposal_study import reach_by_group
 from tasutils.proposals.compare import oracle_table, recall_curve, summary
-from tasutils.proposals.free import soft_masks
+from tasutils.proposals.regions import soft_masks
 from tasutils.proposals.freesolo_net import build_freesolo
 
 sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights

@@ -26,7 +26,7 @@ import torch
 from tasutils import paths
 from tasutils.baselines.tseg import TsegNet
 from tasutils.checkpoints import load_strict, read_state_dict
-from tasutils.encoders.tokenizer import tiny_tokenizer
+from tasutils.encoders.openclip import tiny_tokenizer
 from tasutils.paths import RESULTS, weights_path
 
 sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights

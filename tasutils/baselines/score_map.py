@@ -34,7 +34,7 @@ class ScoreMap(base.Activation):
 
     With CLIP's ResNet: layer4 through attnpool's v_proj and c_proj as 1 x 1 convolutions, L2 over
     the channels, dot the normalised text, bilinear to (H, W), min-max. Of other encoders the dense
-    features are theirs, see `encoders.places`. Source: Zhou et al. (arXiv 2112.01071), as a
+    features are theirs, see `encoders.openclip`. Source: Zhou et al. (arXiv 2112.01071), as a
     baseline in Yu, Seo, Son (CVPR 2023).
 
     Raises TasError for an encoder without dense features.

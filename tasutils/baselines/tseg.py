@@ -177,7 +177,7 @@ def pool(margins: Tensor, least: float = 1e-4) -> Tensor:
 def tiny_maps(model: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
     """The two maps of the frozen tiny-RN, float32 (n, h, w, 128) and (n, 2h, 2w, 256).
 
-    The first is layer4 in the joint space, each place by itself (see `encoders.places`); the
+    The first is layer4 in the joint space, each place by itself (see `encoders.openclip`); the
     second is layer3. The picture is enlarged to 480 px on its short side, so that things are about
     as large as in the crops that the tower knows.
 

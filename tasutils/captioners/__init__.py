@@ -1,7 +1,11 @@
-"""Pictures into words: the `Captioner` protocol, and what is cleaned off a caption."""
+"""Pictures into words: the door `CAPTIONERS`, and what is cleaned off a caption."""
+
+from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, Protocol
+
+from tasutils.errors import TasError
 
 if TYPE_CHECKING:
     import torch
@@ -23,10 +27,31 @@ class Captioner(Protocol):
     """
 
     image_size: int
-    device: str
 
-    def caption(self, crops: "torch.Tensor") -> list[str]:
+    def caption(self, crops: torch.Tensor) -> list[str]:
         """Raw captions of float32 (n, 3, image_size, image_size) RGB in 0..1; n strings."""
+
+
+def check_captioner(captioner: Any) -> None:
+    """Raise TasError, naming what a captioner of one's own lacks."""
+    missing = [name for name in ("image_size", "caption") if not hasattr(captioner, name)]
+    if missing:
+        raise TasError(
+            f"captioner {type(captioner).__name__} has no {', '.join(missing)}; "
+            "give it image_size (px) and caption(crops), which returns a text for each"
+        )
+
+
+def captions(found: Any, n: int) -> list[str]:
+    """What a captioner returned for n pictures; raises TasError unless it is n texts."""
+    texts = list(found) if isinstance(found, list | tuple) else [found]
+    if len(texts) != n or not all(isinstance(text, str) for text in texts):
+        kinds = sorted({type(text).__name__ for text in texts})
+        raise TasError(
+            f"the captioner gave {len(texts)} of {', '.join(kinds) or 'nothing'} for {n} pictures; "
+            "give a list with a text for each"
+        )
+    return texts
 
 
 def clean_caption(raw: str) -> str:

@@ -4,6 +4,8 @@ They are the encoder's own classifier in words: with them the P-score is no inde
 beside V, and a table of P or of negatives mined from such captions has to say so.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -11,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.captioners.settings import ComposedConfig
-from tasutils.colors import COLORS, crop_color_shares
 from tasutils.compute import Batches
 from tasutils.config import PLAIN, ComputeConfig
+from tasutils.encoders.colors import COLORS, crop_color_shares
 from tasutils.encoders.efficientnet import IMAGE_SIZE, load_classifier, probabilities
 from tasutils.language.imagenet import everyday_classes, image_classes
 
@@ -42,10 +44,8 @@ class ComposedCaptioner:
     def __init__(
         self, config: ComposedConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
     ) -> None:
-        self.config = config
-        self.device = device
+        self.config, self.device, self.image_size = config, device, IMAGE_SIZE
         self.batches = Batches("EfficientNet", compute.crop_batch, device, compute.precision)
-        self.image_size = IMAGE_SIZE
         self.classifier = load_classifier(config.checkpoint, device)
         self._classes = [c.name for c in image_classes()]
         self._numbers = {name: number for number, name in enumerate(self._classes)}
@@ -57,7 +57,7 @@ class ComposedCaptioner:
             for number in numbers if len(numbers) <= _BASIC_CLASSES else ():
                 self._classes[number] = word
 
-    def caption(self, crops: "torch.Tensor") -> list[str]:
+    def caption(self, crops: torch.Tensor) -> list[str]:
         """Captions of masked crops, float32 (n, 3, 260, 260) RGB in 0..1, black outside; n texts.
 
         "a thing" where nothing is likely enough.
@@ -69,7 +69,7 @@ class ComposedCaptioner:
             for row, crop in zip(likely, pixels, strict=True)
         ]
 
-    def caption_image(self, picture: "torch.Tensor") -> str:
+    def caption_image(self, picture: torch.Tensor) -> str:
         """Caption of a whole picture, float32 (1, 3, 260, 260) RGB in 0..1: the things seen in it.
 
         The picture and nine overlapping windows of half its side are named, one by one; those
@@ -111,18 +111,14 @@ class ComposedCaptioner:
         return COLORS[best] if shares[best] >= self.config.least_color else ""
 
 
-def _windows(picture: "torch.Tensor") -> "torch.Tensor":
+def _windows(picture: torch.Tensor) -> torch.Tensor:
     """Nine windows of half the side, a quarter apart: (1, 3, S, S) -> (9, 3, S, S)."""
     import torch
     from torch.nn.functional import interpolate
 
     size = picture.shape[-1]
-    half, step = size // 2, size // 4
-    cuts = [
-        picture[:, :, y : y + half, x : x + half]
-        for y in (0, step, 2 * step)
-        for x in (0, step, 2 * step)
-    ]
+    half, starts = size // 2, (0, size // 4, 2 * (size // 4))
+    cuts = [picture[:, :, y : y + half, x : x + half] for y in starts for x in starts]
     return interpolate(torch.cat(cuts), (size, size), mode="bicubic").clamp(0, 1)
 
 

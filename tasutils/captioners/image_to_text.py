@@ -1,5 +1,7 @@
 """BLIP-2, BLIP, GIT, a vision encoder-decoder: transformers' captioners, from a local folder."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 from tasutils.captioners.settings import CaptionerConfig
@@ -39,8 +41,7 @@ class ImageToTextCaptioner:
             MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN,
         )
 
-        self.config = config
-        self.device = device
+        self.config, self.device = config, device
         folder = local_folder(config.checkpoint, "captioner")
         self.batches = Batches("the captioner", compute.caption_batch, device)
         dtype = getattr(torch, compute.precision)
@@ -57,12 +58,12 @@ class ImageToTextCaptioner:
                 f"model takes {seen}; correct the size in preprocessor_config.json"
             )
 
-    def caption(self, crops: "torch.Tensor") -> list[str]:
+    def caption(self, crops: torch.Tensor) -> list[str]:
         """Raw captions of float32 (n, 3, image_size, image_size) RGB in 0..1; n strings."""
         with quiet_transformers():
             return [text for texts in self.batches(crops, self._caption_batch) for text in texts]
 
-    def _caption_batch(self, crops: "torch.Tensor") -> list[str]:
+    def _caption_batch(self, crops: torch.Tensor) -> list[str]:
         pixels = self.pixel_values(crops.to(self.device)).to(self.model.dtype)
         tokens = self.model.generate(
             pixel_values=pixels,

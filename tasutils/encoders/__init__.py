@@ -1,4 +1,6 @@
-"""Images and texts into one space: the protocols `ImageTextEncoder` and `DenseEncoder`."""
+"""Images and texts into one space: the door `ENCODERS`, and what an encoder of one's own has."""
+
+from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -19,6 +21,14 @@ ENCODERS: dict[str, Any] = {  # kind: its settings, which make it; see `config.l
 }
 
 
+ENCODERS: dict[str, Any] = {  # kind: its settings, which make it; see `config.lookup`
+    "openclip": "tasutils.encoders.settings:EncoderConfig",
+    "align": "tasutils.encoders.settings:AlignConfig",
+    "albef": "tasutils.encoders.settings:AlbefConfig",
+    "conse": "tasutils.encoders.settings:ConseConfig",
+}
+
+
 class ImageTextEncoder(Protocol):
     """An image tower and a text tower with a common embedding of `dim` numbers."""
 
@@ -26,7 +36,7 @@ class ImageTextEncoder(Protocol):
     image_size: int
     device: str
 
-    def encode_images(self, crops: "torch.Tensor") -> NDArray[np.float32]:
+    def encode_images(self, crops: torch.Tensor) -> NDArray[np.float32]:
         """Float32 (n, 3, image_size, image_size) RGB in 0..1 -> float32 (n, dim), L2-normalised."""
 
     def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
@@ -42,14 +52,14 @@ class DenseEncoder(ImageTextEncoder, Protocol):
 
     model: Any
 
-    def pixel_values(self, crops: "torch.Tensor") -> "torch.Tensor":
+    def pixel_values(self, crops: torch.Tensor) -> torch.Tensor:
         """What the network sees of crops: float32 (n, 3, s, s), normalised, on its device."""
 
-    def encode_dense(self, crops: "torch.Tensor") -> NDArray[np.float32]:
+    def encode_dense(self, crops: torch.Tensor) -> NDArray[np.float32]:
         """As encode_images, but (n, h, w, dim): a grid over the whole crop, rows from the top."""
 
 
-def dense(encoder: ImageTextEncoder) -> DenseEncoder:
+def dense(encoder: Any) -> DenseEncoder:
     """`encoder` itself when it has dense features; raises TasError when it has none."""
     if not isinstance(encoder, DenseEncoder):
         name = getattr(getattr(encoder, "config", None), "kind", type(encoder).__name__)
@@ -57,3 +67,33 @@ def dense(encoder: ImageTextEncoder) -> DenseEncoder:
             f"encoder {name} has no dense features; choose one of openclip, align, albef"
         )
     return encoder
+
+
+def check_encoder(encoder: Any) -> None:
+    """Raise TasError, naming what an encoder of one's own lacks; without a `device` it is "cpu"."""
+    names = ("dim", "image_size", "encode_images", "encode_text")
+    missing = [name for name in names if not hasattr(encoder, name)]
+    if missing:
+        raise TasError(
+            f"encoder {type(encoder).__name__} has no {', '.join(missing)}; give it dim, "
+            "image_size (px), encode_images(crops) and encode_text(texts)"
+        )
+
+
+def embeddings(found: Any, n: int, what: str) -> NDArray[np.float32]:
+    """What an encoder returned for n crops or texts (`what`), as float32 (n, dim).
+
+    A tensor will do. Raises TasError for another number of rows, and for numbers not finite.
+    """
+    if hasattr(found, "detach"):
+        found = found.detach().cpu().float()
+    try:
+        rows = np.asarray(found, dtype=np.float32)
+    except (TypeError, ValueError):
+        rows = np.zeros(0, np.float32)
+    if rows.ndim != 2 or len(rows) != n or not np.isfinite(rows).all():
+        raise TasError(
+            f"the encoder gave {type(found).__name__} {rows.shape} for {n} {what}; "
+            f"give finite numbers, float32 ({n}, dim)"
+        )
+    return rows

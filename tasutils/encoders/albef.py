@@ -1,21 +1,18 @@
 """ALBEF's two towers, an adapter on timm's ViT and transformers' BERT."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.checkpoints import load_strict
+from tasutils.checkpoints import load_strict, read_state_dict
 from tasutils.compute import FEWEST, Batches, tune, unit_rows
 from tasutils.config import PLAIN, ComputeConfig
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
-from tasutils.encoders.albef_file import (
-    PUBLISHED,
-    AlbefShape,
-    build_image_tower,
-    build_text_tower,
-    read_albef,
-)
 from tasutils.encoders.settings import AlbefConfig
 from tasutils.errors import TasError
 from tasutils.paths import weights_path
@@ -26,6 +23,30 @@ if TYPE_CHECKING:
 
 WORDS = 30  # of a text, and tokens too: configs/Retrieval_*.yaml and Retrieval.py of ALBEF
 _PUNCTUATION = str.maketrans(dict.fromkeys(",.'!?\"()*#:;~", "") | {"-": " ", "/": " "})
+_POSITIONS = "visual_encoder.pos_embed"
+# what a published file holds beside the two towers; of its text tower see `read_albef`
+_LEFT = (
+    *("visual_encoder_m.", "text_encoder_m.", "vision_proj_m.", "text_proj_m."),
+    *("temp", "itm_head.", "image_queue", "text_queue", "queue_ptr", "idx_queue"),
+    *("text_encoder.cls.predictions.", "text_encoder.embeddings.position_ids"),
+)
+
+
+@dataclass(frozen=True)
+class AlbefShape:
+    """Sizes of ALBEF's parts; the published ones (github.com/salesforce/ALBEF, configs)."""
+
+    width: int = 768
+    heads: int = 12
+    patch_px: int = 16
+    image_layers: int = 12
+    fusion_layer: int = 6  # the first text layer that also looks at the image
+    vocabulary: int = 30522
+    positions: int = 512
+    dim: int = 256
+
+
+PUBLISHED = AlbefShape()
 
 
 class AlbefEncoder:
@@ -51,12 +72,10 @@ class AlbefEncoder:
     ) -> None:
         import torch
 
-        self.config = config
-        self.device = device
+        self.config, self.device = config, device
         self.crop_batches = Batches("ALBEF", compute.crop_batch, device, compute.precision)
         self.text_batches = Batches("ALBEF", compute.text_batch, device, compute.precision)
-        self.image_size = config.image_size
-        self.dim = shape.dim
+        self.image_size, self.dim = config.image_size, shape.dim
         self.tokenizer = _load_tokenizer(config.tokenizer, shape.vocabulary)
         model = build_albef(config.image_size, shape)
         state = read_albef(weights_path(config.checkpoint), config.image_size, shape)
@@ -66,45 +85,37 @@ class AlbefEncoder:
         self._mean = torch.tensor(CLIP_MEAN_RGB, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(CLIP_STD_RGB, device=device).view(1, 3, 1, 1)
 
-    def encode_images(self, crops: "torch.Tensor") -> NDArray[np.float32]:
+    def encode_images(self, crops: torch.Tensor) -> NDArray[np.float32]:
         """Float32 (n, 3, image_size, image_size) RGB in 0..1 -> float32 (n, dim), L2-normalised."""
-        return unit_rows(
-            crops, lambda c: self._tokens(c)[:, 0], self.crop_batches, self.dim, FEWEST
-        )
+        first = lambda few: self._tokens(few)[:, 0]  # noqa: E731
+        return unit_rows(crops, first, self.crop_batches, self.dim, FEWEST)
 
-    def encode_dense(self, crops: "torch.Tensor") -> NDArray[np.float32]:
+    def encode_dense(self, crops: torch.Tensor) -> NDArray[np.float32]:
         """As encode_images, but (n, h, w, dim): each patch token projected as the CLS token is."""
         if len(crops) == 0:
             return self.encode_dense(crops.new_zeros((1, *crops.shape[1:])))[:0]
         grid = self.model["visual_encoder"].patch_embed.grid_size  # (h, w)
-        return unit_rows(
-            crops,
-            lambda c: self._tokens(c)[:, 1:].unflatten(1, grid),
-            self.crop_batches,
-            self.dim,
-        )
+        places = lambda few: self._tokens(few)[:, 1:].unflatten(1, grid)  # noqa: E731
+        return unit_rows(crops, places, self.crop_batches, self.dim)
 
     def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
         """n texts, see `plain_words` -> float32 (n, dim), L2-normalised; cut at 30 tokens."""
         return unit_rows(texts, self._embed_text, self.text_batches, self.dim)
 
-    def pixel_values(self, crops: "torch.Tensor") -> "torch.Tensor":
+    def pixel_values(self, crops: torch.Tensor) -> torch.Tensor:
         """What the network sees of crops."""
         return (crops.to(self.device, self._mean.dtype) - self._mean) / self._std
 
-    def _tokens(self, crops: "torch.Tensor") -> "torch.Tensor":
+    def _tokens(self, crops: torch.Tensor) -> torch.Tensor:
         """CLS and patches after the final norm, projected: (n, 1 + h * w, dim)."""
         tokens = self.model["visual_encoder"].forward_features(self.pixel_values(crops))
         return self.model["vision_proj"](tokens)
 
-    def _embed_text(self, texts: list[str]) -> "torch.Tensor":
+    def _embed_text(self, texts: list[str]) -> torch.Tensor:
         tokens = self.tokenizer(
             [plain_words(text) for text in texts],
-            padding="max_length",
-            truncation=True,
-            max_length=WORDS,
-            return_tensors="pt",
-        ).to(self.device)
+            padding="max_length", truncation=True, max_length=WORDS, return_tensors="pt",
+        ).to(self.device)  # fmt: skip
         states = self.model["text_encoder"](tokens.input_ids, tokens.attention_mask)
         return self.model["text_proj"](states.last_hidden_state[:, 0])
 
@@ -122,17 +133,73 @@ def plain_words(text: str) -> str:
 
 
 def build_albef(image_size: int, shape: AlbefShape = PUBLISHED) -> Any:
-    """The parts of ALBEF that make embeddings, random weights; keys are the retrieval file's."""
-    from torch import nn
+    """The parts of ALBEF that make embeddings, random weights; keys are the retrieval file's.
 
+    timm's ViT (eps 1e-6, with a CLS token) and transformers' BERT up to its fusion.
+    """
+    from timm.models.vision_transformer import VisionTransformer
+    from torch import nn
+    from transformers import BertConfig, BertModel
+
+    image = VisionTransformer(
+        img_size=image_size, patch_size=shape.patch_px, embed_dim=shape.width,
+        depth=shape.image_layers, num_heads=shape.heads, num_classes=0,
+    )  # fmt: skip
+    words = BertConfig(
+        vocab_size=shape.vocabulary, hidden_size=shape.width, num_attention_heads=shape.heads,
+        num_hidden_layers=shape.fusion_layer, intermediate_size=4 * shape.width,
+        max_position_embeddings=shape.positions,
+    )  # fmt: skip
     return nn.ModuleDict(
         {
-            "visual_encoder": build_image_tower(shape, image_size),
-            "text_encoder": build_text_tower(shape, shape.fusion_layer),
+            "visual_encoder": image,
+            "text_encoder": BertModel(words, add_pooling_layer=False),
             "vision_proj": nn.Linear(shape.width, shape.dim),
             "text_proj": nn.Linear(shape.width, shape.dim),
         }
     )
+
+
+def read_albef(
+    path: Path, image_size: int, shape: AlbefShape = PUBLISHED
+) -> dict[str, torch.Tensor]:
+    """What the encoder needs of a published file, by the retrieval file's names.
+
+    The queues, the momentum copies, the fusion layers and the heads are left; pre-training files
+    (ALBEF.pth) name the text tower `text_encoder.bert.`. Positions are resized bicubically to
+    pictures of `image_size` px. Keys that no published file has stay, to be refused.
+
+    Raises TasError when the file is missing or damaged.
+    """
+    plain = {k.replace("_encoder.bert.", "_encoder."): v for k, v in read_state_dict(path).items()}
+    layers = "text_encoder.encoder.layer."
+    needed = {
+        key: value
+        for key, value in plain.items()
+        if not key.startswith(_LEFT)
+        and not (key.startswith(layers) and int(key.split(".")[3]) >= shape.fusion_layer)
+    }
+    positions = needed.get(_POSITIONS)
+    if positions is not None and positions.ndim == 3:
+        needed[_POSITIONS] = resize_positions(positions, image_size // shape.patch_px)
+    return needed
+
+
+def resize_positions(positions: torch.Tensor, side: int) -> torch.Tensor:
+    """Position embeddings (1, 1 + k * k, d) of a k x k grid, bicubically for side x side.
+
+    The first, of the CLS token, stays; neither corners aligned nor antialiased, as in ALBEF.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    first, grid = positions[:, :1], positions[:, 1:]
+    k = round(grid.shape[1] ** 0.5)
+    if k == side:
+        return positions
+    grid = grid.mT.unflatten(2, (k, k))  # (1, d, k, k)
+    grid = interpolate(grid.float(), (side, side), mode="bicubic", align_corners=False)
+    return torch.cat([first, grid.flatten(2).mT.to(first.dtype)], dim=1)
 
 
 def _load_tokenizer(name: str, vocabulary: int) -> Any:

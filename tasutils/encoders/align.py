@@ -1,5 +1,7 @@
 """ALIGN through transformers, from a local folder."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,8 +38,7 @@ class AlignEncoder:
         import torch
         from transformers import AlignModel
 
-        self.config = config
-        self.device = device
+        self.config, self.device = config, device
         self.crop_batches = Batches("ALIGN", compute.crop_batch, device, compute.precision)
         self.text_batches = Batches("ALIGN", compute.text_batch, device, compute.precision)
         folder = local_folder(config.checkpoint, "ALIGN")
@@ -48,11 +49,11 @@ class AlignEncoder:
         self.image_size = self._pixels.image_size
         self.dim = int(self.model.config.projection_dim)
 
-    def encode_images(self, crops: "torch.Tensor") -> NDArray[np.float32]:
+    def encode_images(self, crops: torch.Tensor) -> NDArray[np.float32]:
         """Float32 (n, 3, image_size, image_size) RGB in 0..1 -> float32 (n, dim), L2-normalised."""
         return unit_rows(crops, self._embed_images, self.crop_batches, self.dim, FEWEST)
 
-    def encode_dense(self, crops: "torch.Tensor") -> NDArray[np.float32]:
+    def encode_dense(self, crops: torch.Tensor) -> NDArray[np.float32]:
         """As encode_images, but (n, h, w, dim): the last feature map before it is averaged.
 
         The map is of the whole crop, its rim included, since a grid has to lie over all of it.
@@ -65,24 +66,20 @@ class AlignEncoder:
         """n texts as they stand -> float32 (n, dim), L2-normalised; cut at 64 tokens."""
         return unit_rows(texts, self._embed_text, self.text_batches, self.dim)
 
-    def pixel_values(self, crops: "torch.Tensor", whole: bool = False) -> "torch.Tensor":
+    def pixel_values(self, crops: torch.Tensor, whole: bool = False) -> torch.Tensor:
         """What the network sees of crops; with `whole` the rim too."""
         changes = {"do_center_crop": False} if whole else {}
         return self._pixels(crops.to(self.device), **changes)
 
-    def _embed_images(self, crops: "torch.Tensor") -> "torch.Tensor":
+    def _embed_images(self, crops: torch.Tensor) -> torch.Tensor:
         return self.model.get_image_features(self.pixel_values(crops)).pooler_output
 
-    def _embed_places(self, crops: "torch.Tensor") -> "torch.Tensor":
+    def _embed_places(self, crops: torch.Tensor) -> torch.Tensor:
         pixels = self.pixel_values(crops, whole=True)
         return self.model.vision_model(pixels).last_hidden_state.permute(0, 2, 3, 1)
 
-    def _embed_text(self, texts: list[str]) -> "torch.Tensor":
+    def _embed_text(self, texts: list[str]) -> torch.Tensor:
         tokens = self.tokenizer(
-            texts,
-            padding=True,
-            truncation=True,
-            max_length=_TEXT_TOKENS,
-            return_tensors="pt",
+            texts, padding=True, truncation=True, max_length=_TEXT_TOKENS, return_tensors="pt"
         )
         return self.model.get_text_features(**tokens.to(self.device)).pooler_output

@@ -5,31 +5,33 @@ probabilities (Norouzi et al., arXiv 1312.5650); a text as the sentence encoder 
 article a name carries its nearest hypernyms, and the colours of the pixels are added as words.
 """
 
+from __future__ import annotations
+
 import os
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.colors import COLORS, crop_color_shares
-from tasutils.compute import Batches
+from tasutils.compute import Batches, unit_rows
 from tasutils.config import PLAIN, ComputeConfig
+from tasutils.encoders.colors import COLORS, crop_color_shares
 from tasutils.encoders.efficientnet import IMAGE_SIZE, load_classifier, probabilities
-from tasutils.encoders.sentences import SentenceEncoder
 from tasutils.encoders.settings import ConseConfig
+from tasutils.errors import TasError
 from tasutils.language.imagenet import image_classes
 from tasutils.paths import RESULTS, content_digest, weights_path
-from tasutils.permissions import share
+from tasutils.pretrained import load_model, load_tokenizer
 
 if TYPE_CHECKING:
     import torch
 
 _COLOR_TEMPLATE = "a photo of a {} thing"
+_MAX_TOKENS = 256  # max_seq_length of all-MiniLM-L6-v2's sentence_bert_config.json
 
 
 class ConseEncoder:
@@ -46,10 +48,8 @@ class ConseEncoder:
     def __init__(
         self, config: ConseConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
     ) -> None:
-        self.config = config
-        self.device = device
+        self.config, self.device, self.image_size = config, device, IMAGE_SIZE
         self.crop_batches = Batches("EfficientNet", compute.crop_batch, device, compute.precision)
-        self.image_size = IMAGE_SIZE
         self.classifier = load_classifier(config.checkpoint, device)
         self.sentences = SentenceEncoder(weights_path(config.text_model), device, compute)
         self.dim = self.sentences.dim
@@ -57,7 +57,7 @@ class ConseEncoder:
         colors = self.sentences([_COLOR_TEMPLATE.format(color) for color in COLORS])
         self._colors = colors - colors.mean(axis=0)  # (11, dim): what sets each colour apart
 
-    def encode_images(self, crops: "torch.Tensor") -> NDArray[np.float32]:
+    def encode_images(self, crops: torch.Tensor) -> NDArray[np.float32]:
         """Float32 (n, 3, 260, 260) RGB in 0..1 -> float32 (n, dim), L2-normalised.
 
         Colours are read where a crop is not black, so it must be black outside its mask.
@@ -81,19 +81,60 @@ def conse(
 ) -> NDArray[np.float32]:
     """Sum over the `top_k` likeliest classes of p times name, L2-normalised (ConSE, equation 3).
 
-    The article divides by the sum of the p, which the norm takes out again.
-
-    Args:
-        likely: (n, c), the classes' probabilities, 0..1.
-        names: (c, d), the classes' names in the space of the texts, L2-normalised.
-        top_k: 1..c.
-
-    Returns (n, d).
+    likely: (n, c), the classes' probabilities, 0..1; names: (c, d), in the space of the texts,
+    L2-normalised. Returns (n, d). The article divides by the sum of the p, which the norm takes
+    out again.
     """
     best = np.argpartition(-likely, top_k - 1, axis=1)[:, :top_k]  # (n, top_k)
     weights = np.zeros_like(likely)
     np.put_along_axis(weights, best, np.take_along_axis(likely, best, axis=1), axis=1)
     return _unit(weights @ names)
+
+
+class SentenceEncoder:
+    """A BERT of the MiniLM kind from a local folder: mean over tokens, then L2 norm.
+
+    The folder's modules.json is Transformer, Pooling (mean over tokens), Normalize; this is the
+    same, without the library. Raises TasError when the folder is missing or damaged.
+    """
+
+    def __init__(self, folder: Path, device: str = "cpu", compute: ComputeConfig = PLAIN) -> None:
+        self.device = device
+        self.text_batches = Batches("MiniLM", compute.text_batch, device, compute.precision)
+        self.model, self.tokenizer = _load(folder, device)
+        self.dim = int(self.model.config.hidden_size)
+
+    def __call__(self, texts: list[str]) -> NDArray[np.float32]:
+        """n texts -> float32 (n, dim), L2-normalised; longer ones are cut at 256 tokens."""
+        rows = np.zeros((len(texts), self.dim), dtype=np.float32)
+        if not texts:
+            return rows
+        ids = self.tokenizer(texts, truncation=True, max_length=_MAX_TOKENS)["input_ids"]
+        eights = np.array([-(-len(row) // 8) for row in ids])
+        for n in np.unique(eights).tolist():  # so that no text's rounding hangs on the others
+            here = np.flatnonzero(eights == n)
+            embed = partial(self._embed, n_tokens=8 * n)
+            rows[here] = unit_rows([texts[i] for i in here], embed, self.text_batches, self.dim)
+        return rows
+
+    def _embed(self, texts: list[str], n_tokens: int) -> torch.Tensor:
+        tokens = self.tokenizer(
+            texts, padding="max_length", truncation=True, max_length=n_tokens, return_tensors="pt"
+        ).to(self.device)
+        states = self.model(**tokens).last_hidden_state  # (n, t, dim)
+        real = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)  # (n, t, 1)
+        return (states * real).sum(1) / real.sum(1)
+
+
+@lru_cache(maxsize=4)
+def _load(folder: Path, device: str) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModel
+
+    if not folder.is_dir():
+        raise TasError(f"no sentence encoder at {folder}; put its folder there")
+    model = load_model(AutoModel, folder, "sentence encoder", {"bert"}, torch.float32)
+    return model.requires_grad_(False).to(device), load_tokenizer(folder, "sentence encoder")
 
 
 @lru_cache(maxsize=4)
@@ -110,10 +151,9 @@ def _class_names(model: str, device: str, template: str, kinds: int) -> NDArray[
     names = SentenceEncoder(folder, device)(texts)
     with suppress(OSError):  # a folder that cannot be written costs time only
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, suffix=".npy", delete=False) as file:
-            np.save(file, names)
-        share(Path(file.name))
-        os.replace(file.name, path)
+        unfinished = path.with_name(f".{os.getpid()}-{path.name}")
+        np.save(unfinished, names)
+        os.replace(unfinished, path)
     return names
 
 

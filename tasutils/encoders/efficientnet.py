@@ -1,5 +1,7 @@
 """EfficientNet-Lite on ImageNet-1k: the classifier behind the photo preset, by timm's network."""
 
+from __future__ import annotations
+
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -20,28 +22,18 @@ STRIDES = (2, 4, 8, 16, 32)  # of feature_maps(), px of the picture per cell
 _MEAN_RGB = 127 / 255
 _STD_RGB = 128 / 255
 _WHOLE = {
-    "_conv_stem": "conv_stem",
-    "_bn0": "bn1",
-    "_conv_head": "conv_head",
-    "_bn1": "bn2",
+    "_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2",
     "_fc": "classifier",
-}
+}  # fmt: skip
 _IN_FIRST_STAGE = {
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn1",
-    "_project_conv": "conv_pw",
-    "_bn2": "bn2",
-}
+    "_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"
+}  # fmt: skip
 _IN_BLOCK = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
+    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+    "_project_conv": "conv_pwl", "_bn2": "bn3",
+}  # fmt: skip
 
-_last: "tuple[tuple[Any, ...], torch.Tensor] | None" = None  # question and answer
+_last: tuple[tuple[Any, ...], torch.Tensor] | None = None  # question and answer
 
 
 def load_classifier(path: str | Path, device: str = "cpu") -> Any:
@@ -51,29 +43,22 @@ def load_classifier(path: str | Path, device: str = "cpu") -> Any:
     `forward_features` gives (n, 1280, H / 32, W / 32) and `classifier` is the last layer.
     The same file and device give the same instance, which nobody may change.
 
-    Args:
-        path: a .pth in the layout of efficientnet_lite_pytorch; see `paths.weights_path`.
-        device: "cpu", "cuda", ...
-
-    Raises TasError when the file is missing, damaged, or of another network.
+    path: a .pth in the layout of efficientnet_lite_pytorch; see `paths.weights_path`. Raises
+    TasError when the file is missing, damaged, or of another network.
     """
     return _load(weights_path(path), device)
 
 
-def normalise(pictures: "torch.Tensor") -> "torch.Tensor":
+def normalise(pictures: torch.Tensor) -> torch.Tensor:
     """Float (n, 3, H, W) RGB in 0..1 into the network's range, about -1..1."""
     return (pictures - _MEAN_RGB) / _STD_RGB
 
 
-def probabilities(network: Any, crops: "torch.Tensor", batches: Batches) -> "torch.Tensor":
+def probabilities(network: Any, crops: torch.Tensor, batches: Batches) -> torch.Tensor:
     """Softmax of the classifier: float32 (n, 3, H, W) RGB in 0..1 -> float32 (n, 1000), on the CPU.
 
     The last answer is kept, by content: describe() shows the same crops to encoder and captioner.
-
-    Args:
-        network: of load_classifier().
-        crops: n pictures on any device, best of `IMAGE_SIZE`.
-        batches: pictures at a time, and precision.
+    network: of load_classifier(); crops: on any device, best of `IMAGE_SIZE`.
     """
     import torch
 
@@ -96,15 +81,12 @@ def probabilities(network: Any, crops: "torch.Tensor", batches: Batches) -> "tor
     return answer.clone()
 
 
-def feature_maps(network: Any, pictures: "torch.Tensor") -> dict[int, "torch.Tensor"]:
+def feature_maps(network: Any, pictures: torch.Tensor) -> dict[int, torch.Tensor]:
     """Dense features by stride, after each of `STRIDES`' last blocks, without gradients.
 
-    Args:
-        network: of load_classifier().
-        pictures: float32 (n, 3, H, W) RGB in 0..1 on any device; H and W as they come.
-
-    Returns float32 (n, c, ceil(H / stride), ceil(W / stride)) for each stride, with c = 16, 24,
-    48, 120 and 352 channels; not normalised, may be negative.
+    network: of load_classifier(); pictures: float32 (n, 3, H, W) RGB in 0..1 on any device. Returns
+    float32 (n, c, ceil(H / stride), ceil(W / stride)) for each stride, with c = 16, 24, 48, 120 and
+    352 channels; not normalised, may be negative.
     """
     import torch
 

@@ -1,6 +1,10 @@
 """CLIP through open_clip: the published models and our tiny ones, by the same code."""
 
+from __future__ import annotations
+
+import gzip
 import logging
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -13,7 +17,6 @@ from numpy.typing import NDArray
 from tasutils.checkpoints import load_strict, quiet_transformers, read_state_dict
 from tasutils.compute import FEWEST, Batches, tune, unit_rows
 from tasutils.config import PLAIN, ComputeConfig
-from tasutils.encoders.places import place_features
 from tasutils.encoders.settings import EncoderConfig
 from tasutils.errors import TasError
 from tasutils.paths import weights_path
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     import torch
 
 _CONFIGS = Path(__file__).parent / "configs"
+_CLIP_VOCABULARY = 49408  # entries of CLIP's own tokenizer
+_MAX_BYTES = 1 << 23  # of a file of merges, unpacked; CLIP's own are 3 MB
 
 
 class OpenClipEncoder:
@@ -41,8 +46,7 @@ class OpenClipEncoder:
     ) -> None:
         import torch
 
-        self.config = config
-        self.device = device
+        self.config, self.device = config, device
         self.crop_batches = Batches("CLIP", compute.crop_batch, device, compute.precision)
         self.text_batches = Batches("CLIP", compute.text_batch, device, compute.precision)
         model = build_clip(config.model)
@@ -66,11 +70,11 @@ class OpenClipEncoder:
         )
         self.dim = int(self._embed_tokens(self.tokenize([""])).shape[1])
 
-    def encode_images(self, crops: "torch.Tensor") -> NDArray[np.float32]:
+    def encode_images(self, crops: torch.Tensor) -> NDArray[np.float32]:
         """Float32 (n, 3, image_size, image_size) RGB in 0..1 -> float32 (n, dim), L2-normalised."""
         return unit_rows(crops, self._embed_images, self.crop_batches, self.dim, FEWEST)
 
-    def encode_dense(self, crops: "torch.Tensor") -> NDArray[np.float32]:
+    def encode_dense(self, crops: torch.Tensor) -> NDArray[np.float32]:
         """As encode_images, but (n, h, w, dim), see `place_features`."""
         if len(crops) == 0:
             return self.encode_dense(crops.new_zeros((1, *crops.shape[1:])))[:0]
@@ -90,22 +94,60 @@ class OpenClipEncoder:
             rows[here.numpy()] = unit_rows(cut, self._embed_tokens, self.text_batches, self.dim)
         return rows
 
-    def pixel_values(self, crops: "torch.Tensor") -> "torch.Tensor":
+    def pixel_values(self, crops: torch.Tensor) -> torch.Tensor:
         """What the network sees of crops."""
         return (crops.to(self.device, dtype=self._mean.dtype) - self._mean) / self._std
 
-    def _embed_images(self, crops: "torch.Tensor") -> "torch.Tensor":
+    def _embed_images(self, crops: torch.Tensor) -> torch.Tensor:
         return self.model.encode_image(self.pixel_values(crops))
 
-    def _embed_places(self, crops: "torch.Tensor") -> "torch.Tensor":
+    def _embed_places(self, crops: torch.Tensor) -> torch.Tensor:
         return place_features(self.model.visual, self.pixel_values(crops))
 
-    def _embed_tokens(self, tokens: "torch.Tensor") -> "torch.Tensor":
+    def _embed_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
         tokens = tokens.to(self.device)
         return causal_text(self.model, tokens) if self._causal else self.model.encode_text(tokens)
 
 
-def causal_text(model: Any, tokens: "torch.Tensor") -> "torch.Tensor":
+def place_features(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """The last feature map of an image tower, each place projected alone: (n, h, w, dim).
+
+    ViT (CLIP): the last block's patch tokens through ln_post and the projection.
+    ResNet (CLIP): layer4 through attnpool's v_proj and c_proj as 1 x 1 convolutions with their
+        biases, which is attention from each place to itself alone (Score Map; MaskCLIP, Zhou et
+        al., arXiv 2112.01071).
+    ViT with attention pooling (SigLIP): the same idea, the pool sees one token at a time.
+
+    visual: of an open_clip model; pixels: float32 (n, 3, s, s), normalised as the model wants it.
+    Raises TasError for towers that pool in another way.
+    """
+    from open_clip.modified_resnet import ModifiedResNet
+    from open_clip.timm_model import TimmModel
+    from open_clip.transformer import VisionTransformer
+
+    pool = getattr(visual.trunk, "attn_pool", None) if isinstance(visual, TimmModel) else None
+    plain_vit = isinstance(visual, VisionTransformer) and visual.attn_pool is None
+    resnet = isinstance(visual, ModifiedResNet)
+    if not (resnet or plain_vit or (pool is not None and pool.pos_embed is None)):
+        raise TasError(
+            f"the image tower {type(visual).__name__} of this CLIP model has no dense features "
+            "here; choose a ViT or a ResNet of CLIP, or SigLIP"
+        )
+    found = visual.forward_intermediates(
+        pixels, indices=1, normalize_intermediates=True, intermediates_only=True
+    )
+    places: torch.Tensor = found["image_intermediates"][-1].permute(0, 2, 3, 1)  # (n, h, w, width)
+    if resnet:
+        projected = visual.attnpool.c_proj(visual.attnpool.v_proj(places))
+    elif plain_vit:
+        projected = places @ visual.proj
+    else:
+        alone = visual.trunk.forward_head(places.flatten(0, 2)[:, None])
+        projected = visual.head(alone).unflatten(0, places.shape[:3])
+    return projected  # type: ignore[no-any-return]
+
+
+def causal_text(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     """open_clip's encode_text (n, d) of tokens (n, t), which may be cut after the last end token.
 
     A place sees only those before it, so what follows a text's end token changes nothing.
@@ -158,19 +200,23 @@ def _register_configs() -> None:
     open_clip.add_model_config(_CONFIGS)
 
 
-def _tokenizer(config: EncoderConfig) -> Callable[[list[str]], "torch.Tensor"]:
+def _tokenizer(config: EncoderConfig) -> Callable[[list[str]], torch.Tensor]:
     """The tokenizer of a model: open_clip's, a vocabulary of ours, or a folder from the hub."""
     import open_clip
 
     text = _model_config(config.model)["text_cfg"]
-    hub_name = text.get("hf_tokenizer_name")
-    if config.tokenizer is None and hub_name is None:
-        return open_clip.get_tokenizer(config.model)
+    hub_name, n_entries = text.get("hf_tokenizer_name"), text.get("vocab_size", _CLIP_VOCABULARY)
     folder = weights_path(config.tokenizer or "")
     if hub_name is None:
-        from tasutils.encoders.tokenizer import tiny_tokenizer
-
-        return tiny_tokenizer(folder)
+        own = config.tokenizer is not None
+        tokenizer = tiny_tokenizer(folder) if own else open_clip.get_tokenizer(config.model)
+        known = len(tokenizer.encoder) if own else _CLIP_VOCABULARY
+        if known != n_entries:
+            raise TasError(
+                f"CLIP model {config.model} has a vocabulary of {n_entries} entries, its tokenizer "
+                f"{known}; encoder.tokenizer has to name the file of its merges (.txt.gz)"
+            )
+        return tokenizer
     if config.tokenizer is None or not folder.is_dir():
         raise TasError(
             f"CLIP model {config.model} needs the tokenizer files of {hub_name} from the hub; "
@@ -184,6 +230,30 @@ def _tokenizer(config: EncoderConfig) -> Callable[[list[str]], "torch.Tensor"]:
             tokenizer_mode=text.get("tokenizer_mode"),
             **text.get("tokenizer_kwargs", {}),
         )
+
+
+def tiny_tokenizer(path: Path) -> Any:
+    """`open_clip.tokenizer.SimpleTokenizer` over a file of merges; int64 (n, 77) of n texts.
+
+    The format is that of CLIP's own. The published vocabulary of 49,408 entries would weigh 25 MB
+    in a text tower of width 128; the tiny models' has about 1,700 entries and falls back to bytes,
+    so that any text can be written with it. Raises TasError when the file is missing or damaged.
+    """
+    from open_clip.tokenizer import SimpleTokenizer
+
+    if not path.is_file():
+        raise TasError(f"no tokenizer at {path}; restore the folder data/weights")
+    try:
+        with gzip.open(path) as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise ValueError("longer than any")
+        lines = filter(None, data.decode().split("\n")[1:])
+        if fault := next((line for line in lines if len(line.split()) != 2), None):
+            raise ValueError(f"no merge: {fault[:40]!r}")
+        return SimpleTokenizer(bpe_path=str(path), context_length=77)
+    except (OSError, ValueError, EOFError, zlib.error, LookupError) as error:
+        raise TasError(f"tokenizer {path} is damaged ({error}); restore the file") from error
 
 
 @contextmanager

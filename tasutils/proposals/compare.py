@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,13 +13,11 @@ from tasutils.errors import TasError
 from tasutils.images import read_image
 from tasutils.masks import intersection_union
 from tasutils.metrics import iou
-
-if TYPE_CHECKING:
-    from tasutils.proposals import Proposer
+from tasutils.proposals import Proposer, as_proposals
 
 
 def oracle_table(
-    proposers: Mapping[str, "Proposer"], dataset: RefDataset, limit: int | None = None
+    proposers: Mapping[str, Proposer], dataset: RefDataset, limit: int | None = None
 ) -> pd.DataFrame:
     """One row a proposer and target, from which the functions below make their tables.
 
@@ -47,7 +44,7 @@ def oracle_table(
         crowds = crowding(truths)
         for name, proposer in proposers.items():
             start = perf_counter()
-            proposals = proposer(pixels)
+            proposals = as_proposals(proposer(pixels), pixels)
             time_s = perf_counter() - start
             masks = proposals.masks()
             for sample, truth, crowd in zip(targets.values(), truths, crowds, strict=True):
@@ -85,7 +82,7 @@ def crowding(masks: Sequence[NDArray[np.bool_]]) -> list[float]:
 
 
 def compare_proposers(
-    proposers: Mapping[str, "Proposer"], dataset: RefDataset, limit: int | None = None
+    proposers: Mapping[str, Proposer], dataset: RefDataset, limit: int | None = None
 ) -> pd.DataFrame:
     """One row a proposer, see `summary`; arguments and errors as `oracle_table`."""
     return summary(oracle_table(proposers, dataset, limit))

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 from torch.nn import functional as F
 
 from tasutils.config import OverlapConfig
 from tasutils.paths import weights_path
 from tasutils.proposals import filtered
-from tasutils.proposals.free import maskness
 from tasutils.proposals.freesolo_net import STRIDES, FreeSoloOutput, build_freesolo
 from tasutils.proposals.settings import FreeSoloConfig
 from tasutils.scene import Proposals
@@ -25,15 +25,14 @@ _AT_A_TIME = 64  # masks that are resized or scored together; memory only
 class Candidates(NamedTuple):
     """Cells of the grids that claim an object, n of them.
 
-    Attributes:
-        scores: float (n,), 0..1; labels: int64 (n,), the class.
-        kernels: float (n, kernels); strides: int64 (n,), px, of the cell's level.
+    scores: float (n,), 0..1; labels: int64 (n,), the class; kernels: float (n, kernels); strides:
+    int64 (n,), px, of the cell's level.
     """
 
-    scores: torch.Tensor
-    labels: torch.Tensor
-    kernels: torch.Tensor
-    strides: torch.Tensor
+    scores: Tensor
+    labels: Tensor
+    kernels: Tensor
+    strides: Tensor
 
 
 def input_size(size_hw: tuple[int, int], short_px: int, long_px: int) -> tuple[int, int]:
@@ -50,7 +49,7 @@ def input_size(size_hw: tuple[int, int], short_px: int, long_px: int) -> tuple[i
 
 def network_input(
     image: NDArray[np.uint8], short_px: int, long_px: int
-) -> tuple[torch.Tensor, tuple[int, int]]:
+) -> tuple[Tensor, tuple[int, int]]:
     """Normalised float32 (1, 3, H, W), zeros right and below up to sides divisible by 32, and
     the size (H, W) of the picture in it; of uint8 (H, W, 3) RGB, resized bilinearly."""
     height, width = input_size((int(image.shape[0]), int(image.shape[1])), short_px, long_px)
@@ -61,7 +60,7 @@ def network_input(
     return F.pad(pixels.permute(2, 0, 1)[None], (0, right, 0, below)), (height, width)
 
 
-def point_nms(scores: torch.Tensor) -> torch.Tensor:
+def point_nms(scores: Tensor) -> Tensor:
     """Scores (b, c, g, g), zeroed where a neighbour above, left or above left is higher."""
     highest = F.max_pool2d(scores, 2, 1, padding=1)[:, :, :-1, :-1]
     return scores * (highest == scores)
@@ -80,23 +79,23 @@ def candidates(output: FreeSoloOutput, score_thresh: float) -> Candidates:
     return Candidates(*(torch.cat(part) for part in (scores, labels, kernels, strides)))
 
 
-def dynamic_masks(features: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
+def dynamic_masks(features: Tensor, kernels: Tensor) -> Tensor:
     """Each kernel (n, k) as a 1 x 1 convolution of features (k, h, w): probabilities (n, h, w)."""
     return (kernels @ features.flatten(1)).sigmoid().unflatten(1, features.shape[1:])
 
 
-def matrix_nms(
-    masks: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, sigma: float
-) -> torch.Tensor:
+def maskness(soft: Tensor, mask_thresh: float) -> Tensor:
+    """Mean of each soft mask (n, h, w) where it is over the threshold: float (n,), 0 if nowhere."""
+    inside = soft > mask_thresh
+    return (soft * inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2)).clamp(min=1)
+
+
+def matrix_nms(masks: Tensor, scores: Tensor, labels: Tensor, sigma: float) -> Tensor:
     """Scores lowered by how much each mask overlaps better ones of its class: float (n,).
 
-    Args:
-        masks: bool (n, h, w), not empty, by falling score.
-        scores: float (n,); labels: int64 (n,).
-        sigma: of the Gaussian exp(-sigma IoU^2). A better mask that is itself hidden by a still
-            better one counts less. No score rises.
-
-    Source: SOLOv2 (Wang et al. 2020), section 3.3.
+    masks: bool (n, h, w), not empty, by falling score; scores: float (n,); labels: int64 (n,);
+    sigma: of the Gaussian exp(-sigma IoU^2). A better mask that is itself hidden by a still better
+    one counts less. No score rises. Source: SOLOv2 (Wang et al. 2020), section 3.3.
     """
     if not len(masks):
         return scores
@@ -122,9 +121,7 @@ class FreeSoloProposer:
     """
 
     def __init__(self, config: FreeSoloConfig, overlap: OverlapConfig, device: str = "cpu") -> None:
-        self.config = config
-        self.overlap = overlap
-        self.device = device
+        self.config, self.overlap, self.device = config, overlap, device
         path = None if config.checkpoint is None else weights_path(config.checkpoint)
         self.model = build_freesolo(config.size, path).to(device)
 
@@ -141,7 +138,7 @@ class FreeSoloProposer:
         masks = full_size(soft, inner_hw, size_hw, self.config.mask_thresh)
         return filtered(Proposals.from_masks(masks, scores.cpu().numpy()), self.overlap)
 
-    def _ranked(self, output: FreeSoloOutput) -> tuple[torch.Tensor, torch.Tensor]:
+    def _ranked(self, output: FreeSoloOutput) -> tuple[Tensor, Tensor]:
         """Soft masks (n, h, w) at a quarter of the input, and scores (n,), falling."""
         config, features = self.config, output.masks[0]
         found = candidates(output, config.score_thresh)
@@ -165,7 +162,7 @@ class FreeSoloProposer:
 
 
 def full_size(
-    soft: torch.Tensor, inner_hw: tuple[int, int], size_hw: tuple[int, int], mask_thresh: float
+    soft: Tensor, inner_hw: tuple[int, int], size_hw: tuple[int, int], mask_thresh: float
 ) -> NDArray[np.bool_]:
     """Soft masks (n, h, w) of a padded input as bool (n, H, W) of the picture; some may be empty.
 

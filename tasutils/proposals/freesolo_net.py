@@ -1,22 +1,50 @@
-"""FreeSOLO's network (Wang et al. 2022), a SOLOv2: backbone, instance head, mask head.
+"""FreeSOLO's network (Wang et al. 2022), a SOLOv2: ResNet, FPN, instance head, mask head.
 
 For ``r101`` the keys and shapes are those of the published FreeSOLO_R101_30k_pl.pth (591 keys);
 ``tiny`` is the same network with small widths, for pictures of 320 x 240.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import FrozenBatchNorm2d
 
 from tasutils.errors import TasError
-from tasutils.proposals.freesolo_backbone import FeaturePyramid, FreeSoloSize
 
 N_CLASSES = 2
 STRIDES = (8, 8, 16, 32, 32)  # px per cell of what the instance head sees of p2-p6
 _TOWER_CONVS = 4
+_EXPANSION = 4  # channels that a block gives for each inner one
+
+
+@dataclass(frozen=True)
+class FreeSoloSize:
+    """What distinguishes one size from another.
+
+    stem: channels after the 7 x 7 convolution; widths: inner channels of the blocks of res2-res5,
+    which give four times as many; blocks: how many of them; kernels: channels of the mask
+    features, and so weights of a mask's 1 x 1 kernel; groups: of every group norm; grids: cells
+    along a side of the picture, for p2-p6; short_px, long_px: the input's short side, and the most
+    its long side may have.
+    """
+
+    stem: int
+    widths: tuple[int, int, int, int]
+    blocks: tuple[int, int, int, int]
+    fpn: int
+    tower: int
+    embedding: int
+    mask: int
+    kernels: int
+    groups: int
+    grids: tuple[int, int, int, int, int]
+    short_px: int
+    long_px: int
+
 
 SIZES = {
     "tiny": FreeSoloSize(
@@ -31,20 +59,93 @@ SIZES = {
 }  # fmt: skip
 
 
+class NormedConv(nn.Conv2d):
+    """Convolution without bias, then frozen batch norm, whose four tensors are buffers."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        self.norm: nn.Module = FrozenBatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, inputs, h, w) to (b, outputs, h / stride, w / stride)."""
+        return self.norm(super().forward(x))
+
+
+class Bottleneck(nn.Module):
+    """1 x 1, 3 x 3 (with the stride) and 1 x 1 convolution beside a shortcut."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = width * _EXPANSION
+        other = inputs != outputs
+        self.shortcut = NormedConv(inputs, outputs, 1, stride) if other else nn.Identity()
+        self.conv1 = NormedConv(inputs, width, 1)
+        self.conv2 = NormedConv(width, width, 3, stride)
+        self.conv3 = NormedConv(width, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, inputs, h, w) to (b, 4 width, h / stride, w / stride)."""
+        inner = F.relu(self.conv2(F.relu(self.conv1(x))))
+        return F.relu(self.conv3(inner) + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """Stem and res2-res5; gives their outputs at strides 4, 8, 16 and 32."""
+
+    def __init__(self, size: FreeSoloSize) -> None:
+        super().__init__()
+        self.stem = nn.ModuleDict({"conv1": NormedConv(3, size.stem, 7, 2)})
+        inputs = size.stem
+        for level, (width, blocks) in enumerate(zip(size.widths, size.blocks, strict=True)):
+            stage = nn.Sequential()
+            for index in range(blocks):
+                stage.append(Bottleneck(inputs, width, 2 if level and not index else 1))
+                inputs = width * _EXPANSION
+            setattr(self, f"res{level + 2}", stage)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Float (b, 3, H, W) to four maps (b, c, H / s, W / s)."""
+        maps = [F.max_pool2d(F.relu(self.stem["conv1"](x)), 3, 2, 1)]
+        for level in (2, 3, 4, 5):
+            maps.append(self.get_submodule(f"res{level}")(maps[-1]))
+        return maps[1:]
+
+
+class FeaturePyramid(nn.Module):
+    """FPN (Lin et al. 2017) without norm: p2-p5, and p6, which is every second cell of p5."""
+
+    def __init__(self, size: FreeSoloSize) -> None:
+        super().__init__()
+        for level, width in enumerate(size.widths, 2):
+            setattr(self, f"fpn_lateral{level}", nn.Conv2d(width * _EXPANSION, size.fpn, 1))
+            setattr(self, f"fpn_output{level}", nn.Conv2d(size.fpn, size.fpn, 3, padding=1))
+        self.bottom_up = ResNet(size)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Float (b, 3, H, W), sides divisible by 32, to p2-p6: (b, fpn, H / s, W / s)."""
+        maps = self.bottom_up(x)
+        top: Tensor | None = None
+        pyramid: list[Tensor] = []
+        for level in (5, 4, 3, 2):
+            lateral = self.get_submodule(f"fpn_lateral{level}")(maps[level - 2])
+            if top is not None:
+                lateral = lateral + F.interpolate(top, scale_factor=2.0, mode="nearest")
+            top = lateral
+            pyramid.insert(0, self.get_submodule(f"fpn_output{level}")(top))
+        return [*pyramid, F.max_pool2d(pyramid[-1], 1, 2)]
+
+
 class FreeSoloOutput(NamedTuple):
     """What the network says of b pictures; the lists run over p2-p6, g is `FreeSoloSize.grids`.
 
-    Attributes:
-        classes: logits float (b, 2, g, g).
-        kernels: float (b, kernels, g, g).
-        embeddings: float (b, embedding, g, g); no mask depends on them.
-        masks: mask features float (b, kernels, H / 4, W / 4).
+    classes: logits float (b, 2, g, g); kernels: float (b, kernels, g, g); embeddings: float (b,
+    embedding, g, g), no mask depends on them; masks: features float (b, kernels, H / 4, W / 4).
     """
 
-    classes: list[torch.Tensor]
-    kernels: list[torch.Tensor]
-    embeddings: list[torch.Tensor]
-    masks: torch.Tensor
+    classes: list[Tensor]
+    kernels: list[Tensor]
+    embeddings: list[Tensor]
+    masks: Tensor
 
 
 class InstanceHead(nn.Module):
@@ -53,23 +154,13 @@ class InstanceHead(nn.Module):
     def __init__(self, size: FreeSoloSize) -> None:
         super().__init__()
         self.grids = size.grids
-        self.cate_tower = self._tower(size.fpn, size)
-        self.kernel_tower = self._tower(size.fpn + 2, size)
+        self.cate_tower = _tower(size.fpn, size)
+        self.kernel_tower = _tower(size.fpn + 2, size)
         self.cate_pred = nn.Conv2d(size.tower, N_CLASSES, 3, padding=1)
         self.kernel_pred = nn.Conv2d(size.tower, size.kernels, 3, padding=1)
         self.emb_pred = nn.Conv2d(size.tower, size.embedding, 3, padding=1)
 
-    @staticmethod
-    def _tower(inputs: int, size: FreeSoloSize) -> nn.Sequential:
-        tower = nn.Sequential()
-        for _ in range(_TOWER_CONVS):
-            tower.extend(_grouped(inputs, size.tower, 3, size.groups))
-            inputs = size.tower
-        return tower
-
-    def forward(
-        self, pyramid: list[torch.Tensor]
-    ) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
+    def forward(self, pyramid: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Classes, kernels and embeddings of p2-p6, see `FreeSoloOutput`."""
         fine, *middle, top = pyramid
         fine = F.interpolate(fine, scale_factor=0.5, mode="bilinear")
@@ -101,7 +192,7 @@ class MaskHead(nn.Module):
             self.convs_all_levels.append(steps)
         self.conv_pred = _grouped(size.mask, size.kernels, 1, size.groups)
 
-    def forward(self, pyramid: list[torch.Tensor]) -> torch.Tensor:
+    def forward(self, pyramid: list[Tensor]) -> Tensor:
         """p2-p5 to float (b, kernels, H / 4, W / 4)."""
         maps = [*pyramid[:3], with_coordinates(pyramid[3])]
         total = self.convs_all_levels[0](maps[0])
@@ -121,14 +212,14 @@ class FreeSolo(nn.Module):
         self.mask_head = MaskHead(size)
         self.register_buffer("_iter", torch.zeros(1))  # the published training's counter
 
-    def forward(self, x: torch.Tensor) -> FreeSoloOutput:
+    def forward(self, x: Tensor) -> FreeSoloOutput:
         """See `FreeSoloOutput`."""
         pyramid = self.backbone(x)
         classes, kernels, embeddings = self.ins_head(pyramid)
         return FreeSoloOutput(classes, kernels, embeddings, self.mask_head(pyramid[:4]))
 
 
-def with_coordinates(x: torch.Tensor) -> torch.Tensor:
+def with_coordinates(x: Tensor) -> Tensor:
     """(b, c, h, w) with two channels more: x and y of each cell, -1 in the first to 1 in the last.
 
     >>> with_coordinates(torch.zeros(1, 0, 1, 3))[0, 0].tolist()
@@ -143,13 +234,9 @@ def with_coordinates(x: torch.Tensor) -> torch.Tensor:
 def build_freesolo(size: str, checkpoint: str | Path | None = None) -> FreeSolo:
     """FreeSOLO of one size, in evaluation mode on the CPU; random weights without a checkpoint.
 
-    Args:
-        size: "tiny" or "r101".
-        checkpoint: a .safetensors or .pth file in the published layout; half precision is widened.
-
-    Raises:
-        TasError: for an unknown size, and for a checkpoint that is missing, damaged or does not
-            fit: the message tells how many keys are missing, unexpected or of another shape.
+    size: "tiny" or "r101"; checkpoint: a .safetensors or .pth file in the published layout; half
+    precision is widened. Raises TasError for an unknown size, and for a checkpoint that is
+    missing, damaged or does not fit.
     """
     if size not in SIZES:
         raise TasError(f"unknown FreeSOLO size {size!r}; choose one of {', '.join(SIZES)}")
@@ -165,3 +252,9 @@ def build_freesolo(size: str, checkpoint: str | Path | None = None) -> FreeSolo:
 def _grouped(inputs: int, outputs: int, kernel: int, groups: int) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
     return nn.Sequential(conv, nn.GroupNorm(groups, outputs), nn.ReLU())
+
+
+def _tower(inputs: int, size: FreeSoloSize) -> nn.Sequential:
+    widths = [inputs, *[size.tower] * (_TOWER_CONVS - 1)]
+    steps = [_grouped(width, size.tower, 3, size.groups) for width in widths]
+    return nn.Sequential(*(layer for step in steps for layer in step))

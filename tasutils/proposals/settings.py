@@ -56,8 +56,8 @@ class FreeConfig(ProposerSettings):
     def make(
         self, overlap: OverlapConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
     ) -> "Proposer":
-        """See `proposals.free.FreeMaskProposer`."""
-        from tasutils.proposals.free import FreeMaskProposer
+        """See `proposals.regions.FreeMaskProposer`."""
+        from tasutils.proposals.regions import FreeMaskProposer
 
         return FreeMaskProposer(self, overlap, device)
 
@@ -109,8 +109,8 @@ class MergeConfig(ProposerSettings):
     def make(
         self, overlap: OverlapConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
     ) -> "Proposer":
-        """See `proposals.merge.MergeProposer`."""
-        from tasutils.proposals.merge import MergeProposer
+        """See `proposals.regions.MergeProposer`."""
+        from tasutils.proposals.regions import MergeProposer
 
         return MergeProposer(self, overlap)
 
@@ -137,7 +137,9 @@ class UnionConfig(ProposerSettings):
     def make(
         self, overlap: OverlapConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
     ) -> "Proposer":
-        """See `proposals.union.UnionProposer`."""
-        from tasutils.proposals.union import UnionProposer
+        """See `proposals.regions.UnionProposer`."""
+        from tasutils.proposals.regions import UnionProposer
 
-        return UnionProposer(self, overlap, device, compute)
+        members = [one for one in (self.sam, self.merge, self.free) if one is not None]
+        makers = [one.make(overlap, device, compute) for one in members]
+        return UnionProposer(makers, self, overlap)

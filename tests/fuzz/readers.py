@@ -338,9 +338,9 @@ def _merges() -> list[Tree]:
 
 
 def _read_merges(folder: Path) -> None:
-    from tasutils.encoders.tokenizer import vocabulary
+    from tasutils.encoders.openclip import tiny_tokenizer
 
-    vocabulary(folder / "merges.txt.gz")
+    tiny_tokenizer(folder / "merges.txt.gz")
 
 
 def _tokenizers() -> list[Tree]:

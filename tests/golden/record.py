@@ -202,7 +202,10 @@ def peer_scores(name: str, tas: Any, data: str, scene: Any, texts: list[str], im
     from tasutils.baselines import make_method, scores_of
     from tasutils.refer import parse_expression
 
-    method = make_method(name, tas, data)
+    switches = {}
+    if name == "global_local_rn":  # the default was that of the article
+        switches = {"norms": "article"}
+    method = make_method(name, tas, data, **switches)
     read = [parse_expression(text, tas.language, tas.preset) for text in texts]
     if hasattr(method, "prepare"):
         method.prepare(read)

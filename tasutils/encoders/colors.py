@@ -15,11 +15,9 @@ _FILL = 0.02  # no channel above it: background, or as good as black
 def color_shares(rgb: NDArray[np.floating]) -> NDArray[np.float64]:
     """Share of pixels that each of `COLORS` names, by rules on hue, saturation and value.
 
-    Args:
-        rgb: float (n, 3), in 0..1, the pixels of one thing.
-
-    Returns float64 (11,), in the order of `COLORS`, sum 1; all zero when n is 0. Raises TasError
-    for another shape. The eleven words are the basic terms of Berlin and Kay (1969).
+    rgb: float (n, 3), in 0..1, the pixels of one thing. Returns float64 (11,), in the order of
+    `COLORS`, sum 1; all zero when n is 0. Raises TasError for another shape. The eleven words are
+    the basic terms of Berlin and Kay (1969).
 
     >>> dict(zip(COLORS, color_shares(np.array([[0.9, 0.1, 0.1], [0.1, 0.1, 0.1]]))))["red"]
     np.float64(0.5)
@@ -56,9 +54,8 @@ def color_shares(rgb: NDArray[np.floating]) -> NDArray[np.float64]:
 def crop_color_shares(crop: NDArray[np.floating]) -> NDArray[np.float64]:
     """`color_shares` of the thing in a masked crop: of every third of its pixels that is not fill.
 
-    Args:
-        crop: float (3, H, W) RGB in 0..1, black outside the mask (`crops.masked_crops`, fill
-            "black"); a crop that is black altogether is of a black thing.
+    crop: float (3, H, W) RGB in 0..1, black outside the mask (`crops.masked_crops`, fill "black");
+    a crop that is black altogether is of a black thing.
     """
     pixels = crop[:, ::3, ::3].reshape(3, -1).T  # (n, 3)
     thing = pixels[pixels.max(axis=1) > _FILL]

@@ -4,6 +4,8 @@ As the published one starts from a trained CLIP ViT without its last layer, so d
 start from the first five of tiny-ViT's six layers.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import torch
 
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
-from tasutils.encoders.tokenizer import vocabulary
+from tasutils.encoders.openclip import tiny_tokenizer
 
 IMAGE_SIZE = 112
 VISION_LAYERS = 5
@@ -23,13 +25,14 @@ def blip2_tokenizer(merges_file: Path) -> Any:
     """The tiny vocabulary as a transformers tokenizer, with a pad and an image token added.
 
     Lower-cases, splits as CLIP does, knows every byte; gives the same ids as
-    `tasutils.encoders.tokenizer.tiny_tokenizer`.
+    `tasutils.encoders.openclip.tiny_tokenizer`.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    ids, merges = vocabulary(merges_file)
-    tokenizer = Tokenizer(models.BPE(ids, merges, end_of_word_suffix="</w>"))
+    known = tiny_tokenizer(merges_file)
+    merges = sorted(known.bpe_ranks, key=known.bpe_ranks.__getitem__)
+    tokenizer = Tokenizer(models.BPE(dict(known.encoder), merges, end_of_word_suffix="</w>"))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )

@@ -32,9 +32,8 @@ PIXEL_STD = [58.395, 57.12, 57.375]
 class SamSize:
     """What distinguishes one size of SAM from another.
 
-    Attributes:
-        stem: channels of the convolutional stages at strides 2, 4, 8 and 16; empty for a plain ViT.
-        stride: input pixels per cell of the image embedding, one axis.
+    stem: channels of the convolutional stages at strides 2, 4, 8 and 16; empty for a plain ViT;
+    stride: input pixels per cell of the image embedding, one axis.
     """
 
     embed_dim: int
@@ -51,19 +50,7 @@ class SamSize:
 
 
 SIZES = {
-    "tiny": SamSize(
-        embed_dim=192,
-        depth=3,
-        num_heads=6,
-        global_attn_indexes=(0, 1, 2),
-        image_size=256,
-        stride=8,
-        prompt_dim=64,
-        decoder_mlp_dim=256,
-        decoder_heads=4,
-        iou_head_hidden_dim=64,
-        stem=(16, 32, 64, 128),
-    ),
+    "tiny": SamSize(192, 3, 6, (0, 1, 2), 256, 8, 64, 256, 4, 64, stem=(16, 32, 64, 128)),
     "vit_b": SamSize(768, 12, 12, (2, 5, 8, 11)),
     "vit_l": SamSize(1024, 24, 16, (5, 11, 17, 23)),
     "vit_h": SamSize(1280, 32, 16, (7, 15, 23, 31)),
@@ -137,13 +124,9 @@ class HybridEncoder(nn.Module):
 def build_sam(size: str, checkpoint: str | Path | None = None) -> Sam:
     """SAM of one size, in evaluation mode on the CPU; random weights without a checkpoint.
 
-    Args:
-        size: "tiny", "vit_b", "vit_l" or "vit_h".
-        checkpoint: a .safetensors or .pth file in the published layout; half precision is widened.
-
-    Raises:
-        TasError: for an unknown size, and for a checkpoint that is missing, damaged or does not
-            fit: the message tells how many keys are missing, unexpected or of another shape.
+    size: "tiny", "vit_b", "vit_l" or "vit_h"; checkpoint: a .safetensors or .pth file in the
+    published layout; half precision is widened. Raises TasError for an unknown size, and for a
+    checkpoint that is missing, damaged or does not fit.
     """
     if size not in SIZES:
         raise TasError(f"unknown SAM size {size!r}; choose one of {', '.join(SIZES)}")
