@@ -1,7 +1,5 @@
 """The peer methods: against slow, plainly written versions and the package grad-cam; by name."""
 
-import inspect
-
 import numpy as np
 import pytest
 import slow_peers as slow
@@ -20,7 +18,7 @@ from small_peers import (
     small_tas,
 )  # fmt: skip
 
-from tasutils.baselines import ActivationMethod, Method, make_method, scores_of
+from tasutils.baselines import METHODS, ActivationMethod, Method, answers_of, make_method, scores_of
 from tasutils.baselines.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -42,7 +40,8 @@ from tasutils.encoders.settings import AlignConfig
 from tasutils.errors import TasError
 from tasutils.images import read_image
 from tasutils.language.parse import Parser
-from tasutils.refer import parse_expression
+from tasutils.masks import encode_rle
+from tasutils.refer import Answer, parse_expression
 from tasutils.tas import TAS
 
 SENTENCE = expression()
@@ -485,8 +484,8 @@ def test_another_tower_is_refused_where_the_name_says_which(name):
 @pytest.mark.parametrize(
     ("name", "switches", "what"),
     [
-        ("gradcam", {}, "no method 'gradcam'; there are tas"),
-        ("", {}, "no method"),
+        ("gradcam", {}, "'gradcam' is none of METHODS: choose tas"),
+        ("", {}, "none of METHODS"),
         ("global_local", {"v": 2}, "global_local: v:"),
         ("global_local", {"w": 2}, "global_local: w:"),
         ("score_map", {"square": {"antialias": "perhaps"}}, "score_map: square.antialias:"),
@@ -563,12 +562,69 @@ class Colored:
         )
 
 
-def test_a_method_of_ones_own(picture, masks):
-    assert isinstance(Colored(), Method) and len(inspect.getsource(Colored).splitlines()) < 30
-    scene = scene_of(masks)  # a red disc, a blue square, half of it
-    for text, chosen in (("the red thing", 0), ("blue square", 1), ("thing", 0)):
-        scores = scores_of(Colored(), scene, expression(text), picture)
-        assert int(scores.argmax()) == chosen, text
+class Drawn:
+    """Draws the picture's left half itself; of "two" it means two masks, of "no" none."""
+
+    name = "drawn"
+
+    def answer(self, scene, expressions, image):
+        left = np.arange(image.shape[1]) < image.shape[1] // 2
+        drawn = encode_rle(np.broadcast_to(left, (1, *image.shape[:2])))[0]
+        chosen = {"two": (0, 2), "no": ()}
+        return [
+            Answer(e, scene, chosen[e.text]) if e.text in chosen
+            else Answer(e, scene, (), own_mask=drawn, confidence=0.5)
+            for e in expressions
+        ]  # fmt: skip
+
+
+def test_a_method_of_ones_own(picture, masks, monkeypatch):
+    monkeypatch.setitem(METHODS, "colored", Colored)
+    method, scene = make_method("colored", small_tas()), scene_of(masks)
+    texts = {"the red thing": 0, "blue square": 1, "thing": 0}  # a red disc, a blue square, half
+    answers = answers_of(method, scene, [expression(text) for text in texts], picture)
+    assert [answer.chosen for answer in answers] == [(k,) for k in texts.values()]
+    assert answers[1].terms["score"].tolist() == answers[1].total.tolist()
+    assert np.array_equal(answers[1].mask(), masks[1])
+
+
+def test_a_method_that_draws_or_chooses_several_or_none(picture, masks):
+    sentences = [expression(text) for text in ("a dog", "two", "no")]
+    drawn, two, none = answers_of(Drawn(), scene_of(masks), sentences, picture)
+    assert isinstance(Drawn(), Method) and drawn.best is None and drawn.confidence == 0.5
+    assert drawn.mask()[:, :40].all() and not drawn.mask()[:, 40:].any()
+    assert np.array_equal(two.mask(), masks[0] | masks[2]) and not none.mask().any()
+
+
+def test_every_method_answers(picture, rng):
+    scene = full_scene(rng, random_masks(rng, 4, (60, 80)))
+    for name in NAMES:
+        method = make_method(name, small_tas())
+        for read, answer in zip(
+            SENTENCES, answers_of(method, scene, SENTENCES, picture), strict=True
+        ):
+            assert answer.best == scores_of(method, scene, read, picture).argmax()
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        (lambda scene, e: [], "one Answer for each of 1"),
+        (lambda scene, e: ["left"], "one Answer for each of 1"),
+        (lambda scene, e: [Answer(e, scene, (3,))], r"chose masks \(3,\) of 3"),
+        (lambda scene, e: [Answer(e, scene, (), own_mask={"size": [6, 8]})], r"mask of \(6, 8\)"),
+    ],
+)
+def test_other_answers_are_refused_in_one_line(given, what, picture, masks):
+    class Wrong:
+        def answer(self, scene, expressions, image):
+            return given(scene, expressions[0])
+
+    with pytest.raises(TasError, match=what) as error:
+        answers_of(Wrong(), scene_of(masks), SENTENCES[:1], picture)
+    assert "\n" not in str(error.value)
+    with pytest.raises(TasError, match="neither answer"):
+        answers_of(object(), scene_of(masks), SENTENCES[:1], picture)
 
 
 # the tiny weights

@@ -20,44 +20,20 @@ one line. A method sees the scene, the sentence and the picture, never the groun
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.config import lookup
 from tasutils.errors import TasError
+from tasutils.refer import Answer
 
 if TYPE_CHECKING:
     from tasutils.refer import Expression
     from tasutils.scene import Scene
     from tasutils.tas import TAS
-
-__all__ = ["METHODS", "ActivationMethod", "Method", "make_method", "scores_of"]
-
-
-@runtime_checkable
-class Method(Protocol):
-    """What chooses a mask. A method may also have `prepare(expressions)` and `settings`."""
-
-    name: str
-
-    def score(
-        self, scene: Scene, expression: Expression, image: NDArray[np.uint8]
-    ) -> NDArray[np.float64]:
-        """A number for each of the scene's n masks, the highest is the answer: float64 (n,).
-
-        scene: the described picture; expression: the sentence, read; image: uint8 (H, W, 3) RGB.
-        """
-
-
-@runtime_checkable
-class ActivationMethod(Method, Protocol):
-    """A method whose scores are the means of a map inside the masks."""
-
-    def heatmap(self, image: NDArray[np.uint8], expression: Expression) -> NDArray[np.float32]:
-        """Where the sentence is, float32 (H, W) in 0..1."""
-
 
 #: Name -> "module:Class" of a class with `make(name, tas, dataset, **switches)`, or a method.
 METHODS: dict[str, Any] = {
@@ -77,43 +53,119 @@ METHODS: dict[str, Any] = {
 }
 
 
+@runtime_checkable
+class Method(Protocol):
+    """What answers a sentence. It may also have `prepare(expressions)` and `settings`.
+
+    One that only gives each mask a number has `score` in place of `answer`, see `Scored`.
+    """
+
+    name: str
+
+    def answer(
+        self, scene: Scene, expressions: Sequence[Expression], image: NDArray[np.uint8]
+    ) -> list[Answer]:
+        """One answer a sentence.
+
+        scene: the described picture; expressions: the sentences, read; image: uint8 (H, W, 3) RGB.
+        """
+
+
+class Scored:
+    """A method that gives each of the n masks a number; the first highest is its answer."""
+
+    name: str
+
+    def score(
+        self, scene: Scene, expression: Expression, image: NDArray[np.uint8]
+    ) -> NDArray[np.float64]:
+        """A number for each mask, float64 (n,)."""
+        raise NotImplementedError
+
+    def answer(
+        self, scene: Scene, expressions: Sequence[Expression], image: NDArray[np.uint8]
+    ) -> list[Answer]:
+        """See `Method.answer`; the numbers are the one term, `score`."""
+        answers = []
+        for expression in expressions:
+            total = scores_of(self, scene, expression, image)
+            chosen = (int(total.argmax()),) if len(total) else ()
+            terms, weights = {"score": total}, {"score": 1.0}
+            answers.append(Answer(expression, scene, chosen, terms, weights, total))
+        return answers
+
+
+@runtime_checkable
+class ActivationMethod(Method, Protocol):
+    """A method whose scores are the means of a map inside the masks."""
+
+    def heatmap(self, image: NDArray[np.uint8], expression: Expression) -> NDArray[np.float32]:
+        """Where the sentence is, float32 (H, W) in 0..1."""
+
+
 def method_names() -> tuple[str, ...]:
     """Names that `make_method` knows, in the order of the table above."""
     return tuple(METHODS)
 
 
-def make_method(name: str, tas: TAS, dataset: str | None = None, **switches: Any) -> Method:
+def make_method(name: str, tas: TAS, dataset: str | None = None, **switches: Any) -> Any:
     """A method by its name.
 
     Args:
-        name: one of `METHODS`.
+        name: one of `METHODS`, or "module:Name" of one's own.
         tas: its encoders are used, and by `tas`, `clip_only` and `text_only` the preset.
-        dataset: picks lambda for `tas`, and the weight v of Global-Local, as they are published.
+        dataset: picks the weights of `tas`, and v of Global-Local, as they are published.
         switches: settings other than the defaults, see the configuration beside each method.
 
     Raises TasError for an unknown name or switch, and for an encoder that lacks what is needed.
     """
-    if name not in METHODS:
-        raise TasError(f"no method {name!r}; there are {', '.join(METHODS)}")
-    entry = METHODS[name]
-    if isinstance(entry, str):
-        module, _, cls = entry.partition(":")
-        entry = getattr(import_module(module), cls)
-    made: Method = entry.make(name, tas, dataset, **switches) if hasattr(entry, "make") else entry
-    return made
+    entry = lookup("tasutils.baselines:METHODS", name)
+    if hasattr(entry, "make"):
+        return entry.make(name, tas, dataset, **switches)
+    return entry() if isinstance(entry, type) else entry
+
+
+def answers_of(
+    method: Any, scene: Scene, expressions: Sequence[Expression], image: NDArray[np.uint8]
+) -> list[Answer]:
+    """What a method says of several sentences about one picture, one answer each, checked.
+
+    Raises TasError in one line when it says something else.
+    """
+    if hasattr(method, "prepare"):
+        method.prepare(expressions)
+    if not hasattr(method, "answer") and hasattr(method, "score"):
+        return Scored.answer(method, scene, expressions, image)
+    name = getattr(method, "name", type(method).__name__)
+    if not hasattr(method, "answer"):
+        raise TasError(f"method {name} has neither answer() nor score(); give it one of them")
+    answers = list(method.answer(scene, expressions, image))
+    if len(answers) != len(expressions) or not all(isinstance(one, Answer) for one in answers):
+        raise TasError(
+            f"method {name} must give one Answer for each of {len(expressions)} sentences"
+        )
+    for one in answers:
+        size_hw = tuple(one.own_mask["size"]) if one.own_mask else scene.size_hw
+        if not set(one.chosen) <= set(range(len(scene.proposals))) or size_hw != scene.size_hw:
+            raise TasError(
+                f"method {name} chose masks {one.chosen} of {len(scene.proposals)}, with an own "
+                f"mask of {size_hw} for a picture of {scene.size_hw} (H, W); correct its answer"
+            )
+    return answers
 
 
 def scores_of(
-    method: Method, scene: Scene, expression: Expression, image: NDArray[np.uint8]
+    method: Any, scene: Scene, expression: Expression, image: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
     """What a method says of each mask, float64 (n,), checked; the first highest is its answer.
 
     Raises TasError when it has not one finite number for each mask.
     """
     values = np.asarray(method.score(scene, expression, image), dtype=np.float64)
+    name = getattr(method, "name", type(method).__name__)
     if values.shape != (len(scene.proposals),) or not np.isfinite(values).all():
         raise TasError(
-            f"method {method.name} must give one finite score for each of the "
+            f"method {name} must give one finite score for each of the "
             f"{len(scene.proposals)} masks, not {values.shape} with "
             f"{np.count_nonzero(~np.isfinite(values))} not finite"
         )

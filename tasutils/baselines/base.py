@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional as F
 
+from tasutils.baselines import Scored
 from tasutils.config import Part
 from tasutils.encoders import ImageTextEncoder
 from tasutils.errors import TasError
@@ -52,7 +53,7 @@ class SquareConfig(Part):
     statistics: Literal["encoder", "imagenet"] = "encoder"
 
 
-class Peer(ABC):
+class Peer(Scored, ABC):
     """A method with an image-text encoder: its name, its settings, its sentences embedded once.
 
     Args:
@@ -76,7 +77,7 @@ class Peer(ABC):
         self.texts = Texts(self._embed, self._written)
         self._setup()
 
-    def _setup(self) -> None:  # noqa: B027
+    def _setup(self) -> None:
         """What a method does once with its encoder; TasError for one that it cannot use."""
 
     @classmethod
@@ -105,12 +106,6 @@ class Peer(ABC):
     def prepare(self, expressions: Iterable[Expression]) -> None:
         """Embed several sentences in one batch; without it each is embedded when it comes."""
         self.texts.prepare(expressions)
-
-    @abstractmethod
-    def score(
-        self, scene: Scene, expression: Expression, image: NDArray[np.uint8]
-    ) -> NDArray[np.float64]:
-        """The score of each mask, float64 (n,)."""
 
     def _written(self, expression: Expression) -> str:
         """The text that `embed` gets of an expression."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasutils import terms
+from tasutils.baselines import Scored
 from tasutils.baselines.base import Texts, encoder_name
 from tasutils.errors import TasError
 from tasutils.refer import cosine_scale
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tasutils.tas import TAS
 
 
-class Alone:
+class Alone(Scored):
     """One term of TAS, of the scene's embeddings and the encoder that made them."""
 
     def __init__(self, tas: TAS, name: str) -> None:
@@ -90,5 +91,11 @@ class Tas(Alone):
         self, scene: Scene, expression: Expression, image: NDArray[np.uint8]
     ) -> NDArray[np.float64]:
         """1 - rank of each mask, float64 (n,)."""
-        answer = self._tas.refer(scene, expression.text, dataset=self.dataset)
+        (answer,) = self.answer(scene, [expression], image)
         return 1.0 - answer.rank.astype(np.float64)
+
+    def answer(
+        self, scene: Scene, expressions: Sequence[Expression], image: NDArray[np.uint8]
+    ) -> list[Any]:
+        """TAS's own answers."""
+        return [self._tas.refer(scene, e.text, dataset=self.dataset) for e in expressions]

@@ -141,7 +141,7 @@ def caption_one(
     """The captioner's words for one crop."""
     captioner, config = tas.captioner, tas.preset.captioner.crop
     crop = crop_one(image, mask, captioner.image_size, config, outside.captioner)
-    words = captioner.caption(crop.to(captioner.device))[0]
+    words = captioner.caption(crop.to(tas.device))[0]
     return clean_caption(words) if tas.preset.language.clean_captions else words
 
 
@@ -157,7 +157,7 @@ def embed_one(
 def phrases_of(image: NDArray[np.uint8], tas: TAS) -> list[str]:
     """Noun phrases of the caption of the whole picture."""
     captioner, rules = tas.captioner, tas.preset.language
-    whole = whole_one(image, captioner.image_size).to(captioner.device)
+    whole = whole_one(image, captioner.image_size).to(tas.device)
     caption_image = getattr(captioner, "caption_image", None)
     words = caption_image(whole) if caption_image else captioner.caption(whole)[0]
     words = clean_caption(words) if rules.clean_captions else words

@@ -21,14 +21,6 @@ ENCODERS: dict[str, Any] = {  # kind: its settings, which make it; see `config.l
 }
 
 
-ENCODERS: dict[str, Any] = {  # kind: its settings, which make it; see `config.lookup`
-    "openclip": "tasutils.encoders.settings:EncoderConfig",
-    "align": "tasutils.encoders.settings:AlignConfig",
-    "albef": "tasutils.encoders.settings:AlbefConfig",
-    "conse": "tasutils.encoders.settings:ConseConfig",
-}
-
-
 class ImageTextEncoder(Protocol):
     """An image tower and a text tower with a common embedding of `dim` numbers."""
 
