@@ -3,27 +3,23 @@
 A run stores them beside its own n, region and yields, so that a sweep over rules and forms needs
 neither parser nor scene (`sweep`). An alternative is what `refer` would find with that one setting
 of the preset changed; what it would share with the run is not stored again: a form without words,
-`none`, has all masks in its region, and no form but `official` lets masks yield.
+`none`, has all masks in its region, and few forms let masks yield.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.config import LanguageConfig
-from tasutils.language.directions import Form
-from tasutils.language.parse import Parser
+from tasutils.language import SYNONYM_RULES, Parser
+from tasutils.rectifier import RECTIFIERS
 from tasutils.refer import TasAnswer, judge_phrases, parse_expression, region, score_terms
 from tasutils.terms import Texts
 
 if TYPE_CHECKING:
     from tasutils.config import Preset
-
-SYNONYM_RULES: tuple[str, ...] = get_args(LanguageConfig.model_fields["synonym_rule"].annotation)
-RECTIFIER_FORMS: tuple[str, ...] = get_args(Form)
 
 
 def alternatives(
@@ -50,13 +46,13 @@ def alternatives(
         judged = judge_phrases(scene, answer.expression, language, other)
         now = [candidate.index for candidate in judged if candidate.kept]
         columns[f"n_{rule}"] = answer.terms["n"] if now == kept else _n_of(answer, now, scale)
-    for form in RECTIFIER_FORMS:
+    for form, entry in RECTIFIERS.items():
         if form in (preset.rectifier.form, "none"):
             continue
         other = _with(preset, "rectifier", form=form)
         inside, yields = region(scene, parse_expression(sentence, language, other), other)
         columns[f"region_{form}"] = inside
-        if form == "official":
+        if entry.yields:
             columns[f"yields_{form}"] = yields
     return columns
 

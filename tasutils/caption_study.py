@@ -13,7 +13,7 @@ import numpy as np
 
 from tasutils.covering import covering, is_right, wanted
 from tasutils.gallery import Gallery
-from tasutils.language.negatives import mine_negatives
+from tasutils.language.wordnet import mine_negatives
 from tasutils.readable import finding, percent
 from tasutils.stats import bootstrap
 from tasutils.study import gain

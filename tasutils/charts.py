@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from tasutils.refer import TasAnswer
 
-RULE_MARKS = (("o", "blue"), ("s", "vermillion"))  # of the synonym rules, in their order
+RULE_MARKS = (  # of the synonym rules, in their order
+    ("o", "blue"), ("s", "vermillion"), ("D", "green"), ("^", "purple"), ("v", "orange"),
+)  # fmt: skip
 PARTS = (("V", OKABE_ITO["blue"]), ("α·P", OKABE_ITO["sky"]), ("λ·N", OKABE_ITO["purple"]))
 
 
@@ -121,7 +124,7 @@ def settings_plot(table: DataFrame, *, note: str = "") -> Picture:
     rules = list(dict.fromkeys(table["synonyms"]))
     keys = [
         Line2D([], [], marker=marker, ls="", color=OKABE_ITO[color], label=f"synonyms: {rule}")
-        for rule, (marker, color) in zip(rules, RULE_MARKS, strict=False)
+        for rule, (marker, color) in zip(rules, cycle(RULE_MARKS))
     ]
     return _panels(table, _settings_panel, "change of mIoU, points (95 % interval)", keys, note)
 
@@ -130,8 +133,9 @@ def _settings_panel(ax: Axes, part: DataFrame) -> None:
     forms, rules = (list(dict.fromkeys(part[name])) for name in ("rectifier", "synonyms"))
     ax.axvline(0, color="black", lw=0.8)
     for _, row in part.iterrows():
-        marker, color = RULE_MARKS[rules.index(row["synonyms"])]
-        y = forms.index(row["rectifier"]) + 0.32 * (rules.index(row["synonyms"]) - 0.5)
+        place = rules.index(row["synonyms"])
+        marker, color = RULE_MARKS[place % len(RULE_MARKS)]
+        y = forms.index(row["rectifier"]) + 0.64 * ((place + 0.5) / len(rules) - 0.5)
         ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=OKABE_ITO[color], lw=1.6)
         ax.plot(100 * row["mean"], y, marker, color=OKABE_ITO[color], ms=6.5,
                 mfc="white" if row["own"] else OKABE_ITO[color], mew=1.5)  # fmt: skip

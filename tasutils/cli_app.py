@@ -87,7 +87,7 @@ def segment(
     """Find what each SENTENCE refers to in IMAGE: overlay.png, mask.png and answer.json."""
     import tasutils
     from tasutils import answers, paths
-    from tasutils.language.synonyms import wordnet
+    from tasutils.language.wordnet import wordnet
     from tasutils.refer import parse_expression
     from tasutils.tas import preset_for
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -67,6 +68,16 @@ def lookup(door: str, kind: str) -> Any:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise TasError(f"{entry} cannot be imported: {error}") from error
+
+
+def _entry_of(door: str) -> AfterValidator:
+    """A validator that refuses a name which the door does not know."""
+
+    def known(kind: str) -> str:
+        lookup(door, kind)
+        return kind
+
+    return AfterValidator(known)
 
 
 class Part(BaseModel):
@@ -182,8 +193,9 @@ class LanguageConfig(Part):
         as the noun chunk of the parse's `root` (`language.released`).
     clean_captions: whether captions lose their stutter, and empty ones score 0; else as generated.
     pronoun_chunks: whether noun chunks led by a pronoun are candidates for negatives.
-    synonym_rule: `nearest`: any pair of noun senses with path similarity >= `synonym_threshold`
-        decides; `three_pairs`: three pairs of senses of any part of speech above it do.
+    synonym_rule: one of `language.SYNONYM_RULES`. `nearest`: any pair of noun senses with path
+        similarity >= `synonym_threshold` decides; `three_pairs`: three pairs of senses of any part
+        of speech above it do.
     """
 
     spacy_model: str = "en_core_web_sm"
@@ -192,7 +204,7 @@ class LanguageConfig(Part):
     head_rule: Literal["reading", "root"] = "reading"
     clean_captions: bool = True
     pronoun_chunks: bool = False
-    synonym_rule: Literal["nearest", "three_pairs"] = "nearest"
+    synonym_rule: Annotated[str, _entry_of("tasutils.language:SYNONYM_RULES")] = "nearest"
     synonym_threshold: float = Field(default=0.9, ge=0, le=1)
     negative_template: Template = "a photo of {}"
 
@@ -200,8 +212,8 @@ class LanguageConfig(Part):
 class RectifierConfig(Part):
     """Which direction words count, when, and where the picture is cut.
 
-    form: words and what they do: the article's four, the extended list, those of the released code
-        with its four parts (`language.released`, `rectifier_released`), or no rectifier at all.
+    form: one of `rectifier.RECTIFIERS`, words and what they do: the article's four, the extended
+        list, those of the released code with its four parts (`language.released`), or none at all.
     matching: whether a word counts as a whole `token`, or also inside one ("top" in "laptop").
     gate: whether words count only where the released parser finds either relations or
         superlatives, see `language.released`. Without it, form `official` asks the words alone.
@@ -209,7 +221,7 @@ class RectifierConfig(Part):
     cut: where the picture is divided: at its `middle`, or at the `median` of the centres.
     """
 
-    form: Literal["paper", "extended", "official", "none"] = "extended"
+    form: Annotated[str, _entry_of("tasutils.rectifier:RECTIFIERS")] = "extended"
     matching: Literal["token", "substring"] = "token"
     gate: bool = False
     centers: Literal["mean", "floor"] = "mean"

@@ -16,8 +16,7 @@ from tasutils.show import overlay
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from tasutils.language.negatives import Candidate
-    from tasutils.language.paths import SensePath
+    from tasutils.language.wordnet import Candidate, SensePath
     from tasutils.refer import TasAnswer
     from tasutils.scene import Scene
     from tasutils.tas import TAS

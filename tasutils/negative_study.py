@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.alternatives import SYNONYM_RULES
 from tasutils.covering import is_right
 from tasutils.gallery import Gallery
-from tasutils.language.negatives import mine_negatives
-from tasutils.language.released import first_noun
-from tasutils.language.synonyms import similar_pairs
+from tasutils.language import SYNONYM_RULES
+from tasutils.language.wordnet import mine_negatives, similar_pairs
 from tasutils.readable import finding
 from tasutils.refer import cosine_scale, judge_phrases, parse_expression
 from tasutils.score_table import Rules, ScoreTable
@@ -208,7 +206,7 @@ def self_pairs(part: Part) -> pd.DataFrame:
     tas = Gallery(part).tas
     texts = map(str, part.samples["text"])
     phrases = [parse_expression(text, tas.language, tas.preset).phrase for text in texts]
-    nouns = [first_noun(tas.preset.language.spacy_model, phrase) for phrase in phrases]
+    nouns = [tas.language.parse(phrase).first_noun for phrase in phrases]
     table = pd.Series(nouns, name="noun").value_counts().rename("sentences").reset_index()
     pairs = [similar_pairs(noun, noun) if noun else 0 for noun in table["noun"]]
     table.insert(1, "pairs", pairs)

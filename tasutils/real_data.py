@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tasutils.datasets import RefDataset, load_dataset
 from tasutils.datasets.get_data import file_sets
 from tasutils.datasets.published import find_place, published
-from tasutils.language.directions import find_directions
+from tasutils.language.reading import find_directions
 from tasutils.peer_study import PEER_QUESTIONS
 from tasutils.readable import scope_note
 from tasutils.study import QUESTIONS, Group, Part

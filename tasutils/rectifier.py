@@ -4,37 +4,47 @@ The article names four directions and the centre of a mask, the mean of its fore
 coordinates. Where the picture is cut it does not say; here at its middle. Pixel x has its centre
 at x, so the columns run from 0 to W - 1 and the middle is (W - 1) / 2. A centre exactly on the
 middle belongs to both halves: so left and right are exact mirror images (x -> W - 1 - x). The
-released code cuts at the medians of the centres instead, and there the halves are < and >=.
+released code cuts at the medians of the centres instead, and there the halves are < and >=; and it
+knows four parts of the plane in place of halves (`in_parts`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tasutils.errors import TasError
+from tasutils.language.reading import Direction, Matching, Plan, plan_words
+from tasutils.language.released import Reading, make_plan
 
 Cut = Literal["middle", "median"]
+Bools = NDArray[np.bool_]
+PARTS = ("top left", "bottom left", "top right", "bottom right")
 
 
-class Named(Protocol):
-    """A direction word, of which only the name is asked (`language.Direction` has it)."""
+class Asked(Protocol):
+    """What a sentence asks for: a `language.Plan`, or an `Expression`."""
 
     @property
-    def name(self) -> str:
-        """left, right, up or bottom."""
+    def parts(self) -> tuple[str, ...]:
+        """See `Plan`."""
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """See `Plan`."""
 
 
 def in_region(
     points_xy: ArrayLike,
     size_hw: tuple[int, int],
-    directions: Iterable[str | Named],
+    directions: Iterable[str | Direction],
     cut: Cut = "middle",
     centers_xy: ArrayLike | None = None,
-) -> NDArray[np.bool_]:
+) -> Bools:
     """Which points, centres of masks as a rule, lie in every named half of the picture.
 
     points_xy: float (n, 2), px, x to the right and y downwards; size_hw: (H, W) in px;
@@ -62,6 +72,39 @@ def in_region(
             raise TasError(f"unknown direction {name!r}; choose among {', '.join(halves)}")
         inside &= halves[name]
     return inside
+
+
+def in_parts(
+    points_xy: ArrayLike,
+    size_hw: tuple[int, int],
+    parts: Sequence[str],
+    cut: Cut,
+    centers_xy: ArrayLike | None = None,
+) -> tuple[Bools, Bools]:
+    """Which points lie in the released code's parts, and which of them yield; bool (n,) each.
+
+    Words ask for one part of the plane, whose best mask wins, or for two, "first over second": the
+    better of their best masks wins, the second's if the first's is not strictly better. A part
+    without masks scores 0, below all others, and stands for the best of all. So the answer is the
+    best of the masks in the parts asked for, those of the first yielding; if there is none, the
+    best of all. Where totals are NaN no score is higher than another: the second part has the say.
+
+    points_xy, size_hw, cut, centers_xy: as in `in_region`, but a point on a cut always lies right
+    of it, or below. parts: none (True for all), one or two of `PARTS`. Raises TasError for others.
+
+    >>> in_parts([[0, 0], [9, 9]], (10, 10), ["top left", "bottom right"], "middle")[1].tolist()
+    [True, False]
+    """
+    strays = [part for part in parts if part not in PARTS]
+    if strays:
+        raise TasError(f"unknown part {strays[0]!r}; choose among {', '.join(PARTS)}")
+    points = _points(points_xy)
+    at_x, at_y = cut_xy(points if centers_xy is None else centers_xy, size_hw, cut)
+    place = 2 * (points[:, 0] >= at_x) + (points[:, 1] >= at_y)  # (n,) index into PARTS
+    if not parts:
+        return np.ones(len(place), dtype=bool), np.zeros(len(place), dtype=bool)
+    wanted = [PARTS.index(part) for part in parts]
+    return np.isin(place, wanted), np.isin(place, wanted[:-1])
 
 
 def cut_xy(centers_xy: ArrayLike, size_hw: tuple[int, int], cut: Cut) -> tuple[float, float]:
@@ -93,7 +136,7 @@ def ranking(total: ArrayLike, inside: ArrayLike, yields: ArrayLike = False) -> N
     """Mask indices from best to worst, int64 (n,): those of the region first, ties by index.
 
     yields: bool (n,), which masks of the region lose every tie, and count as outside where the
-    totals are NaN, which nothing beats (`rectifier_released`). NaN totals are all alike.
+    totals are NaN, which nothing beats (`in_parts`). NaN totals are all alike.
     """
     scores = np.asarray(total, dtype=np.float64)
     outside = ~np.asarray(inside, dtype=bool)
@@ -105,3 +148,45 @@ def ranking(total: ArrayLike, inside: ArrayLike, yields: ArrayLike = False) -> N
 
 def _points(points_xy: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(points_xy, dtype=np.float64).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class Rectifier:
+    """A form of the rectifier.
+
+    read: which words of a sentence count and what they ask for: (text, the released parser's
+        reading if the preset has a gate, matching, why the gate is shut) -> Plan.
+    region: (points_xy (n, 2) px, size_hw, what is asked, cut, centers_xy) -> which points lie in
+        the region, and which of them yield (`ranking`); bool (n,) each.
+    yields: may any yield? Only then a run stores which do.
+    """
+
+    read: Callable[[str, Reading | None, Matching, str], Plan]
+    region: Callable[[ArrayLike, tuple[int, int], Asked, Cut, ArrayLike], tuple[Bools, Bools]]
+    yields: bool = False
+
+
+def _halves(
+    points: ArrayLike, size_hw: tuple[int, int], asked: Asked, cut: Cut, centers: ArrayLike
+) -> tuple[Bools, Bools]:
+    inside = in_region(points, size_hw, asked.directions, cut, centers)
+    return inside, np.zeros_like(inside)
+
+
+def _quarters(
+    points: ArrayLike, size_hw: tuple[int, int], asked: Asked, cut: Cut, centers: ArrayLike
+) -> tuple[Bools, Bools]:
+    return in_parts(points, size_hw, asked.parts, cut, centers)
+
+
+def _words_of(form: str) -> Callable[[str, Reading | None, Matching, str], Plan]:
+    return lambda text, _, matching, shut: plan_words(form, text, matching, shut)
+
+
+#: The forms: the article's four words, more words read with care, the released code, none at all.
+RECTIFIERS: dict[str, Rectifier] = {
+    "paper": Rectifier(_words_of("paper"), _halves),
+    "extended": Rectifier(_words_of("extended"), _halves),
+    "official": Rectifier(make_plan, _quarters, yields=True),
+    "none": Rectifier(_words_of("none"), _halves),
+}

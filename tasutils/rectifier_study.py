@@ -10,7 +10,7 @@ import numpy as np
 from tasutils.answering import unreadable
 from tasutils.config import RectifierConfig
 from tasutils.errors import TasError
-from tasutils.language.directions import Form, read_directions
+from tasutils.language.reading import read_directions
 from tasutils.metrics import iou
 from tasutils.readable import percent
 from tasutils.refer import TasAnswer, parse_expression, refer, region
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 COUNTS, NO_WORD = "counts", "no direction word"
 NONE_COUNTS = "direction words, none counts"
 GROUPS = {COUNTS: "a direction word counts", NONE_COUNTS: NONE_COUNTS, NO_WORD: NO_WORD}
-WORDED: tuple[Form, ...] = ("paper", "extended", "official")
+WORDED = ("paper", "extended", "official")
 #: the failures: a title, what happens, the form that shows it, a sentence where the run has none
 FAILURES = (
     ("laptop", "a direction inside another word counts", "official", "right laptop"),

@@ -13,12 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from tasutils import masks, rectifier
 from tasutils.config import LanguageConfig, RectifierConfig, lookup
 from tasutils.errors import TasError
-from tasutils.language.directions import Direction, read_directions
-from tasutils.language.negatives import Candidate, mine_negatives, mine_released
-from tasutils.language.parse import Parse, Parser
-from tasutils.language.plan import Plan, make_plan
+from tasutils.language import Candidate, Direction, Parse, Parser, mine_negatives
 from tasutils.language.released import Reading, read
-from tasutils.rectifier_released import in_parts
 from tasutils.terms import Texts, combine, min_max_softmax
 
 if TYPE_CHECKING:
@@ -38,7 +34,7 @@ class Expression:
 
     text: the sentence, spaces tidied; phrase: its head noun phrase; directions: the direction
     words that count; skipped: those that do not, each with its reason; parts: what the words ask
-    for with the rectifier's form official (`language.plan`), else none; parse: the whole reading.
+    for with the rectifier's form official else none; parse: the whole reading.
     """
 
     text: str
@@ -252,13 +248,12 @@ def judge_phrases(
     scene: Scene, expression: Expression, language: Parser, preset: Preset
 ) -> list[Candidate]:
     """The phrases of the scene's caption judged against the target by the preset's rule."""
-    rules = preset.language
-    if rules.synonym_rule == "three_pairs":
-        return mine_released(scene.phrases, expression.phrase, language, rules.synonym_threshold)
-    target = expression.parse
+    rules, target = preset.language, expression.parse
     if rules.head_rule == "root":
-        target = language.parse(expression.phrase)
-    return mine_negatives(scene.phrases, target, language, rules.synonym_threshold)
+        target = replace(language.parse(expression.phrase), phrase=expression.phrase)
+    return mine_negatives(
+        scene.phrases, target, language, rules.synonym_threshold, rules.synonym_rule
+    )
 
 
 def region(
@@ -273,10 +268,8 @@ def region(
     if rules.centers == "floor":
         centers = scene.proposals.floored_centers_xy()
     points = centers if points_xy is None else points_xy
-    if rules.form == "official":
-        return in_parts(points, size_hw, expression.parts, rules.cut, centers)
-    inside = rectifier.in_region(points, size_hw, expression.directions, rules.cut, centers)
-    return inside, np.zeros_like(inside)
+    form: rectifier.Rectifier = lookup("tasutils.rectifier:RECTIFIERS", rules.form)
+    return form.region(points, size_hw, expression, rules.cut, centers)
 
 
 def parse_expression(text: str, parser: Parser, preset: Preset | None = None) -> Expression:
@@ -289,12 +282,15 @@ def parse_expression(text: str, parser: Parser, preset: Preset | None = None) ->
     text = _readable(text).lower() if language.lowercase else _readable(text)
     parse = parser.parse(text)
     reading: Reading | None = None
-    if language.head_rule == "root" or (rules.gate and rules.form != "none"):
+    if language.head_rule == "root" or rules.gate:
         reading = read(parser.spacy_model, text)
     phrase = parse.phrase
     if language.head_rule == "root" and reading is not None:
         phrase = reading.phrase
-    plan = _plan(text, phrase, reading if rules.gate else None, rules)
+    gate = reading if rules.gate else None
+    shut = gate.shut(phrase) if gate is not None else ""
+    form: rectifier.Rectifier = lookup("tasutils.rectifier:RECTIFIERS", rules.form)
+    plan = form.read(text, gate, rules.matching, shut)
     return Expression(text, phrase, plan.directions, plan.skipped, plan.parts, parse)
 
 
@@ -308,17 +304,6 @@ def _readable(text: str) -> str:
             f"the sentence has {len(text)} characters; shorten it to at most {MAX_CHARACTERS}"
         )
     return " ".join(text.split())
-
-
-def _plan(text: str, phrase: str, reading: Reading | None, rules: RectifierConfig) -> Plan:
-    """Which words count, by the rectifier's form; reading: for its gate, None without one."""
-    shut = "" if reading is None else reading.shut(phrase)
-    if rules.form == "official":
-        return make_plan(text, reading, rules.matching, shut)
-    words = read_directions(text, rules.form, rules.matching)
-    words = [replace(word, skipped=word.skipped or shut) for word in words]
-    counting = tuple(word for word in words if not word.skipped)
-    return Plan((), counting, tuple(word for word in words if word.skipped))
 
 
 def _explain(answer: TasAnswer) -> str:

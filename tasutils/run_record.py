@@ -96,7 +96,7 @@ def model_files(preset: Preset, method: str, settings: Mapping[str, Any]) -> dic
     By the dotted name of the preset's setting, or of the method's.
     """
     from tasutils import paths
-    from tasutils.language.pipeline import model_folder
+    from tasutils.language.parse import model_folder
 
     leaves = preset.leaves()
     files = {

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.alternatives import RECTIFIER_FORMS, SYNONYM_RULES
 from tasutils.config import LanguageConfig, RectifierConfig
 from tasutils.errors import TasError
+from tasutils.language import SYNONYM_RULES
 from tasutils.metrics import iou, metric
+from tasutils.rectifier import RECTIFIERS
 from tasutils.score_table import OWN, Rules, ScoreTable, require_truth
 
 if TYPE_CHECKING:
@@ -71,9 +72,7 @@ def sweep(
             continue
         own = own_names(part)
         rules = _asked(part, "synonym rule", SYNONYM_RULES, synonyms, own[0], part.scores.n)
-        forms = _asked(
-            part, "rectifier form", RECTIFIER_FORMS, rectifiers, own[1], part.scores.regions
-        )
+        forms = _asked(part, "rectifier form", RECTIFIERS, rectifiers, own[1], part.scores.regions)
         sums = _sums(part.scores, alphas, lambdas, list(rules.values()), list(forms.values()))
         names = product(rules, forms, alphas, lambdas)
         for setting, (ious, inter, union) in zip(names, sums, strict=True):
@@ -127,7 +126,7 @@ def own_names(part: Part) -> tuple[str, str]:
 def _asked(
     part: Part,
     what: str,
-    known: Sequence[str],
+    known: Iterable[str],
     wanted: Sequence[str],
     own: str,
     held: Iterable[str],

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasutils.alternatives import RECTIFIER_FORMS, SYNONYM_RULES
 from tasutils.compare import same_order
 from tasutils.errors import TasError
+from tasutils.language import SYNONYM_RULES
 from tasutils.metrics import metric
 from tasutils.readable import percent
+from tasutils.rectifier import RECTIFIERS
 from tasutils.score_table import Rules
 from tasutils.stats import bootstrap, paired_difference
 from tasutils.study import Part
@@ -113,9 +114,9 @@ def at_own_weights(parts: Sequence[Part], n_boot: int = 1000) -> pd.DataFrame:
                 "own": names == own_names(part), "mean": row["difference"],
                 "low": row["difference_low"], "high": row["difference_high"], "n": row["n"],
             })  # fmt: skip
-    orders = {"synonyms": SYNONYM_RULES, "rectifier": RECTIFIER_FORMS}
+    orders = {"synonyms": list(SYNONYM_RULES), "rectifier": list(RECTIFIERS)}
     table = pd.DataFrame(rows)
-    places = {name: table[name].map(order.index) for name, order in orders.items()}
+    places = {name: table[name].map([*order, *table[name]].index) for name, order in orders.items()}
     ranks = pd.DataFrame(places).sort_values(["synonyms", "rectifier"], kind="stable")
     return table.loc[ranks.index].reset_index(drop=True)
 

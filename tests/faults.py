@@ -166,7 +166,7 @@ def run_tas(args, parser, calls, seconds, prepare=lambda: None):
 def warm_parser():
     """A parser, and all that a run loads: processes are forks, which find it there."""
     from tasutils.language.parse import Parser
-    from tasutils.language.synonyms import wordnet
+    from tasutils.language.wordnet import wordnet
 
     found = Parser("en_core_web_sm")
     found.noun_chunks("a dog")

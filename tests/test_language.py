@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from tasutils import paths
 from tasutils.errors import TasError
-from tasutils.language import synonyms
-from tasutils.language.negatives import mine_negatives
-from tasutils.language.parse import Parser
-from tasutils.language.synonyms import are_synonyms, noun_forms, path_similarity
+from tasutils.language import Parser, are_synonyms, find_directions, mine_negatives, read_directions
+from tasutils.language.reading import EXTENDED_WORDS
+from tasutils.language.wordnet import noun_forms, path_similarity, sense_path, wordnet
 
 PARSER = Parser()
 
@@ -84,6 +83,77 @@ the girl whose umbrella is red = girl
 """
 
 
+DIRECTIONS = """
+right dog = right
+banana bottom = bottom
+top left zebra = up left
+upper-left car = up left
+topleft dog = up left
+left-hand dog = left
+left hand person = left
+on the right hand side = right
+bottommost apple = bottom
+lower left corner = bottom left
+dog above = up
+the above dog = up
+below left = bottom left
+bird up high = up
+ring down low = bottom
+the cup placed higher up than the dog =
+table top = up
+down low = bottom
+Left DOG = left
+left, right = left right
+laptop =
+bright beast on stop =
+leftovers upright =
+leftmost of the three dogs = left
+the left of the two dogs = left
+left of the picture = left
+the left side of the image = left
+left of center = left
+upper right of the photo = up right
+top of the picture = up
+car to the left of the dog =
+car left of dog =
+left side of the table =
+car in the upper right of the dog =
+above the bus =
+the automobile above the bus =
+lamp above the picture =
+laptop on top of the table =
+up the hill =
+second from the left =
+second dog from the left =
+2nd left =
+3rd person from right =
+two from the left =
+next to leftmost =
+two left dogs = left
+second dog on the left = left
+first from the left = left
+zebra facing right =
+looking to the left =
+cow laying right = right
+man standing up =
+lying down =
+elephant with trunk up =
+right behind the bus =
+right in front of us =
+man right in the middle =
+man right in blue = right
+bottom right next to the car = bottom right
+girl in red top =
+tank top =
+red car top = up
+red top left car = up left
+the man who left =
+man that left =
+that left dog = left
+guy left = left
+"""
+
+
 def rows(table: str) -> list[tuple[str, str]]:
     pairs = (line.partition("=") for line in table.strip().splitlines())
     return [(text.strip(), wanted.strip()) for text, _, wanted in pairs]
@@ -91,7 +161,7 @@ def rows(table: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("text", "head"), rows(HEADS))
 def test_head_noun(text: str, head: str) -> None:
-    assert PARSER.head_noun(text) == head
+    assert PARSER.parse(text).head == head
 
 
 @pytest.mark.parametrize(
@@ -105,19 +175,20 @@ def test_head_noun(text: str, head: str) -> None:
     ],
 )
 def test_head_phrase(text: str, phrase: str) -> None:
-    assert PARSER.head_phrase(text) == phrase
+    assert PARSER.parse(text).phrase == phrase
 
 
 def test_noun_chunks_of_a_caption_without_pronouns() -> None:
     chunks = PARSER.noun_chunks("a red car, two dogs and a banana that it eats")
     assert chunks[:3] == ["a red car", "two dogs", "a banana"]
     assert "it" not in chunks and "that" not in chunks
+    assert "it" in PARSER.noun_chunks("a banana that it eats", pronouns=True)
     assert PARSER.noun_chunks("") == []
 
 
-def test_tokens_and_lemmas_go_together() -> None:
-    assert PARSER.tokens("two Dogs") == ["two", "dogs"]
-    assert PARSER.lemmas("two Dogs") == ["two", "dog"]
+def test_first_nouns_have_no_lemma() -> None:
+    texts = ("two red Dogs", "a fire engine", "the", "left man")
+    assert [PARSER.parse(text).first_noun for text in texts] == ["dogs", "fire", "", "man"]
 
 
 def test_a_parser_travels_between_processes() -> None:
@@ -127,8 +198,7 @@ def test_a_parser_travels_between_processes() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_can_be_read(text: str) -> None:
-    parse = PARSER.parse(text)
-    assert isinstance(parse.head, str) and len(parse.tokens) == len(parse.lemmas)
+    assert isinstance(PARSER.parse(text).head, str)
 
 
 def test_missing_models_name_the_command() -> None:
@@ -167,10 +237,9 @@ NOUNS = ["dog", "cat", "car", "couch", "man", "woman", "orange", "table", "bus",
 @given(st.sampled_from(NOUNS), st.sampled_from(NOUNS))
 @settings(deadline=None)
 def test_path_similarity_equals_nltks_over_all_pairs(a: str, b: str) -> None:
-    wn = synonyms.wordnet()
-    pairs = [(x, y) for x in wn.synsets(a, "n") for y in wn.synsets(b, "n")]
-    reference = max(wn.path_similarity(x, y) for x, y in pairs)
-    assert path_similarity(a, b) == pytest.approx(reference)
+    pairs = [(x, y) for x in wordnet().synsets(a, "n") for y in wordnet().synsets(b, "n")]
+    reference = max(wordnet().path_similarity(x, y) for x, y in pairs)
+    assert path_similarity(a, b) == pytest.approx(reference) == sense_path(a, b).similarity
     assert path_similarity(a, b) == path_similarity(b, a)
 
 
@@ -181,10 +250,10 @@ def test_compounds_come_before_the_head_noun() -> None:
 
 
 def test_wordnet_serves_threads() -> None:
-    synonyms.ancestors.cache_clear()
+    nouns = [synset.lemma_names()[0] for synset in wordnet().synsets("plant", "n")] * 5
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: path_similarity("couch", "sofa"), range(20)))
-    assert found == [1.0] * 20
+        found = list(pool.map(lambda noun: path_similarity(noun, "couch"), nouns))
+    assert found == [path_similarity(noun, "couch") for noun in nouns]
 
 
 @pytest.mark.parametrize("damaged", [False, True])
@@ -196,8 +265,11 @@ def test_missing_or_damaged_wordnet_is_one_line(
         (tmp_path / "corpora" / "wordnet.zip").write_bytes(b"not a zip")
     monkeypatch.setattr(paths, "NLTK_DATA", tmp_path)
     with pytest.raises(TasError, match="WordNet .*git checkout") as caught:
-        synonyms.wordnet()
+        wordnet()
     assert "\n" not in str(caught.value)
+
+
+# --- negatives -------------------------------------------------------------------------------
 
 
 def test_negatives_leave_out_the_target_and_say_why() -> None:
@@ -219,6 +291,55 @@ def test_negatives_see_compounds_and_unnamed_things() -> None:
     assert mine_negatives([], "a dog", PARSER) == []
 
 
-def test_threshold_decides() -> None:
-    assert [c.kept for c in mine_negatives(["a puppy"], "dog", PARSER, 0.5)] == [False]
-    assert [c.kept for c in mine_negatives(["a puppy"], "dog", PARSER, 0.9)] == [True]
+@pytest.mark.parametrize(("threshold", "kept"), [(0.5, False), (0.9, True)])
+def test_threshold_decides(threshold: float, kept: bool) -> None:
+    assert [c.kept for c in mine_negatives(["a puppy"], "dog", PARSER, threshold)] == [kept]
+
+
+# --- direction words -------------------------------------------------------------------------
+
+
+def names(text: str, form: str) -> str:
+    return " ".join(d.name for d in find_directions(text, form))
+
+
+@pytest.mark.parametrize(("text", "wanted"), rows(DIRECTIONS))
+def test_extended_directions(text: str, wanted: str) -> None:
+    assert names(text, "extended") == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("car to the left of the dog", "left"),
+        ("man standing up", "up"),
+        ("bottom right", "bottom right"),
+        ("upper-left car", "left"),
+        ("top zebra, rightmost", ""),
+        ("bright laptop upright", ""),
+    ],
+)
+def test_paper_form_knows_four_words_wherever_they_stand(text: str, wanted: str) -> None:
+    assert names(text, "paper") == wanted
+
+
+def test_skipped_words_keep_their_reason_and_place() -> None:
+    (word,) = read_directions("car to the left of the dog")
+    assert (word.token, word.span, word.skipped) == ("left", (11, 15), "relation")
+    assert find_directions("left dog", "none") == []
+    with pytest.raises(TasError, match="unknown rectifier form 'best'"):
+        find_directions("left dog", "best")
+
+
+@given(st.text(max_size=80), st.sampled_from(["paper", "extended"]))
+def test_spans_are_tokens_of_the_text(text: str, form: str) -> None:
+    for direction in read_directions(text, form):
+        start, end = direction.span
+        assert text[start:end] == direction.token
+        assert direction.token.lower() in EXTENDED_WORDS
+
+
+@given(st.lists(st.sampled_from([*EXTENDED_WORDS, "of", "the", "dog", "second", "from"])))
+def test_extended_never_stumbles_and_only_leaves_out(words: list[str]) -> None:
+    text = " ".join(words)
+    assert set(find_directions(text)) <= set(read_directions(text))

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasutils import negative_charts, negative_study, terms
-from tasutils.alternatives import SYNONYM_RULES, alternatives
+from tasutils.alternatives import alternatives
 from tasutils.config import load_preset
 from tasutils.errors import TasError
-from tasutils.language.parse import Parser
-from tasutils.language.paths import sense_path
-from tasutils.language.synonyms import path_similarity, wordnet
+from tasutils.language import SYNONYM_RULES, Parser
+from tasutils.language.wordnet import path_similarity, sense_path, wordnet
 from tasutils.masks import intersection_union
 from tasutils.study import Part
 from tasutils.tas import TAS

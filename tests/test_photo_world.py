@@ -27,7 +27,7 @@ from making.sprites import TRAIN_STYLES, load_sprite
 from making.write import build_photoscenes
 from tasutils.datasets import load_dataset
 from tasutils.datasets.refscenes import PHOTO_SPLITS
-from tasutils.language.synonyms import wordnet
+from tasutils.language.wordnet import wordnet
 from tasutils.paths import PHOTOSCENES
 
 CUTOUT_SPLITS = ("train", "valP", "testP")

@@ -5,13 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasutils.language.negatives import mine_released
-from tasutils.language.parse import Parser
-from tasutils.language.synonyms import similar_pairs
 from tasutils.masks import areas_px, encode_rle, overlap_filter
 from tasutils.scene import Proposals
-
-PARSER = Parser()
 
 # ---------------------------------------------------------------- crops and the overlap filter
 
@@ -107,42 +102,6 @@ def test_a_dropped_mask_drops_no_other_when_greedy():
     codes, areas = encode_rle(line), areas_px(line)
     assert overlap_filter(codes, areas, 0, 0.4).tolist() == [2]  # 2 drops 1, which drops 0
     assert overlap_filter(codes, areas, 0, 0.4, greedy=True).tolist() == [0, 2]
-
-
-# ---------------------------------------------------------------- negatives
-
-
-@pytest.mark.parametrize(
-    "a, b, pairs",
-    [
-        ("giraffe", "giraffe", 1), ("couch", "sofa", 1), ("zebra", "zebra", 1),
-        ("kid", "child", 2), ("man", "man", 13), ("dog", "dog", 8), ("dog", "car", 0),
-        ("xyzzy", "xyzzy", 0),
-    ],
-)  # fmt: skip
-def test_synonym_counts(a, b, pairs):
-    assert similar_pairs(a, b) == similar_pairs(b, a) == pairs
-    from tasutils.language.synonyms import wordnet
-
-    slow = [x.path_similarity(y) for x in wordnet().synsets(a) for y in wordnet().synsets(b)]
-    assert sum(s is not None and s > 0.9 for s in slow) == pairs
-    assert similar_pairs(a, b, 0.3) == sum(s is not None and s > 0.3 for s in slow)
-
-
-def test_the_target_becomes_its_own_negative():
-    phrases = ["a giraffe", "two zebras", "a man", "the sofa", "it", "kids", "a dog"]
-    kept = {
-        target: [c.phrase for c in mine_released(phrases, target, PARSER) if c.kept]
-        for target in ("the giraffe", "man", "the couch", "a dog", "the big one")
-    }
-    assert kept["the giraffe"] == phrases  # shares one sense with itself
-    assert kept["man"] == [p for p in phrases if p != "a man"]
-    assert kept["the couch"] == phrases
-    assert kept["a dog"] == [p for p in phrases if p != "a dog"]
-    assert "fewer than 3" in mine_released(phrases, "the giraffe", PARSER)[0].reason
-    assert mine_released(["it"], "dog", PARSER)[0].reason == "kept: no noun to compare with"
-    # the first noun stands for the phrase, not its head: "fire" of "fire engine"
-    assert [c.noun for c in mine_released(["a fire engine"], "fire", PARSER)] == ["fire"]
 
 
 def test_floored_centres_are_exact():

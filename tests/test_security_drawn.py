@@ -28,8 +28,7 @@ from tasutils import (
 )
 from tasutils.bench import charts as bench_charts
 from tasutils.canvas import Picture, fit_text
-from tasutils.language.negatives import Candidate
-from tasutils.language.paths import SensePath
+from tasutils.language.wordnet import Candidate, SensePath
 from tasutils.rectifier_study import COUNTS
 
 HOSTILE = [

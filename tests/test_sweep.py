@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from light import CountingTAS, FakeCaptioner, FakeEncoder, FakeProposer, make_dataset
 
 from tasutils import charts, cli, readable
-from tasutils.alternatives import RECTIFIER_FORMS, SYNONYM_RULES
 from tasutils.cli_sweep import numbers
 from tasutils.config import load_preset
 from tasutils.errors import TasError
 from tasutils.evaluate import evaluate_all
-from tasutils.language.parse import Parser
+from tasutils.language import SYNONYM_RULES, Parser
 from tasutils.metrics import iou, metric
-from tasutils.rectifier import rectify
+from tasutils.rectifier import RECTIFIERS, rectify
 from tasutils.runs import read_run
 from tasutils.score_table import Rules, ScoreTable
 from tasutils.study import Part
@@ -86,7 +85,7 @@ def test_every_setting_gives_the_answers_of_refer(data, runs, name):
     own = (tas.preset.language.synonym_rule, tas.preset.rectifier.form)
     assert grid.index[0][:2] == own  # among equal settings the run's own comes first
     seen = set()
-    for rule, form in product(SYNONYM_RULES, RECTIFIER_FORMS):
+    for rule, form in product(SYNONYM_RULES, RECTIFIERS):
         other = tas_of(name, **{"language.synonym_rule": rule, "rectifier.form": form})
         keys = ["own" if x == y else x for x, y in zip((form, rule), own[::-1], strict=True)]
         for alpha, lam in product(ALPHAS, LAMBDAS):
@@ -241,9 +240,9 @@ def test_rules_and_forms_at_the_run_s_own_weights(runs):
     parts = [Part(runs[name]) for name in ("tiny", "strict")]
     for part, own in zip(parts, [(0, 1), (1, 2)], strict=True):
         table = at_own_weights([part], n_boot=50)
-        names = list(product(SYNONYM_RULES, RECTIFIER_FORMS))
+        names = list(product(SYNONYM_RULES, RECTIFIERS))
         assert list(zip(table["synonyms"], table["rectifier"], strict=True)) == names
-        place = names.index((SYNONYM_RULES[own[0]], RECTIFIER_FORMS[own[1]]))
+        place = names.index((list(SYNONYM_RULES)[own[0]], list(RECTIFIERS)[own[1]]))
         assert table["own"].tolist() == [k == place for k in range(8)]
         assert (table.loc[place, ["mean", "low", "high"]] == 0).all() and table["mean"].any()
         html = readable.settings_table(table, "n = 30").to_html()

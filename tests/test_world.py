@@ -30,7 +30,7 @@ from making.sprites import (
 )
 from making.write import build_world, differences
 from tasutils.datasets import refscenes
-from tasutils.language.synonyms import wordnet
+from tasutils.language.wordnet import wordnet
 from tasutils.masks import decode_rle
 from tasutils.paths import REFSCENES
 

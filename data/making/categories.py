@@ -143,7 +143,7 @@ def closure_words(slug: str) -> frozenset[str]:
     Wider than `Category.words`: an expression is only unambiguous when no *other* thing
     matches even by these.
     """
-    from tasutils.language.synonyms import wordnet
+    from tasutils.language.wordnet import wordnet
 
     category = by_slug()[slug]
     synset = wordnet().synset(category.synset)

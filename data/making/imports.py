@@ -168,7 +168,7 @@ def import_photographs(stamps: Path) -> tuple[int, int]:
 @cache
 def imagenet_synsets() -> tuple[Any, ...]:
     """The WordNet 3.0 synsets of the ImageNet-1k classes, as timm lists them."""
-    from tasutils.language.synonyms import wordnet
+    from tasutils.language.wordnet import wordnet
 
     listed = weights_path("package:timm/data/_info/imagenet_synsets.txt")
     numbers = [int(line[1:]) for line in listed.read_text(encoding="utf-8").split()]
@@ -185,7 +185,7 @@ def in_imagenet(synset_name: str, name: str) -> bool:
         synset_name: a WordNet 3.0 noun synset, for example "dog.n.01".
         name: the category's name.
     """
-    from tasutils.language.synonyms import wordnet
+    from tasutils.language.wordnet import wordnet
 
     synset = wordnet().synset(synset_name)
     above = synset.closure(lambda s: s.hypernyms() + s.instance_hypernyms())

@@ -11,8 +11,7 @@ import pandas as pd
 
 import tasutils
 from tasutils.datasets import load_dataset
-from tasutils.language.negatives import mine_negatives, mine_released
-from tasutils.language.synonyms import ancestors, path_similarity, similar_pairs
+from tasutils.language.wordnet import ancestors, mine_negatives, path_similarity, similar_pairs
 from tasutils.paths import REFSCENES
 from tasutils.terms import n_score
 
@@ -73,9 +72,9 @@ by_article, by_code = 2, 2
 language = tasutils.load("tiny").language
 # solution: begin
 #: article = ...  # phrases that mine_negatives keeps
-#: code = ...  # phrases that mine_released keeps
+#: code = ...  # phrases that mine_negatives keeps with rule="three_pairs"
 article = [c.phrase for c in mine_negatives(phrases, target, language) if c.kept]
-code = [c.phrase for c in mine_released(phrases, target, language) if c.kept]
+code = [c.phrase for c in mine_negatives(phrases, target, language, rule="three_pairs") if c.kept]
 # solution: end
 
 # %%

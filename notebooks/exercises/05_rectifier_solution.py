@@ -12,7 +12,7 @@ import pandas as pd
 import tasutils
 from tasutils import show
 from tasutils.datasets import load_dataset
-from tasutils.language.directions import find_directions
+from tasutils.language.reading import find_directions
 from tasutils.rectifier import in_region
 
 # %%

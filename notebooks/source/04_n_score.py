@@ -21,12 +21,11 @@ number = -1  # which sentence to follow, from 0; -1: one whose answer N moved
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
+from tasutils.language.wordnet import ancestors, path_similarity, sense_path
 
 import tasutils
 from tasutils import charts, negative_charts, negative_study, newest, readable, show
 from tasutils.gallery import Gallery
-from tasutils.language.paths import sense_path
-from tasutils.language.synonyms import ancestors, path_similarity
 
 # %% [markdown]
 # ## The run

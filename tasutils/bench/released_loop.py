@@ -24,7 +24,7 @@ from tasutils import rectifier
 from tasutils.bench.released_crops import background, crop_one, whole_one
 from tasutils.captioners import clean_caption
 from tasutils.errors import TasError
-from tasutils.language.negatives import mine_negatives
+from tasutils.language.wordnet import mine_negatives
 from tasutils.masks import centers_xy
 from tasutils.proposals.sam import SamProposer
 from tasutils.refer import Expression, parse_expression

@@ -20,7 +20,7 @@ from tasutils.datasets.files import entries, read_json, record
 from tasutils.datasets.refcoco import load_files
 from tasutils.datasets.sample import ImageEntry, RefDataset
 from tasutils.errors import TasError
-from tasutils.language.directions import read_directions
+from tasutils.language.reading import read_directions
 
 NAME, SPLIT = "photos7", "all"
 PACKAGES = {"skimage": "scikit-image", "sklearn": "scikit-learn"}

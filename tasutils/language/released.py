@@ -8,17 +8,22 @@ that ends in another noun chunk is a relation to it. The *gate* of the rectifier
 widened chunk is still the head phrase and exactly one of the two kinds was found: the more the
 parser hangs on the target ("man on the left"), the less often it does.
 
+The plane is cut into four parts (`rectifier.in_parts`). A sentence's plan names one, whose best
+mask wins, or two, of which the second has the say unless the first's best scores strictly higher.
+
 Behaviour of the TAS released code, described there as it is, oddities included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from tasutils.language.pipeline import read_doc
+from tasutils.language.parse import read_doc
+from tasutils.language.reading import Direction, DirectionName, Matching, Plan, read_directions
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span, Token
@@ -34,6 +39,17 @@ _SUPERLATIVES = _PLACES | frozenset(
     | {"bigger", "biggest", "larger", "largest", "closer", "closest"}
     | {"smaller", "smallest", "tinier", "tiniest", "further", "furthest"}
 )
+
+
+Words = tuple[str, ...]
+First = Callable[[DirectionName, Words], Direction | None]
+Step = tuple[tuple[str, ...], tuple[Direction | None, ...]]
+
+_UP, _LEFT_WEST, _RIGHT_EAST = ("above", "top", "north"), ("left", "west"), ("right", "east")
+_DOWN_SUPERLATIVE, _DOWN_RELATION = ("below", "south", "underneath"), ("below", "south", "under")
+_NOTHING: Step = (), ()
+_ROWS = {"up": "top", "bottom": "bottom"}
+_LEFT, _RIGHT = (*_LEFT_WEST, "leftmost", "western"), (*_RIGHT_EAST, "eastern", "rightmost")
 
 
 @dataclass(frozen=True)
@@ -74,7 +90,11 @@ class Reading:
 def read(spacy_model: str, text: str) -> Reading:
     """The released code's reading of a text; raises TasError if the spaCy model is missing."""
     doc = read_doc(spacy_model, text)
-    chunks = list(doc.noun_chunks)
+    return read_tree(doc, list(doc.noun_chunks))
+
+
+def read_tree(doc: Doc, chunks: list[Span]) -> Reading:
+    """The reading of a parsed sentence with these noun chunks, none overlapping another."""
     spans = _widened(doc, chunks)
     roots = [token for token in doc if token.head.i == token.i]
     head = _with_chunk(roots[0], spans) if roots else None
@@ -87,13 +107,6 @@ def read(spacy_model: str, text: str) -> Reading:
         relations=tuple(item for item in found if isinstance(item, Relation)),
         superlatives=tuple(item for item in found if not isinstance(item, Relation)),
     )
-
-
-@lru_cache(maxsize=16384)
-def first_noun(spacy_model: str, phrase: str) -> str:
-    """The first noun of a phrase as written, no lemma; "" where it has none."""
-    doc = read_doc(spacy_model, phrase)
-    return next((token.text for token in doc if token.tag_.startswith("NN")), "")
 
 
 def _head_phrase(doc: Doc, chunks: list[Span], roots: list[Token]) -> str:
@@ -162,3 +175,97 @@ def _walk(head: Token, spans: dict[int, str]) -> Iterator[Relation | tuple[str, 
 
 def _texts(tokens: tuple[Token, ...]) -> tuple[str, ...]:
     return tuple(token.text for token in sorted(tokens, key=lambda token: token.i))
+
+
+def make_plan(text: str, reading: Reading | None, matching: Matching, shut: str = "") -> Plan:
+    """The plan of a sentence.
+
+    reading: of the sentence; None lets its words alone decide, as those of superlatives do.
+    matching: how words are looked for in the sentence. shut: why nothing may act, "" if it may.
+
+    >>> make_plan("top left zebra", None, "token").parts
+    ('top left',)
+    >>> make_plan("dog by the laptop", None, "substring").parts
+    ('top left', 'top right')
+    """
+    found = read_directions(text, "official", matching)
+
+    def first(name: DirectionName, words: Words) -> Direction | None:
+        named = (d for d in found if d.name == name)
+        return next((d for d in named if _holds(d.token.lower(), words, matching)), None)
+
+    parts, used = _NOTHING
+    idle = shut or "another word decides"
+    if not shut and (reading is None or reading.superlatives):
+        parts, used = _by_superlatives(first)
+    elif not shut and reading is not None:
+        parts, used = _by_relations(reading, first, matching)
+        idle = idle if parts else _why_idle(reading)
+    decided = [direction for direction in used if direction is not None]
+    return Plan(
+        parts=parts,
+        directions=tuple(sorted(decided, key=lambda d: d.span)),
+        skipped=tuple(Direction(d.name, d.token, d.span, idle) for d in found if d not in decided),
+    )
+
+
+def _by_superlatives(first: First) -> Step:
+    if up := first("up", _UP):
+        return _half("up", up, first("left", _LEFT), first("right", _RIGHT))
+    if down := first("bottom", _DOWN_SUPERLATIVE):
+        return _half("bottom", down, first("left", _LEFT_WEST), first("right", _RIGHT_EAST))
+    if left := first("left", _LEFT):
+        return _half("left", left)
+    if right := first("right", _RIGHT):
+        return _half("right", right)
+    return _NOTHING
+
+
+def _by_relations(reading: Reading, first: First, matching: Matching) -> Step:
+    """The last relation that may act does: one with the target itself or with a place so named."""
+    step = _NOTHING
+    for relation in reading.relations:
+        for word in relation.words:
+            name = _RELATION_NAMES.get(word)
+            if name is None:
+                continue
+            if relation.object == reading.entity or _holds(relation.object, (word,), matching):
+                step = _by_relation(name, first(name, (word,)), first)
+            break
+    return step
+
+
+def _why_idle(reading: Reading) -> str:
+    led = any(word in _RELATION_NAMES for relation in reading.relations for word in relation.words)
+    return "it relates the target to another thing" if led else "no relation was parsed through it"
+
+
+_RELATION_NAMES: dict[str, DirectionName] = {
+    **dict.fromkeys(_LEFT_WEST, "left"),
+    **dict.fromkeys(_RIGHT_EAST, "right"),
+    **dict.fromkeys(_UP, "up"),
+    **dict.fromkeys(_DOWN_RELATION, "bottom"),
+}
+
+
+def _by_relation(name: DirectionName, word: Direction | None, first: First) -> Step:
+    if name in _ROWS:
+        return _half(name, word, first("left", _LEFT_WEST), first("right", _RIGHT_EAST))
+    return _half(name, word, first("up", _UP), first("bottom", _DOWN_RELATION))
+
+
+def _half(name: DirectionName, word: Direction | None, *others: Direction | None) -> Step:
+    """Both parts of a half of the picture, or the one that the first other word picks."""
+    other = next(filter(None, others), None)
+    if name in _ROWS:
+        columns = (other.name,) if other else ("left", "right")
+        return tuple(f"{_ROWS[name]} {column}" for column in columns), (word, other)
+    rows = (other.name,) if other else tuple(_ROWS)
+    return tuple(f"{_ROWS[row]} {name}" for row in rows), (word, other)
+
+
+def _holds(text: str, words: Words, matching: Matching) -> bool:
+    """Does the text hold one of the words, inside another word if substrings count?"""
+    if matching == "substring":
+        return any(word in text for word in words)
+    return not set(words).isdisjoint(re.findall(r"[^\W_]+", text))

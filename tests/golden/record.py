@@ -214,9 +214,9 @@ def peer_scores(name: str, tas: Any, data: str, scene: Any, texts: list[str], im
 
 def reading(text: str) -> dict[str, Any]:
     """All that the rules read from a sentence."""
-    from tasutils.language.directions import read_directions
     from tasutils.language.parse import Parser
-    from tasutils.language.released import first_noun, read
+    from tasutils.language.reading import read_directions
+    from tasutils.language.released import read
 
     parse, released = Parser().parse(text), read("en_core_web_sm", text.lower())
     forms = {}
@@ -226,8 +226,7 @@ def reading(text: str) -> dict[str, Any]:
             forms[f"{form} {matching}"] = [[d.name, d.token, *d.span, d.skipped] for d in found]
     return {
         "phrase": parse.phrase, "head": parse.head, "head_words": list(parse.head_words),
-        "chunks": list(parse.chunks), "forms": forms, "first_noun": first_noun(
-            "en_core_web_sm", text),
+        "chunks": list(parse.chunks), "forms": forms, "first_noun": parse.first_noun,
         "released": [
             released.phrase, released.entity,
             [[list(r.words), r.object] for r in released.relations],
@@ -237,7 +236,7 @@ def reading(text: str) -> dict[str, Any]:
 
 
 def noun_pair(a: str, b: str) -> list[float]:
-    from tasutils.language.synonyms import path_similarity, similar_pairs
+    from tasutils.language.wordnet import path_similarity, similar_pairs
 
     return [round(path_similarity(a, b), 12), similar_pairs(a, b), similar_pairs(a, b, 0.3)]
 

@@ -23,49 +23,46 @@ the left car") still counts.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from tasutils.errors import TasError
 
 DirectionName = Literal["left", "right", "up", "bottom"]
-Form = Literal["paper", "extended", "official", "none"]
 Matching = Literal["token", "substring"]
+Names = tuple[DirectionName, ...]
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-PAPER_WORDS: dict[str, tuple[DirectionName, ...]] = {
-    "up": ("up",),
-    "bottom": ("bottom",),
-    "left": ("left",),
-    "right": ("right",),
-}
-OFFICIAL_WORDS: dict[str, tuple[DirectionName, ...]] = {
-    **dict.fromkeys(_words("above north top"), ("up",)),
-    **dict.fromkeys(_words("below south under underneath"), ("bottom",)),
-    **dict.fromkeys(_words("left west leftmost western"), ("left",)),
-    **dict.fromkeys(_words("right east rightmost eastern"), ("right",)),
-}
-EXTENDED_WORDS: dict[str, tuple[DirectionName, ...]] = {
-    **dict.fromkeys(_words("up top upper above highest uppermost topmost upmost"), ("up",)),
-    **dict.fromkeys(
-        _words("bottom lower below down lowest lowermost bottommost downmost"), ("bottom",)
-    ),
-    **dict.fromkeys(_words("left leftmost lefthand leftside lefthandside"), ("left",)),
-    **dict.fromkeys(_words("right rightmost righthand rightside righthandside"), ("right",)),
-    **dict.fromkeys(_words("topleft upperleft"), ("up", "left")),
-    **dict.fromkeys(_words("topright upperright"), ("up", "right")),
-    **dict.fromkeys(_words("bottomleft lowerleft"), ("bottom", "left")),
-    **dict.fromkeys(_words("bottomright lowerright"), ("bottom", "right")),
-}
+def _table(*rows: tuple[str, Names]) -> dict[str, Names]:
+    return {word: names for text, names in rows for word in text.split()}
 
-_KNOWN: dict[Form, dict[str, tuple[DirectionName, ...]]] = {
-    "paper": PAPER_WORDS,
+
+EXTENDED_WORDS = _table(
+    ("up top upper above highest uppermost topmost upmost", ("up",)),
+    ("bottom lower below down lowest lowermost bottommost downmost", ("bottom",)),
+    ("left leftmost lefthand leftside lefthandside", ("left",)),
+    ("right rightmost righthand rightside righthandside", ("right",)),
+    ("topleft upperleft", ("up", "left")),
+    ("topright upperright", ("up", "right")),
+    ("bottomleft lowerleft", ("bottom", "left")),
+    ("bottomright lowerright", ("bottom", "right")),
+)
+#: The words that each form of the rectifier knows, and the directions that each stands for.
+WORDS: dict[str, dict[str, Names]] = {
+    "paper": _table(
+        ("up", ("up",)), ("bottom", ("bottom",)), ("left", ("left",)), ("right", ("right",))
+    ),
     "extended": EXTENDED_WORDS,
-    "official": OFFICIAL_WORDS,
+    "official": _table(
+        ("above north top", ("up",)),
+        ("below south under underneath", ("bottom",)),
+        ("left west leftmost western", ("left",)),
+        ("right east rightmost eastern", ("right",)),
+    ),
     "none": {},
 }
 
@@ -113,8 +110,22 @@ class Direction:
     skipped: str = ""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What the words of a sentence ask for.
+
+    parts: of the released rectifier's four parts of the picture (`rectifier.PARTS`): none, one, or
+    two in the order "first over second"; directions: the words that count; skipped: all other
+    direction words, each with its reason.
+    """
+
+    parts: tuple[str, ...]
+    directions: tuple[Direction, ...]
+    skipped: tuple[Direction, ...]
+
+
 def find_directions(
-    text: str, form: Form = "extended", matching: Matching = "token"
+    text: str, form: str = "extended", matching: Matching = "token"
 ) -> list[Direction]:
     """The directions that count, in reading order; "top left" gives two. See the module.
 
@@ -129,20 +140,19 @@ def find_directions(
 
 
 def read_directions(
-    text: str, form: Form = "extended", matching: Matching = "token"
+    text: str, form: str = "extended", matching: Matching = "token"
 ) -> list[Direction]:
     """All direction words in reading order, those that do not count with their reason.
 
-    form: "paper", "extended", "official" or "none" (no word at all); raises TasError for any other.
-    matching: with "substring" a token also counts for each word inside it, whatever its use.
+    form: one of `WORDS`; raises TasError for any other. matching: with "substring" a token also
+    counts for each word inside it, whatever its use.
 
     >>> [(d.name, d.token) for d in read_directions("bright laptop", "official", "substring")]
     [('right', 'bright'), ('up', 'laptop')]
     """
-    if form not in get_args(Form):
-        choices = ", ".join(get_args(Form))
-        raise TasError(f"unknown rectifier form {form!r}; choose one of {choices}")
-    known = _KNOWN[form]
+    if form not in WORDS:
+        raise TasError(f"unknown rectifier form {form!r}; choose one of {', '.join(WORDS)}")
+    known = WORDS[form]
     matches = list(re.finditer(r"[^\W_]+|[,.;:!?]", text))
     words = [match.group().lower() for match in matches]
     found = []
@@ -155,6 +165,13 @@ def read_directions(
         for name in names:
             found.append(Direction(name, match.group(), match.span(), skipped))
     return found
+
+
+def plan_words(form: str, text: str, matching: Matching, shut: str = "") -> Plan:
+    """The plan whose every word names a half of the picture; shut: why none may, "" if they may."""
+    words = [replace(d, skipped=d.skipped or shut) for d in read_directions(text, form, matching)]
+    counting, skipped = ([d for d in words if bool(d.skipped) is idle] for idle in (False, True))
+    return Plan((), tuple(counting), tuple(skipped))
 
 
 def _why_skipped(words: list[str], i: int) -> str:

@@ -1,0 +1,298 @@
+"""Near synonyms by WordNet, and which noun phrases of a caption are negatives (article, N-score).
+
+Path similarity of two noun senses is 1 / (1 + d), d the length of the shortest path between them
+over hypernyms. The possible values are 1, 1/2, 1/3, ...; a threshold of 0.9 therefore asks for one
+common sense ("couch" and "sofa" 1.0; "puppy" and "dog" 0.5).
+
+Every noun phrase of the caption is a candidate; synonyms of the target are dropped, so that the
+target is not its own negative. Hyponyms and hypernyms ("puppy", "animal" for "dog") are no synonyms
+and stay: the article asks no more. The released code asks more of a synonym (`three_pairs`), so
+that there the target is often its own negative.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from threading import RLock
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+from tasutils import paths
+from tasutils.config import lookup
+from tasutils.errors import TasError
+from tasutils.language.parse import Parse, Parser
+
+_LOCK = RLock()  # the reader seeks in shared streams
+_PAIRS = 3  # of senses, for two nouns to be synonyms in the released code
+
+
+class Verdict(NamedTuple):
+    """What a synonym rule says of a phrase.
+
+    noun: the noun it was judged by; similarity: its highest path similarity to the target, 0..1;
+    kept: is the phrase a negative, that is no synonym; reason: why, in words.
+    """
+
+    noun: str
+    similarity: float
+    kept: bool
+    reason: str
+
+
+#: (phrase, target as read, parser, threshold of similarity) -> Verdict; an entry of
+#: `language.SYNONYM_RULES`. The target's `phrase` and `head_words` tell what is meant.
+SynonymRule = Callable[[str, Parse, Parser, float], Verdict]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One noun phrase of the caption, judged: its place, its text, and the fields of `Verdict`."""
+
+    index: int
+    phrase: str
+    noun: str
+    similarity: float
+    kept: bool
+    reason: str
+
+
+def mine_negatives(
+    phrases: Sequence[str],
+    target: str | Parse,
+    parser: Parser,
+    threshold: float = 0.9,
+    rule: str = "nearest",
+) -> list[Candidate]:
+    """Judge each candidate phrase against the target, in order, duplicates kept.
+
+    phrases: noun phrases of the image's caption; target: the expression, as text or as read;
+    threshold: of path similarity (article silent: 0.9); rule: one of `language.SYNONYM_RULES`.
+    """
+    judge: SynonymRule = lookup("tasutils.language:SYNONYM_RULES", rule)
+    read = parser.parse(target) if isinstance(target, str) else target
+    return [
+        Candidate(index, phrase, *judge(phrase, read, parser, threshold))
+        for index, phrase in enumerate(phrases)
+    ]
+
+
+def nearest(phrase: str, target: Parse, parser: Parser, threshold: float) -> Verdict:
+    """Any pair of noun senses with path similarity >= `threshold` makes a synonym (article).
+
+    Nouns are compared as compounds ("fire engine") and as head nouns; any pair decides.
+    """
+    targets, nouns = noun_forms(target.head_words), noun_forms(parser.parse(phrase).head_words)
+    if not targets:
+        told = "kept: the expression names no thing to compare with"
+        return Verdict(nouns[0] if nouns else "", 0.0, True, told)
+    if not nouns:
+        return Verdict("", 0.0, True, "kept: no noun to compare with")
+    pairs = [(path_similarity(a, b), a, b) for a in nouns for b in targets]
+    similarity, noun, other = max(pairs, key=lambda pair: pair[0])
+    kept = similarity < threshold
+    same = "is no synonym of" if kept else "is a synonym of"
+    if noun == other:
+        same = "is the same noun as"
+    return Verdict(
+        noun, similarity, kept,
+        f"{'kept' if kept else 'dropped'}: {noun!r} {same} {other!r}"
+        f" (path similarity {similarity:.2f} {'<' if kept else '>='} {threshold:g})",
+    )  # fmt: skip
+
+
+def three_pairs(phrase: str, target: Parse, parser: Parser, threshold: float) -> Verdict:
+    """Three pairs of senses with a path similarity above `threshold` make a synonym (code).
+
+    The first noun of each phrase stands for it as it is written, and senses of any part of speech
+    count. Above 1/2 that reads: if they share three senses. A phrase without a noun is no synonym.
+    (The released code finds nouns by nltk's tagger, here spaCy's.)
+    """
+    noun, other = parser.parse(phrase).first_noun, parser.parse(target.phrase).first_noun
+    if not noun or not other:
+        return Verdict(noun, 0.0, True, "kept: no noun to compare with")
+    pairs = similar_pairs(noun, other, threshold)
+    kept = pairs < _PAIRS
+    verdict, against = ("kept", "fewer than") if kept else ("dropped", "at least")
+    return Verdict(
+        noun, path_similarity(noun, other), kept,
+        f"{verdict}: {noun!r} and {other!r} have {pairs} pairs of senses"
+        f" with path similarity > {threshold:g}, {against} {_PAIRS}",
+    )  # fmt: skip
+
+
+def path_similarity(noun_a: str, noun_b: str) -> float:
+    """The highest path similarity over all pairs of noun senses of two nouns, in 0..1.
+
+    Nouns may be inflected ("dogs") and may be compounds ("fire engine"). Equal words give 1 even
+    if WordNet does not know them; 0 if it does not know one of two different ones.
+
+    >>> path_similarity("couch", "sofa"), path_similarity("dogs", "puppy")
+    (1.0, 0.5)
+    """
+    if noun_a.strip().lower() == noun_b.strip().lower():
+        return 1.0
+    first, second = ancestors(noun_a), ancestors(noun_b)
+    if len(second) < len(first):
+        first, second = second, first
+    # min over pairs of senses of min over common ancestors = min over all common ancestors
+    distances = [d + second[sense] for sense, d in first.items() if sense in second]
+    return 1.0 / (1.0 + min(distances)) if distances else 0.0
+
+
+def are_synonyms(noun_a: str, noun_b: str, threshold: float = 0.9) -> bool:
+    """Is the path similarity of any pair of noun senses at least `threshold`?
+
+    >>> are_synonyms("car", "automobile"), are_synonyms("car", "bus")
+    (True, False)
+    """
+    return path_similarity(noun_a, noun_b) >= threshold
+
+
+@lru_cache(maxsize=16384)
+def similar_pairs(word_a: str, word_b: str, threshold: float = 0.9) -> int:
+    """How many pairs of senses, of any part of speech, have a path similarity above `threshold`.
+
+    Above 1/2 these are the senses that both words share, equal words included.
+
+    >>> similar_pairs("giraffe", "giraffe"), similar_pairs("kid", "child")
+    (1, 2)
+    """
+    with _LOCK:
+        first, second = (wordnet().synsets(word) for word in (word_a, word_b))
+        if threshold >= 0.5:
+            return sum(a == b for a in first for b in second) if threshold < 1 else 0
+        similarities = [a.path_similarity(b) for a in first for b in second]
+    return sum(s is not None and s > threshold for s in similarities)
+
+
+def noun_forms(words: Sequence[str]) -> tuple[str, ...]:
+    """The nouns under which WordNet may know a phrase: its known compounds, then its last word.
+
+    words: the words of a noun phrase up to its head noun, e.g. ("red", "fire", "engine").
+
+    >>> noun_forms(["red", "fire", "engine"])
+    ('fire engine', 'engine')
+    """
+    if not words:
+        return ()
+    compounds = (" ".join(words[i:]) for i in range(max(0, len(words) - 4), len(words) - 1))
+    return (*(c for c in compounds if ancestors(c)), words[-1])
+
+
+def ancestors(noun: str) -> Mapping[str, int]:
+    """Every sense reachable upwards from any noun sense: its name -> the fewest steps to it.
+
+    Empty if WordNet does not know the noun. Raises TasError if WordNet is missing or damaged.
+    """
+    return {sense: len(way) - 1 for sense, way in _climb(noun).items()}
+
+
+def wordnet() -> Any:
+    """WordNet 3.0, read once (about two seconds) from the project's own zip."""
+    with _LOCK:
+        return _read_wordnet(paths.NLTK_DATA)
+
+
+@lru_cache(maxsize=1)
+def _read_wordnet(nltk_data: Path) -> Any:
+    archive = nltk_data / "corpora" / "wordnet.zip"
+    if not archive.is_file():
+        raise TasError(f"WordNet is missing: no file {archive}; {_remedy(nltk_data)}")
+    import nltk.data
+    from nltk.corpus.reader.wordnet import WordNetCorpusReader
+
+    class English(WordNetCorpusReader):
+        """The reader without its map to other languages' WordNets, half of its loading time."""
+
+        def map_wn(self, version: str = "wordnet") -> None:
+            return None
+
+    if str(nltk_data) not in nltk.data.path:
+        nltk.data.path.insert(0, str(nltk_data))  # nltk opens nothing outside this list
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # no other languages: none is asked for
+            return English(nltk.data.ZipFilePathPointer(str(archive), "wordnet/"), None)
+    except (OSError, BadZipFile, ValueError, zlib.error) as error:
+        raise TasError(
+            f"WordNet cannot be read from {archive} ({error}); {_remedy(nltk_data)}"
+        ) from error
+
+
+def _remedy(nltk_data: Path) -> str:
+    return (
+        "restore it with: git checkout -- data/nltk_data"
+        f" (or, with a network: python -m nltk.downloader -d {nltk_data} wordnet)"
+    )
+
+
+@dataclass(frozen=True)
+class SensePath:
+    """The way between two nouns; senses by their names, such as "dog.n.01".
+
+    up_a, up_b: from a sense of each noun to their nearest common hypernym, both ends included;
+    above: from there on to the root.
+    """
+
+    noun_a: str
+    noun_b: str
+    up_a: tuple[str, ...]
+    up_b: tuple[str, ...]
+    above: tuple[str, ...]
+
+    @property
+    def steps(self) -> int:
+        """Length of the way."""
+        return len(self.up_a) + len(self.up_b) - 2
+
+    @property
+    def similarity(self) -> float:
+        """Path similarity, 1 / (1 + steps)."""
+        return 1 / (1 + self.steps)
+
+
+def sense_path(noun_a: str, noun_b: str) -> SensePath:
+    """The shortest way over all pairs of noun senses, as `path_similarity` measures it.
+
+    Raises TasError if WordNet does not know a noun, or knows no way.
+
+    >>> sense_path("puppy", "dog").up_a, sense_path("couch", "sofa").steps
+    (('puppy.n.01', 'dog.n.01'), 0)
+    """
+    for noun in (noun_a, noun_b):
+        if not _climb(noun):
+            raise TasError(f"WordNet does not know the noun {noun!r}; ask for another")
+    first, second = _climb(noun_a), _climb(noun_b)
+    common = [name for name in first if name in second]
+    if not common:
+        raise TasError(f"WordNet knows no way from {noun_a!r} to {noun_b!r}; ask for other nouns")
+    top = min(common, key=lambda name: len(first[name]) + len(second[name]))
+    way = [wordnet().synset(top)]
+    while parents := _parents(way[-1]):  # on to the root, by the first hypernym of each
+        way.append(parents[0])
+    above = tuple(sense.name() for sense in way)
+    return SensePath(noun_a, noun_b, first[top], second[top], above)
+
+
+@lru_cache(maxsize=16384)
+def _climb(noun: str) -> Mapping[str, tuple[str, ...]]:
+    """The shortest way from any noun sense to each sense above it, the nearest first."""
+    with _LOCK:
+        waiting = list(wordnet().synsets("_".join(noun.lower().split()), "n"))
+        ways: dict[str, tuple[str, ...]] = {sense.name(): (sense.name(),) for sense in waiting}
+        for sense in waiting:  # grows: nearer senses stand before farther ones
+            for parent in _parents(sense):
+                if parent.name() not in ways:
+                    ways[parent.name()] = (*ways[sense.name()], parent.name())
+                    waiting.append(parent)
+    return MappingProxyType(ways)
+
+
+def _parents(synset: Any) -> list[Any]:
+    return [*synset.hypernyms(), *synset.instance_hypernyms()]
