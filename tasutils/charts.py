@@ -1,17 +1,15 @@
-"""Charts of numbers: the scores of one answer, the variants and weights of a study."""
+"""Charts of numbers: the scores of one answer, numbers with their intervals, a map of weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import cycle
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from tasutils.canvas import GREY, OKABE_ITO, Picture, fit_text, name_rows, write
-from tasutils.show import best_first
+from tasutils.show import OKABE_ITO, Picture, best_first, fit_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,28 +17,25 @@ if TYPE_CHECKING:
 
     from tasutils.refer import TasAnswer
 
-RULE_MARKS = (  # of the synonym rules, in their order
-    ("o", "blue"), ("s", "vermillion"), ("D", "green"), ("^", "purple"), ("v", "orange"),
-)  # fmt: skip
-PARTS = (("V", OKABE_ITO["blue"]), ("α·P", OKABE_ITO["sky"]), ("λ·N", OKABE_ITO["purple"]))
+MARKS = ("o", "s", "D", "^", "v", "P")
+COLORS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "purple", "orange"))
+TERM_COLORS = tuple(OKABE_ITO[name] for name in ("blue", "sky", "purple", "yellow", "vermillion"))
 
 
 def score_bars(answer: TasAnswer, *, most: int = 12, width_in: float = 9.0) -> Picture:
-    """Draw what each mask earned from V, alpha P and lambda N, and how far it is from the winner.
+    """Draw what each mask earned from each term, and how far it is from the winner.
 
     The best `most` masks are drawn, the winner on top. Hatched: outside the rectifier's region.
     """
     order = best_first(answer)
     shown = order[:most]
-    height_in = 0.36 * max(len(shown), 1) + 1.15
-    figure = Picture(figsize=(width_in, height_in))
+    figure = Picture(figsize=(width_in, 0.36 * max(len(shown), 1) + 1.15), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.35, 1])
-    figure.subplots_adjust(0.19, 0.62 / height_in, 0.985, 1 - 0.4 / height_in, wspace=0.05)
     if len(shown) == 0:
         left.set_title("no mask, no scores", fontsize=11, loc="left")
         return figure
-    parts = np.stack([answer.v, answer.alpha * answer.p, answer.lam * answer.n])[:, shown]
-    parts = parts.astype(np.float64)  # (3, shown)
+    weighted = weighted_terms(answer)
+    parts = np.stack(list(weighted.values()))[:, shown].astype(np.float64)  # (terms, shown)
     outside = ~np.asarray(answer.in_region)[shown]
     _stack(left, parts, outside)
     _stack(right, parts - parts[:, :1], outside)
@@ -53,65 +48,152 @@ def score_bars(answer: TasAnswer, *, most: int = 12, width_in: float = 9.0) -> P
     captions = [
         fit_text(answer.scene.captions[i] or "(no caption)", 1.35, 8.5, 1)[0] for i in shown
     ]
-    left.set_yticks(range(len(shown)), [f"{c}  {i}" for c, i in zip(captions, shown, strict=True)])
-    left.set_ylim(len(shown) - 0.4, -0.6)
-    left.tick_params(labelsize=8.5)
+    name_rows(left, [f"{c}  {i}" for c, i in zip(captions, shown, strict=True)])
     left.margins(x=0.16)
     left.use_sticky_edges = False  # of parts without length, which would take the margin
-    right.locator_params(axis="x", nbins=6)
     left.get_yticklabels()[0].set_fontweight("bold")
     more = f", best {most} of {len(order)}" if len(order) > most else ""
     left.set_title(f"score of each mask{more}", fontsize=10, loc="left")
     right.set_title("difference to the winner", fontsize=10, loc="left")
-    figure.legend(handles=_legend(answer, bool(outside.any())), loc="lower left", ncols=5,
-                  fontsize=8.5, frameon=False, bbox_to_anchor=(0.01, 0.0))  # fmt: skip
+    keys: list[Patch | Line2D] = [
+        Patch(color=color, label=name) for name, color in zip(weighted, TERM_COLORS, strict=False)
+    ]
+    keys.append(Line2D([], [], marker="D", ls="", mfc="white", mec="black", label="sum"))
+    if outside.any():
+        keys.append(Patch(fc="#BBBBBB", ec="white", hatch="////", label="outside the region"))
+    figure.legend(handles=keys, loc="outside lower left", ncols=5, fontsize=8.5, frameon=False)
     return figure
 
 
+def weighted_terms(answer: TasAnswer) -> dict[str, np.ndarray]:
+    """What each term of the sum gave each mask, float64 (n,), by a name that shows its weight."""
+    names = {"p": "α·P, α = {:g}", "n": "λ·N, λ = {:g}"}  # the article's
+    return {
+        names.get(name, name.upper() if weight == 1 else f"{{:g}}·{name.upper()}").format(weight):
+            weight * answer.terms[name]
+        for name, weight in answer.weights.items() if weight
+    }  # fmt: skip
+
+
 def _stack(ax: Axes, parts: np.ndarray, outside: np.ndarray) -> None:
-    """Stack the parts, float (3, rows): what adds to the right of zero, what takes to the left."""
+    """Stack the parts, float (k, rows): what adds to the right of zero, what takes to the left."""
     rows = np.arange(parts.shape[1])
-    ends = {True: np.zeros(len(rows)), False: np.zeros(len(rows))}
-    for values, (_, color) in zip(parts, PARTS, strict=True):
-        start = np.where(values >= 0, ends[True], ends[False])
-        bars = ax.barh(rows, values, left=start, height=0.62, color=color, ec="white", lw=0.5)
+    for k, values in enumerate(parts):
+        before = np.where(np.sign(parts[:k]) == np.sign(values), parts[:k], 0).sum(axis=0)
+        color = TERM_COLORS[k % len(TERM_COLORS)]
+        bars = ax.barh(rows, values, left=before, height=0.62, color=color, ec="white", lw=0.5)
         for bar, out in zip(bars, outside, strict=True):
             bar.set(hatch="////" if out else None, alpha=0.55 if out else 1.0)
-        ends[True] = np.where(values >= 0, start + values, ends[True])
-        ends[False] = np.where(values < 0, start + values, ends[False])
     ax.axvline(0, color="black", lw=0.8)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.tick_params(left=False, labelsize=8.5)
+    ax.grid(axis="x", color="#DDDDDD", lw=0.6)
+    ax.locator_params(axis="x", nbins=6)
+    ax.tick_params(labelsize=8.5)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_axisbelow(True)
+
+
+def name_rows(ax: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a chart, the first on top, and draw lines at the values below them."""
+    ax.set_yticks(range(len(names)), list(names), fontsize=9)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=9)
     ax.grid(axis="x", color="#DDDDDD", lw=0.6)
     ax.set_axisbelow(True)
 
 
-def _legend(answer: TasAnswer, any_outside: bool) -> list[Patch | Line2D]:
-    names = ("V", f"α·P, α = {answer.alpha:g}", f"λ·N, λ = {answer.lam:g}")
-    keys: list[Patch | Line2D] = [
-        Patch(color=color, label=name) for name, (_, color) in zip(names, PARTS, strict=True)
-    ]
-    keys.append(Line2D([], [], marker="D", ls="", mfc="white", mec="black", label="sum"))
-    if any_outside:
-        keys.append(Patch(fc="#BBBBBB", ec="white", hatch="////", label="outside the region"))
-    return keys
+def interval_plot(
+    table: DataFrame,
+    row: str,
+    *,
+    series: str = "",
+    panel: Sequence[str] = (),
+    line: DataFrame | None = None,
+    value: str = "mIoU, %",
+    note: str = "",
+) -> Picture:
+    """Draw numbers as points with their 95 % intervals, one row each.
+
+    Args:
+        table: columns mean, low, high (fractions), n and those named here.
+        row: the column that names the rows, in their order.
+        series: a column whose values lie beside each other in a row, with a mark and colour each;
+            without one, number and n stand beside each point.
+        panel: columns of which each combination gets a panel of its own.
+        line: rows with the same panels; their mean becomes a line through it, the interval a band.
+        value: what the numbers are.
+        note: below the picture, such as "partial, n = 120".
+    """
+    groups = list(table.groupby(list(panel), sort=False)) if panel else [((), table)]
+    columns = 2 if len(groups) > 1 else 1
+    rows, names = -(-len(groups) // columns), list(dict.fromkeys(table[row]))
+    kinds = list(dict.fromkeys(table[series])) if series else [""]
+    height_in = (0.28 + 0.14 * (len(kinds) - 1)) * len(names) + 0.6
+    width_in = 4.0 * columns + min(0.07 * max(map(len, map(str, names))), 3) + 0.6
+    figure = Picture(figsize=(width_in, rows * height_in + 0.9), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for ax in grid.flat[len(groups) :]:
+        ax.set_axis_off()
+    for ax, (key, part) in zip(grid.flat, groups, strict=False):
+        found = part if line is None else line[(line[list(panel)] == list(key)).all(axis=1)]
+        for _, one in found.iterrows() if line is not None else ():
+            ax.axvspan(100 * one["low"], 100 * one["high"], color=COLORS[2], alpha=0.15, lw=0)
+            ax.axvline(100 * one["mean"], color=COLORS[2], ls="--", lw=1.6)
+        _points(ax, part, row, series, names, kinds)
+        if panel:
+            title = f"{' '.join(map(str, key))}, n = {int(part['n'].max())}"
+            ax.set_title(title, fontsize=10, loc="left")
+        ax.xaxis.set_tick_params(labelbottom=True)
+        ax.set_xlabel(f"{value} (95 % interval)", fontsize=9)
+        name_rows(ax, [str(name) for name in names])
+    keys = [_key(k, str(kind)) for k, kind in enumerate(kinds)] if series else []
+    if line is not None:
+        keys.append(Line2D([], [], color=COLORS[2], ls="--", label="oracle: best mask proposed"))
+    title = fit_text(note, width_in, 9, 1)[0]
+    figure.legend(handles=keys, loc="outside lower left", ncols=columns + 1, fontsize=9,
+                  frameon=False, title=title, title_fontsize=9, alignment="left")  # fmt: skip
+    return figure
 
 
-def ablation_plot(table: DataFrame, *, value: str = "mIoU", note: str = "") -> Picture:
-    """Draw the variants of a study: points with 95 % intervals, a panel a family, oracle as line.
+def _key(k: int, name: str) -> Line2D:
+    color = COLORS[k % len(COLORS)]
+    return Line2D([], [], marker=MARKS[k % len(MARKS)], ls="", color=color, label=name,
+                  mfc=color if k else "white")  # fmt: skip
+
+
+def _points(
+    ax: Axes, part: DataFrame, row: str, series: str, names: list[str], kinds: list[str]
+) -> None:
+    if (part["low"] < 0).any():
+        ax.axvline(0, color="black", lw=0.8)
+    for _, one in part.iterrows():
+        k = kinds.index(one[series]) if series else 0
+        y = names.index(one[row]) + (k - (len(kinds) - 1) / 2) * 0.6 / len(kinds)
+        color = COLORS[k % len(COLORS)]
+        ax.plot([100 * one["low"], 100 * one["high"]], [y, y], color=color, lw=1.7)
+        ax.plot(100 * one["mean"], y, MARKS[k % len(MARKS)], color=color, ms=6.5, mew=1.5,
+                mfc=color if k or not series else "white")  # fmt: skip
+        if not series:
+            ax.text(1.02, y, f"{100 * one['mean']:.1f}   n = {int(one['n'])}", fontsize=9,
+                    va="center", transform=ax.get_yaxis_transform())  # fmt: skip
+
+
+def ablation_plot(table: DataFrame, *, value: str = "mIoU, %", note: str = "") -> Picture:
+    """Draw the variants of a study, a panel a family, the oracle as a line.
 
     Args:
         table: columns family, split, variant, rectifier (bool), mean, low, high (fractions), n;
             the rows whose variant is "oracle" become the line.
-        value: what the numbers are, for the axis.
-        note: below the picture, such as "partial, n = 120".
+        value: what the numbers are.
+        note: below the picture.
     """
-    keys = [
-        Line2D([], [], marker="o", ls="", mfc="white", mec=OKABE_ITO["blue"], label="no rectifier"),
-        Line2D([], [], marker="s", ls="", color=OKABE_ITO["vermillion"], label="with rectifier"),
-        Line2D([], [], color=OKABE_ITO["green"], ls="--", label="oracle: best mask proposed"),
-    ]
-    return _panels(table, _ablation_panel, f"{value}, % (95 % interval)", keys, note)
+    oracle = table["variant"] == "oracle"
+    names = {False: "no rectifier", True: "with rectifier"}
+    rest = table[~oracle].assign(rectifier=table["rectifier"].map(names))
+    return interval_plot(
+        rest, "variant", series="rectifier", panel=["family", "split"], line=table[oracle],
+        value=value, note=note,
+    )  # fmt: skip
 
 
 def settings_plot(table: DataFrame, *, note: str = "") -> Picture:
@@ -121,93 +203,34 @@ def settings_plot(table: DataFrame, *, note: str = "") -> Picture:
         table: of `sweep_choice.at_own_weights`.
         note: below the picture.
     """
-    rules = list(dict.fromkeys(table["synonyms"]))
-    keys = [
-        Line2D([], [], marker=marker, ls="", color=OKABE_ITO[color], label=f"synonyms: {rule}")
-        for rule, (marker, color) in zip(rules, cycle(RULE_MARKS))
-    ]
-    return _panels(table, _settings_panel, "change of mIoU, points (95 % interval)", keys, note)
+    rules = table.assign(synonyms="synonyms: " + table["synonyms"].astype(str))
+    return interval_plot(
+        rules, "rectifier", series="synonyms", panel=["family", "split"],
+        value="change of mIoU, points", note=note,
+    )  # fmt: skip
 
 
-def _settings_panel(ax: Axes, part: DataFrame) -> None:
-    forms, rules = (list(dict.fromkeys(part[name])) for name in ("rectifier", "synonyms"))
-    ax.axvline(0, color="black", lw=0.8)
-    for _, row in part.iterrows():
-        place = rules.index(row["synonyms"])
-        marker, color = RULE_MARKS[place % len(RULE_MARKS)]
-        y = forms.index(row["rectifier"]) + 0.64 * ((place + 0.5) / len(rules) - 0.5)
-        ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=OKABE_ITO[color], lw=1.6)
-        ax.plot(100 * row["mean"], y, marker, color=OKABE_ITO[color], ms=6.5,
-                mfc="white" if row["own"] else OKABE_ITO[color], mew=1.5)  # fmt: skip
-    name_rows(ax, forms)
-
-
-def _panels(
-    table: DataFrame,
-    draw: Callable[[Axes, DataFrame], None],
-    label: str,
-    keys: list[Line2D],
-    note: str,
-) -> Picture:
-    """A panel for each family and split, two in a row, with one key and one note below."""
-    panels = list(table.groupby(["family", "split"], sort=False))
-    columns = min(len(panels), 2)
-    rows = -(-len(panels) // columns)
-    figure = Picture(figsize=(4.4 * columns + 1.6, 2.35 * rows + 0.95))
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for ax in grid.flat[len(panels) :]:
-        ax.set_axis_off()
-    for ax, ((family, split), part) in zip(grid.flat, panels, strict=False):
-        draw(ax, part)
-        ax.set_title(f"{family} {split}, n = {int(part['n'].max())}", fontsize=10, loc="left")
-        ax.xaxis.set_tick_params(labelbottom=True)
-    for ax in grid[-1]:
-        ax.set_xlabel(label, fontsize=9)
-    height_in = figure.get_figheight()
-    figure.legend(handles=keys, loc="lower left", ncols=3, fontsize=9, frameon=False,
-                  bbox_to_anchor=(0.0, 0.25 / height_in))  # fmt: skip
-    write(figure, 0.12, 0.08, fit_text(note, figure.get_figwidth(), 9, 1), 9, GREY)
-    left = 1.2 / figure.get_figwidth()
-    figure.subplots_adjust(left, 1.05 / height_in, 0.985, 1 - 0.3 / height_in, 0.06, 0.42)
-    return figure
-
-
-def _ablation_panel(ax: Axes, part: DataFrame) -> None:
-    oracle = part[part["variant"] == "oracle"]
-    part = part[part["variant"] != "oracle"]
-    names = list(dict.fromkeys(part["variant"]))
-    for _, row in oracle.iterrows():
-        ax.axvspan(100 * row["low"], 100 * row["high"], color=OKABE_ITO["green"], alpha=0.15, lw=0)
-        ax.axvline(100 * row["mean"], color=OKABE_ITO["green"], ls="--", lw=1.6)
-    for _, row in part.iterrows():
-        on = bool(row["rectifier"])
-        color = OKABE_ITO["vermillion" if on else "blue"]
-        y = names.index(row["variant"]) + (0.16 if on else -0.16)
-        ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=color, lw=1.6)
-        ax.plot(100 * row["mean"], y, "s" if on else "o", color=color, ms=6.5,
-                mfc=color if on else "white", mew=1.5)  # fmt: skip
-    name_rows(ax, names)
+def breakdown_plot(table: DataFrame, *, value: str = "mIoU, %", note: str = "") -> Picture:
+    """Draw one number for each group of sentences, column group, with its 95 % interval."""
+    return interval_plot(table, "group", value=value, note=note)
 
 
 def weights_map(
     table: DataFrame, *, chosen: tuple[float, float], title: str = "", note: str = ""
 ) -> Picture:
-    """Draw mIoU over alpha and lambda as a map with its numbers.
+    """Draw mIoU over two weights as a map with its numbers.
 
     Args:
-        table: fractions; index lambda, columns alpha.
-        chosen: the (alpha, lambda) of the preset, framed when the table holds them.
+        table: fractions; columns and index are weights, of the terms that name them.
+        chosen: the weights of the preset (column, row), framed when the table holds them.
         title: what the numbers are.
         note: below the picture, such as the interval of the best.
     """
     values = 100 * table.to_numpy(dtype=np.float64)
     rows, columns = values.shape
-    below = 0.22 if note else 0.0
-    width_in, height_in = max(0.78 * columns + 1.1, 5.2), 0.5 * rows + 1.1 + below
-    figure = Picture(figsize=(width_in, height_in))
-    write(figure, 0.12, 0.08, fit_text(note, width_in, 9, 1), 9, GREY)
-    left, bottom = 0.9 / width_in, (0.65 + below) / height_in
-    ax = figure.add_axes((left, bottom, 0.985 - left, 1 - bottom - 0.35 / height_in))
+    size = (max(0.78 * columns + 1.1, 5.2), 0.5 * rows + 1.3)
+    figure = Picture(figsize=size, layout="constrained")
+    ax = figure.subplots()
     drawn = ax.imshow(values, cmap="cividis", aspect="auto")
     best = np.unravel_index(values.argmax(), values.shape)
     for (row, column), value in np.ndenumerate(values):
@@ -222,37 +245,8 @@ def weights_map(
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, ec=OKABE_ITO["vermillion"], lw=3))
     ax.set_xticks(range(columns), [f"{a:g}" for a in table.columns], fontsize=9)
     ax.set_yticks(range(rows), [f"{v:g}" for v in table.index], fontsize=9)
-    ax.set_xlabel("alpha (weight of P)", fontsize=9)
-    ax.set_ylabel("lambda (weight of N)", fontsize=9)
+    ax.set_xlabel(str(table.columns.name or "alpha (weight of P)"), fontsize=9)
+    ax.set_ylabel(str(table.index.name or "lambda (weight of N)"), fontsize=9)
     ax.set_title(title, fontsize=10, loc="left")
-    return figure
-
-
-def breakdown_plot(table: DataFrame, *, value: str = "mIoU", note: str = "") -> Picture:
-    """Draw one number for each group of sentences, with its 95 % interval.
-
-    Args:
-        table: columns question, group, mean, low, high (fractions), n.
-        value: what the numbers are, for the axis.
-        note: below the picture.
-    """
-    questions = list(dict.fromkeys(table["question"]))
-    places = np.arange(len(table)) + [0.6 * questions.index(q) for q in table["question"]]
-    height_in = 0.3 * (len(table) + 0.6 * len(questions)) + 0.9
-    figure = Picture(figsize=(7.2, height_in))
-    ax = figure.add_axes((0.36, 0.77 / height_in, 0.44, 1 - 0.85 / height_in))
-    if (table["low"] < 0).any():
-        ax.axvline(0, color="black", lw=0.8)
-    for y, (_, row) in zip(places, table.iterrows(), strict=True):
-        color = (OKABE_ITO["blue"], OKABE_ITO["vermillion"])[questions.index(row["question"]) % 2]
-        ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=color, lw=1.8)
-        ax.plot(100 * row["mean"], y, "o", color=color, ms=6.5)
-        ax.text(1.02, y, f"{100 * row['mean']:.1f}   n = {int(row['n'])}", fontsize=9,
-                va="center", transform=ax.get_yaxis_transform())  # fmt: skip
-    ax.set_yticks(places, table["group"].tolist(), fontsize=9)
-    ax.set_ylim(places[-1] + 0.6, -0.6)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(axis="x", color="#DDDDDD", lw=0.6)
-    ax.set_xlabel(f"{value}, % (95 % interval)", fontsize=9)
-    write(figure, 0.12, 0.08, fit_text(note, figure.get_figwidth(), 9, 1), 9, GREY)
+    figure.supxlabel(fit_text(note, size[0], 9, 1)[0], x=0.02, ha="left", fontsize=9)
     return figure

@@ -2,32 +2,100 @@
 
 from __future__ import annotations
 
-import errno
+import base64
+import logging
+import os
+import platform
 import shutil
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib import metadata
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from tasutils import paths
-from tasutils.execute import run_notebook
-from tasutils.report_plan import Subject, choose, make_subject, plan
+from tasutils.errors import TasError
+from tasutils.notebooks import TEMPLATES, notebook_parameters, run_notebook, title_of
+from tasutils.tables import percent
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pandas import DataFrame
 
+    from tasutils.config import Preset
+    from tasutils.datasets import RefDataset
+    from tasutils.runs import Run, RunRecord
+    from tasutils.show import Picture
     from tasutils.study import Part
 
-__all__ = ["Report", "build_report", "run_notebook"]
+LIGHT_BYTES = 1 << 30  # of weights, up to which two notebooks at a time fit into any memory
+ALONE = "10"  # measures seconds, so nothing may run beside it
+DRAWN_PICTURE = {"data": "refscenes val", "number": 5, "sentence": "the dog on the right"}
+EXAMPLES = {"right": 4, "wrong": 4, "moved": 3, "unproposed": 1}
+RULE = "spread evenly over the images of the runs, four right, four wrong, three that the " \
+    "rectifier moved, one for which no good mask was proposed"  # fmt: skip
+TOOLS = ("jupyterlab", "ipykernel", "ipywidgets", "nbformat", "nbconvert", "papermill",
+         "matplotlib", "pillow", "scipy", "timm", "scikit-image")  # fmt: skip
 
 
-class Report(NamedTuple):
-    """Where the page lies, and the errors of the notebooks that failed, by their names."""
+@dataclass
+class Book:
+    """A notebook of the report: its parameters or why it is left out, and what became of it."""
 
-    page: Path
-    failed: dict[str, str]
+    name: str
+    title: str
+    parameters: dict[str, Any]
+    left_out: str
+    seconds: float = 0.0
+    error: str = ""
+    ran: bool = False
+
+
+@dataclass
+class Report:
+    """What a report is about, and what became of it.
+
+    preset: the configuration; place: its name, or the path of its file, for notebooks.
+    data: the splits that are evaluated, those of one name one after the other.
+    chief: the data set and split that notebooks look at, such as "refscenes val".
+    limit: only the first so many images of each split, but of photos7 beside RefScenes; or None.
+    books: the notebooks; reused: ids of runs that were there; workers: notebooks at a time.
+    page: where it lies in the end.
+    """
+
+    preset: Preset
+    place: str
+    data: list[RefDataset]
+    chief: str
+    limit: int | None
+    created: datetime
+    books: list[Book] = field(default_factory=list)
+    reused: set[str] = field(default_factory=set)
+    workers: int = 1
+    page: Path = Path()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the data sets, each once."""
+        return list(dict.fromkeys(data.name for data in self.data))
+
+    @property
+    def world(self) -> bool:
+        """Whether RefScenes is among them."""
+        from tasutils.datasets.refscenes import FAMILIES
+
+        return any(name in FAMILIES for name in self.names)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The errors of the notebooks that failed, by their names."""
+        return {book.name: book.error for book in self.books if book.error}
 
 
 def build_report(
@@ -48,11 +116,11 @@ def build_report(
         preset: name or YAML file; None: the one that fits the data.
         out: folder of the runs and of the report; `paths.RESULTS` when None.
         families: names of data sets; None: the four families of RefScenes, and with a preset for
-            photographs (encoder `conse`) `photos7` before them.
+            photographs `photos7` before them.
         only: numbers of the notebooks to run, such as "01,05"; empty: all that suit the preset.
 
     Returns:
-        results/<run_id>/index.html, self-contained, and what failed: a notebook that fails does not
+        Its `page` is results/<run_id>/index.html, self-contained. A notebook that fails does not
         stop the others, and its page shows how far it came. The folder appears whole or not at all;
         of a report that is ended, the notebooks that have run are kept in one named `_unfinished`.
 
@@ -60,112 +128,450 @@ def build_report(
         TasError: an unknown preset, data set, split or notebook, all known before any work; missing
             data or weights, or an unwritable folder.
     """
-    from tasutils.datasets.refscenes import FAMILIES
     from tasutils.run_writer import run_folder
-    from tasutils.runs import read_run
-    from tasutils.study import Part
+    from tasutils.study import Part, study_tables
 
-    created, chosen = datetime.now(UTC), choose(only)
-    subject = make_subject(families or FAMILIES, splits, preset, limit_images)
+    report = plan(limit_images, splits, preset, families, only)
     results = paths.RESULTS if out is None else Path(out).resolve()
     with run_folder(results) as folder:
-        parts = [Part(read_run(run)) for run in _evaluate(subject, results)]
-        partial = any(part.run.record.partial for part in parts)
-        target = results / _name(subject, created, partial)
+        parts = [Part(run) for run in _evaluate(report, results)]
+        target = results / _name(report, any(part.run.record.partial for part in parts))
+        for book in report.books:
+            if not book.left_out:
+                book.parameters = _parameters(book, report, parts, results)
+        report.workers = at_once(report.preset, parts[0].run.record.device)
         try:
-            failed = _write(folder, parts, subject, chosen, created)
+            run_all([book for book in report.books if not book.left_out], folder, report.workers)
+            print("writing the page", file=sys.stderr)
+            tables = study_tables(parts)
+            for name, table in tables.items():
+                table.to_csv(folder / f"{name}.csv", index=False)
+            (folder / "runs").mkdir()
+            for part in parts:
+                copy = folder / "runs" / f"{part.run.record.run_id}.json"
+                shutil.copyfile(part.run.folder / "run.json", copy)
+            html = page(report, parts, tables, folder)
+            (folder / "index.html").write_text(html, encoding="utf-8")
         except BaseException:
-            _keep_pages(folder, target.with_name(f"{target.name}_unfinished"))
+            _keep_pages(folder, target.with_name(f"{target.name}_unfinished"), report.books)
             raise
-        return Report(_keep(folder, target) / "index.html", failed)
+        report.page = _keep(folder, target) / "index.html"
+    return report
 
 
-def _write(
-    folder: Path, parts: list[Part], subject: Subject, chosen: list[str], created: datetime
-) -> dict[str, str]:
-    """Run the notebooks, and write the page over them and the runs; returns what failed."""
-    from tasutils.report_notebooks import at_once, run_all
-    from tasutils.report_page import page
+def plan(
+    limit: int | None,
+    splits: Sequence[str] | None = None,
+    preset: str | Path | None = None,
+    families: Sequence[str] | None = None,
+    only: str = "",
+) -> Report:
+    """Read preset, data and notebooks of a report, so that a mistake is known before any work.
 
-    ids = [part.run.record.run_id for part in parts]
-    entries = plan(subject, chosen, ids, folder.parent)
-    workers = at_once(subject.preset, parts[0].run.record.device)
-    outcomes = run_all([entry for entry in entries if not entry.left_out], folder, workers)
-    print("writing the page", file=sys.stderr)
-    tables = _write_tables(parts, folder)
-    left_out = [entry for entry in entries if entry.left_out]
-    html = page(parts, tables, subject, created, outcomes, left_out, folder, workers)
-    (folder / "index.html").write_text(html, encoding="utf-8")
-    return {outcome.entry.name: outcome.error for outcome in outcomes if outcome.error}
+    Arguments and errors as of `build_report`; sentences without ground truth are a mistake too.
+    """
+    from tasutils.config import load_preset
+    from tasutils.datasets import default_preset, load_dataset
+    from tasutils.datasets.refscenes import FAMILIES
+
+    books, families = _books(only), list(families or FAMILIES)
+    if "own" in families:
+        raise TasError("there is no report on own data; `tas evaluate own FILE` writes its run")
+    if preset is None:
+        preset = default_preset(families[0], splits[0] if splits else "")
+    chosen = load_preset(preset)
+    whole = _splits(families[0], chosen)
+    wanted = list(splits or (whole if limit is None else whole[:1]))
+    data = [load_dataset(name, split) for split in wanted for name in families]
+    if chosen.photographs and set(families) == set(FAMILIES):
+        data.insert(0, load_dataset("photos7", "all"))
+    for one in data:
+        if one.without_mask:
+            raise TasError(
+                f"{one.name} {one.split}: {len(one.without_mask)} of {len(one)} sentences have no "
+                "ground truth, so there is nothing to report on; `tas evaluate` answers them"
+            )
+    if chosen.encoder.kind != "openclip" or chosen.peer_encoder is None:
+        for book in books:
+            if book.name.startswith("07") and not book.left_out:
+                book.left_out = (
+                    "its methods look inside CLIP's two towers (encoder and peer_encoder), which "
+                    f"preset {chosen.name} has not"
+                )
+    place = str(Path(preset).resolve() if Path(preset).suffix else preset)
+    chief = f"{families[0]} {wanted[0]}"
+    return Report(chosen, place, data, chief, limit, datetime.now(UTC), books)
 
 
-def _write_tables(parts: Sequence[Part], folder: Path) -> dict[str, pd.DataFrame]:
-    """Write the tables, and copies of the records that they rest on; returns the tables."""
-    from tasutils.runs import RECORD_FILE
-    from tasutils.study import study_tables
+def _books(only: str) -> list[Book]:
+    """The numbered notebooks in their order; those that `only`, such as "01,05", omits say so."""
+    import nbformat
 
-    tables = study_tables(parts)
-    for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
-    for part in parts:
-        copy = folder / "runs" / f"{part.run.record.run_id}.json"
-        copy.parent.mkdir(exist_ok=True)
-        shutil.copyfile(part.run.folder / RECORD_FILE, copy)
-    return tables
+    found = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    known, wanted = [path.name[:2] for path in found], only.replace(" ", "").split(",")
+    for number in filter(None, wanted):
+        if number.zfill(2) not in known:
+            raise TasError(f"no notebook {number!r} for --only; there are {', '.join(known)}")
+    chosen = {number.zfill(2) for number in wanted if number} or set(known)
+    return [
+        Book(
+            path.stem, title_of(nbformat.read(path, as_version=4), path.stem), {},
+            "" if number in chosen else "--only does not name it",
+        )
+        for number, path in zip(known, found, strict=True)
+    ]  # fmt: skip
 
 
-def _evaluate(subject: Subject, results: Path) -> list[Path]:
-    """The runs of a report, one a data set and split; images of a split are described together."""
+def _splits(name: str, preset: Preset) -> Sequence[str]:
+    """All splits of a data set that suit a preset."""
+    from tasutils.datasets.published import published
+    from tasutils.datasets.refscenes import FAMILIES, PHOTO_SPLITS, SPLITS
+
+    if name in FAMILIES:
+        return PHOTO_SPLITS if preset.photographs else SPLITS
+    if name in published():
+        entry = published()[name]
+        return tuple(entry.splits[entry.split_by])
+    return ("all",)  # photos7
+
+
+def _evaluate(report: Report, results: Path) -> list[Run]:
+    """The runs of a report, one a data set and split.
+
+    One that is there, of the same commit, settings, data and number of images, is taken as it is.
+    """
     from tasutils.evaluate import evaluate_all
-    from tasutils.store import SceneStore
     from tasutils.tas import load
+    from tasutils.provenance import git_state
+    from tasutils.runs import list_runs, read_run
+    from tasutils.store import SceneStore
 
-    tas, store, runs = load(subject.preset), SceneStore(results / "scenes"), []
-    for _, group in groupby(subject.data, key=lambda data: data.split):
-        datasets = list(group)
-        extra = datasets[0].name == "photos7" and subject.chief.split()[0] != "photos7"
-        limit = None if extra else subject.limit
-        runs += evaluate_all(datasets, tas, limit_images=limit, store=store, out=results)
-    return runs
+    commit, dirty = git_state(paths.ROOT)
+    there = {
+        (r.dataset, r.split, r.index_digest, r.config_digest, r.n_images, r.git_commit): run
+        for run in list_runs(results)
+        if not (dirty or (r := run.record).git_dirty) and r.method == "tas"
+    }
+    tas, store, runs = load(report.preset), SceneStore(results / "scenes"), {}
+    for _, group in groupby(report.data, key=lambda data: data.split):
+        todo = []
+        for data in group:
+            extra = data.name == "photos7" and not report.chief.startswith("photos7")
+            limit = None if extra else report.limit
+            n = min(limit or len(data.image_ids), len(data.by_image()))
+            same = (data.name, data.split, data.index_digest, report.preset.digest(), n, commit)
+            if same in there:
+                runs[data.name, data.split] = there[same]
+                report.reused.add(there[same].record.run_id)
+            else:
+                todo.append(data)
+        made = evaluate_all(todo, tas, limit_images=limit, store=store, out=results) if todo else []
+        runs |= {(d.name, d.split): read_run(run) for d, run in zip(todo, made, strict=True)}
+    if report.reused:
+        said = f"{len(report.reused)} of {len(runs)} runs are there and reused"
+        print(said, file=sys.stderr)
+    return [runs[data.name, data.split] for data in report.data]
 
 
-def _name(subject: Subject, created: datetime, partial: bool) -> str:
+def _parameters(book: Book, report: Report, parts: Sequence[Part], results: Path) -> dict[str, Any]:
+    """Preset, data, limit and results for a notebook, as far as it has these parameters.
+
+    Besides these `runs`, the report's own, and the picture that the quickstart shows. Its limit is
+    the smaller of the report's and its own, or without a limit the whole split.
+    """
+    known = notebook_parameters(paths.NOTEBOOKS / f"{book.name}.ipynb")
+    runs = ",".join(part.run.record.run_id for part in parts)
+    given: dict[str, Any] = {"preset": report.place, "data": report.chief, "runs": runs}
+    if results != paths.RESULTS:
+        given["results"] = str(results)
+    if {"data", "number", "sentence"} <= set(known):
+        first = report.data[0]
+        if first.name == "photos7":
+            del given["data"]  # it keeps its own picture, of that
+        elif report.chief == DRAWN_PICTURE["data"]:
+            given |= DRAWN_PICTURE
+        else:
+            given |= {"number": 0, "sentence": first.samples[0].raw}
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if name in known}
+    if "limit" in known:
+        data = next(d for d in report.data if f"{d.name} {d.split}" == report.chief)
+        own, whole = known["limit"], len(data.image_ids)
+        chosen["limit"] = min(own or whole, report.limit) if report.limit else whole
+    return chosen
+
+
+def at_once(preset: Preset, device: str) -> int:
+    """How many notebooks run at a time: two on two cores, unless one fills the machine."""
+    from tasutils.provenance import cores
+
+    files = [
+        file
+        for path in preset.weight_paths().values()
+        for file in ([path] if path.is_file() else path.rglob("*"))
+    ]
+    light = sum(file.stat().st_size for file in files) <= LIGHT_BYTES
+    return 2 if device == "cpu" and light and cores() > 1 else 1
+
+
+def run_all(books: Sequence[Book], folder: Path, workers: int) -> None:
+    """Run notebooks into a folder, and note what became of each; progress on stderr.
+
+    Args:
+        books: those to run, with their parameters.
+        folder: for their pages.
+        workers: how many at a time. Two have a thread each; `ALONE` runs last, by itself.
+    """
+    for name in ("papermill", "traitlets", "asyncio"):  # they tell of kernels that were ended
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    together = [book for book in books if workers > 1 and not book.name.startswith(ALONE)]
+    alone = [book for book in books if book not in together]
+    for group, n, threads in ((together, workers, 1), (alone, 1, None)):
+        pool = ThreadPoolExecutor(n)
+        running = [pool.submit(_run, book, folder, threads) for book in group]
+        try:
+            for future in as_completed(running):
+                future.result().ran = True
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            while wait(running, timeout=0.2).not_done:
+                _end_kernels()
+            raise
+        pool.shutdown()
+
+
+def _end_kernels() -> None:
+    """Kill the kernels of this process, which ends the notebooks that wait for them."""
+    import psutil  # type: ignore[import-untyped]
+
+    for child in psutil.Process().children():
+        try:
+            if "ipykernel_launcher" in child.cmdline():
+                child.kill()
+        except psutil.Error:  # it has just ended
+            continue
+
+
+def _run(book: Book, folder: Path, threads: int | None) -> Book:
+    print(f"notebook {book.name} ...", file=sys.stderr, flush=True)
+    start = time.perf_counter()
+    try:
+        run_notebook(book.name, book.parameters, folder, threads=threads, home="index.html")
+    except (TasError, RuntimeError, OSError) as failure:
+        book.error = " ".join(str(failure).split())
+    book.seconds = time.perf_counter() - start
+    end = f"FAILED: {book.error}" if book.error else f"{book.seconds:.0f} s"
+    print(f"notebook {book.name}: {end}", file=sys.stderr, flush=True)
+    return book
+
+
+def _name(report: Report, partial: bool) -> str:
     """Such as `20261123-101500_report_tiny_partial40`; data but RefScenes's whole are named."""
     from tasutils.datasets.refscenes import FAMILIES
 
-    rest = [name for name in subject.names if name != "photos7" or len(subject.names) == 1]
+    rest = [name for name in report.names if name != "photos7" or len(report.names) == 1]
     data = [] if set(rest) == set(FAMILIES) else ["-".join(rest)]
-    name = "".join(c if c.isalnum() or c in "+.-" else "-" for c in subject.preset.name)
-    plain = paths.name_part(name, 50)
-    limited = [f"partial{subject.limit}"] if partial else []
-    return "_".join([f"{created:%Y%m%d-%H%M%S}", "report", *data, plain, *limited])
+    name = "".join(c if c.isalnum() or c in "+.-" else "-" for c in report.preset.name)
+    limited = [f"partial{report.limit}"] if partial else []
+    time_ = f"{report.created:%Y%m%d-%H%M%S}"
+    return "_".join([time_, "report", *data, paths.name_part(name, 50), *limited])
 
 
 def _keep(folder: Path, target: Path) -> Path:
     """Rename a finished folder; beside an earlier one of the same second it gets a number."""
-    from tasutils.permissions import share
-
-    share(folder)
     place, count = target, 1
     while True:
         try:
             return folder.rename(place)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+        except OSError:
+            if not place.exists():
                 raise
         count += 1
         place = target.with_name(f"{target.name}-{count}")
 
 
-def _keep_pages(folder: Path, target: Path) -> None:
+def _keep_pages(folder: Path, target: Path, books: Sequence[Book]) -> None:
     """Of a report that was ended keep the pages of notebooks, if some have run to their end."""
-    done = {page.stem for page in folder.glob("*.html")} - {"index"}
+    done = {f"{book.name}.{kind}" for book in books if book.ran for kind in ("html", "ipynb")}
     if not done:
         return
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.stem not in done:
+        elif path.name not in done:
             path.unlink()
     kept = _keep(folder, target)
     print(f"the notebooks that have run are kept in {kept}", file=sys.stderr)
+
+
+def page(
+    report: Report, parts: Sequence[Part], tables: Mapping[str, DataFrame], folder: Path
+) -> str:
+    """The index.html of a report that lies in `folder`; all text in it is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from tasutils.tables import scope_note
+
+    preset, names, scope = report.preset, report.names, scope_note(parts)
+    title = f"TAS on {', '.join(names)}"
+    if report.world:
+        title = "TAS on photographs" if preset.photographs else "TAS on RefScenes"
+    records = [part.run.record for part in parts]
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template("index.html.j2").render(
+        title=title, report=report, preset=preset, names=names, scope=scope, rule=RULE,
+        extent=scope.split(";")[0], partial=any(record.partial for record in records),
+        numbers=_numbers(records), figures=list(_figures(tables, scope)),
+        pieces=_pieces(tables["contributions"]), cards=list(_cards(parts)),
+        looks={book.name: _first_look(folder / f"{book.name}.ipynb") for book in report.books},
+        model_cards=dict(_model_cards(preset)), settings=_settings(preset),
+        made=_made(report, parts), versions=_versions(records[0]), records=records,
+        runs=_html([
+            {"run": r.run_id, "n": r.n_used, "images": r.n_images, "seconds": f"{r.wall_s:.0f}",
+             "newly described": "reused" if r.run_id in report.reused else r.n_described}
+            for r in records
+        ]),
+    )  # fmt: skip
+
+
+def _html(rows: Any) -> Markup:
+    """Rows as an HTML table; all text in it is escaped."""
+    import pandas as pd
+
+    return Markup(pd.DataFrame(rows).to_html(index=False, border=0, escape=True))
+
+
+def _numbers(records: Sequence[RunRecord]) -> Markup:
+    shown = {"mIoU": "miou", "oIoU": "oiou", "P@0.5": "p@0.5", "oracle mIoU": "oracle_miou"}
+    return _html([
+        {"family": record.dataset, "split": record.split}
+        | {head: percent(m.value, m.low, m.high) for head, name in shown.items()
+           if (m := record.metrics[name])}
+        | {"n": record.n_used, "images": record.n_images}
+        for record in records
+    ])  # fmt: skip
+
+
+def _pieces(table: DataFrame) -> Markup:
+    """`study.contributions` with a line for each run and a column for each piece."""
+    cells = [
+        f"{percent(*ends, signed=True)}{' *' if ends[1] > 0 or ends[2] < 0 else ''} (n = {n})"
+        if n else "–"
+        for *ends, n in table[["mean", "low", "high", "n"]].itertuples(index=False)
+    ]  # fmt: skip
+    wide = table.assign(cell=cells).pivot_table(
+        "cell", ["family", "split"], "piece", aggfunc="first", sort=False
+    )
+    return _html(wide.reset_index())
+
+
+def _figures(tables: Mapping[str, DataFrame], note: str) -> Iterator[dict[str, str]]:
+    """The charts of a study: source, alternative text and caption of each."""
+    from tasutils import charts
+
+    caption = "mIoU of the variants, each without and with the rectifier, beside the oracle"
+    yield _figure(charts.ablation_plot(tables["ablation"], note=note), f"{caption}; {note}")
+    if len(tables["breakdown"]):
+        caption = "mIoU of the whole method by group of sentences, all families together"
+        yield _figure(charts.breakdown_plot(tables["breakdown"], note=note), f"{caption}; {note}")
+
+
+def _figure(picture: Picture, caption: str, **more: str) -> dict[str, str]:
+    return {"src": _data_uri(*picture.encoded()), "caption": caption} | more
+
+
+def _cards(parts: Sequence[Part]) -> Iterator[dict[str, str]]:
+    """Examples of each kind: parts take turns, and no picture comes twice."""
+    from tasutils.gallery import Gallery
+    from tasutils.show import thumbnail
+
+    galleries, used = [Gallery(part) for part in parts], set[str]()
+    for kind, wanted in EXAMPLES.items():
+        for turn in range(wanted):
+            order = galleries[turn % len(galleries) :] + galleries[: turn % len(galleries)]
+            places = [(gallery, row) for gallery in order for row in gallery.rows(kind, 8)]
+            fresh = [place for place in places if place[0].part.images[place[1]] not in used]
+            for gallery, row in fresh[:1]:
+                used.add(gallery.part.images[row])
+                example = gallery.example(int(row))
+                sentence = example.answer.expression.text
+                yield _figure(thumbnail(example), example.note, kind=kind, sentence=sentence)
+
+
+def _first_look(notebook: Path) -> str:
+    """The first picture that an executed notebook shows, as a data URI; "" without one."""
+    import nbformat
+
+    if not notebook.is_file():
+        return ""
+    for cell in nbformat.read(notebook, 4).cells:
+        for output in cell.get("outputs", []):
+            for kind in ("image/jpeg", "image/png"):
+                if kind in output.get("data", {}):
+                    return f"data:{kind};base64,{output['data'][kind]}".replace("\n", "")
+    return ""
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _model_cards(preset: Preset) -> Iterator[tuple[str, Markup]]:
+    """The cards that lie beside the weights, as HTML; markup inside them is escaped."""
+    import mistune
+
+    render = mistune.create_markdown(escape=True, plugins=["table"])
+    for folder in dict.fromkeys(path.parent for path in preset.weight_paths().values()):
+        for card in sorted(folder.glob("*.md")):
+            html = str(render(card.read_text(encoding="utf-8")))
+            # the page has one first heading, its own
+            yield card.stem, Markup(html.replace("<h1>", "<h3>").replace("</h1>", "</h3>"))
+
+
+def _settings(preset: Preset) -> Markup:
+    rows = []
+    for name, value in preset.leaves().items():
+        source = [*(["assumed"] if name in preset.assumed else []), preset.sources.get(name, "")]
+        rows.append(
+            {"setting": name, "value": str(value), "source": ": ".join(filter(None, source))}
+        )
+    return _html(rows)
+
+
+def _made(report: Report, parts: Sequence[Part]) -> dict[str, str]:
+    from tasutils.margins import TOLERANCE, close_calls
+
+    records = [part.run.record for part in parts]
+    first, calls = records[0], [close_calls(part.run) for part in parts]
+    n_described = sum(record.n_described for record in records)
+    stages = sorted({stage for record in records for stage in record.times_s})
+    pace = {s: sum(r.times_s.get(s, 0.0) for r in records) / max(n_described, 1) for s in stages}
+    peaks = {k: max(r.peak_memory_mib.get(k, 0) for r in records) for k in first.peak_memory_mib}
+    dirty = ", with changes that are not committed" if first.git_dirty else ""
+    return {
+        "made": f"{report.created:%Y-%m-%d %H:%M} UTC",
+        "preset": f"{report.preset.name}, digest {report.preset.digest()[:12]}",
+        "weights": ", ".join(f"{k} {m.sha256[:12]}" for k, m in first.models.items()),
+        "α, λ": ", ".join(f"{r.dataset} {r.split}: {r.alpha:g}, {r.lam:g}" for r in records),
+        "commit": (first.git_commit or "no repository") + dirty,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores; networks on "
+        f"{first.device}, {first.dtype}",
+        "peak memory": ", ".join(f"{v:.0f} MiB ({k})" for k, v in peaks.items()) or "unknown",
+        "seconds an image": f"{sum(pace.values()):.2f} "
+        f"({', '.join(f'{s} {seconds:.2f}' for s, seconds in pace.items())}), n = {n_described} "
+        "images" if n_described else "none was described anew, all came from the store",
+        "notebooks": "two at a time with a thread each, but 10, which measures seconds, alone"
+        if report.workers > 1 else "one at a time",
+        "metrics": f"version {first.metric_version}; intervals over images, seeds {first.seeds}",
+        "close choices": f"{sum(c.n_close for c in calls)} of {sum(c.n for c in calls)}: the best "
+        f"total is ahead of the second by {TOLERANCE:g} or less (100 times that with a logit "
+        "scale), so that another device may choose otherwise",
+    }  # fmt: skip
+
+
+def _versions(record: RunRecord) -> dict[str, str]:
+    """Python and the libraries: those that results depend on, then those that draw and run."""
+    here = {str(name).lower(): version for name, version in (
+        (found.metadata["Name"], found.version) for found in metadata.distributions())}  # fmt: skip
+    return record.versions | {name: here[name] for name in TOOLS if name in here}

@@ -1,135 +1,260 @@
-"""Pictures of answers: overlay, proposals, region, gallery.
+"""Pictures of answers, overlay, proposals, region, gallery, and what they are drawn with.
 
-Every function returns a `canvas.Picture`, a matplotlib figure that belongs to nobody: pyplot is
-never imported, no global state changes, and it draws itself with and without a screen.
+Figures are made without pyplot and belong to nobody. The colours are those of Okabe and Ito (2008),
+which people with any colour vision tell apart; shapes, hatches or dashes repeat what they say.
+Images are uint8 (H, W, 3), masks bool (H, W), points (x, y) in pixels.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+import io
+import os
+import textwrap
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.category import StrCategoryFormatter
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter
 
-from tasutils.canvas import (
-    ANSWER,
-    GREY,
-    OKABE_ITO,
-    TRUTH,
-    Picture,
-    axes_in,
-    draw_image,
-    drawn_aspect,
-    fill,
-    fit_text,
-    label,
-    label_points,
-    outline,
-    picture_axes,
-    save_picture,
-    write,
-)
+from tasutils.errors import TasError
 from tasutils.masks import iou
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from matplotlib.axes import Axes
+    from matplotlib.backend_bases import RendererBase
 
-    from tasutils.refer import Expression, TasAnswer
+    from tasutils.refer import TasAnswer
     from tasutils.scene import Scene
+
+OKABE_ITO = {
+    "black": "#000000",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "yellow": "#F0E442",
+    "blue": "#0072B2",
+    "vermillion": "#D55E00",
+    "purple": "#CC79A7",
+}
+ANSWER, TRUTH, GREY = OKABE_ITO["orange"], OKABE_ITO["blue"], "#5F5F5F"
+MAX_DRAWN_PX = 1200  # longer sides are thinned out before drawing: a screen shows no more
+FLATTEST, TALLEST = 0.25, 1.6  # height / width of a drawn picture, so that a strip stays visible
+_JOINERS = "\u200c\u200d"  # which letters need, unlike the other signs that are not seen
+_MOST_CHARACTERS, _MOST_LINES = 300, 60  # of a text that is drawn: no figure is wider or taller
+
+
+class Picture(Figure):
+    """A figure without pyplot that shows itself in a notebook, one with a photograph as JPEG.
+
+    Words in it are drawn as they stand, whoever wrote them: a `$` begins no formula, and what no
+    font has becomes "□". They are also what is said to those who cannot see it.
+    """
+
+    photograph = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"dpi": 110, "facecolor": "white", **kwargs})
+        FigureCanvasAgg(self)
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw the figure, all words as they stand; formulas are the axes' own numbers alone."""
+        numbers: set[Text] = set()
+        for axis in (axis for ax in self.axes for axis in (ax.xaxis, ax.yaxis)):
+            ticks = axis.get_major_formatter()
+            if isinstance(ticks, (FixedFormatter, FuncFormatter, StrCategoryFormatter)):
+                axis.set_major_formatter(_Words(ticks))
+            elif not isinstance(ticks, _Words):
+                numbers.update(axis.get_majorticklabels())
+            numbers.update(axis.get_minorticklabels())
+        for text in self.findobj(Text):
+            if isinstance(text, Text) and text not in numbers:
+                text.set_text(_drawable(text.get_text()))
+                text.set_parse_math(False)
+                text.set_usetex(False)
+        super().draw(renderer)
+
+    def encoded(self, kind: str = "") -> tuple[str, bytes]:
+        """The figure as a file of a kind: image/png, or of one with a photograph image/jpeg."""
+        kind, buffer = kind or ("image/jpeg" if self.photograph else "image/png"), io.BytesIO()
+        pil = {"quality": 85} if kind == "image/jpeg" else None
+        self.savefig(buffer, format=kind.removeprefix("image/"), pil_kwargs=pil)
+        return kind, buffer.getvalue()
+
+    def png(self) -> bytes:
+        """The figure as the bytes of a PNG file."""
+        return self.encoded("image/png")[1]
+
+    @property
+    def alt(self) -> str:
+        """The words of the figure, for those who cannot see it."""
+        found = [text.get_text() for text in self.findobj(Text) if isinstance(text, Text)]
+        return textwrap.shorten("figure: " + "; ".join(dict.fromkeys(filter(None, found))), 400)
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        kind, data = self.encoded()
+        display({kind: data}, metadata={kind: {"alt": self.alt}}, raw=True)
+
+
+class _Words(Formatter):
+    """Names at the ticks of an axis, as they can be drawn."""
+
+    def __init__(self, names: Formatter) -> None:
+        self._names = names
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return _drawable(self._names(x, pos))
+
+
+def _drawable(text: str) -> str:
+    """Text of any origin as a font has it and a figure bears it; its line breaks stay."""
+    cut = [
+        line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS]} …"
+        for line in text.split("\n", _MOST_LINES)[:_MOST_LINES]
+    ]
+    return "\n".join(map(_in_font, cut))
+
+
+def _in_font(line: str) -> str:
+    known = _charmap()
+    return "".join(
+        c if ord(c) in known and (c.isprintable() or c in _JOINERS) else "□" for c in line
+    )
+
+
+@cache
+def _charmap() -> frozenset[int]:
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+
+
+def fit_text(text: str, width_in: float, size: float, lines: int = 3) -> list[str]:
+    """Break text into at most so many lines of a width in inches; what is left over becomes "…"."""
+    columns = max(int(width_in * 72 / (size * 0.58)), 4)  # 0.58 em: a wide average letter
+    plain = _in_font(" ".join(text[: 100 * columns * lines].split()))
+    return textwrap.wrap(plain, columns, max_lines=lines, placeholder=" …") or [""]
+
+
+def drawn_aspect(size_hw: tuple[int, int]) -> float:
+    """Height / width of the field in which a picture of this size is drawn."""
+    return min(max(size_hw[0] / size_hw[1], FLATTEST), TALLEST)
+
+
+def picture_axes(
+    size_hw: tuple[int, int], width_in: float, top_in: float, bottom_in: float
+) -> tuple[Picture, Axes]:
+    """A figure that is one picture wide, with room above and below for text, in inches."""
+    height_in = (width_in - 0.16) * drawn_aspect(size_hw)
+    figure = Picture(figsize=(width_in, top_in + height_in + bottom_in))
+    return figure, axes_in(figure, 0.08, bottom_in, width_in - 0.16, height_in)
+
+
+def axes_in(figure: Picture, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Add axes without ticks at a place given in inches from the lower left corner."""
+    w, h = figure.get_size_inches()
+    ax = figure.add_axes((left / w, bottom / h, width / w, height / h))
+    ax.set_axis_off()
+    return ax
+
+
+def write(
+    figure: Picture, x_in: float, y_in: float, lines: list[str], size: float, color: str = "black"
+) -> None:
+    """Write lines of text with their lower left corner at a place given in inches."""
+    w, h = figure.get_size_inches()
+    figure.text(x_in / w, y_in / h, "\n".join(lines), fontsize=size, color=color, va="bottom")
+
+
+def draw_image(ax: Axes, image: np.ndarray) -> None:
+    """Draw an image in pixel coordinates: the centre of the first pixel is (0, 0)."""
+    height, width = image.shape[:2]
+    step = -(-max(height, width) // MAX_DRAWN_PX)
+    box = (-0.5, width - 0.5, height - 0.5, -0.5)
+    ax.imshow(image[::step, ::step], extent=box, interpolation="antialiased")
+    ax.set(xlim=box[:2], ylim=box[2:], autoscale_on=False)
+    if isinstance(ax.figure, Picture):
+        ax.figure.photograph = True
+
+
+def fill(ax: Axes, mask: np.ndarray, color: str, opacity: float) -> None:
+    """Lay a translucent colour over the foreground of a mask."""
+    height, width = mask.shape
+    step = -(-max(height, width) // MAX_DRAWN_PX)
+    layer = np.zeros((*mask[::step, ::step].shape, 4))
+    rgb = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    layer[mask[::step, ::step]] = (*rgb, opacity)
+    ax.imshow(layer, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
+
+
+def outline(
+    ax: Axes, mask: np.ndarray, color: str, line_width: float, *, dashed: bool = False
+) -> None:
+    """Draw the border of a mask on a contrasting rim, so that it shows on any background."""
+    step = -(-max(mask.shape) // MAX_DRAWN_PX)
+    thin = np.pad(mask[::step, ::step], 1).astype(np.float32)
+    ys, xs = (np.arange(-1, side - 1) * step for side in thin.shape)
+    if not thin.any():
+        return
+    rim = "white" if dashed else "black"
+    ax.contour(xs, ys, thin, [0.5], colors=rim, linewidths=1.8 * line_width + 0.4)
+    style = (0, (4, 2.2)) if dashed else "solid"
+    ax.contour(xs, ys, thin, [0.5], colors=color, linewidths=line_width, linestyles=[style])
+
+
+def label(ax: Axes, x: float, y: float, text: str, size: float) -> None:
+    """Write a short label, white with a black rim, centred at a point of the picture."""
+    rim = [withStroke(linewidth=size / 4, foreground="black")]
+    ax.text(
+        x, y, text, fontsize=size, fontweight="bold", color="white", ha="center", va="center",
+        path_effects=rim, clip_on=True,
+    )  # fmt: skip
+
+
+def label_points(masks: np.ndarray, centers_xy: np.ndarray) -> list[tuple[float, float]]:
+    """A point inside each mask for its label: near its centre, away from earlier labels.
+
+    Args:
+        masks: bool (n, H, W), none of them empty.
+        centers_xy: float (n, 2), pixels.
+    """
+    placed: list[tuple[float, float]] = []
+    for mask, (x, y) in zip(masks, centers_xy, strict=True):
+        ys, xs = np.nonzero(mask)
+        cost = np.hypot(xs - x, ys - y)
+        for other_x, other_y in placed:
+            close = np.hypot(xs - other_x, ys - other_y) < 0.07 * max(mask.shape)
+            cost = cost + np.where(close, 1e6, 0.0)
+        best = int(cost.argmin()) if len(cost) else None
+        placed.append((x, y) if best is None else (float(xs[best]), float(ys[best])))
+    return placed
 
 
 class Example(NamedTuple):
     """One field of a gallery: an image, the answer, what is true (if known), and a remark."""
 
     image: np.ndarray
-    answer: TasAnswer
+    answer: Any
     truth: np.ndarray | None = None
     note: str = ""
 
 
-class Ranked(Protocol):
-    """What can be drawn over its picture: a `TasAnswer`, or an `explore.View` of any method."""
-
-    @property
-    def expression(self) -> Expression:
-        """The sentence, read."""
-
-    @property
-    def scene(self) -> Scene:
-        """The picture's masks."""
-
-    @property
-    def rank(self) -> np.ndarray:
-        """Place of each mask, int64 (n,), 1 is the answer."""
-
-    @property
-    def best(self) -> int | None:
-        """The answer, None where there is no mask."""
-
-    @property
-    def reason(self) -> str:
-        """Why, in a line."""
-
-    def mask(self) -> np.ndarray:
-        """The chosen mask, bool (H, W)."""
-
-
-def overlay(
-    image: np.ndarray,
-    answer: Ranked,
-    truth: np.ndarray | None = None,
-    *,
-    ranks: int = 3,
-    picked: int | None = None,
-    width_in: float = 5.8,
-) -> Picture:
-    """Draw the chosen mask over its picture, the next best as outlines, the truth if known.
-
-    Args:
-        image: uint8 (H, W, 3).
-        answer: what `refer` returned for this picture.
-        truth: bool (H, W), the true mask; adds its outline and the IoU.
-        ranks: how many of the best masks are outlined and numbered by rank.
-        picked: a mask to look at, outlined in green.
-        width_in: width of the picture in inches.
-    """
-    head = fit_text(f"“{answer.expression.text}”", width_in - 0.2, 11)
-    top_in = 0.14 + 0.19 * len(head)
-    figure, ax = picture_axes(image.shape[:2], width_in, top_in=top_in, bottom_in=0.7)
-    write(figure, 0.1, figure.get_figheight() - top_in + 0.05, head, 11)
-    draw_answer(ax, image, answer, truth, ranks=ranks)
-    if picked is not None:
-        mask = answer.scene.proposals.masks()[picked]
-        outline(ax, mask, OKABE_ITO["green"], 3.0)
-    write(figure, 0.1, 0.46, [_key(answer, truth)], 9, GREY)
-    reason = fit_text(answer.reason, width_in - 0.2, 9, lines=2)
-    write(figure, 0.1, 0.4 - 0.16 * len(reason), reason, 9, GREY)
-    return figure
-
-
-def save_overlay(
-    path: str | Path,
-    image: np.ndarray,
-    answer: Ranked,
-    truth: np.ndarray | None = None,
-    *,
-    picked: int | None = None,
-) -> None:
-    """Write `overlay` as a PNG file, whole or not at all.
-
-    Raises:
-        TasError: the folder cannot be written.
-    """
-    save_picture(path, overlay(image, answer, truth, picked=picked))
+def best_first(answer: Any) -> np.ndarray:
+    """The mask indices of an answer, int64 (n,), the chosen one first."""
+    return np.argsort(answer.rank, kind="stable")
 
 
 def draw_answer(
     ax: Axes,
     image: np.ndarray,
-    answer: Ranked,
+    answer: Any,
     truth: np.ndarray | None = None,
     *,
     ranks: int = 3,
@@ -144,9 +269,10 @@ def draw_answer(
     masks = answer.scene.proposals.masks()[order]
     for mask in masks[:0:-1]:
         outline(ax, mask, "white", 1.0 * stroke)
-    if answer.best is not None:
-        fill(ax, masks[0], ANSWER, 0.38)
-        outline(ax, masks[0], ANSWER, 2.2 * stroke)
+    chosen = answer.mask()
+    if chosen.any():
+        fill(ax, chosen, ANSWER, 0.38)
+        outline(ax, chosen, ANSWER, 2.2 * stroke)
     if truth is not None:
         outline(ax, truth, TRUTH, 1.5 * stroke, dashed=True)
     if ranks > 1:
@@ -155,26 +281,67 @@ def draw_answer(
             label(ax, x, y, str(place), 13 if place == 1 else 11)
 
 
+def overlay(
+    image: np.ndarray,
+    answer: Any,
+    truth: np.ndarray | None = None,
+    *,
+    ranks: int = 3,
+    picked: int | None = None,
+    width_in: float = 5.8,
+) -> Picture:
+    """Draw the chosen mask over its picture, the next best as outlines, the truth if known.
+
+    Args:
+        image: uint8 (H, W, 3).
+        answer: what `refer` returned for this picture, or an `explore.View`.
+        truth: bool (H, W), the true mask; adds its outline and the IoU.
+        ranks: how many of the best masks are outlined and numbered by rank.
+        picked: a mask to look at, outlined in green.
+        width_in: width of the picture in inches.
+    """
+    head = fit_text(f"“{answer.expression.text}”", width_in - 0.2, 11)
+    top_in = 0.14 + 0.19 * len(head)
+    figure, ax = picture_axes(image.shape[:2], width_in, top_in=top_in, bottom_in=0.7)
+    write(figure, 0.1, figure.get_figheight() - top_in + 0.05, head, 11)
+    draw_answer(ax, image, answer, truth, ranks=ranks)
+    if picked is not None:
+        outline(ax, answer.scene.proposals.masks()[picked], OKABE_ITO["green"], 3.0)
+    key = "no mask was proposed, so there is no answer"
+    if answer.best is not None:
+        key = f"orange: the answer, mask {answer.best}   numbers: rank"
+        if truth is not None:
+            key += f"   dashed blue: the truth   IoU {iou(answer.mask(), truth):.2f}"
+    write(figure, 0.1, 0.46, [key], 9, GREY)
+    reason = fit_text(answer.reason, width_in - 0.2, 9, lines=2)
+    write(figure, 0.1, 0.4 - 0.16 * len(reason), reason, 9, GREY)
+    return figure
+
+
+def save_overlay(path: str | Path, image: np.ndarray, answer: Any, **options: Any) -> None:
+    """Write `overlay` as a PNG file, whole or not at all.
+
+    Raises:
+        TasError: the folder cannot be written.
+    """
+    target = Path(path)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    data = overlay(image, answer, **options).png()
+    try:
+        unfinished.write_bytes(data)
+        unfinished.replace(target)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        reason = error.strerror or error
+        raise TasError(f"cannot write {target}: {reason}; choose another folder") from None
+
+
 def thumbnail(example: Example, *, width_in: float = 4.6) -> Picture:
     """Draw one example of a gallery without any words."""
     size_hw = (int(example.image.shape[0]), int(example.image.shape[1]))
     figure, ax = picture_axes(size_hw, width_in, top_in=0.08, bottom_in=0.08)
-    draw_answer(ax, example.image, example.answer, example.truth, ranks=1, stroke=0.75)
+    draw_answer(ax, *example[:3], ranks=1, stroke=0.75)
     return figure
-
-
-def best_first(answer: Ranked) -> np.ndarray:
-    """Return the mask indices of an answer, int64 (n,), the chosen one first."""
-    return np.argsort(answer.rank, kind="stable")
-
-
-def _key(answer: Ranked, truth: np.ndarray | None) -> str:
-    if answer.best is None:
-        return "no mask was proposed, so there is no answer"
-    key = f"orange: the answer, mask {answer.best}   numbers: rank"
-    if truth is None:
-        return key
-    return f"{key}   dashed blue: the truth   IoU {iou(answer.mask(), truth):.2f}"
 
 
 def proposals_grid(
@@ -200,14 +367,10 @@ def proposals_grid(
         ax = axes_in(figure, left + 0.04, bottom, cell_w - 0.08, picture_h)
         draw_image(ax, np.where(mask[..., None], image, image // 3))
         outline(ax, mask, OKABE_ITO["yellow"], 1.0)
-        text = f"{index}: {scene.captions[index] or '(no caption)'}"
-        write(
-            figure,
-            left + 0.06,
-            bottom + picture_h + 0.04,
-            fit_text(text, cell_w - 0.1, 8.5, 2),
-            8.5,
+        words = fit_text(
+            f"{index}: {scene.captions[index] or '(no caption)'}", cell_w - 0.1, 8.5, 2
         )
+        write(figure, left + 0.06, bottom + picture_h + 0.04, words, 8.5)
     return figure
 
 
@@ -215,8 +378,8 @@ def region_picture(image: np.ndarray, answer: TasAnswer, *, width_in: float = 5.
     """Darken what the rectifier leaves out; mark the centres: dots inside, crosses outside."""
     from tasutils.refer import region
 
-    directions, (height, width) = answer.expression.directions, answer.scene.size_hw
-    words = ", ".join(d.token for d in directions)
+    height, width = answer.scene.size_hw
+    words = ", ".join(word.token for word in answer.expression.directions)
     head = f"direction: {words}" if words else "no direction word: the whole picture counts"
     figure, ax = picture_axes((height, width), width_in, top_in=0.34, bottom_in=0.34)
     write(figure, 0.1, figure.get_figheight() - 0.27, fit_text(head, width_in - 0.2, 11, 1), 11)
@@ -224,19 +387,17 @@ def region_picture(image: np.ndarray, answer: TasAnswer, *, width_in: float = 5.
     ys, xs = np.mgrid[0:height, 0:width]
     points_xy = np.stack([xs.ravel(), ys.ravel()], axis=1).astype(np.float64)  # (H * W, 2)
     inside, _ = region(answer.scene, answer.expression, answer.preset, points_xy)
-    inside = inside.reshape(height, width)
-    fill(ax, ~inside, "#000000", 0.6)
+    fill(ax, ~inside.reshape(height, width), "#000000", 0.6)
     centers_xy, order = answer.scene.proposals.centers_xy, best_first(answer)
     for index in order[::-1]:  # the answer last, on top
         (x, y), good = centers_xy[index], bool(answer.in_region[index])
         color = ANSWER if index == answer.best else OKABE_ITO["sky"] if good else "white"
         ax.plot(x, y, "o" if good else "X", ms=9, mfc=color, mec="black", mew=1.2)
-        if len(order) > 12 and answer.rank[index] > 3:  # so many numbers would hide each other
-            continue
-        ax.annotate(
-            str(index), (x, y), (7, 3), textcoords="offset points", fontsize=10, color="white",
-            path_effects=[withStroke(linewidth=2.5, foreground="black")],
-        )  # fmt: skip
+        if len(order) <= 12 or answer.rank[index] <= 3:  # more numbers would hide each other
+            ax.annotate(
+                str(index), (x, y), (7, 3), textcoords="offset points", fontsize=10, color="white",
+                path_effects=[withStroke(linewidth=2.5, foreground="black")],
+            )  # fmt: skip
     key = "centres of the masks:  ● in the region   ✖ outside   orange: the answer"
     write(figure, 0.1, 0.1, [key], 9, GREY)
     return figure
@@ -247,11 +408,11 @@ def gallery(examples: Sequence[Example], *, columns: int = 3, width_in: float = 
     rows, cell_w = -(-len(examples) // columns), width_in / columns
     top_in, bottom_in = 0.42, 0.72
     picture_h = cell_w * 0.75
-    figure = Picture(figsize=(width_in, max(rows, 1) * (top_in + picture_h + bottom_in)))
+    field_h = top_in + picture_h + bottom_in
+    figure = Picture(figsize=(width_in, max(rows, 1) * field_h))
     for place, example in enumerate(examples):
         row, column = divmod(place, columns)
-        left = column * cell_w
-        bottom = figure.get_figheight() - (row + 1) * (top_in + picture_h + bottom_in)
+        left, bottom = column * cell_w, figure.get_figheight() - (row + 1) * field_h
         ax = axes_in(figure, left + 0.05, bottom + bottom_in, cell_w - 0.1, picture_h)
         draw_answer(ax, *example[:3], ranks=1, stroke=0.6)
         head = fit_text(f"“{example.answer.expression.text}”", cell_w - 0.15, 9.5, 2)

@@ -3,13 +3,13 @@
 import pytest
 from shown import pictures, tables
 
-from tasutils.execute import run_notebook
+from tasutils.notebooks import run_notebook
 
 pytestmark = pytest.mark.slow
 
 
 def test_the_appendix_sets_sam_beside_freesolo(tmp_path):
-    page = run_notebook("A5_train_freesolo", {"images": 2, "steps": 4}, tmp_path, progress=False)
+    page = run_notebook("A5_train_freesolo", {"images": 2, "steps": 4}, tmp_path)
     # soft masks, free masks, losses, both makers, recall, groups of targets
     assert len(pictures(page.with_suffix(".ipynb"))) == 6
     shown = tables(page.with_suffix(".ipynb"))
@@ -24,7 +24,7 @@ def test_the_appendix_sets_sam_beside_freesolo(tmp_path):
 
 
 def test_the_appendix_trains_tseg_without_masks(tmp_path):
-    page = run_notebook("A6_train_tseg", {"images": 2}, tmp_path, progress=False)
+    page = run_notebook("A6_train_tseg", {"images": 2}, tmp_path)
     shown = tables(page.with_suffix(".ipynb"))
     losses = next(table for table in shown if "own" in table and "loss" in table)
     assert losses["loss"].astype(float).iloc[1] < losses["loss"].astype(float).iloc[0]

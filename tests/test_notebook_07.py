@@ -5,14 +5,14 @@ import pytest
 from shown import outputs, pictures, tables
 
 from tasutils.baselines import method_names
-from tasutils.execute import run_notebook
+from tasutils.notebooks import run_notebook
 
 pytestmark = pytest.mark.slow
 
 
 def test_the_peers_stand_side_by_side(tmp_path):
     given = {"limit": 2, "map_limit": 2, "results": str(tmp_path / "results")}
-    executed = run_notebook("07_peers", given, tmp_path, progress=False).with_suffix(".ipynb")
+    executed = run_notebook("07_peers", given, tmp_path).with_suffix(".ipynb")
     shown, names = tables(executed), set(method_names())
     peers = next(table for table in shown if "won / lost" in table)
     assert set(peers["method"]) == names and len(peers) == len(names)

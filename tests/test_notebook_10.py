@@ -8,7 +8,7 @@ from shown import outputs, pictures, tables
 from tasutils.bench import rows
 from tasutils.bench.conditions import conditions
 from tasutils.config import load_preset
-from tasutils.execute import run_notebook
+from tasutils.notebooks import run_notebook
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ def test_the_costs_are_measured_and_a_saved_bench_is_shown(tmp_path):
     saved = rows.Bench(conditions=conditions(load_preset("tiny"), "cpu"), rows=[row, missing])
     saved.write(tmp_path / "bench.json")
     given = {"images": 1, "bench": str(tmp_path / "bench.json")}
-    page = run_notebook("10_cost_and_scale", given, tmp_path, progress=False)
+    page = run_notebook("10_cost_and_scale", given, tmp_path)
     executed = page.with_suffix(".ipynb")
     # stages, functions, what is kept, batches, the quick bench, the saved one
     assert len(pictures(executed)) == 6

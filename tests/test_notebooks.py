@@ -11,7 +11,7 @@ from notebook_tools import build
 from PIL import Image
 
 from tasutils import paths
-from tasutils.execute import notebook_parameters, run_notebook
+from tasutils.notebooks import notebook_parameters, run_notebook
 
 NAMES = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
 ALONE = {"00", "06", "10"}  # a picture, given runs, and a machine
@@ -131,5 +131,5 @@ def test_the_quickstart_takes_a_picture_of_ones_own(tmp_path):
     image[20:70, 70:110] = (30, 30, 200)
     Image.fromarray(image).save(tmp_path / "own.png")
     given = {"picture": str(tmp_path / "own.png"), "sentence": "the 🚗 on the right", "alpha": 0.5}
-    page = run_notebook("00_quickstart", given, tmp_path, progress=False)
+    page = run_notebook("00_quickstart", given, tmp_path)
     assert "the 🚗 on the right" in page.read_text(encoding="utf-8")

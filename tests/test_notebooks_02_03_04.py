@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import shown
 
-from tasutils.execute import run_notebook
+from tasutils.notebooks import run_notebook
 from tasutils.runs import list_runs
 
 pytestmark = pytest.mark.slow
@@ -19,7 +19,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     values = {"limit": LIMIT, "results": str(out), "n_boot": 100}
     names = ("02_v_score", "03_p_score", "04_n_score")
     for name in names:
-        run_notebook(name, values, out / "pages", progress=False)
+        run_notebook(name, values, out / "pages")
     return {name: out / "pages" / f"{name}.ipynb" for name in names} | {"results": out}
 
 

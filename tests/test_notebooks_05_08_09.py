@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from tasutils.anatomy import CAUSES
-from tasutils.execute import run_notebook
+from tasutils.notebooks import run_notebook
 from tasutils.runs import list_runs
 from tasutils.store import SceneStore
 
@@ -40,7 +40,7 @@ class Shown:
 
 def run(name, results, out, **parameters):
     page = run_notebook(
-        name, {"limit": IMAGES, "n_boot": 50, "results": results, **parameters}, out, progress=False
+        name, {"limit": IMAGES, "n_boot": 50, "results": results, **parameters}, out
     )
     shown = Shown(page)
     assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", shown.html)

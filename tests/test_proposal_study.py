@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tasutils import newest, proposal_charts, proposal_study
 from tasutils.config import load_preset
-from tasutils.execute import run_notebook
+from tasutils.notebooks import run_notebook
 from tasutils.proposals.compare import crowding
 
 
@@ -137,7 +137,7 @@ def test_a_run_that_is_there_is_taken_and_a_missing_one_made(tmp_path):
 @pytest.mark.slow
 def test_the_notebook_sets_sam_beside_freesolo(tmp_path):
     given = {"limit": 2, "knob_limit": 1, "n_boot": 50}
-    page = run_notebook("01_proposals", given, tmp_path, progress=False)
+    page = run_notebook("01_proposals", given, tmp_path)
     notebook = nbformat.read(page.with_suffix(".ipynb"), as_version=4)
     outputs = {cell.id: cell.get("outputs", []) for cell in notebook.cells}
     for name in ("grid", "recall", "groups", "gap", "knobs"):

@@ -5,7 +5,6 @@ import resource
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import get_context
 from threading import Barrier
 
 import nbformat
@@ -15,9 +14,7 @@ from light import make_dataset
 from nbformat.v4 import new_code_cell, new_notebook
 
 from tasutils import report as report_module
-from tasutils import report_notebooks
 from tasutils.runs import list_runs
-from tasutils.signals import ended_by_signals
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 RUNS = "print('it', 'ran')"
@@ -53,11 +50,11 @@ def report(tmp_path, parser):
 
         def prepare():
             import tasutils.datasets
-            from tasutils import paths, report_notebooks
+            from tasutils import paths, report
 
             paths.NOTEBOOKS = tmp_path / "n"
             tasutils.datasets.load_dataset = lambda *_: dataset
-            report_notebooks.at_once = lambda *_: workers
+            report.at_once = lambda *_: workers
             more()
 
         command = ["report", "--dataset", "refscenes+", "--split", "val", "--out", out]
@@ -125,31 +122,6 @@ def test_a_killed_report_leaves_no_process_and_the_next_one_tidies_up(report, tm
     again = report(sources, 1, out)
     assert again.end() == 0, again.err
     assert not leftovers(out) and len(list(out.glob("*_report_*/index.html"))) == 1
-
-
-def test_a_process_that_cannot_tidy_up_is_killed(tmp_path, monkeypatch):
-    """One that is stopped; in a report it waited for a lock that another had when it ended."""
-    monkeypatch.setattr(report_notebooks, "TIDY_S", 1.0)
-
-    def tidy():
-        try:
-            with ended_by_signals():
-                (tmp_path / f"{os.getpid()}").touch()
-                time.sleep(60)
-        except KeyboardInterrupt:
-            time.sleep(0.3)
-            os._exit(7)
-
-    processes = [get_context("fork").Process(target=tidy) for _ in range(2)]
-    for process in processes:
-        process.start()
-        while not (tmp_path / f"{process.pid}").exists():
-            time.sleep(0.01)
-    os.kill(processes[0].pid, signal.SIGSTOP)
-    report_notebooks._end(processes)
-    for process in processes:
-        process.join(10)
-    assert [process.exitcode for process in processes] == [-signal.SIGKILL, 7]
 
 
 def whole(folder):

@@ -9,15 +9,19 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from shown import fetched
 
-from tasutils import cli, paths
+from tasutils import cli, paths, report
 from tasutils.config import load_preset
 from tasutils.datasets import load_dataset
 from tasutils.errors import TasError
-from tasutils.execute import check_parameters, find_notebook, notebook_parameters, run_notebook
-from tasutils.offline_page import export_html, formula_html
-from tasutils.report import build_report
-from tasutils.report_notebooks import at_once
-from tasutils.report_plan import choose, make_subject, plan, title_of
+from tasutils.notebooks import (
+    check_parameters,
+    export_html,
+    formula_html,
+    notebook_parameters,
+    refuse_unknown,
+    run_notebook,
+)
+from tasutils.report import build_report, plan
 
 PARAMETERS = 'name = "a"\ncount = 3\nshare = 0.5\nflag = True\nweight = None  # a number\n'
 
@@ -74,10 +78,23 @@ def test_whole_numbers_paths_and_none_are_taken(folder, tmp_path):
     assert check_parameters(tmp_path / "one.ipynb", {"weight": None}) == {"weight": None}
 
 
-def test_an_unknown_notebook_names_those_there_are(folder):
+def test_an_unknown_notebook_names_those_there_are(folder, tmp_path):
     folder("one")
     with pytest.raises(TasError, match="no notebook 'two'.* one"):
-        find_notebook("two")
+        run_notebook("two", {}, tmp_path / "out")
+
+
+def test_papermill_by_hand_cannot_pass_a_misspelt_parameter(folder, tmp_path):
+    """As in every shipped notebook, where the line stands after the imports."""
+    from papermill import PapermillExecutionError, execute_notebook
+
+    folder("one", "from tasutils.notebooks import refuse_unknown\n\nrefuse_unknown()")
+    given = [str(tmp_path / f"{name}.ipynb") for name in ("one", "done")]
+    execute_notebook(*given, {"count": 5}, kernel_name="python3", progress_bar=False)
+    with pytest.raises(PapermillExecutionError, match="no parameter 'cuont'"):
+        execute_notebook(*given, {"cuont": 5}, kernel_name="python3", progress_bar=False)
+    refuse_unknown(["a = 1"])
+    refuse_unknown(["a = 1", "b = 2"])
 
 
 def test_a_place_that_cannot_be_written_is_said_before_the_work(folder, tmp_path):
@@ -96,12 +113,13 @@ def test_a_notebook_runs_in_this_interpreter_and_becomes_one_page(folder, tmp_pa
         "import ipywidgets; ipywidgets.FloatSlider(value=0.25, description='alpha')",
         "from IPython.display import HTML; HTML('<p>raw</p>')",
     )
-    page = run_notebook("one", {"name": "b", "weight": 2}, tmp_path / "out", progress=False)
+    page = run_notebook("one", {"name": "b", "weight": 2}, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.html", "one.ipynb"]
     html = page.read_text(encoding="utf-8")
     assert f"python at {sys.executable}" in html and "got b 3 2" in html
     assert f"home {paths.ROOT}" in html
-    assert "alpha <b>0.25</b>" in html and "<p>raw</p>" in html
+    assert "FloatSlider(value=0.25" in html and "<p>raw</p>" in html
+    assert "<title>Title</title>" in html
     assert not fetched(html) and "require.js" not in html and "cdn" not in html.lower()
     executed = nbformat.read(page.with_suffix(".ipynb"), as_version=4)
     assert "papermill" not in executed.metadata and executed.metadata.kernelspec.name == "python3"
@@ -110,16 +128,16 @@ def test_a_notebook_runs_in_this_interpreter_and_becomes_one_page(folder, tmp_pa
 def test_a_failing_cell_is_named_and_a_users_mistake_stays_one(folder, tmp_path):
     folder("one", "x = 1", "{}['gone']")
     with pytest.raises(RuntimeError, match="notebook one, cell 3: KeyError: 'gone'"):
-        run_notebook("one", {}, tmp_path / "out", progress=False)
+        run_notebook("one", {}, tmp_path / "out")
     folder("two", "import tasutils; raise tasutils.TasError('no run; make one')")
     with pytest.raises(TasError, match="^no run; make one$"):
-        run_notebook("two", {}, tmp_path / "out", progress=False)
+        run_notebook("two", {}, tmp_path / "out")
 
 
 def test_a_failing_notebook_shows_how_far_it_came(folder, tmp_path):
     folder("one", "print('so', 'far')", "1 / 0", "print('never', 'shown')")
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-        run_notebook("one", {}, tmp_path / "out", progress=False)
+        run_notebook("one", {}, tmp_path / "out")
     html = (tmp_path / "out" / "one.html").read_text(encoding="utf-8")
     assert "so far" in html and "never shown" not in html
     assert "ZeroDivisionError" in html and not fetched(html)
@@ -130,7 +148,7 @@ def test_a_failing_notebook_shows_how_far_it_came(folder, tmp_path):
 def test_a_dead_kernel_is_an_error_of_its_notebook(folder, tmp_path):
     folder("one", "print('so', 'far')", "import os; os._exit(3)")
     with pytest.raises(RuntimeError, match=r"notebook one: .*died"):
-        run_notebook("one", {}, tmp_path / "out", progress=False)
+        run_notebook("one", {}, tmp_path / "out")
     assert "so far" in (tmp_path / "out" / "one.html").read_text(encoding="utf-8")
 
 
@@ -174,44 +192,43 @@ def test_mistakes_are_known_before_any_work(tmp_path, given, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_only_numbered_notebooks_take_part_in_their_order(folder, tmp_path):
+GIVEN = {"families": ["refscenes+"], "splits": ["val"], "preset": "tiny"}
+
+
+def test_only_numbered_notebooks_take_part_in_their_order(folder):
     for name in ("03_c", "00_a", "A1_appendix", "10_d"):
         folder(name)
-    assert choose("") == ["00", "03", "10"]
-    assert choose("10, 0") == ["00", "10"]
-    assert title_of(tmp_path / "03_c.ipynb") == "Title"
+    assert [book.name for book in plan(1, **GIVEN).books] == ["00_a", "03_c", "10_d"]
+    chosen = plan(1, **GIVEN, only="10, 0").books
+    assert [book.name for book in chosen if not book.left_out] == ["00_a", "10_d"]
+    assert chosen[0].title == "Title" and chosen[1].left_out == "--only does not name it"
 
 
-def test_a_notebook_is_given_what_it_has(folder, monkeypatch, tmp_path):
+def test_a_notebook_is_given_what_it_has(folder, tmp_path):
     samples = load_dataset("refscenes+", "val")
-    given = {"families": ["refscenes+"], "splits": ["val"], "preset": "tiny"}
     common = 'preset = "x"\ndata = "x y"\nlimit = 8\nn_boot = 10\nresults = ""\n'
     folder("02_all", parameters=common)
     folder("05_more", parameters=common + 'number = 1\nsentence = "x"\nruns = ""\n')
     folder("06_none", parameters="seed = 0\n")
-    subject = make_subject(**given, limit=40)
-    entries = {e.name: e.parameters for e in plan(subject, choose(""), ["a", "b"], tmp_path)}
+
+    def parameters(limit, results=tmp_path):
+        planned = plan(limit, **GIVEN)
+        return [report._parameters(book, planned, [], results) for book in planned.books]
+
     expected = {"preset": "tiny", "data": "refscenes+ val", "limit": 8, "results": str(tmp_path)}
-    assert entries["02_all"] == expected and entries["06_none"] == {}
-    question = {"number": 0, "sentence": samples.samples[0].raw, "runs": "a,b"}
-    assert entries["05_more"] == expected | question
-    for limit, wanted in ((5, 5), (None, len(samples.image_ids))):
-        subject = make_subject(**given, limit=limit)
-        assert plan(subject, ["02"], [], tmp_path)[0].parameters["limit"] == wanted
-    assert "results" not in plan(subject, ["02"], [], paths.RESULTS)[0].parameters
+    question = {"number": 0, "sentence": samples.samples[0].raw, "runs": ""}
+    assert parameters(40) == [expected, expected | question, {}]
+    assert parameters(5)[0]["limit"] == 5
+    assert parameters(None)[0]["limit"] == len(samples.image_ids)
+    assert "results" not in parameters(5, paths.RESULTS)[0]
 
 
-def test_what_does_not_suit_is_left_out_with_its_reason(folder, tmp_path):
-    for name in ("02_b", "07_peers"):
-        folder(name)
-    given = {"families": ["photos7"], "splits": None, "limit": None}
-    subject = make_subject(**given, preset=None)
-    assert subject.preset.name == "photo" and subject.chief == "photos7 all"
-    reasons = {entry.name: entry.left_out for entry in plan(subject, ["07"], [], tmp_path)}
-    assert reasons["02_b"] == "--only does not name it"
-    assert "which preset photo has not" in reasons["07_peers"]
-    tiny = make_subject(["refscenes+"], ["val"], "tiny", 1)
-    assert not plan(tiny, ["07"], [], tmp_path)[1].left_out
+def test_what_does_not_suit_is_left_out_with_its_reason(folder):
+    folder("07_peers")
+    planned = plan(None, families=["photos7"])
+    assert planned.preset.name == "photo" and planned.chief == "photos7 all"
+    assert "which preset photo has not" in planned.books[0].left_out
+    assert not plan(1, **GIVEN).books[0].left_out
 
 
 @pytest.mark.slow
@@ -251,9 +268,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, words):
 def test_two_notebooks_run_at_a_time_where_nothing_large_is_loaded(monkeypatch):
     tiny = load_preset("tiny")
     monkeypatch.setattr("tasutils.provenance.cores", lambda: 2)
-    assert at_once(tiny, "cpu") == 2 and at_once(tiny, "cuda") == 1
-    monkeypatch.setattr("tasutils.report_notebooks.LIGHT_BYTES", 1000)
-    assert at_once(tiny, "cpu") == 1
-    monkeypatch.undo()
-    monkeypatch.setattr("tasutils.provenance.cores", lambda: 1)
-    assert at_once(tiny, "cpu") == 1
+    assert report.at_once(tiny, "cpu") == 2 and report.at_once(tiny, "cuda") == 1
+    monkeypatch.setattr(report, "LIGHT_BYTES", 1000)
+    assert report.at_once(tiny, "cpu") == 1

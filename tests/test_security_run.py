@@ -1,7 +1,6 @@
 """What others wrote is shown as text; `tas` writes where it is told to, and calls nobody."""
 
 import os
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +13,12 @@ from light import MASKS, ask, scene_of
 from test_explore import Tags
 from watched import noted, watched_environment
 
-from tasutils import paths, readable
+from tasutils import paths, tables
 from tasutils.answers import slug
 from tasutils.errors import TasError
-from tasutils.offline_page import TEMPLATES, export_html
-from tasutils.permissions import share
+from tasutils.notebooks import TEMPLATES, export_html
+from tasutils.report import Book, Report
 from tasutils.run_tables import write_mask
-from tasutils.run_writer import run_folder
 from tasutils.runs import RunRecord
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -35,36 +33,36 @@ def only_text(html):
     assert not {name for name in parser.names if name.startswith("on")}
 
 
-def tables():
+def shown_tables():
     scene = scene_of(MASKS, [HOSTILE] * len(MASKS))
     answer = ask(scene, f"the cat {HOSTILE} on the left")
-    yield readable.style_table(answer)
+    yield tables.style_table(answer)
     rows = pd.DataFrame([{HOSTILE: HOSTILE, "group": HOSTILE, **SPAN}])
-    yield readable.interval_table(rows, HOSTILE)
+    yield tables.interval_table(rows, HOSTILE)
     groups = [
         {"question": HOSTILE, "group": HOSTILE, "n": 3, "method": name, "mean": 0.5,
          "difference_low": 0.1, "difference_high": 0.2}
         for name in ("tas", HOSTILE)
     ]  # fmt: skip
-    yield readable.peer_groups_table(pd.DataFrame(groups), HOSTILE)
+    yield tables.peer_groups_table(pd.DataFrame(groups), HOSTILE)
     variants = [
         {"family": HOSTILE, "split": HOSTILE, "variant": name, "rectifier": on, "oiou": 0.5,
          "oiou_low": 0.4, "oiou_high": 0.6, **SPAN}
         for name, on in [("oracle", False), (HOSTILE, False), (HOSTILE, True)]
     ]  # fmt: skip
-    yield readable.ablation_table(pd.DataFrame(variants), HOSTILE)
+    yield tables.ablation_table(pd.DataFrame(variants), HOSTILE)
 
 
 @pytest.mark.parametrize("k", range(4))
 def test_tables_show_text(k):
-    only_text(list(tables())[k].to_html())
+    only_text(list(shown_tables())[k].to_html())
 
 
 def test_negatives_show_text():
     from dataclasses import replace
 
     scene = replace(scene_of(MASKS), phrases=[HOSTILE, "a dog"])
-    only_text(readable.negatives_table(ask(scene)).to_html())
+    only_text(tables.negatives_table(ask(scene)).to_html())
 
 
 def test_an_executed_notebook_shows_text(tmp_path):
@@ -92,28 +90,27 @@ def test_the_reports_page_escapes_every_value():
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
-    card = {"kind": HOSTILE, "sentence": HOSTILE, "note": HOSTILE, "src": HOSTILE, "alt": HOSTILE}
-    book = {"error": HOSTILE, "title": HOSTILE, "html": HOSTILE, "time": HOSTILE, "look": HOSTILE}
+    card = dict.fromkeys(("kind", "sentence", "caption", "src"), HOSTILE)
+    book = Book(HOSTILE, HOSTILE, {}, "", error=HOSTILE)
+    report = Report(None, HOSTILE, [], HOSTILE, 1, None, [book, Book("x", HOSTILE, {}, HOSTILE)])
     html = environment.get_template("index.html.j2").render(
         title=HOSTILE, preset={"name": HOSTILE, "description": HOSTILE}, extent=HOSTILE,
-        scope=HOSTILE, rule=HOSTILE, cards=[card], notebooks=[book], names=[], pieces={},
-        settings=[{"name": HOSTILE, "value": HOSTILE, "source": HOSTILE}],
-        made=[(HOSTILE, HOSTILE)],
-        runs=[{"run_id": HOSTILE, "href": HOSTILE, "record": HOSTILE}], left_out=[book],
-        numbers=[{"family": HOSTILE, "split": HOSTILE, "cells": [HOSTILE]}],
-        versions=[(HOSTILE, HOSTILE)], figures=[card], model_cards=[{"name": HOSTILE, "html": ""}],
+        scope=HOSTILE, rule=HOSTILE, cards=[card], report=report, names=[], pieces=HOSTILE,
+        settings=HOSTILE, made={HOSTILE: HOSTILE}, runs=HOSTILE, records=[], numbers=HOSTILE,
+        versions={HOSTILE: HOSTILE}, figures=[card], model_cards={HOSTILE: ""},
+        looks={HOSTILE: HOSTILE},
     )  # fmt: skip
     assert "<img src=x" not in html and html.count("&lt;img src=x onerror") >= 25
 
 
-def test_a_model_card_is_no_page(tmp_path, monkeypatch):
-    from tasutils.report_page import _model_cards
+def test_a_model_card_is_no_page(tmp_path):
+    from tasutils.report import _model_cards
 
     (tmp_path / "card.md").write_text(f"# {HOSTILE}\n[x](javascript:alert(1)) <script>1</script>")
     preset = type("P", (), {"weight_paths": lambda _: {"a": tmp_path / "w.pth"}})()
-    (card,) = _model_cards(preset)
-    assert "<img" not in card["html"] and "<script" not in card["html"]
-    assert "javascript:" not in card["html"]
+    ((name, html),) = _model_cards(preset)
+    assert name == "card" and "<img" not in html and "<script" not in html
+    assert "javascript:" not in html and "<h1" not in html
 
 
 @pytest.mark.parametrize("name", ["../../x", "/etc/x", "a/b\\c", "..", "\0", "x\n", "é" * 40, ""])
@@ -134,37 +131,6 @@ def test_a_runs_id_names_no_other_folder():
     for bad in ("../x", "/x", "a\\b", "a\nb", "a\0"):
         assert not re.fullmatch(pattern, bad)
     assert re.fullmatch(pattern, "20261123-101500_refscenes+-val_tiny_partial40_3f2a9c")
-
-
-@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
-def test_unfinished_runs_are_the_users_alone_and_finished_ones_as_umask_says(tmp_path):
-    old = os.umask(0o027)
-    try:
-        with run_folder(tmp_path) as folder:
-            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-            share(folder)
-            assert stat.S_IMODE(folder.stat().st_mode) == 0o750
-    finally:
-        os.umask(old)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="compares POSIX permissions")
-def test_half_unpacked_and_half_drawn_files_are_the_users_alone(tmp_path, monkeypatch):
-    import zipfile
-
-    from tasutils import archives
-    from tasutils.canvas import Picture, save_picture
-
-    seen = []
-    extract, replace = archives._extract, os.replace
-    monkeypatch.setattr(archives, "_extract", lambda opened, members, stage, progress: (
-        seen.append(stat.S_IMODE(stage.stat().st_mode)), extract(opened, members, stage, progress)
-    ))  # fmt: skip
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("x.txt", "x")
-    archives.unpack(tmp_path / "a.zip", tmp_path / "to", progress=False)
-    save_picture(tmp_path / "p.png", Picture(figsize=(1, 1)))
-    assert seen == [0o700] and os.replace is replace
 
 
 def run_watched(folder: Path, calls: list[list[str]]) -> None:
