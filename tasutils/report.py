@@ -241,10 +241,10 @@ def _evaluate(report: Report, results: Path) -> list[Run]:
     One that is there, of the same commit, settings, data and number of images, is taken as it is.
     """
     from tasutils.evaluate import evaluate_all
-    from tasutils.tas import load
     from tasutils.provenance import git_state
     from tasutils.runs import list_runs, read_run
     from tasutils.store import SceneStore
+    from tasutils.tas import load
 
     commit, dirty = git_state(paths.ROOT)
     there = {
