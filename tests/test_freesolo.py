@@ -14,21 +14,23 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from making import freesolo as freesolo_training
-from making.free_masks import FreeMasks, contrast, shard_entry, write_shard
+from making.free_masks import FreeMasks, contrast, shard_entry
 from making.freesolo import (
+    PseudoPool,
+    PseudoScene,
+    affinity_loss,
+    alike,
+    dice_loss,
     published_state,
+    responsible_cells,
+    solo_batch,
+    solo_loss,
     train_freesolo,
     trainable,
 )
-from making.pools import draw_shard
+from making.loop import read_checkpoint
+from making.pools import draw_shard, write_shard
 from making.scores import mask_oracle
-from making.solo_loss import affinity_loss, alike, dice_loss, solo_loss
-from making.solo_targets import (
-    PseudoPool,
-    PseudoScene,
-    responsible_cells,
-    solo_batch,
-)
 from tasutils.config import OverlapConfig, load_preset
 from tasutils.errors import TasError
 from tasutils.masks import iou
@@ -520,7 +522,7 @@ def test_labels_are_never_opened(shards, tmp_path):
         if "labels" not in path.name:
             (tmp_path / path.name).write_bytes(path.read_bytes())
     assert len(PseudoPool(tmp_path, shards[1])) == 3
-    with pytest.raises(TasError, match="free_masks"):
+    with pytest.raises(TasError, match="free-masks"):
         PseudoPool(tmp_path, tmp_path / "absent")
 
 
@@ -564,7 +566,7 @@ def test_the_loss_prefers_the_pseudo_masks(shards):
     scene = PseudoPool(*shards).draw(np.random.default_rng(0))
     batch = solo_batch([scene])
     with torch.no_grad():
-        output = trainable(build_freesolo("tiny")).eval()(batch.pixels)
+        output = trainable().eval()(batch.pixels)
     assert all(abs(float(x.sigmoid().mean()) - 0.01) < 0.005 for x in output.classes)
     masks = batch.masks[0].float() * 40 - 20  # one feature a mask, chosen by the kernels
     features = torch.zeros_like(output.masks)
@@ -589,7 +591,7 @@ def test_a_scene_without_pseudo_masks_teaches_that_nothing_is_there():
     batch = solo_batch(
         [PseudoScene(np.zeros((240, 320, 3), np.uint8), np.zeros((0, 240, 320), bool))]
     )
-    model = trainable(build_freesolo("tiny"))
+    model = trainable()
     loss, told = solo_loss(model(batch.pixels), batch, np.random.default_rng(0), 1.0)
     loss.backward()
     assert loss.item() == pytest.approx(told["focal"]) and told["dice"] == 0
@@ -598,7 +600,7 @@ def test_a_scene_without_pseudo_masks_teaches_that_nothing_is_there():
 
 def test_the_trained_norms_freeze_into_the_published_keys(rng):
     torch.manual_seed(0)
-    model = trainable(build_freesolo("tiny")).train()
+    model = trainable().train()
     x = torch.randn(2, 3, 64, 64)
     model(x)  # moves the running statistics
     frozen = build_freesolo("tiny")
@@ -614,10 +616,11 @@ def test_a_training_resumes(shards, tmp_path, monkeypatch):
     given = {"scenes": shards[0], "images": 1}
     first = train_freesolo(0.02, tmp_path / "one", masks=shards[1], **given)
     again = train_freesolo(0.05, tmp_path / "one", masks=shards[1], **given)
-    assert again["images"] > first["images"] >= 1 and again["scenes"] == 3
+    assert again["images"] > first["images"] >= 1
     assert "recall_50" in again["curve"][-1]
-    state = published_state(load_file(tmp_path / "one" / "average.safetensors"))
-    assert state.keys() == build_freesolo("tiny").state_dict().keys()
+    state = published_state(read_checkpoint(tmp_path / "one")["average"])
+    keys = {key.removeprefix("module.") for key in state} - {"n_averaged"}
+    assert keys == build_freesolo("tiny").state_dict().keys()
 
 
 @pytest.mark.slow

@@ -249,9 +249,9 @@ def test_no_label_is_stored_with_the_pairs(pairs):
     assert np.load(pairs / "1000000.coarse.npy").shape == (8, 15, 20, 128)
     assert np.load(pairs / "1000000.fine.npy").shape == (8, 30, 40, 256)
     rows = json.loads((pairs / "1000000.json").read_text())
-    assert {key for row in rows for key in row} == {"things", "sentences"}
+    assert {key for row in rows for key in row} == {"things", "sentences", "first"}
     assert all(len(thing) == 2 for row in rows for thing in row["things"])
-    with pytest.raises(TasError, match="tseg_pairs"):
+    with pytest.raises(TasError, match="pairs"):
         PairStore(pairs.parent / "nothing")
 
 

@@ -18,10 +18,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import typer
 
 from tasutils.errors import TasError
-from tasutils.paths import PHOTOSCENES, REFSCENES, RESULTS
+from tasutils.paths import PHOTOSCENES, REFSCENES
 
-app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
-TRAINING = RESULTS / "training"
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help=__doc__,
+    pretty_exceptions_enable=False,
+)
 
 
 @app.command()
@@ -91,7 +96,8 @@ def tokenizer(
 @app.command()
 def scenes(scenes: int = 10_000, workers: int = 1, photographs: int = 6_000) -> None:
     """Draw the training scenes, with and without photographic cut-outs."""
-    from making.pools import FIRST_PHOTO_SEED, PHOTO_POOL, POOL, fill_pool
+    from making.photographs import FIRST_TRAINING_SEED as FIRST_PHOTO_SEED
+    from making.pools import PHOTO_POOL, POOL, fill_pool
 
     fill_pool(POOL, scenes, workers)
     fill_pool(PHOTO_POOL, photographs, workers, FIRST_PHOTO_SEED)
@@ -133,6 +139,7 @@ def train(
     from making.captioner import train_captioner
     from making.clip import PEAK_RATE, train_clip
     from making.freesolo import train_freesolo
+    from making.pools import TRAINING
     from making.sam import train_sam
     from making.tseg import train_tseg
 
@@ -161,7 +168,7 @@ def export(
 
     torch.set_num_threads(threads)
     for model in models:
-        card = export_one(model, TRAINING / model, score_images=score_images)
+        card = export_one(model, score_images=score_images)
         print(card.read_text(encoding="utf-8"))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from making.tokenizer import TOKENIZER
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
 from tasutils.encoders.openclip import tiny_tokenizer
 
@@ -21,7 +22,7 @@ QUERY_TOKENS = 8
 START, END, PAD, IMAGE = "<start_of_text>", "<end_of_text>", "<pad>", "<image>"
 
 
-def blip2_tokenizer(merges_file: Path) -> Any:
+def blip2_tokenizer() -> Any:
     """The tiny vocabulary as a transformers tokenizer, with a pad and an image token added.
 
     Lower-cases, splits as CLIP does, knows every byte; gives the same ids as
@@ -30,9 +31,9 @@ def blip2_tokenizer(merges_file: Path) -> Any:
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    known = tiny_tokenizer(merges_file)
-    merges = sorted(known.bpe_ranks, key=known.bpe_ranks.__getitem__)
-    tokenizer = Tokenizer(models.BPE(dict(known.encoder), merges, end_of_word_suffix="</w>"))
+    clip = tiny_tokenizer(TOKENIZER)
+    ids, merges = dict(clip.encoder), sorted(clip.bpe_ranks, key=clip.bpe_ranks.__getitem__)
+    tokenizer = Tokenizer(models.BPE(ids, merges, end_of_word_suffix="</w>"))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )

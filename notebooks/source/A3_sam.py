@@ -31,8 +31,7 @@ sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
 
 from making.export import export
 from making.pools import POOL, ScenePool, fill_pool
-from making.prompts import draw_prompts
-from making.sam import train_sam
+from making.sam import draw_prompts, train_sam
 from making.scores import best_iou, stored_pictures
 
 folder = RESULTS / "training" / "sam"

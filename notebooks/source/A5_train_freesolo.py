@@ -27,17 +27,21 @@ from tasutils.datasets import load_dataset
 from tasutils.proposal_study import reach_by_group
 from tasutils.proposals.compare import oracle_table, recall_curve, summary
 from tasutils.proposals.regions import soft_masks
-from tasutils.proposals.freesolo_net import build_freesolo
 
 sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
 
 from making.free_masks import FREE_MASKS, FreeMasks, fill_free_masks
-from making.freesolo import FOLDER, train_freesolo, trainable
+from making.freesolo import (
+    PAIR_WEIGHT,
+    PseudoScene,
+    solo_batch,
+    solo_loss,
+    train_freesolo,
+    trainable,
+)
 from making.layout import training_scene
-from making.pools import FIRST_TRAINING_SEED
+from making.pools import FIRST_TRAINING_SEED, TRAINING
 from making.render import render
-from making.solo_loss import PAIR_WEIGHT, solo_loss
-from making.solo_targets import PseudoScene, solo_batch
 
 torch.set_num_threads(threads)
 torch.manual_seed(seed);
@@ -88,7 +92,7 @@ plt.show()
 
 # %%
 batch = solo_batch([PseudoScene(p, masks) for p, (masks, _) in zip(pictures, found, strict=True)])
-network, rng = trainable(build_freesolo("tiny")).train(), np.random.default_rng(seed)
+network, rng = trainable(), np.random.default_rng(seed)
 optimizer = torch.optim.AdamW(network.parameters(), 2e-3)
 
 # %%
@@ -114,7 +118,7 @@ curve.iloc[[0, -1]].round(3)
 record = {"curve": []}
 if minutes > 0:
     fill_free_masks(FREE_MASKS, 1000)
-    record = train_freesolo(minutes, FOLDER, seed=seed, threads=threads)
+    record = train_freesolo(minutes, TRAINING / "freesolo", seed=seed, threads=threads)
 pd.DataFrame(record["curve"]).tail()
 
 # %% [markdown]

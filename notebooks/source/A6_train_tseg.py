@@ -25,14 +25,15 @@ import torch
 
 from tasutils import paths
 from tasutils.baselines.tseg import TsegNet
-from tasutils.checkpoints import load_strict, read_state_dict
 from tasutils.encoders.openclip import tiny_tokenizer
-from tasutils.paths import RESULTS, weights_path
+from tasutils.paths import RESULTS
 
 sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
 
-from making.clip import TOKENIZER, embed_text
+from making.clip import embed_text
+from making.export import load_tseg
 from making.pools import FIRST_TRAINING_SEED, ScenePool, draw_shard
+from making.tokenizer import TOKENIZER
 from making.tseg import AbsentPhrases, draw_batch, step_loss, train_tseg
 from making.tseg_pairs import PairStore, fill_pairs, frozen_clip, write_pairs
 from making.tseg_scores import FAMILIES, heatmaps, score_table, val_pictures
@@ -70,9 +71,7 @@ counts.rename("pairs").to_frame().T
 # Before training the cosines are those of the towers (a Score Map). Afterwards the map knows its *none*.
 
 # %%
-untrained, shipped = TsegNet().eval(), TsegNet().eval()
-weights = read_state_dict(weights_path("tiny/tseg.safetensors"))
-load_strict(shipped, weights, "tseg.safetensors")
+untrained, shipped = TsegNet().eval(), load_tseg()
 watched = val_pictures(images, clip)
 picture = watched[number]
 
@@ -127,7 +126,7 @@ pd.DataFrame(record["curve"]).tail()
 # As a map on its own, cut at its best threshold here, and as a choice: of the tiny SAM's proposals, the one with the highest mean activation inside.
 
 # %%
-trained, raw = (pd.DataFrame(score_table(n, watched)).T for n in (shipped, untrained))
+trained, raw = (score_table(net, watched) for net in (shipped, untrained))
 n = sum(len(picture.words) for picture in watched)
 print(f"mIoU, refscenes and phrasescenes val, n = {n} sentences of {images} pictures, partial")
 best = trained.loc[trained.index.str.startswith("map"), "all"].idxmax()
