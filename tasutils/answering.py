@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tasutils.config import Preset
     from tasutils.refer import TasAnswer
     from tasutils.scene import Scene
-    from tasutils.store_writer import SceneWriter
+    from tasutils.store import SceneStore
 
 
 class Segmenter(Protocol):
@@ -91,12 +91,12 @@ def answer_image(
     path: Path,
     here: list[tuple[Task, str]],
     tas: Segmenter,
-    scenes: SceneWriter | None,
+    store: SceneStore | None,
     keep_masks: bool,
 ) -> None:
     """Answer all sentences about one image in all tasks that have it."""
     start = perf_counter()
-    scene, image = _scene(path, here, tas, scenes)
+    scene, image = _scene(path, here, tas, store)
     here[0][0].tables.wall_s += perf_counter() - start
     proposals, picture = scene.proposals.masks(), pixel_digest(image)
     overlaps: dict[tuple[str, str], Overlaps] = {}
@@ -127,24 +127,23 @@ def overlaps_of(proposals: NDArray[np.bool_], dataset: RefDataset, sample: Sampl
 
 
 def _scene(
-    path: Path, here: list[tuple[Task, str]], tas: Segmenter, scenes: SceneWriter | None
+    path: Path, here: list[tuple[Task, str]], tas: Segmenter, store: SceneStore | None
 ) -> tuple[Scene, NDArray[np.uint8]]:
     """The scene of an image, read from the store if it is there, else made and put there."""
-    from tasutils.engines.work import check_size
-    from tasutils.images import read_image
+    from tasutils.images import read_image, require_annotated_size
     from tasutils.store import scene_key
 
     image = read_image(path)
     for task, image_id in here:
-        check_size(path, image, task.dataset.size_hw(image_id))
+        require_annotated_size(path, image, task.dataset.size_hw(image_id))
     key = scene_key(image, tas.preset.describe_digest())
-    scene = scenes.get(key) if scenes is not None else None
+    scene = None if store is None else store.get(key)
     if scene is None:
         task, image_id = here[0]
         scene = tas.describe(image, image_id=image_id)
         task.tables.count_times(scene.times_s)
-        if scenes is not None:
-            scenes.put(key, scene)
+        if store is not None:
+            store.put(key, scene)
     return scene, image
 
 

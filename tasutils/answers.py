@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tasutils.errors import TasError
+from tasutils.paths import unfinished_folder
 from tasutils.terminal import one_line
-from tasutils.unfinished import unfinished_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -93,7 +93,7 @@ class AnswerFolder:
         parents = [self.folder, *self.folder.parents]
         self._made = [parent for parent in parents if not parent.exists()]
         try:
-            self._staging = unfinished_folder(self.folder, ".tas-")
+            self._staging = unfinished_folder(self.folder)
             self._stage = self._staging.__enter__()
         except OSError as error:
             self._remove_empty()

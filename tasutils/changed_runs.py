@@ -34,7 +34,6 @@ def changed_part(part: Part, changes: Mapping[str, Any], limit: int | None = Non
     """
     from tasutils.describe import describe_again
     from tasutils.store import scene_key
-    from tasutils.store_writer import SceneWriter
     from tasutils.tas import load
 
     for name in changes:
@@ -43,7 +42,7 @@ def changed_part(part: Part, changes: Mapping[str, Any], limit: int | None = Non
     gallery, count = Gallery(part), min(limit or part.run.record.n_images, part.run.record.n_images)
     tas = load(gallery.tas.preset.override(changes))
     digest, stored = tas.preset.describe_digest(), gallery.store.keys()
-    with SceneWriter(gallery.store) as writer:
+    with gallery.store as store:
         for image_id in gallery.dataset.image_ids[:count]:
             image, scene = gallery.picture(image_id)
             key = scene_key(image, digest)
@@ -56,5 +55,5 @@ def changed_part(part: Part, changes: Mapping[str, Any], limit: int | None = Non
                     preset=tas.preset,
                     read_only=all(name.startswith("language.") for name in changes),
                 )
-                writer.put(key, again)
+                store.put(key, again)
     return part_of(gallery.dataset, tas, count, part.run.folder.parent, aside="changed")

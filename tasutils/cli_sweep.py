@@ -33,7 +33,6 @@ def sweep(
 ) -> None:
     """Try settings on stored RUNS: no picture is opened and no network runs."""
     from tasutils import paths
-    from tasutils.permissions import private, share
     from tasutils.runs import read_run
     from tasutils.study import Part
     from tasutils.sweep import ALPHAS, LAMBDAS
@@ -50,14 +49,8 @@ def sweep(
     grid = make_grid(parts, alphas, lambdas, *names)
     print(best_text(best_settings(parts, grid)))
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    try:
-        with open(unfinished, "wb", opener=private) as file:
-            grid.to_parquet(file, index=False)
-        share(unfinished)
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with paths.whole_file(target) as temporary:
+        grid.to_parquet(temporary, index=False)
     print(f"\n{len(grid)} settings: {target}")
 
 

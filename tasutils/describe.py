@@ -222,7 +222,7 @@ def _read(
                 image_id=names[index],
                 size_hw=proposals.size_hw,
                 proposals=proposals,
-                crop_embeddings=seen.crop_embeddings[mine].copy(),
+                views={"crop": seen.crop_embeddings[mine].copy()},
                 captions=captions[mine],
                 captions_raw=seen.captions[mine],
                 caption_embeddings=caption_rows[mine].copy(),

@@ -65,8 +65,8 @@ def evaluate_all(
             among, and lambda is the preset's for the name of the data set.
         methods: names of `baselines.method_names`, or methods of your own.
         limit_images: only the first so many images of each data set; its run is marked partial.
-        store: where described scenes are kept and read back. An interrupted evaluation loses none,
-            one that is killed those of the last seconds.
+        store: where described scenes are kept and read back. An evaluation that is ended loses
+            those of the last seconds.
         progress: whether a bar on stderr counts images.
         out: folder of runs; `paths.RESULTS` when None.
         masks: whether to write the chosen masks as `masks/<sample_id>.png`, 0 or 255, the form in
@@ -83,7 +83,6 @@ def evaluate_all(
     from tqdm import tqdm
 
     from tasutils import paths
-    from tasutils.store_writer import SceneWriter
 
     if limit_images is not None and limit_images < 1:
         raise TasError(f"limit_images is {limit_images}; give a number from 1 on, or none")
@@ -106,9 +105,10 @@ def evaluate_all(
             for image_id in task.used:
                 places.setdefault(task.dataset.image_path(image_id), []).append((task, image_id))
         label = " ".join(dict.fromkeys(f"{d.name} {d.split}" for d in datasets))
-        scenes = None if store is None else stack.enter_context(SceneWriter(store))
+        if store is not None:
+            stack.enter_context(store)
         for path in tqdm(places, desc=label, unit="image", disable=not progress):
-            answer_image(path, places[path], tas, scenes, masks)
+            answer_image(path, places[path], tas, store, masks)
         return [_keep(task, tas, created) for task in tasks]
 
 

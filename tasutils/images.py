@@ -173,6 +173,17 @@ def _deep_gray(gray: NDArray[Any]) -> NDArray[Any]:
     return (wide if wide.max() <= 65535 else wide >> 15).astype(np.uint16)
 
 
+def require_annotated_size(
+    path: Path, image: NDArray[np.uint8], size_hw: tuple[int, int] | None
+) -> None:
+    """Raise TasError if a picture (H, W, 3) has not the (H, W) that its annotations say."""
+    if size_hw is not None and image.shape[:2] != size_hw:
+        raise TasError(
+            f"{path}: the picture is {image.shape[0]} x {image.shape[1]} px (H x W), its "
+            f"annotations say {size_hw}; get the picture again"
+        )
+
+
 def check_size(width: int, height: int, name: str) -> None:
     """Raise TasError for a picture of more than `MAX_PIXELS`, or of none."""
     if width * height > MAX_PIXELS:

@@ -1,14 +1,157 @@
-"""Masks as numpy arrays: RLE and back, areas, boxes, centres, IoU, the overlap filter."""
+"""Masks: their runs and run-length codes, areas, boxes, centres, IoU, the overlap filter."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from tasutils.mask_runs import Bools, Rle, runs_of
-
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Rle = dict[str, Any]
 _CHUNK_PX = 1 << 20  # below 2**24, so float32 sums of zeros and ones stay exact
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Foreground of n masks as r runs down the columns, where pixel (x, y) has place x * H + y.
+
+    Attributes:
+        n: number of masks; some may be empty.
+        size_hw: height and width in px, the same for all.
+        owner: int64 (r,), ascending, the mask of a run.
+        start, stop: int64 (r,), first place of a run and the place after its last.
+    """
+
+    n: int
+    size_hw: tuple[int, int]
+    owner: Ints
+    start: Ints
+    stop: Ints
+
+    @classmethod
+    def from_changes(cls, changes: Ints, n: int, size_hw: tuple[int, int]) -> "Runs":
+        """Runs of int64 ascending `changes`, see `changes_of`."""
+        owner, place = np.divmod(changes, size_hw[0] * size_hw[1] + 1)
+        return cls(n, size_hw, owner[::2], place[::2], place[1::2])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Runs"]) -> "Runs":
+        """The masks of several, at least one, of the same size, one after the other."""
+        before = np.cumsum([0, *(part.n for part in parts)])
+        owner = [part.owner + first for part, first in zip(parts, before, strict=False)]
+        start, stop = [part.start for part in parts], [part.stop for part in parts]
+        joined = (np.concatenate(values) for values in (owner, start, stop))
+        return cls(int(before[-1]), parts[0].size_hw, *joined)
+
+    def take(self, indices: Ints) -> "Runs":
+        """The masks of those indices, in their order."""
+        first = np.searchsorted(self.owner, np.arange(self.n + 1))
+        number = np.diff(first)[indices]
+        owner = np.repeat(np.arange(len(indices)), number)
+        rows = np.arange(len(owner)) + np.repeat(
+            first[indices] - np.cumsum(number) + number, number
+        )
+        return Runs(len(indices), self.size_hw, owner, self.start[rows], self.stop[rows])
+
+    def areas_px(self) -> Ints:
+        """Number of foreground pixels, int64 (n,)."""
+        return self._sums(self.stop - self.start)
+
+    def boxes_xyxy(self) -> NDArray[np.float32]:
+        """Tight boxes float32 (n, 4), px, end-exclusive; zeros for an empty mask."""
+        height, width = self.size_hw
+        (x0, y0), (x1, y1) = np.divmod(self.start, height), np.divmod(self.stop - 1, height)
+        y0, y1 = np.where(x1 > x0, 0, y0), np.where(x1 > x0, height - 1, y1)
+        low, high = np.tile([width, height], (self.n, 1)), np.zeros((self.n, 2), np.int64)
+        np.minimum.at(low, self.owner, np.stack([x0, y0], axis=1))
+        np.maximum.at(high, self.owner, np.stack([x1, y1], axis=1) + 1)
+        low[high[:, 0] == 0] = 0
+        return np.concatenate([low, high], axis=1).astype(np.float32)
+
+    def centers_xy(self) -> NDArray[np.float32]:
+        """Mean (x, y) of the foreground coordinates, float32 (n, 2), px; (0, 0) if empty."""
+        before, after = self._coordinate_sums(self.start), self._coordinate_sums(self.stop)
+        total = [self._sums(b - a) for a, b in zip(before, after, strict=True)]
+        return (np.stack(total, 1) / np.maximum(self.areas_px(), 1)[:, None]).astype(np.float32)
+
+    def rles(self) -> list[Rle]:
+        """COCO run-length codes {"size": [H, W], "counts": str}, those that pycocotools writes."""
+        height, width = self.size_hw
+        number = np.bincount(self.owner, minlength=self.n)
+        last = np.cumsum(number)
+        before = np.concatenate([[0], self.stop[:-1]])  # where the background before a run began
+        before[(last - number)[number > 0]] = 0
+        counts = np.stack([self.start - before, self.stop - self.start], axis=1).ravel()
+        rest = np.full(self.n, height * width)
+        rest[number > 0] -= self.stop[last[number > 0] - 1]
+        counts = np.insert(counts, 2 * last[rest > 0], rest[rest > 0])
+        texts = _coco_texts(counts, 2 * number + (rest > 0))
+        return [{"size": [height, width], "counts": text} for text in texts]
+
+    def _sums(self, values: Ints) -> Ints:
+        """Sum of int64 (r,) over the runs of each mask, exact below 2**53."""
+        return np.bincount(self.owner, values, self.n).astype(np.int64)
+
+    def _coordinate_sums(self, place: Ints) -> tuple[Ints, Ints]:
+        """Sums of the x and of the y of all pixels before a place."""
+        height = self.size_hw[0]
+        x, y = np.divmod(place, height)
+        return height * (x * (x - 1) // 2) + x * y, x * (height * (height - 1) // 2) + y * (
+            y - 1
+        ) // 2
+
+
+def runs_of(masks: Bools) -> Runs:
+    """The runs of bool (n, H, W)."""
+    _check(masks)
+    n, height, width = masks.shape
+    return Runs.from_changes(changes_of(masks), n, (height, width))
+
+
+def changes_of(masks: Bools) -> Ints:
+    """Where runs begin and end: index of the mask * (H * W + 1) + place, int64, ascending.
+
+    A run that reaches the last pixel of its mask ends at place H * W; hence the + 1.
+    """
+    n, height, width = masks.shape
+    changed = np.empty_like(masks)
+    np.not_equal(masks[:, 1:], masks[:, :-1], out=changed[:, 1:])
+    np.not_equal(masks[:, 0, 1:], masks[:, -1, :-1], out=changed[:, 0, 1:])
+    changed[:, 0, :1] = masks[:, 0, :1]
+    rows, x = np.divmod(np.flatnonzero(changed), width)
+    owner, y = np.divmod(rows, height)
+    stride = height * width + 1
+    ends = np.flatnonzero(masks[:, -1:, -1:]) * stride + height * width
+    return np.sort(np.concatenate([owner * stride + x * height + y, ends]))
+
+
+def _coco_texts(counts: Ints, lengths: Ints) -> list[str]:
+    """The compressed counts of masks that have `lengths` of them, one after the other.
+
+    From the fourth on, a count is given as its difference to the one before the last; 5 bits a
+    character, the lowest first; 32 marks that more follow. Source: pycocotools, maskApi.c.
+    """
+    ends = np.cumsum(lengths)
+    place = np.arange(len(counts)) - np.repeat(ends - lengths, lengths)
+    rest = counts.copy()
+    rest[2:] -= np.where(place[2:] > 2, counts[:-2], 0)
+    characters, used = [], []
+    more = np.ones(len(counts), dtype=bool)
+    while more.any():
+        low = rest & 31
+        rest = rest >> 5
+        used.append(more)
+        more = more & np.where(low & 16, rest != -1, rest != 0)
+        characters.append(low + 48 + 32 * more)
+    if not characters:
+        return []
+    table, valid = np.stack(characters, 1).astype(np.uint8), np.stack(used, 1)
+    text = table[valid].tobytes().decode("ascii")
+    cuts = [0, *np.cumsum(valid.sum(axis=1))[ends - 1].tolist()]
+    return [text[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
 
 
 def encode_rle(masks: Bools) -> list[Rle]:

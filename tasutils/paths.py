@@ -1,15 +1,21 @@
-"""The only place that knows where data, weights and results lie."""
+"""The only place that knows where data, weights and results lie, and how files are named."""
 
 import hashlib
 import importlib.util
 import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from secrets import token_hex
 
 _RESERVED = {"", "CON", "PRN", "AUX", "NUL"} | {
     f"{p}{k}" for p in ("COM", "LPT") for k in range(10)
 }
 _PACKAGE = Path(__file__).resolve().parent
+_STALE_S = 7 * 24 * 3600.0  # unfinished work of this age is what a killed process left
 
 
 def find_root() -> Path:
@@ -17,10 +23,8 @@ def find_root() -> Path:
     home = os.environ.get("TAS_HOME")
     if home:
         return Path(home).expanduser().resolve()
-    for folder in _PACKAGE.parents:
-        if (folder / "data" / "refscenes").is_dir():
-            return folder
-    return Path.cwd()
+    found = (folder for folder in _PACKAGE.parents if (folder / "data" / "refscenes").is_dir())
+    return next(found, Path.cwd())
 
 
 ROOT = find_root()
@@ -70,8 +74,42 @@ def name_part(text: str, most: int = 80) -> str:
         plain = f"x{plain}"
     if plain == text:
         return text
-    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-    return f"{plain}-{digest[:6]}"
+    return f"{plain}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:6]}"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path that becomes `path` when the block ends, and is gone if it fails."""
+    temporary = path.with_name(f".tas-{os.getpid()}-{token_hex(4)}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def unfinished_folder(parent: Path) -> Iterator[Path]:
+    """A new folder inside `parent`, made when missing; gone on leaving, unless it was renamed.
+
+    What a killed process left there a week ago goes too. Raises OSError.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    sweep(parent)
+    folder = parent / f".tas-{os.getpid()}-{token_hex(4)}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete the unfinished files and folders that killed processes left a week ago."""
+    for path in folder.glob(".tas-*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _STALE_S:
+                path.unlink() if path.is_file() else shutil.rmtree(path)
 
 
 def content_digest(path: Path) -> str:
@@ -79,24 +117,15 @@ def content_digest(path: Path) -> str:
 
     Files are read again only when their path, modification time or size changed.
     """
-    if not _may_exist(path):
-        return "missing"
-    if path.is_file():
-        stat = path.stat()
-        return _file_digest(str(path), stat.st_mtime_ns, stat.st_size)
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
-        lines = [f"{p.relative_to(path).as_posix()} {content_digest(p)}" for p in files]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    with suppress(OSError):  # a name that the system does not take
+        if path.is_file():
+            stat = path.stat()
+            return _file_digest(str(path), stat.st_mtime_ns, stat.st_size)
+        if path.is_dir():
+            files = sorted(p for p in path.rglob("*") if p.is_file())
+            lines = [f"{p.relative_to(path).as_posix()} {content_digest(p)}" for p in files]
+            return hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return "missing"
-
-
-def _may_exist(path: Path) -> bool:
-    """Whether the system takes the name: one with a NUL, or too long, it does not."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
 
 
 @lru_cache(maxsize=256)

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasutils.errors import TasError
-from tasutils.paths import name_part
-from tasutils.permissions import share
+from tasutils.paths import name_part, unfinished_folder
 from tasutils.runs import RECORD_FILE, SAMPLES_FILE, SCORES_FILE, RunRecord
-from tasutils.unfinished import unfinished_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +38,7 @@ def run_folder(out: Path) -> Iterator[Path]:
     """
     with ExitStack() as stack:
         try:
-            folder = stack.enter_context(unfinished_folder(out, ".unfinished-"))
+            folder = stack.enter_context(unfinished_folder(out))
         except OSError as error:
             raise TasError(
                 f"{out}: cannot be written ({error.strerror}); give another folder with --out"
@@ -74,7 +72,6 @@ def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.
                 final = record.model_copy(update={"run_id": run_id})
                 text = final.model_dump_json(indent=2) + "\n"
                 (folder / RECORD_FILE).write_text(text, encoding="utf-8")
-                share(folder)
                 try:
                     return folder.rename(target)
                 except OSError:

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasutils import parquet_pages
 from tasutils.errors import TasError
 from tasutils.stats import Interval
 
@@ -171,7 +170,7 @@ def _read_table(path: Path, numbers: dict[str, bool]) -> pd.DataFrame:
         # a few bytes of a file can stand for any number of rows
         if pq.read_metadata(path).num_rows > _MAX_ROWS:
             raise ValueError(f"over {_MAX_ROWS:,} rows")
-        table = parquet_pages.table(path).to_pandas()
+        table = pq.read_table(path, page_checksum_verification=True).to_pandas()
     except (
         OSError,
         ValueError,

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.mask_runs import Runs, runs_of
-from tasutils.masks import decode_rle
+from tasutils.errors import TasError
+from tasutils.masks import Runs, decode_rle, runs_of
 
 if TYPE_CHECKING:
     import torch
 
 
 Floats = NDArray[np.float32]
+_ARRAYS = ("boxes_xyxy", "centers_xy", "areas_px", "predicted_iou", "stability")
 STAGES = ("proposals", "crops", "encode", "caption", "language")
 
 
@@ -77,29 +78,17 @@ class Proposals:
     @classmethod
     def joined(cls, parts: "Sequence[Proposals]") -> "Proposals":
         """Those of several makers, at least one, of the same image, one after the other."""
-        return cls(
-            rles=[rle for part in parts for rle in part.rles],
-            size_hw=parts[0].size_hw,
-            boxes_xyxy=np.concatenate([part.boxes_xyxy for part in parts]),
-            centers_xy=np.concatenate([part.centers_xy for part in parts]),
-            areas_px=np.concatenate([part.areas_px for part in parts]),
-            predicted_iou=np.concatenate([part.predicted_iou for part in parts]),
-            stability=np.concatenate([part.stability for part in parts]),
-        )
+        arrays: Any = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS
+        }
+        return cls([rle for part in parts for rle in part.rles], parts[0].size_hw, **arrays)
 
     def take(self, indices: NDArray[np.int64]) -> "Proposals":
         """The proposals of those indices, in their order."""
-        tensor = self.device_masks
-        return Proposals(
-            rles=[self.rles[index] for index in indices],
-            size_hw=self.size_hw,
-            boxes_xyxy=self.boxes_xyxy[indices],
-            centers_xy=self.centers_xy[indices],
-            areas_px=self.areas_px[indices],
-            predicted_iou=self.predicted_iou[indices],
-            stability=self.stability[indices],
-            device_masks=None if tensor is None else tensor[indices],
-        )
+        arrays = {name: getattr(self, name)[indices] for name in _ARRAYS}
+        masks = None if self.device_masks is None else self.device_masks[indices]
+        rles = [self.rles[index] for index in indices]
+        return Proposals(rles, self.size_hw, **arrays, device_masks=masks)
 
     def masks(self) -> NDArray[np.bool_]:
         """The masks themselves, bool (n, H, W)."""
@@ -146,8 +135,8 @@ class Scene:
         image_id: name of the image, free text.
         size_hw: height and width in px.
         proposals: the candidate masks.
-        crop_embeddings: float32 (n, d), L2-normalised, of the masked crops. As all embeddings of a
-            scene it holds numbers of float16.
+        views: by name of `crops.VIEWS` float32 (n, d), L2-normalised: each mask as the encoder saw
+            it. As all embeddings of a scene they hold numbers of float16.
         captions: caption of each crop, cleaned unless the preset says not to ("" where the
             captioner said nothing).
         captions_raw: the same before cleaning.
@@ -158,12 +147,14 @@ class Scene:
         phrase_embeddings: float32 (k, d), of the phrases inside the preset's negative_template.
         times_s: seconds by stage, see `STAGES`.
         describe_digest: digest of the configuration that made the scene.
+
+    Raises TasError for masks of another size than the picture's.
     """
 
     image_id: str
     size_hw: tuple[int, int]
     proposals: Proposals
-    crop_embeddings: Floats
+    views: dict[str, Floats]
     captions: list[str]
     captions_raw: list[str]
     caption_embeddings: Floats
@@ -173,3 +164,20 @@ class Scene:
     phrase_embeddings: Floats
     times_s: dict[str, float]
     describe_digest: str
+
+    def __post_init__(self) -> None:
+        require_size(self.proposals, self.size_hw)
+
+    @property
+    def crop_embeddings(self) -> Floats:
+        """The view `crop`, float32 (n, d): of the masked crops."""
+        return self.views["crop"]
+
+
+def require_size(proposals: Proposals, size_hw: tuple[int, ...]) -> None:
+    """Raise TasError for masks of another (H, W) than the picture's."""
+    if tuple(proposals.size_hw) != tuple(size_hw):
+        raise TasError(
+            f"the masks are {' x '.join(map(str, proposals.size_hw))} px (H x W), the picture is "
+            f"{' x '.join(map(str, size_hw))}; give masks of the picture's size"
+        )

@@ -1,38 +1,53 @@
-"""Scenes on disk: a folder of parquet shards, many scenes a file, one row each."""
+"""Scenes on disk: a folder of parquet files, many scenes a file, one row each.
+
+The name of a file holds the SHA-256 of its bytes, so no damage to it goes unseen. Embeddings are
+the bytes of little-endian float16 (n, dim), run-length codes ASCII, `times_s` JSON; `source` is the
+digest of the file that the picture was decoded from, "" if unknown.
+"""
 
 import hashlib
+import io
+import json
+import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from threading import RLock
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.errors import TasError
-from tasutils.scene import Scene
-from tasutils.store_rows import scene_table, scenes_of
-from tasutils.store_shards import (
-    GROUP_SCENES,
-    SHARD_NAME,
-    DamagedShard,
-    ShardIndex,
-    bytes_by_column,
-    check_shard,
-    read_group,
-    read_index,
-    write_shard,
-)
+from tasutils.paths import sweep, whole_file
+from tasutils.scene import Proposals, Scene
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DAMAGED = ".damaged"
-_GROUPS_KEPT = 8  # of 16 scenes each: neighbours lie in as many shards as processes wrote them
-_STALE_S = 3600.0  # a temporary file of this age is what a killed process left
+SCHEMA_VERSION = 3
+GROUP_SCENES = 8  # are read together; as many are written together, or fewer
+FILE_SCENES = 256  # a file of so many is not joined with others
+FLUSH_S = 2.0  # a scene waits no longer to be written, but for the describing of another one
+_JOIN_FILES = 32
+_GROUPS_KEPT = 4
+_NAME = re.compile(r"scenes-([0-9a-f]{64})\.parquet")
+_OLDER = re.compile(r"scenes-[0-9a-f]{40}\.parquet")
+_NUMBERS = {
+    "boxes_xyxy": np.float32,
+    "centers_xy": np.float32,
+    "areas_px": np.int64,
+    "predicted_iou": np.float32,
+    "stability": np.float32,
+}
+_TEXTS = ("captions", "captions_raw", "phrases")
+_WORDS = ("caption_embeddings", "phrase_embeddings")
+_KNOWN = ("key", "describe_digest", "source")  # columns that tell what a file holds
+Known = list[tuple[str, str, str]]
 
 
 def scene_key(image: NDArray[np.uint8], describe_digest: str) -> str:
@@ -43,205 +58,336 @@ def scene_key(image: NDArray[np.uint8], describe_digest: str) -> str:
 
 
 class SceneStore:
-    """Scenes by key, see `scene_key`; reads lazily, and may be used by many processes at once.
+    """Scenes by key, see `scene_key`; many processes may read and write one folder at once.
 
-    A damaged shard is named in a line on stderr and set aside as NAME.damaged: its scenes are
-    absent, and are made again. So are those of another schema version, whose files stay. A scene
-    that two processes have put at the same time is read once.
+    A damaged file is named in a line on stderr and set aside as NAME.damaged: its scenes are
+    absent, and are made again. So are those of an older form, whose files stay. A scene that two
+    processes have put is read once.
+
+    In a `with` block scenes that are put are written several at a time, at most a few seconds
+    later, and the rest when it is left; then files of few scenes are joined.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).expanduser()
-        self._lock = RLock()
-        self._shards: dict[str, ShardIndex] = {}
-        self._where: dict[str, tuple[str, int]] = {}  # key -> name of the shard, row
-        self._groups: dict[tuple[str, int], pa.Table] = {}  # row groups that `get` read last
-        self._ignored: set[str] = set()  # damaged shards of a folder that cannot be written
+        self._files: dict[str, Known] = {}  # what each file holds; nothing if it cannot be used
+        self._where: dict[str, tuple[str, int]] = {}  # key -> name of the file, row
+        self._groups: dict[tuple[str, int], list[Scene]] = {}  # that were read last
+        self._waiting: dict[str, tuple[Scene, str]] = {}
+        self._inside = False
+        self._n_written = 0
+        self._flushed_s = 0.0
+        self._told = False
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return SceneStore, (self.folder,)
+    def __enter__(self) -> Self:
+        self._inside, self._flushed_s = True, time.monotonic()
+        sweep(self.folder)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._inside = False
+        if kind is None:
+            self.flush()
+            if self._n_written:
+                self.join()
+        else:
+            with suppress(TasError):  # the first error is told
+                self.flush()
 
     def keys(self) -> set[str]:
-        """The keys that are there now."""
-        with self._lock:
-            self._refresh()
-            return set(self._where)
+        """The keys of the scenes that are written now."""
+        self._refresh()
+        return set(self._where)
 
-    def keys_by_source(self, describe_digest: str) -> dict[str, str]:
-        """The key for each digest of a picture's file, of the scenes of one configuration."""
-        with self._lock:
-            self._refresh()
-            return {
-                source: key
-                for index in self._shards.values()
-                for key, digest, source in zip(
-                    index.keys, index.describe_digests, index.sources, strict=True
-                )
-                if source and digest == describe_digest
-            }
+    def sources(self, describe_digest: str) -> dict[str, str]:
+        """The key by the digest of a picture's file, of the scenes of one configuration."""
+        self._refresh()
+        known = (row for rows in self._files.values() for row in rows)
+        return {
+            source: key for key, digest, source in known if source and digest == describe_digest
+        }
 
     def get(self, key: str) -> Scene | None:
-        """The stored scene; None when there is none, or none that is whole."""
-        with self._lock:
-            if key not in self._where:
+        """The scene that is written, or waits for it; None when there is none."""
+        if self._waiting and time.monotonic() - self._flushed_s > FLUSH_S:
+            self.flush()
+        if key in self._waiting:
+            return self._waiting[key][0]
+        if key not in self._where:
+            self._refresh()
+        while key in self._where:
+            name, row = self._where[key]
+            try:
+                return self._group(name, row // GROUP_SCENES)[row % GROUP_SCENES]
+            except FileNotFoundError:  # another process joined or set it aside
                 self._refresh()
-            while key in self._where:
-                name, row = self._where[key]
-                table = self._kept(name, row // GROUP_SCENES)
-                if table is not None:
-                    return scenes_of(table.slice(row % GROUP_SCENES, 1))[0][1]
         return None
 
-    def put(self, key: str, scene: Scene) -> Path | None:
-        """`put_many` of one scene: a shard of its own, so use a `SceneWriter` for many."""
-        return self.put_many([(key, scene)])
+    def scenes(self, keys: Iterable[str] | None = None) -> Iterator[tuple[str, Scene]]:
+        """Each (key, scene) once, all or those of `keys`, in the order in which they lie there."""
+        found = self.keys() if keys is None else self.keys() & set(keys)
+        for key in sorted(found, key=self._where.__getitem__):
+            scene = self.get(key)
+            if scene is not None:
+                yield key, scene
 
-    def put_many(
-        self, rows: Iterable[tuple[str, Scene]], sources: Mapping[str, str] | None = None
-    ) -> Path | None:
-        """Write the scenes that are not there yet as one shard; see `put_table`.
-
-        Args:
-            rows: key and scene.
-            sources: by key the digest of the picture's file, see `engines.work.open_item`.
-        """
-        return self.put_table(scene_table(rows, sources))
-
-    def put_table(self, table: "pa.Table") -> Path | None:
-        """Write the rows of a `store_rows.scene_table` that are not there yet as one shard.
-
-        Returns its path, None if all were there. It is on the disk whole, or not at all.
+    def put(self, key: str, scene: Scene, source: str = "") -> None:
+        """Keep a scene; `source` is the digest of the picture's file.
 
         Raises:
             TasError: the folder cannot be written.
         """
-        seen, new = self.keys(), []
+        # a mask that waits here must not keep the device's memory
+        self._waiting[key] = replace(scene, proposals=scene.proposals.released()), source
+        late = time.monotonic() - self._flushed_s > FLUSH_S
+        if not self._inside or late or len(self._waiting) >= GROUP_SCENES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, but what is there by now. Errors as of `put`."""
+        there = self.keys() if self._waiting else set()
+        rows = [
+            _row(key, scene, source)
+            for key, (scene, source) in self._waiting.items()
+            if key not in there
+        ]
+        if rows:
+            import pyarrow as pa
+
+            self._write(pa.Table.from_pylist(rows, schema=schema()))
+            self._n_written += 1
+        self._waiting, self._flushed_s = {}, time.monotonic()
+        if rows and self._n_written % _JOIN_FILES == 0:
+            self.join()
+
+    def join(self) -> None:
+        """Write files of few scenes as larger ones. Errors as of `put`."""
+        self._refresh()
+        few: list[str] = []
+        names = [name for name, known in self._files.items() if 0 < len(known) < FILE_SCENES]
+        with suppress(FileNotFoundError):  # another process joins them
+            for name in sorted(names, key=lambda name: (self.folder / name).stat().st_mtime_ns):
+                few.append(name)
+                if sum(len(self._files[one]) for one in few) >= FILE_SCENES:
+                    self._join(few)
+                    few = []
+            self._join(few)
+
+    def _join(self, names: list[str]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if len(names) < 2:
+            return
+        table = pa.concat_tables([pq.read_table(self.folder / name) for name in names])
+        first: dict[str, int] = {}
         for row, key in enumerate(table["key"].to_pylist()):
-            if key not in seen:
-                seen.add(key)
-                new.append(row)
-        if not new:
-            return None
-        path = write_shard(self.folder, table if len(new) == len(table) else table.take(new))
-        self._ignored.discard(path.name)
-        return path
+            first.setdefault(key, row)
+        written = self._write(table.take(list(first.values())))
+        for name in names:  # only now, so that no scene is ever absent
+            if name != written:
+                with suppress(OSError):
+                    (self.folder / name).unlink()
 
-    def scenes(self, keys: Iterable[str] | None = None) -> Iterator[tuple[str, Scene]]:
-        """Each (key, scene) once, all or those of `keys`; one row group is in memory at a time."""
-        for table in self.tables(keys=keys):
-            yield from scenes_of(table)
+    def _write(self, table: "pa.Table") -> str:
+        """Write a file, whole or not at all; its name."""
+        import pyarrow.parquet as pq
 
-    def tables(
-        self, columns: Sequence[str] | None = None, keys: Iterable[str] | None = None
-    ) -> Iterator["pa.Table"]:
-        """The rows as tables, a row group at a time, shard by shard.
+        digests = " ".join(sorted(set(table["describe_digest"].to_pylist())))
+        metadata = {"tas_schema_version": str(SCHEMA_VERSION), "tas_describe_digests": digests}
+        buffer = io.BytesIO()
+        pq.write_table(
+            table.replace_schema_metadata(metadata),
+            buffer,
+            row_group_size=GROUP_SCENES,
+            compression="zstd",
+            use_dictionary=False,
+            write_statistics=False,
+        )
+        data = buffer.getbuffer()
+        name = f"scenes-{hashlib.sha256(data).hexdigest()}.parquet"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with whole_file(self.folder / name) as temporary, temporary.open("xb") as file:
+                file.write(data)
+        except OSError as error:
+            raise TasError(
+                f"cannot write scenes to {self.folder} ({error.strerror or error}); "
+                "choose another folder"
+            ) from error
+        return name
 
-        Args:
-            columns: of `store_rows.schema`; only these are read, all when None.
-            keys: whose rows, all when None; those that are not there are left out.
-        """
-        rows: dict[tuple[str, int], list[int]] = {}
-        with self._lock:
-            found = self.keys() if keys is None else self.keys() & set(keys)
-            for name, row in map(self._where.__getitem__, found):
-                rows.setdefault((name, row // GROUP_SCENES), []).append(row % GROUP_SCENES)
-        for name, group in sorted(rows):
-            table = self._read(name, group, columns)
-            if table is not None:
-                yield table.take(sorted(rows[name, group]))
-
-    def verify(self) -> list[str]:
-        """Check every byte of every shard and set aside the damaged ones, whose names it returns.
-
-        Temporary files that a killed process left an hour ago or earlier are deleted.
-        """
-        with self._lock:
-            self._refresh()
-            damaged = []
-            for name in list(self._shards):
-                try:
-                    check_shard(self.folder / name)
-                except FileNotFoundError:  # another process set it aside
-                    pass
-                except DamagedShard:
-                    damaged.append(name)
-                    self._set_aside(name)
-            self._refresh()
-        for path in self.folder.glob("*.tmp"):
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > _STALE_S:
-                    path.unlink()
-        return damaged
-
-    def bytes_by_column(self) -> dict[str, int]:
-        """Bytes on the disk of each column, and of the footers, over all shards."""
-        total = dict[str, int]()
-        with self._lock:
-            self._refresh()
-            for name in self._shards:
-                for column, size in bytes_by_column(self.folder / name).items():
-                    total[column] = total.get(column, 0) + size
-        return total
-
-    def _kept(self, name: str, group: int) -> "pa.Table | None":
-        """A row group, of which the last few are kept."""
+    def _group(self, name: str, group: int) -> list[Scene]:
+        """The scenes of a row group, of which the last few are kept."""
         if (name, group) not in self._groups:
-            table = self._read(name, group)
-            if table is None:
-                return None
+            import pyarrow.parquet as pq
+
+            with _readable(self.folder / name), pq.ParquetFile(self.folder / name) as file:
+                scenes = _scenes(file.read_row_group(group, use_threads=False))
             if len(self._groups) >= _GROUPS_KEPT:
                 del self._groups[next(iter(self._groups))]
-            self._groups[name, group] = table
+            self._groups[name, group] = scenes
         return self._groups[name, group]
 
-    def _read(
-        self, name: str, group: int, columns: Sequence[str] | None = None
-    ) -> "pa.Table | None":
-        """A row group, or None if its shard is damaged or gone, which is then known."""
-        try:
-            return read_group(self.folder / name, group, columns)
-        except DamagedShard:
-            self._set_aside(name)
-        except FileNotFoundError:  # another process set it aside
-            pass
-        self._refresh()
-        return None
-
     def _refresh(self) -> None:
-        """Learn of shards that came or went since."""
-        with self._lock:
-            names = self._names() - self._ignored
-            gone, new = self._shards.keys() - names, []
-            for name in gone:
-                del self._shards[name]
-            for name in sorted(names - self._shards.keys()):
-                try:
-                    self._shards[name] = read_index(self.folder / name)
-                    new.append(name)
-                except DamagedShard:
-                    self._set_aside(name)
-                except FileNotFoundError:  # another process set it aside
-                    pass
-            if gone:
-                self._where, self._groups = {}, {}
-            for name in self._shards if gone else new:
-                for row, key in enumerate(self._shards[name].keys):
-                    self._where.setdefault(key, (name, row))
-
-    def _names(self) -> set[str]:
+        """Learn of files that came or went since."""
         try:
-            return {path.name for path in self.folder.iterdir() if SHARD_NAME.fullmatch(path.name)}
+            names = {path.name for path in self.folder.iterdir()}
         except (FileNotFoundError, NotADirectoryError):
-            return set()
+            names = set()
         except OSError as error:
             raise TasError(f"{self.folder}: cannot be read ({error.strerror})") from error
+        if not self._told and any(map(_OLDER.fullmatch, names)):
+            self._tell_older()
+        names = {name for name in names if _NAME.fullmatch(name)}
+        if names == self._files.keys():
+            return
+        self._files = {name: known for name, known in self._files.items() if name in names}
+        for name in sorted(names - self._files.keys()):
+            with suppress(FileNotFoundError):  # it went meanwhile
+                self._files[name] = self._known(name)
+        self._where = {}
+        for name, known in self._files.items():
+            for row, (key, _, _) in enumerate(known):
+                self._where.setdefault(key, (name, row))
 
-    def _set_aside(self, name: str) -> None:
+    def _known(self, name: str) -> Known:
+        """What a file holds, after a look at all its bytes; nothing if it is damaged or older."""
+        import pyarrow.parquet as pq
+
         path = self.folder / name
+        with _readable(path):
+            with path.open("rb") as raw:
+                digest = hashlib.file_digest(raw, "sha256").hexdigest()
+            if f"scenes-{digest}.parquet" != name:
+                self._set_aside(path)
+                return []
+            with pq.ParquetFile(path) as file:
+                version = (file.metadata.metadata or {}).get(b"tas_schema_version")
+                if version != str(SCHEMA_VERSION).encode():
+                    self._tell_older()
+                    return []
+                rows = file.read(list(_KNOWN), use_threads=False)
+            return list(zip(*(rows[column].to_pylist() for column in _KNOWN), strict=True))
+
+    def _set_aside(self, path: Path) -> None:
         try:
-            path.replace(path.with_name(name + DAMAGED))
-            fate = f"set aside as {name}{DAMAGED}"
+            path.replace(path.with_name(f"{path.name}.damaged"))
+            fate = f"set aside as {path.name}.damaged"
         except OSError:
-            self._ignored.add(name)
             fate = "it is left there"
         print(f"tas: {path} is damaged; {fate}, its scenes are made again", file=sys.stderr)
+
+    def _tell_older(self) -> None:
+        if not self._told:
+            self._told = True
+            told = "holds scenes of another form, which are skipped and made again"
+            print(f"tas: {self.folder} {told}; delete them to be rid of this line", file=sys.stderr)
+
+
+@cache
+def schema() -> "pa.Schema":
+    """The columns of a table of scenes; none of them may be null."""
+    import pyarrow as pa
+
+    def many(kind: pa.DataType) -> pa.DataType:
+        return pa.list_(pa.field("element", kind, nullable=False))
+
+    kinds: dict[str, pa.DataType] = dict.fromkeys((*_KNOWN, "image_id"), pa.string())
+    kinds |= dict.fromkeys(("height_px", "width_px", "dim"), pa.int32())
+    kinds |= {"rle_counts": many(pa.binary())}
+    kinds |= {name: many(pa.from_numpy_dtype(kind)) for name, kind in _NUMBERS.items()}
+    kinds |= dict.fromkeys(_TEXTS, many(pa.string()))
+    kinds |= dict.fromkeys(("image_caption", "image_caption_raw", "times_s"), pa.string())
+    kinds |= {"views": pa.map_(pa.string(), pa.field("value", pa.binary(), nullable=False))}
+    kinds |= dict.fromkeys(_WORDS, pa.binary())
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in kinds.items()])
+
+
+def _row(key: str, scene: Scene, source: str) -> dict[str, Any]:
+    proposals = scene.proposals
+    row = {
+        "key": key,
+        "describe_digest": scene.describe_digest,
+        "source": source,
+        "image_id": scene.image_id,
+        "height_px": scene.size_hw[0],
+        "width_px": scene.size_hw[1],
+        "dim": scene.caption_embeddings.shape[1],
+        "rle_counts": [rle["counts"].encode("ascii") for rle in proposals.rles],
+        "image_caption": scene.image_caption,
+        "image_caption_raw": scene.image_caption_raw,
+        "times_s": json.dumps(scene.times_s),
+        "views": [(name, _halves(rows)) for name, rows in scene.views.items()],
+    }
+    row |= {
+        name: np.asarray(getattr(proposals, name), kind).ravel() for name, kind in _NUMBERS.items()
+    }
+    row |= {name: getattr(scene, name) for name in _TEXTS}
+    return row | {name: _halves(getattr(scene, name)) for name in _WORDS}
+
+
+def _halves(rows: NDArray[np.floating]) -> bytes:
+    """Embeddings rounded to float16, which changes nothing of what describe() gives."""
+    return rows.astype("<f2").tobytes()
+
+
+def _scenes(table: "pa.Table") -> list[Scene]:
+    """The scene of each row, the inverse of `_row`."""
+    columns = {
+        name: _split(table[name], _NUMBERS[name]) if name in _NUMBERS else table[name].to_pylist()
+        for name in schema().names
+    }
+    return [
+        _scene(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
+    ]
+
+
+def _split(column: "pa.ChunkedArray", kind: type) -> list[NDArray[Any]]:
+    """The values of each row of a column of lists, without a Python object for each of them."""
+    whole = column.combine_chunks()
+    offsets, values = whole.offsets.to_numpy(), whole.values.to_numpy().astype(kind, copy=False)
+    return [values[a:b].copy() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+
+
+def _scene(row: dict[str, Any]) -> Scene:
+    size_hw = (row["height_px"], row["width_px"])
+
+    def rows(data: bytes) -> NDArray[np.float32]:
+        return np.frombuffer(data, "<f2").astype(np.float32).reshape(-1, row["dim"])
+
+    proposals = Proposals(
+        rles=[{"size": list(size_hw), "counts": c.decode("ascii")} for c in row["rle_counts"]],
+        size_hw=size_hw,
+        boxes_xyxy=row["boxes_xyxy"].reshape(-1, 4),
+        centers_xy=row["centers_xy"].reshape(-1, 2),
+        **{name: row[name] for name in ("areas_px", "predicted_iou", "stability")},
+    )
+    kept: dict[str, Any] = {name: rows(row[name]) for name in _WORDS}
+    kept |= {name: row[name] for name in (*_TEXTS, "image_caption", "image_caption_raw")}
+    return Scene(
+        image_id=row["image_id"],
+        size_hw=size_hw,
+        proposals=proposals,
+        views={name: rows(data) for name, data in row["views"]},
+        times_s=json.loads(row["times_s"]),
+        describe_digest=row["describe_digest"],
+        **kept,
+    )
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """One line for what pyarrow, or a file of another maker, raises; a file that went is told."""
+    try:
+        yield
+    except (FileNotFoundError, TasError):
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, MemoryError) as error:
+        told = " ".join(str(error).split())[:120]
+        raise TasError(f"{path} cannot be read as scenes ({told}); move it away") from error

@@ -105,7 +105,7 @@ def full_scene(rng, masks):
     phrases = ["a dog", "the car"]
     return replace(
         scene_of(masks),
-        crop_embeddings=rows[0],
+        views={"crop": rows[0]},
         caption_embeddings=rows[1],
         phrases=phrases,
         phrase_embeddings=small_clip("vit").encode_text(phrases),

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from importlib import import_module
-from inspect import signature
 from types import SimpleNamespace
 
 import numpy as np
@@ -273,7 +272,7 @@ def test_scenes_of_a_store_that_differ_are_noticed(tmp_path):
     assert store.same_scenes(scenes[::-1], list(store.read_files(tmp_path / "plain")))
     caption = replace(scenes[1], captions=["a llama", *scenes[1].captions[1:]])
     moved = replace(scenes[1].proposals, boxes_xyxy=scenes[1].proposals.boxes_xyxy + 1)
-    dark = replace(scenes[1], crop_embeddings=scenes[1].crop_embeddings * 0)
+    dark = replace(scenes[1], views={"crop": scenes[1].crop_embeddings * 0})
     for other in (caption, dark, replace(scenes[1], proposals=moved)):
         with pytest.raises(equal.Unequal):
             store.same_scenes([scenes[0], other], scenes)
@@ -304,16 +303,13 @@ def test_section_ray_tells_why_it_is_not_measured(small, monkeypatch):
 def test_section_ray(small, in_process, monkeypatch):
     """Everything but Ray itself, whose engine tests/test_ray.py starts."""
     pytest.importorskip("ray")
-    from tasutils.engines import local
+    from tasutils.engines import describe_batch
     from tasutils.engines import ray as engine
 
-    real = signature(engine.timed_describe_items)
+    def actors_of_one(batches, tas, place, actors):
+        return (describe_batch(batch, tas, place) for batch in batches)
 
-    def actors_of_one(*given, **named):
-        real.bind(*given, **named)
-        return local.describe_items(*given, progress=False), 1e-6
-
-    monkeypatch.setattr(engine, "timed_describe_items", actors_of_one)
+    monkeypatch.setattr(engine, "describe_by_ray", actors_of_one)
     monkeypatch.setattr(ray, "cores", lambda: 2)
     (row,) = measured("ray", small)
     assert "9 images or more" in row.skipped
@@ -329,7 +325,7 @@ def test_stores_that_differ_are_noticed(tmp_path):
     later = [replace(scene, times_s={"proposals": 9.0}) for scene in scenes[::-1]]
     other = [scenes[0], replace(scenes[1], image_caption="a llama")]
     for place, some in zip(stores, (scenes, later, other), strict=True):
-        place.put_many([(scene.image_id, scene) for scene in some])
+        store.put_all(place, [(scene.image_id, scene) for scene in some])
     assert "2 rows" in ray.same_rows(stores[1], stores[0])
     with pytest.raises(equal.Unequal):
         ray.same_rows(stores[2], stores[0])

@@ -7,17 +7,26 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from light import FakeCaptioner, FakeProposer, H, W, Words, make_pictures, slow_tas
+from light import (
+    FakeCaptioner,
+    FakeProposer,
+    H,
+    W,
+    Words,
+    make_pictures,
+    slow_tas,
+    store_differences,
+)
 from PIL import Image
 
 import tasutils
-from tasutils import cli, cli_describe, store_shards, store_writer
+from tasutils import cli, cli_describe
 from tasutils.config import load_preset
 from tasutils.datasets import load_dataset
 from tasutils.engines import describe_dataset, items_of, shard_of
 from tasutils.errors import TasError
+from tasutils.scene import Proposals
 from tasutils.store import SceneStore
-from tasutils.store_compare import store_differences
 from tasutils.tas import TAS
 
 FORK = get_context("fork")
@@ -55,7 +64,7 @@ def test_a_store_equals_what_describe_gives(pictures, tmp_path):
         )
     describe(pictures, tmp_path / "scenes")
     assert store_differences(plain, SceneStore(tmp_path / "scenes")) == []
-    assert len(os.listdir(tmp_path / "scenes")) == 1
+    assert len(os.listdir(tmp_path / "scenes")) == 1  # joined
 
 
 def test_the_shards_together_are_the_whole(pictures, tmp_path):
@@ -81,7 +90,7 @@ def test_resuming_decodes_nothing_that_is_there(pictures, tmp_path, monkeypatch)
     def refuse(*_):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("tasutils.images.decode_image", refuse)
+    monkeypatch.setattr("tasutils.engines.decode_image", refuse)
     assert describe(pictures, tmp_path / "scenes") == (0, 20, [])
 
 
@@ -145,75 +154,73 @@ def test_bad_pictures_are_recorded_and_the_run_goes_on(pictures, tmp_path, capsy
     assert not record.exists() and not sharded.exists()
 
 
-def test_damage_is_found_by_the_next_run_and_made_good(pictures, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(store_writer, "FLUSH_SCENES", 5)
+def test_damage_is_found_by_the_next_run_and_made_good(pictures, tmp_path, capsys):
     folder = tmp_path / "scenes"
-    describe(pictures, folder)
     describe(pictures, tmp_path / "whole")
     for how in (b"", None):
-        path = min(folder.glob("*.parquet"))
+        describe(pictures, folder)
+        (path,) = folder.glob("*.parquet")
         data = bytearray(path.read_bytes())
         data[len(data) // 3] ^= 16
         path.write_bytes(data if how is None else how)
-        assert describe(pictures, folder) == (5, 15, [])
+        capsys.readouterr()
+        assert describe(pictures, folder) == (20, 0, [])
         told = capsys.readouterr().err
-        assert told.count("\n") == 1 and path.name in told
+        assert told.count("\n") == 1 and f"{path.name}.damaged" in told
         assert store_differences(SceneStore(folder), SceneStore(tmp_path / "whole")) == []
 
 
 def child(dataset, folder, seconds):
-    """What the processes that are killed do; their writes are slow, so that some are met."""
-    store_writer.FLUSH_SCENES, store_writer.FLUSH_S = 4, 0.05
-    sync = os.fsync
-
-    def slow(descriptor):
-        time.sleep(seconds)
-        sync(descriptor)
-
-    store_shards.os.fsync = slow
     describe(dataset, folder, slow_tas(seconds))
     os._exit(0)
 
 
-def test_killed_at_random_moments_then_resumed(pictures, tmp_path):
+def test_killed_then_resumed(pictures, tmp_path):
+    """After one, two ... batches of three are there; what was written is not made again."""
     describe(pictures, tmp_path / "whole")
-    start = time.monotonic()
-    process = FORK.Process(target=child, args=(pictures, tmp_path / "timed", 0.01))
-    process.start()
-    process.join(60)
-    whole_s, rng = time.monotonic() - start, np.random.default_rng()
-    assert process.exitcode == 0
-    partial = set()
-    for trial in range(6):
-        folder = tmp_path / f"scenes{trial}"
-        for _ in range(1 + trial % 2):  # a run that is gone on with may be killed too
-            process = FORK.Process(target=child, args=(pictures, folder, 0.01))
-            process.start()
-            process.join(rng.uniform(0, whole_s))
-            process.kill()  # SIGKILL
-            process.join()
+    for n_batches in range(1, 6):
+        folder = tmp_path / f"scenes{n_batches}"
+        process = FORK.Process(target=child, args=(pictures, folder, 0.02))
+        process.start()
+        while len(list(folder.glob("*.parquet"))) < n_batches and process.is_alive():
+            time.sleep(0.001)
+        process.kill()  # SIGKILL
+        process.join()
         there = len(SceneStore(folder).keys())
-        partial.add(0 < there < 20)
+        assert there >= 2 + 3 * (n_batches - 1)
         tas = slow_tas()
         assert describe(pictures, folder, tas) == (20 - there, there, [])
-        assert tas.proposer.n == 20 - there  # what was written is not made again
+        assert tas.proposer.n == 20 - there
         assert store_differences(SceneStore(folder), SceneStore(tmp_path / "whole")) == []
-        rows = [key for table in SceneStore(folder).tables(["key"]) for key in table["key"]]
-        assert len(rows) == 20 and not list(folder.glob("*.damaged"))
-    assert True in partial  # else the test has met no run in the middle
+        assert not list(folder.glob("*.damaged"))
 
 
-def test_two_processes_on_one_store(pictures, tmp_path):
-    folder = tmp_path / "scenes"
-    runs = [FORK.Process(target=child, args=(pictures, folder, 0.002)) for _ in range(2)]
+def counted(dataset, folder, made):
+    tas = slow_tas(0.02)
+    describe(dataset, folder, tas)
+    made.put(tas.proposer.n)
+
+
+def test_two_processes_on_one_store_share_the_work(tmp_path):
+    pictures, folder, made = make_pictures(tmp_path / "p", 60), tmp_path / "scenes", FORK.Queue()
+    runs = [FORK.Process(target=counted, args=(pictures, folder, made)) for _ in range(2)]
     for run in runs:
         run.start()
+    numbers = [made.get() for _ in runs]
     for run in runs:
-        run.join(60)
+        run.join()
         assert run.exitcode == 0
+    assert 60 <= sum(numbers) < 120  # some twice, but not each
     describe(pictures, tmp_path / "whole")
     assert store_differences(SceneStore(folder), SceneStore(tmp_path / "whole")) == []
-    assert SceneStore(folder).verify() == [] and len(list(SceneStore(folder).scenes())) == 20
+    assert len(list(SceneStore(folder).scenes())) == 60
+
+
+def test_masks_of_another_size_are_one_line(pictures, tmp_path):
+    tas = slow_tas()
+    tas.__dict__["proposer"] = lambda _: Proposals.from_masks(np.ones((2, H, W - 1), bool))
+    with pytest.raises(TasError, match=f"masks are {H} x {W - 1} px .* picture is {H} x {W}"):
+        describe(pictures, tmp_path / "scenes", tas)
 
 
 def test_the_command(pictures, tmp_path, monkeypatch, capsys):

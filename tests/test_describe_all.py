@@ -94,7 +94,7 @@ def fields_of(scene):
     found = {f.name: getattr(scene, f.name) for f in dataclasses.fields(scene)}
     found.pop("times_s")
     proposals = found.pop("proposals")
-    return found | {"rles": proposals.rles, "boxes": proposals.boxes_xyxy}
+    return found | found.pop("views") | {"rles": proposals.rles, "boxes": proposals.boxes_xyxy}
 
 
 def same(a, b):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pycocotools import mask as coco_mask
 
 from tasutils import masks as m
 
@@ -38,17 +39,6 @@ def test_rle_round_trip(masks):
     decoded = m.decode_rle(m.encode_rle(masks), masks.shape[1:])
     assert decoded.dtype == np.bool_
     assert np.array_equal(decoded, masks)
-
-
-@given(stacks)
-def test_geometry_against_loops(masks):
-    for index, mask in enumerate(masks):
-        y, x = np.nonzero(mask)
-        box = (x.min(), y.min(), x.max() + 1, y.max() + 1) if len(x) else (0, 0, 0, 0)
-        center = (x.mean(), y.mean()) if len(x) else (0, 0)
-        assert m.areas_px(masks)[index] == len(x)
-        assert m.boxes_xyxy(masks)[index].tolist() == list(box)
-        assert np.allclose(m.centers_xy(masks)[index], center, atol=1e-5)
 
 
 @settings(max_examples=300, deadline=None)
@@ -155,7 +145,7 @@ def test_iou_and_intersection_union(masks):
 
 def test_wrong_arrays_are_refused():
     for wrong in (np.ones((2, 3, 4)), np.ones((3, 4), bool)):
-        for asked in (m.areas_px, m.encode_rle, partial(m.intersection_union, gt=wrong)):
+        for asked in (m.areas_px, m.encode_rle, m.runs_of, partial(m.intersection_union, gt=wrong)):
             with pytest.raises(ValueError) as caught:
                 asked(wrong)
             shape = f"{wrong.dtype} {wrong.shape}"
@@ -180,3 +170,79 @@ def test_no_masks():
     assert m.centers_xy(none).shape == (0, 2)
     assert filtered(none, 1, 0.5).shape == (0,)
     assert m.intersection_union(none, np.ones((5, 6), bool))[0].shape == (0,)
+
+
+def coco_codes(masks):
+    return [coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8)) for mask in masks]
+
+
+def same(a, b):
+    parts = ("owner", "start", "stop")
+    return (a.n, a.size_hw) == (b.n, b.size_hw) and all(
+        np.array_equal(getattr(a, part), getattr(b, part)) for part in parts
+    )
+
+
+@settings(max_examples=300)
+@given(stacks)
+def test_codes_are_those_of_pycocotools(masks):
+    expected = [code["counts"].decode() for code in coco_codes(masks)]
+    assert [rle["counts"] for rle in m.runs_of(masks).rles()] == expected
+    assert all(rle["size"] == list(masks.shape[1:]) for rle in m.runs_of(masks).rles())
+
+
+def test_codes_of_long_runs(rng):
+    """Differences of either sign, of one character up to four."""
+    masks = np.zeros((12, 300, 411), bool)
+    for index, mask in enumerate(masks):
+        for _ in range(index):
+            (y, x), (h, w) = rng.integers(0, 300, 2), rng.integers(1, 150, 2)
+            mask[y : y + h, x : x + w] ^= True
+    masks[-1] = ~masks[-1]
+    rles, codes = m.runs_of(masks).rles(), coco_codes(masks)
+    assert [rle["counts"] for rle in rles] == [code["counts"].decode() for code in codes]
+    assert {len(rle["counts"]) > 100 for rle in rles} == {True, False}
+
+
+@settings(max_examples=300)
+@given(stacks)
+def test_geometry_is_exact(masks):
+    runs = m.runs_of(masks)
+    areas, boxes, centers = runs.areas_px(), runs.boxes_xyxy(), runs.centers_xy()
+    assert areas.dtype == np.int64 and boxes.dtype == centers.dtype == np.float32
+    assert boxes.shape == (len(masks), 4) and centers.shape == (len(masks), 2)
+    for mask, area, box, center in zip(masks, areas, boxes, centers, strict=True):
+        y, x = np.nonzero(mask)
+        assert area == len(x)
+        if not len(x):
+            assert not box.any() and not center.any()
+            continue
+        assert box.tolist() == [x.min(), y.min(), x.max() + 1, y.max() + 1]
+        mean = np.array([x.sum() / len(x), y.sum() / len(y)])
+        assert np.array_equal(center, mean.astype(np.float32))
+
+
+@given(stacks, st.data())
+def test_take_and_joined_are_those_of_the_pixels(masks, data):
+    picks = st.lists(st.integers(0, len(masks) - 1), max_size=9) if len(masks) else st.just([])
+    indices = np.array(data.draw(picks), np.int64)
+    runs = m.runs_of(masks)
+    assert same(runs.take(indices), m.runs_of(masks[indices]))
+    assert same(m.Runs.joined([runs]), runs)
+    both = m.Runs.joined([runs, runs.take(indices), runs])
+    assert same(both, m.runs_of(np.concatenate([masks, masks[indices], masks])))
+
+
+def test_any_memory_layout(rng):
+    masks = rng.random((3, 5, 8)) < 0.5
+    for turned in (masks.transpose(0, 2, 1), np.asfortranarray(masks), masks[:, ::-1, ::2]):
+        assert np.array_equal(m.changes_of(turned), m.changes_of(turned.copy(order="C")))
+
+
+def test_changes_are_places_down_the_columns():
+    masks = np.zeros((2, 2, 3), bool)
+    masks[0, 1, 0] = masks[0, :, 1] = masks[1, 0, 0] = masks[1, 1, 2] = True
+    # of the first mask places 1 to 3, of the second 0 and 5, in steps of 2 * 3 + 1 a mask
+    found = m.changes_of(masks)
+    assert found.dtype == np.int64
+    assert found.tolist() == [1, 4, 7 + 0, 7 + 1, 7 + 5, 7 + 6]

@@ -283,7 +283,7 @@ def test_equal_sums_are_equal_shares_or_nan():
     scene = hand_made()
     same = dataclasses.replace(
         scene,
-        crop_embeddings=np.repeat(scene.crop_embeddings[:1], 5, axis=0),
+        views={"crop": np.repeat(scene.crop_embeddings[:1], 5, axis=0)},
         caption_embeddings=np.repeat(scene.caption_embeddings[:1], 5, axis=0),
     )
     assert refer(same, "dog", Scaled(), PARSER, OFFICIAL).total.tolist() == [0.2] * 5
@@ -385,7 +385,7 @@ def equal_crops(scene: Scene) -> Scene:
     n = len(scene.proposals)
     return dataclasses.replace(
         scene,
-        crop_embeddings=np.tile(embed("crop").astype(np.float32), (n, 1)),
+        views={"crop": np.tile(embed("crop").astype(np.float32), (n, 1))},
         caption_embeddings=np.zeros((n, D), np.float32),
     )
 

@@ -67,7 +67,7 @@ def test_permuting_masks_permutes_scores_and_the_answer(n: int, seed: int, sente
     shuffled = dataclasses.replace(
         scene,
         proposals=Proposals.from_masks(masks[order]),
-        crop_embeddings=scene.crop_embeddings[order],
+        views={"crop": scene.crop_embeddings[order]},
         caption_embeddings=scene.caption_embeddings[order],
         captions=[scene.captions[i] for i in order],
     )
@@ -114,7 +114,7 @@ def test_equal_masks_tie_and_the_first_wins(scene: Scene) -> None:
     n = len(scene.proposals)
     same = dataclasses.replace(
         scene,
-        crop_embeddings=np.repeat(scene.crop_embeddings[:1], n, axis=0),
+        views={"crop": np.repeat(scene.crop_embeddings[:1], n, axis=0)},
         caption_embeddings=np.repeat(scene.caption_embeddings[:1], n, axis=0),
     )
     assert ask(same, "red car").best == (0 if n else None)
@@ -225,7 +225,7 @@ def test_any_text_is_answered_or_refused_by_name(text: str) -> None:
 
 def test_scenes_of_another_encoder_are_refused() -> None:
     scene = scene_of(boxes(2, 0))
-    other = dataclasses.replace(scene, crop_embeddings=scene.crop_embeddings[:, :8])
+    other = dataclasses.replace(scene, views={"crop": scene.crop_embeddings[:, :8]})
     with pytest.raises(TasError, match="describe the image again"):
         ask(other, "dog")
 

@@ -20,7 +20,6 @@ import tasutils
 from tasutils.answers import FILES, AnswerFolder
 from tasutils.paths import DATA, ROOT
 from tasutils.runs import list_runs
-from tasutils.unfinished import unfinished_folder
 
 
 @pytest.fixture(scope="module")
@@ -159,38 +158,11 @@ def test_what_a_killed_process_leaves_is_gone_after_the_next(tmp_path, parser, c
     killed = Child(tmp_path / "c", command, parser, 30).after(1)
     os.kill(killed.pid, signal.SIGKILL)
     assert killed.end() == -signal.SIGKILL
+    for left in leftovers(tmp_path / "o"):
+        os.utime(left, (time.time() - 8 * 24 * 3600,) * 2)
     assert leftovers(tmp_path / "o")
     again = Child(tmp_path / "c", command, parser)
     assert again.end() == 0 and not leftovers(tmp_path / "o"), again.err
-
-
-def test_folders_of_others_at_work_stay(tmp_path):
-    """While four processes make, fill and check theirs, and are killed, at any moment."""
-
-    def work(seed):
-        while True:
-            with unfinished_folder(tmp_path, ".unfinished-") as folder:
-                (folder / "file").write_text("here")
-                time.sleep(0.001 * (seed % 3))
-                if not (folder / "file").exists():
-                    (tmp_path / "lost").touch()
-
-    context = multiprocessing.get_context("fork")
-    for seed in range(12):
-        process = context.Process(target=work, args=(seed,))
-        beside = context.Process(target=work, args=(seed + 1,))
-        process.start()
-        beside.start()
-        time.sleep(0.03 + 0.001 * seed)
-        process.kill()
-        time.sleep(0.02)
-        beside.kill()
-        process.join()
-        beside.join()
-        assert not (tmp_path / "lost").exists()
-    with unfinished_folder(tmp_path, ".unfinished-") as folder:
-        assert os.listdir(tmp_path) == [folder.name]
-    assert os.listdir(tmp_path) == []
 
 
 # --- surroundings of the real networks ---

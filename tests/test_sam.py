@@ -15,8 +15,7 @@ from tasutils.config import ComputeConfig, OverlapConfig
 from tasutils.datasets import load_dataset
 from tasutils.errors import TasError
 from tasutils.images import read_image
-from tasutils.mask_runs import runs_of
-from tasutils.masks import boxes_xyxy, decode_rle
+from tasutils.masks import boxes_xyxy, decode_rle, runs_of
 from tasutils.proposals import as_proposals, sam
 from tasutils.proposals.sam import SamProposer, decode_points, stable_masks
 from tasutils.proposals.sam_net import build_sam

@@ -11,9 +11,7 @@ import pytest
 import torch
 from test_security_files import refused
 
-from tasutils import parquet_pages
 from tasutils.checkpoints import file_fault, read_state_dict
-from tasutils.datasets.mirror import COLUMNS, load_mirror
 from tasutils.runs import _read_table
 from tasutils.torch_pickles import legacy_fault, zipped_fault
 
@@ -94,53 +92,6 @@ def table_of(n_rows=50):
         "list": [[k, k + 1] for k in range(n_rows)],
         "deep": [[{"raw": "w", "ids": [1]}]] * n_rows,
     })  # fmt: skip
-
-
-@pytest.mark.parametrize("version", ["1.0", "2.0"])
-@pytest.mark.parametrize("compression", ["none", "zstd", "snappy"])
-def test_a_sound_table_is_read_as_pyarrow_reads_it(tmp_path, version, compression):
-    path = tmp_path / "t.parquet"
-    pq.write_table(table_of(), path, compression=compression, data_page_version=version,
-                   row_group_size=7)  # fmt: skip
-    assert parquet_pages.table(path).equals(pq.read_table(path))
-    with path.open("rb") as raw:
-        found = parquet_pages.column_chunks(raw)
-    meta = pq.read_metadata(path)
-    assert len(found) == meta.num_row_groups
-    for group, chunks in enumerate(found):
-        for index, chunk in enumerate(chunks):
-            known = meta.row_group(group).column(index)
-            assert chunk.name == known.path_in_schema.split(".")[0]
-            assert chunk.size == known.total_compressed_size
-            start = known.dictionary_page_offset or known.data_page_offset
-            assert chunk.start == start
-    pq.write_table(table_of()[:0], path)
-    assert parquet_pages.table(path).equals(pq.read_table(path))
-
-
-@pytest.mark.parametrize(("bound", "least"), [("MAX_BYTES", 40_000), ("MAX_VALUES", 5000)])
-def test_pages_that_unpack_to_more_than_a_bound_are_not_unpacked(
-    tmp_path, monkeypatch, bound, least
-):
-    path, opened, real = tmp_path / "t.parquet", [], pq.ParquetFile
-    pq.write_table(pa.table({"n": np.zeros(5000, np.int64)}), path, use_dictionary=False)
-    monkeypatch.setattr(pq, "ParquetFile", lambda *a, **k: opened.append(a) or real(*a, **k))
-    monkeypatch.setattr(parquet_pages, bound, least - 1)
-    assert "claims" in refused(_read_table, path, {}) and not opened
-    monkeypatch.setattr(parquet_pages, bound, least + 1000)  # rows have a bit each more
-    assert len(_read_table(path, {"n": True})) == 5000 and opened
-
-
-def test_few_bytes_that_stand_for_many_rows_come_in_small_batches(tmp_path, monkeypatch):
-    """A word of a dictionary, named again and again."""
-    path = tmp_path / "t.parquet"
-    pq.write_table(pa.table({name: ["w" * 100_000] * 400 for name in COLUMNS}), path)
-    assert path.stat().st_size < 200_000
-    monkeypatch.setattr(parquet_pages, "_BATCH_BYTES", 400_000)
-    assert {batch.num_rows for batch in parquet_pages.batches(path)} <= {1, 2, 3}
-    monkeypatch.setattr(parquet_pages, "MAX_BYTES", 4_000_000)
-    files = {"validation": path}
-    assert "GB of rows" in refused(load_mirror, "refcoco", "val", "unc", "unc", files, tmp_path)
 
 
 @pytest.mark.parametrize("cut", [0, 3, 11, 40, 200])

@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from light import MASKS, SIZE_HW, ask, grey, run_of, scene_of
+from light import MASKS, SIZE_HW, ask, grey, run_of, scene_of, slow_tas
 from PIL import Image
 
 from tasutils import cli, paths
 from tasutils.answers import AnswerFolder
 from tasutils.config import load_preset
 from tasutils.datasets.own import load_own
-from tasutils.engines.failures import record_failures
+from tasutils.engines import describe_dataset
 from tasutils.explore import View, export
 from tasutils.paths import name_part
 from tasutils.run_tables import write_mask
 from tasutils.run_writer import run_name
 from tasutils.runs import read_run
+from tasutils.store import SceneStore
 
 HOSTILE = ["../../x", "/etc/x", "..", ".", "", "\0", "x\n\x1b[2J", "é" * 200, "a" * 300, "CON",
            "nul.png", ".hidden", "a\\..\\b", "C:x", "\u202egnp", "a ", "-rf", "a/b",
@@ -131,12 +132,14 @@ def test_runs_of_any_name_are_written_and_read(world, make_tas, tmp_path):
 
 
 def test_own_data_of_a_long_name_is_loaded_and_its_failures_written(tmp_path):
-    Image.new("RGB", (9, 8)).save(tmp_path / "a.png")
     splits = set()
     for end in "xy":
+        Image.new("RGB", (9, 8)).save(tmp_path / "a.png")
         path = tmp_path / f"{'d' * 245}{end}.csv"
         path.write_text("image,expression\na.png,the dog\n", encoding="utf-8")
         data = load_own(path)
         splits.add(data.split)
-        record_failures(tmp_path / "s", data, None, ["a.png"], [("a.png", "x")])
+        (tmp_path / "a.png").unlink()
+        store = SceneStore(tmp_path / "s")
+        assert len(describe_dataset(data, slow_tas(), store, progress=False).failed) == 1
     assert len(splits) == 2 and len(list((tmp_path / "s").iterdir())) == 2

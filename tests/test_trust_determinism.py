@@ -124,7 +124,7 @@ def rivals(rng, n):
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     rows = [doubled(rng.normal(size=(n, D))) for _ in range(2)]
-    return replace(scene, crop_embeddings=rows[0], caption_embeddings=rows[1])
+    return replace(scene, views={"crop": rows[0]}, caption_embeddings=rows[1])
 
 
 def bfloat16(rows):
@@ -148,7 +148,8 @@ def test_a_device_with_other_rounding_differs_in_counted_close_calls_alone(rng, 
     for k in range(40):
         scene = rivals(rng, 6)
         embeddings = {
-            n: there(getattr(scene, n)) for n in ("crop_embeddings", "caption_embeddings")
+            "views": {"crop": there(scene.crop_embeddings)},
+            "caption_embeddings": there(scene.caption_embeddings),
         }
         for sentence in sentences:
             here.append(ask(scene, sentence))

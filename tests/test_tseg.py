@@ -157,7 +157,7 @@ def test_nothing_but_masks_picture_and_sentence_is_seen(method, picture, rng):
     scene = scene_of(random_masks(rng, 4, picture.shape[:2]))
     other = replace(
         scene, image_id="another", captions=["a red car"] * 4, image_caption="a red car",
-        crop_embeddings=rng.normal(size=(4, 128)).astype(np.float32),
+        views={"crop": rng.normal(size=(4, 128)).astype(np.float32)},
     )  # fmt: skip
     assert np.array_equal(
         scores_of(method, scene, CAR, picture), scores_of(method, other, CAR, picture)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +23,6 @@ from tasutils.store import SceneStore
 
 MASKS, DIM, PHRASES = 40, 512, 6
 KINDS = 16  # sets of masks, as many as a row group has scenes: none is packed as a double
-SHARD_SCENES = 256
 PLAIN_SCENES = 100  # what one timing writes or reads
 MOST_BYTES, LEAST_READ, MOST_GROWTH = 250_000, 500.0, 1.1
 _ARRAYS = ("boxes_xyxy", "centers_xy", "areas_px", "predicted_iou", "stability")
@@ -53,7 +53,7 @@ def _written(plan: Plan, scenes: list[Scene]) -> Row:
 
         def ours() -> Path:
             place = Path(folder) / f"ours{next(numbers)}"
-            SceneStore(place).put_many(keyed)
+            put_all(SceneStore(place), keyed)
             return place
 
         def plain() -> Path:
@@ -70,7 +70,7 @@ def _written(plan: Plan, scenes: list[Scene]) -> Row:
 
 def _read(plan: Plan, scenes: list[Scene]) -> Row:
     with TemporaryDirectory() as folder:
-        SceneStore(Path(folder) / "ours").put_many([(s.image_id, s) for s in scenes])
+        put_all(SceneStore(Path(folder) / "ours"), [(s.image_id, s) for s in scenes])
         write_files(Path(folder) / "plain", scenes)
         timed = alternate(
             lambda: [scene for _, scene in SceneStore(Path(folder) / "ours").scenes()],
@@ -91,7 +91,7 @@ def _read(plan: Plan, scenes: list[Scene]) -> Row:
 
 
 def _bytes(folder: str, count: int) -> Row:
-    columns = {name: size / count for name, size in SceneStore(folder).bytes_by_column().items()}
+    columns = {name: size / count for name, size in _column_sizes(Path(folder)).items()}
     shown = {name: size for name, size in columns.items() if size >= 100}
     shown["other columns"] = sum(columns.values()) - sum(shown.values())
     return Row(
@@ -100,6 +100,20 @@ def _bytes(folder: str, count: int) -> Row:
         measures={"bytes_a_scene": sum(columns.values())} | shown,
         target=Target(number="bytes_a_scene", at_most=MOST_BYTES),
     )
+
+
+def _column_sizes(folder: Path) -> Counter[str]:
+    """Bytes of each column of a store's files, and as "footer" of all that is none of them."""
+    import pyarrow.parquet as pq
+
+    total: Counter[str] = Counter()
+    for path in folder.glob("*.parquet"):
+        meta = pq.read_metadata(path)
+        groups = [meta.row_group(index) for index in range(meta.num_row_groups)]
+        for chunk in (g.column(index) for g in groups for index in range(g.num_columns)):
+            total[chunk.path_in_schema.split(".")[0]] += chunk.total_compressed_size
+        total["footer"] += path.stat().st_size - sum(g.total_compressed_size for g in groups)
+    return total
 
 
 def _memory(found: dict[int, dict[str, Any]]) -> Row:
@@ -124,15 +138,16 @@ def read_store(folder: str) -> dict[str, Any]:
 
 def fill(store: SceneStore, size: int) -> None:
     """Put random scenes into a store until it has `size`."""
-    batch = []
     there = store.keys()
-    for scene in random_scenes(size):
-        if scene.image_id not in there:
-            batch.append((scene.image_id, scene))
-        if len(batch) == SHARD_SCENES:
-            store.put_many(batch)
-            batch = []
-    store.put_many(batch)
+    scenes = random_scenes(size)
+    put_all(store, ((s.image_id, s) for s in scenes if s.image_id not in there))
+
+
+def put_all(store: SceneStore, keyed: Iterable[tuple[str, Scene]]) -> None:
+    """Put scenes by key into a store."""
+    with store:
+        for key, scene in keyed:
+            store.put(key, scene)
 
 
 def random_scenes(size: int) -> Iterator[Scene]:
@@ -153,7 +168,7 @@ def random_scenes(size: int) -> Iterator[Scene]:
             image_id=f"scene{index:06d}",
             size_hw=(480, 640),
             proposals=_proposals(index % KINDS),
-            crop_embeddings=crops,
+            views={"crop": crops},
             captions=said[:MASKS],
             captions_raw=said[:MASKS],
             caption_embeddings=captions,

@@ -18,7 +18,6 @@ from tasutils.datasets.files import digest_of
 from tasutils.datasets.refcoco import dataset_of, refs_of_split
 from tasutils.datasets.sample import RefDataset
 from tasutils.errors import TasError
-from tasutils.parquet_pages import batches
 
 COLUMNS = ("ref_id", "ann_id", "image_id", "category_id", "sentences", "raw_anns", "raw_image_info")
 #: the mirror's name of a split, by ours
@@ -98,7 +97,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
                 f"{path}: no column {', '.join(missing)}; this is no file of the mirror "
                 "jxu124/refcoco, refcocoplus or refcocog"
             )
-        return [row for batch in batches(path, list(COLUMNS)) for row in batch.to_pylist()]
+        return list(pq.read_table(path, columns=list(COLUMNS)).to_pylist())
     except TasError:
         raise
     except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:

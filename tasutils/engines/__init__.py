@@ -2,18 +2,68 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import io
+import json
+import re
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
 
-from tasutils.engines.work import Item, Outcome, items_of, shard_of
+from tqdm import tqdm
+
 from tasutils.errors import TasError
+from tasutils.images import decode_image, require_annotated_size
+from tasutils.store import SceneStore, scene_key
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from tasutils.datasets import RefDataset
-    from tasutils.store import SceneStore
+    from tasutils.scene import Scene
     from tasutils.tas import TAS
 
-__all__ = ["ENGINES", "Item", "Outcome", "check_engine", "describe_dataset", "items_of", "shard_of"]
 ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture to describe; `size_hw` is what its annotations say, in px, if they do."""
+
+    image_id: str
+    path: Path
+    size_hw: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What came of a picture: a scene, or a fault, or neither where the store has its scene.
+
+    `source` is the digest of the file and of what decodes it.
+    """
+
+    item: Item
+    key: str = ""
+    source: str = ""
+    scene: Scene | None = None
+    fault: str = ""
+
+
+class Outcome(NamedTuple):
+    """What a run did: scenes described, scenes that were there, and (image_id, reason) of faults.
+
+    The three add up to the pictures that it was given.
+    """
+
+    n_done: int
+    n_had: int
+    failed: list[tuple[str, str]]
 
 
 def describe_dataset(
@@ -29,9 +79,10 @@ def describe_dataset(
 ) -> Outcome:
     """Put the scene of every picture of a data set into a store, but those that are there.
 
-    Every byte of the store is checked first. A picture that cannot be read is told of on stderr and
-    in a file beside the shards, see `failures`; the run goes on. A run that was ended, by whatever,
-    is gone on from by the same call.
+    A picture that cannot be read is told of on stderr and in a file beside the scenes; the run goes
+    on. A run that was ended, by whatever, loses its last batch and is gone on from by the same
+    call. Batches come in an order of the process's own, and each begins with a look at what is
+    there, so that processes on one store share the work.
 
     Args:
         dataset: one split, see `tasutils.datasets`.
@@ -47,24 +98,41 @@ def describe_dataset(
         TasError: an unknown engine, a shard that does not exist, weights that are missing, or a
             store that cannot be written.
     """
-    from tasutils.engines.failures import record_failures
-
     check_engine(engine, address)
     items = items_of(dataset)[:limit_images]
     if shard is not None:
         items = shard_of(items, *shard)
-    store.verify()
+    step = tas.preset.compute.image_batch
+    batches = [items[start : start + step] for start in range(0, len(items), step)]
+    Random().shuffle(batches)
     if engine == "ray":
-        from tasutils.engines.ray import describe_items as describe_by_ray
+        from tasutils.engines.ray import describe_by_ray
 
-        outcome = describe_by_ray(items, tas, store, address=address, progress=progress)
+        results = describe_by_ray(batches, tas, store, address=address)
     else:
-        from tasutils.engines.local import describe_items
-
-        outcome = describe_items(items, tas, store, progress=progress)
-    tried = {item.image_id for item in items}
-    record_failures(store.folder, dataset, shard, tried, outcome.failed)
-    return outcome
+        results = _describe_here(batches, tas, store)
+    n_done, n_had, faults = 0, 0, dict[str, str]()
+    with (
+        closing(results),
+        store,
+        tqdm(total=len(items), desc="describe", unit="image", disable=not progress) as bar,
+    ):
+        for described in results:
+            there = store.keys()
+            for one in described:
+                if one.fault:
+                    tqdm.write(f"tas: {one.fault}", sys.stderr)
+                    faults[one.item.image_id] = one.fault
+                elif one.scene is None or one.key in there:
+                    n_had += 1
+                else:
+                    store.put(one.key, one.scene, one.source)
+                    n_done += 1
+            store.flush()
+            bar.update(len(described))
+    failed = [(item.image_id, faults[item.image_id]) for item in items if item.image_id in faults]
+    _record_failures(store.folder, dataset, shard, {item.image_id for item in items}, failed)
+    return Outcome(n_done, n_had, failed)
 
 
 def check_engine(engine: str, address: str | None) -> None:
@@ -73,3 +141,123 @@ def check_engine(engine: str, address: str | None) -> None:
         raise TasError(f"no engine {engine!r}; there are {' and '.join(ENGINES)}")
     if address is not None and engine != "ray":
         raise TasError(f"engine {engine} takes no address; leave it out, or choose engine ray")
+
+
+def items_of(dataset: RefDataset) -> list[Item]:
+    """The pictures of a data set that have samples, in the order of the first of these."""
+    return [
+        Item(image_id, dataset.image_path(image_id), dataset.size_hw(image_id))
+        for image_id in dataset.image_ids
+    ]
+
+
+def shard_of(items: Sequence[Item], i: int, n: int) -> list[Item]:
+    """Every n-th item from the i-th on; the shards 0 .. n - 1 are disjoint and hold all.
+
+    Raises:
+        TasError: there is no such shard.
+    """
+    if not 0 <= i < n:
+        raise TasError(f"no shard {i}/{n}; give i/n with i from 0 to n - 1, such as 0/2")
+    return list(items[i::n])
+
+
+def describe_batch(items: Sequence[Item], tas: TAS, store: SceneStore) -> list[Described]:
+    """Describe pictures together, but those whose scenes are in the store by now."""
+    digest = tas.preset.describe_digest()
+    sources = store.sources(digest)
+    opened = [_open(item, digest, sources) for item in items]
+    seen, todo = store.keys(), list[int]()
+    for index, (one, image) in enumerate(opened):
+        if image is not None and one.key not in seen:
+            seen.add(one.key)  # so that of equal pictures one is described
+            todo.append(index)
+    scenes = tas.describe_all(
+        [opened[index][1] for index in todo], [items[index].image_id for index in todo]
+    )
+    described = [one for one, _ in opened]
+    for index, scene in zip(todo, scenes, strict=True):
+        one = described[index]
+        described[index] = Described(one.item, one.key, one.source, scene)
+    return described
+
+
+def _describe_here(
+    batches: Sequence[Sequence[Item]], tas: TAS, store: SceneStore
+) -> Generator[list[Described], None, None]:
+    for part in ("proposer", "encoder", "captioner", "language"):
+        getattr(tas, part)  # weights that are missing are known before the work
+    for batch in batches:
+        yield describe_batch(batch, tas, store)
+
+
+def _open(
+    item: Item, digest: str, sources: dict[str, str]
+) -> tuple[Described, NDArray[np.uint8] | None]:
+    """Read a picture's file; decode it only if no scene of the same file is there.
+
+    The digest of the file's bytes tells, not its name or date, so a changed picture is seen. What
+    decodes it is part of that digest: another Pillow may give other pixels, hence another key.
+    """
+    try:
+        data = item.path.read_bytes()
+        source = hashlib.sha256(_decoder() + data).hexdigest()[:40]
+        if source in sources:
+            return Described(item, sources[source], source), None
+        image = decode_image(io.BytesIO(data), str(item.path))
+        require_annotated_size(item.path, image, item.size_hw)
+    except FileNotFoundError:
+        return Described(item, fault=f"no picture at {item.path}; check the path"), None
+    except OSError as error:
+        fault = f"cannot read {item.path} ({error.strerror}); check the path"
+        return Described(item, fault=fault), None
+    except TasError as error:
+        return Described(item, fault=str(error)), None
+    return Described(item, scene_key(image, digest), source), image
+
+
+@cache
+def _decoder() -> bytes:
+    from PIL import __version__, features
+
+    return f"Pillow {__version__} {features.version('jpg')} ".encode()
+
+
+def _record_failures(
+    folder: Path,
+    dataset: RefDataset,
+    shard: tuple[int, int] | None,
+    tried: set[str],
+    failed: list[tuple[str, str]],
+) -> None:
+    """Write `failed-<data set>-<split>[-<i>of<n>].jsonl`, a line {image_id, reason} a picture.
+
+    Lines about pictures that were not `tried` now stay, and without lines there is no file; a run
+    that tried all pictures does away with the files of shards.
+    """
+    name = re.sub(r"[^\w.+-]+", "-", f"failed-{dataset.name}-{dataset.split}")
+    path = folder / (f"{name}.jsonl" if shard is None else f"{name}-{shard[0]}of{shard[1]}.jsonl")
+    lines = [line for line in _failures(path) if line.get("image_id") not in tried]
+    lines += [{"image_id": image_id, "reason": reason} for image_id, reason in failed]
+    gone = set() if lines else {path}
+    if set(dataset.image_ids) <= tried:
+        sharded = re.compile(rf"{re.escape(name)}-\d+of\d+\.jsonl")
+        gone |= {other for other in folder.glob("failed-*") if sharded.fullmatch(other.name)}
+    try:
+        if lines:
+            folder.mkdir(parents=True, exist_ok=True)
+            text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
+            path.write_text(text, encoding="utf-8")
+        for other in gone:
+            other.unlink(missing_ok=True)
+    except OSError as error:
+        raise TasError(
+            f"cannot write {path} ({error.strerror or error}); choose another folder"
+        ) from error
+
+
+def _failures(path: Path) -> list[dict[str, str]]:
+    with suppress(OSError, ValueError, AttributeError):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [line for line in lines if line.keys() == {"image_id", "reason"}]
+    return []

@@ -1,237 +1,223 @@
-"""The engine ray: readers, and a pool of processes that describe, as two stages of Ray Data.
+"""The engine ray: a pool of processes that describe, as one stage of Ray Data.
 
-The driver alone writes the store, and an actor beside it claims what is described, so that the
-workers need not reach it. The machines of a cluster
-need this package, the weights and the pictures at the same paths.
+The driver alone writes the store. The machines of a cluster need this package, the weights and the
+pictures at the same paths; where they also see the store, they look at it before each batch.
 """
 
 from __future__ import annotations
 
-import gc
-import sys
+import os
+import platform
+import signal
+import socket
+import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from math import ceil, inf
+from contextlib import contextmanager
 from pathlib import Path
-from time import sleep
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+import numpy as np
 
-from tasutils.engines.ray_pool import READER_CPUS, pool_for
-from tasutils.engines.ray_session import ray_session
-from tasutils.engines.ray_stages import (
-    ELSEWHERE,
-    MINE,
-    THERE,
-    Claimer,
-    Describer,
-    items_table,
-    read,
-)
-from tasutils.engines.work import Had, Item, Outcome, had_by
+from tasutils.engines import Described, Item, describe_batch
 from tasutils.errors import TasError
+from tasutils.store import SceneStore
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from tasutils.store import SceneStore
-    from tasutils.store_writer import SceneWriter
     from tasutils.tas import TAS
 
+_MISSING = "engine ray needs Ray; install the extra: pip install -e '.[scale]' -c constraints.txt"
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing leaves the machine
+    "RAY_DATA_LOG_LEVEL": "CRITICAL",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_worker_niceness": "0",  # else its workers wait for any other process of the machine
+    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning of each worker without a GPU
+}
 _RETRIES = 3  # of a batch whose worker died; a picture that kills each of them ends the run
+_BYTES_BESIDE_WEIGHTS = 2 << 30
 
 
-def describe_items(
-    items: Sequence[Item],
+def describe_by_ray(
+    batches: Sequence[Sequence[Item]],
     tas: TAS,
     store: SceneStore,
     *,
     address: str | None = None,
-    progress: bool = True,
     actors: int | None = None,
-) -> Outcome:
-    """Describe pictures in a pool of processes; see `engines.describe_dataset`.
+) -> Generator[list[Described], None, None]:
+    """What came of each batch, by a pool of processes; see `engines.describe_dataset`.
 
     Each has the threads of this one, for the rows to be those of the local engine bit for bit; with
     OMP_NUM_THREADS=1 there are the most of them. One that dies is started again, and its batch
-    redone. `actors` as in `ray_pool.pool_for`.
+    redone. `actors` says how many; None: one a GPU, or as many as CPUs and memory allow.
     """
-    return _describe(items, tas, store, address, progress, actors).outcome()
+    if not batches:
+        return
+    with _session(address):
+        import ray
+        import ray.data
+
+        pool = _pool(tas, ray.cluster_resources(), min(actors or len(batches), len(batches)))
+        described = ray.data.from_items(
+            [{"batch": list(batch)} for batch in batches], override_num_blocks=len(batches)
+        ).map_batches(
+            _Describer,
+            batch_size=1,
+            fn_constructor_args=[
+                tas.unbuilt(pool.pop("device")),
+                store.folder,
+                pool.pop("threads"),
+            ],
+            fn_constructor_kwargs={"describe_digest": tas.preset.describe_digest()},
+            max_restarts=-1,
+            max_task_retries=_RETRIES,
+            **pool,
+        )
+        try:
+            for row in described.iter_rows():
+                result = row["described"]
+                if isinstance(result, TasError):
+                    raise result
+                yield result
+        except ray.exceptions.RayError as error:
+            raise TasError(
+                f"a picture made {_RETRIES + 1} processes of Ray die, or they had too little "
+                "memory; what is done is kept, and the same command goes on"
+            ) from error
 
 
-def timed_describe_items(
-    items: Sequence[Item], tas: TAS, store: SceneStore, *, actors: int
-) -> tuple[Outcome, float]:
-    """`describe_items` on this machine, and its seconds of steady work, without any start-up.
+class _Describer:
+    """A process of the pool: loads a preset once, on the first picture that it gets.
 
-    They go from the begin of the first batch to the end of the last. No batch begins before all
-    workers have described a picture, the first of `items`, to warm up.
+    Args:
+        tas: the preset with nothing built of it, `TAS.unbuilt`.
+        folder: of the store.
+        threads: of this process.
+        describe_digest: what the preset's must be here too.
     """
-    work = _describe(items, tas, store, None, False, actors, warm_up=items[0].path)
-    return work.outcome(), work.ended_s - work.began_s
+
+    def __init__(self, tas: TAS, folder: Path, threads: int, *, describe_digest: str) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self.tas, self.store, self.describe_digest = tas, SceneStore(folder), describe_digest
+
+    def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
+        """The `Described` of a batch; a TasError as a value, which Ray would give another type."""
+        result: list[Described] | TasError
+        try:
+            if self.tas.preset.describe_digest() != self.describe_digest:
+                raise TasError(
+                    f"{platform.node()}: its weights of preset {self.tas.preset.name}, or its "
+                    "tasutils, are not those of the machine that started the run; install the same"
+                )
+            result = describe_batch(list(rows["batch"][0]), self.tas, self.store)
+        except TasError as error:
+            result = error
+        cell = np.empty(1, object)
+        cell[0] = result
+        return {"described": cell}
 
 
-def _describe(
-    items: Sequence[Item],
-    tas: TAS,
-    store: SceneStore,
-    address: str | None,
-    progress: bool,
-    actors: int | None,
-    warm_up: Path | None = None,
-) -> _Work:
-    from tasutils.store_writer import SceneWriter
+def _pool(tas: TAS, resources: dict[str, float], most: int) -> dict[str, Any]:
+    """What `map_batches` is told of the processes, their device and their threads beside it.
 
-    with (
-        ray_session(address),
-        _claimer(store.folder) as claimer,
-        SceneWriter(store) as writer,
-        tqdm(total=len(items), desc="describe", unit="image", disable=not progress) as bar,
-    ):
-        work = _Work(writer)
-        had, left = had_by(store, tas.preset.describe_digest()), items
-        while left:
-            # closing it ends the pool at once
-            with closing(_tables(left, tas, had, claimer, actors, warm_up)) as tables:
-                for table in tables:
-                    work.take(table)
-                    bar.update(min(len(table), len(items) - bar.n))
-            ids = work.wait_for_others(claimer)
-            left = [item for item in items if item.image_id in ids]
-    return work
+    Args:
+        tas: on cuda if it asks for that, or asks for nothing and there is a GPU.
+        resources: of the cluster, see `ray.cluster_resources`.
+        most: processes.
+
+    Raises:
+        TasError: it asks for a device that the pool cannot have.
+    """
+    import ray
+    import torch
+
+    cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+    device = tas.wanted_device or ("cuda" if gpus else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise TasError(f"engine ray runs on cpu or cuda, not {device!r}; choose one of them")
+    if device == "cuda":
+        if not gpus:
+            raise TasError("device 'cuda': Ray finds no GPU; choose cpu")
+        actors = min(gpus, most)
+        threads = max(1, cpus // actors)
+        return {"concurrency": actors, "num_gpus": 1, "device": device, "threads": threads}
+    smallest = min(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
+    threads = max(1, min(torch.get_num_threads(), smallest))
+    fitting = min(cpus // threads, int(resources.get("memory", 0) // _bytes_of_one(tas)))
+    actors = min(max(1, fitting), most)
+    return {"concurrency": actors, "num_cpus": threads, "device": device, "threads": threads}
+
+
+def _bytes_of_one(tas: TAS) -> int:
+    """Memory that one process needs, in bytes, guessed from the sizes of the weights."""
+    total = _BYTES_BESIDE_WEIGHTS
+    for path in tas.preset.weight_paths().values():
+        files = path.rglob("*") if path.is_dir() else [path]
+        total += 2 * sum(file.stat().st_size for file in files if file.is_file())
+    return total
 
 
 @contextmanager
-def _claimer(folder: Path) -> Iterator[Any]:
-    """A `Claimer` on the machine of this process, until what it has claimed is written."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+def _session(address: str | None) -> Iterator[None]:
+    """A connection to the cluster at `address`; None: this process's own, or one for this run.
 
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(num_cpus=0, max_restarts=0)(Claimer)
-    claimer = actor.options(scheduling_strategy=here).remote(folder)
+    Raises:
+        TasError: Ray is not installed or does not start, or there is no cluster at `address`.
+    """
+    if address is not None:
+        _check_address(address)
+    os.environ.update(_SETTINGS)
     try:
-        yield claimer
-    finally:
-        with suppress(ray.exceptions.RayError):
-            ray.get(claimer.close.remote(), timeout=10)
-        ray.kill(claimer)
-
-
-class _Work:
-    """Hands what workers give to the writer; counts what came of each picture."""
-
-    def __init__(self, writer: SceneWriter) -> None:
-        self.writer = writer
-        self.taken: set[str] = set()  # keys, so that of equal pictures one is put there
-        self.elsewhere: list[tuple[str, str]] = []  # key and image_id of what another describes
-        self.n_had = 0
-        self.failed: list[tuple[str, str]] = []
-        self.began_s, self.ended_s = inf, -inf
-
-    def take(self, table: pa.Table) -> None:
-        """Count the rows of a table of `Describer`, put the scenes among them; raise a mistake."""
-        import pyarrow.compute as pc
-
-        from tasutils.store_rows import scenes_of, schema
-
-        for mistake in table["mistake"].drop_null().to_pylist():
-            raise TasError(mistake)
-        is_scene = table["describe_digest"].is_valid()
-        others = table.filter(pc.invert(is_scene)).select(["image_id", "key", "fault", "fate"])
-        for row in others.to_pylist():
-            if row["fault"]:
-                tqdm.write(f"tas: {row['fault']}", sys.stderr)
-                self.failed.append((row["image_id"], row["fault"]))
-            elif row["fate"] == ELSEWHERE:
-                self.elsewhere.append((row["key"], row["image_id"]))
-            else:
-                self.n_had += 1
-        scenes = table.filter(is_scene)
-        rows = scenes_of(scenes.select(schema().names).cast(schema()))
-        for (key, scene), source in zip(rows, scenes["source"].to_pylist(), strict=True):
-            if key in self.taken:
-                self.n_had += 1
-            else:
-                self.taken.add(key)
-                self.writer.put(key, scene, source)
-        self.began_s = min(self.began_s, *scenes["began_s"].to_pylist(), inf)
-        self.ended_s = max(self.ended_s, *scenes["ended_s"].to_pylist(), -inf)
-
-    def wait_for_others(self, claimer: Any) -> set[str]:
-        """Wait for what other processes describe; the image_ids of what one of them left undone."""
         import ray
+        import ray.data
+    except ImportError:
+        raise TasError(_MISSING) from None
+    with TemporaryDirectory(prefix="tas-ray-", ignore_cleanup_errors=True) as folder:
+        mine = address is not None or not ray.is_initialized()
+        own = {"include_dashboard": False, "_temp_dir": folder} if address is None else {}
+        try:
+            if mine:
+                with _sigterm_kept():
+                    ray.init(
+                        address or "local", log_to_driver=False, logging_level="critical", **own
+                    )
+            settings = ray.data.DataContext.get_current()
+            settings.enable_progress_bars = False
+            settings.print_on_execution_start = False
+        except Exception as error:  # Ray raises many types
+            reason = " ".join(str(error).split())[:200]
+            where = f"no Ray cluster at {address}" if address else "Ray does not start here"
+            raise TasError(f"{where} ({reason})") from error
+        try:
+            yield
+        finally:
+            if mine:
+                ray.shutdown()
 
-        from tasutils.store_writer import LOOK_S
 
-        if self.elsewhere:
-            told = f"{len(self.elsewhere)} pictures are described by another process; waiting"
-            tqdm.write(f"tas: {told}", sys.stderr)
-        while self.elsewhere:
-            fates = ray.get(claimer.take.remote([key for key, _ in self.elsewhere]))
-            found = list(zip(fates, self.elsewhere, strict=True))
-            self.n_had += fates.count(THERE)
-            self.elsewhere = [pair for fate, pair in found if fate == ELSEWHERE]
-            if MINE in fates:
-                return {image_id for fate, (_, image_id) in found if fate == MINE}
-            sleep(LOOK_S)
-        return set()
-
-    def outcome(self) -> Outcome:
-        """What the run did."""
-        return Outcome(len(self.taken), self.n_had, self.failed)
-
-
-def _tables(
-    items: Sequence[Item],
-    tas: TAS,
-    had: Had,
-    claimer: Any,
-    actors: int | None,
-    warm_up: Path | None,
-) -> Generator[pa.Table, None, None]:
-    """What workers make of the items, a block at a time, in order."""
-    import ray
-    import torch
-    from ray.exceptions import OutOfMemoryError, RayActorError, WorkerCrashedError
-
-    batches = ceil(len(items) / tas.preset.compute.image_batch)
-    smallest = min(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
-    threads = max(1, min(torch.get_num_threads(), smallest))  # so many as the local engine has
-    pool = pool_for(tas, ray.cluster_resources(), threads, batches, actors)
-    if warm_up is not None:
-        ray.data.DataContext.get_current().wait_for_min_actors_s = 600
-    described = (
-        ray.data.from_items(items_table(items), override_num_blocks=batches)
-        .map_batches(
-            read,
-            batch_size=None,
-            batch_format="pyarrow",
-            fn_kwargs={"had": ray.put(had)},
-            num_cpus=READER_CPUS,
-            compute=ray.data.TaskPoolStrategy(size=pool.readers),
-        )
-        .map_batches(
-            Describer,
-            batch_size=None,
-            batch_format="pyarrow",
-            fn_constructor_args=[claimer, tas.unbuilt(pool.device), pool.threads],
-            fn_constructor_kwargs={"describe_digest": had.describe_digest, "warm_up": warm_up},
-            num_cpus=pool.cpus,
-            num_gpus=pool.gpus,
-            compute=ray.data.ActorPoolStrategy(size=pool.actors),
-            max_restarts=-1,
-            max_task_retries=_RETRIES,
-        )
-    )
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Ray sets a handler of its own, with which TERM would end in another exit code."""
+    before = signal.getsignal(signal.SIGTERM)
     try:
-        yield from described.iter_batches(batch_size=None, batch_format="pyarrow")
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _check_address(address: str) -> None:
+    """Raise TasError if nothing listens at an address; Ray itself would wait for ten minutes."""
+    if address == "auto":
         return
-    except (RayActorError, WorkerCrashedError, OutOfMemoryError):
-        del described
-    gc.collect()  # what Ray Data leaves of a run that failed would keep the other processes
-    raise TasError(
-        f"a picture made {_RETRIES + 1} processes of Ray die, or they had too little memory; "
-        "what is done is kept, and the same command goes on"
-    )
+    host, _, port = address.rpartition(":")
+    if not host or "/" in address or not port.isdecimal():
+        raise TasError(f"--address is HOST:PORT of a Ray cluster, or auto, not {address!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise TasError(f"no Ray cluster at {address} ({error}); check --address") from error

@@ -13,8 +13,7 @@ from torchvision.ops import batched_nms
 
 from tasutils.compute import Batches, autocast, tune
 from tasutils.config import PLAIN, ComputeConfig, OverlapConfig
-from tasutils.mask_runs import Runs, runs_of
-from tasutils.masks import decode_rle
+from tasutils.masks import Runs, decode_rle, runs_of
 from tasutils.paths import weights_path
 from tasutils.proposals import filtered
 from tasutils.proposals.sam_net import build_sam

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tasutils.errors import TasError
-from tasutils.permissions import private, share
 
 CHUNK_BYTES = 2**20
 TIMEOUT_S = 60.0
@@ -80,7 +79,6 @@ def fetch(url: str, target: Path, expected: Expected, progress: Progress) -> str
     sha256 = verify(part, expected, url)
     with part.open("rb+") as file:
         os.fsync(file.fileno())
-    share(part)
     os.replace(part, target)
     _tag(part).unlink(missing_ok=True)
     _sync_folder(target.parent)
@@ -156,9 +154,9 @@ def _receive(url: str, part: Path, target: Path, expected: Expected, progress: P
         if total is not None and total - start > room:
             raise TasError(f"{total - start} bytes do not fit on the disk of {part}: {room} free")
         mark = answer.headers.get("ETag") or ""
-        with open(_tag(part), "w", opener=private) as note:
+        with open(_tag(part), "w") as note:
             note.write(f"{'' if mark.startswith('W/') else mark}\n{total or ''}\n")
-        with open(part, "ab" if start else "wb", opener=private) as file:
+        with open(part, "ab" if start else "wb") as file:
             _copy(answer, file, start, total, progress)
 
 

@@ -1,7 +1,6 @@
 """What of the published weights lies on this disk, and whether it is whole."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 from tasutils import paths
 from tasutils.checkpoints import file_fault
 from tasutils.errors import TasError
-from tasutils.permissions import private, share
 from tasutils.registry import PublishedModel
 from tasutils.registry.fetch import Expected, part_of, verify
 
@@ -80,11 +78,9 @@ def write_receipt(model: PublishedModel, files: Files) -> None:
     path = _receipt(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     entries = {name: asdict(entry) for name, entry in sorted(files.items())}
-    half = path.with_name(f"{path.name}.part")
-    with open(half, "w", opener=private) as file:
-        file.write(json.dumps({"revision": model.revision, "files": entries}, indent=1) + "\n")
-    share(half)
-    os.replace(half, path)
+    text = json.dumps({"revision": model.revision, "files": entries}, indent=1) + "\n"
+    with paths.whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _damage(path: Path, expected: Expected) -> str | None:

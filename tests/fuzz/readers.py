@@ -246,47 +246,6 @@ def _read_run(folder: Path) -> None:
     len(run.samples()), len(run.scores())
 
 
-def _scene_rows() -> list[Tree]:
-    import pyarrow.parquet as pq
-    from light import make_rows
-
-    from tasutils.store_rows import scene_table
-
-    masks = np.zeros((3, 12, 16), bool)
-    masks[0, 2:9, 3:7], masks[1, 5:, 9:], masks[2, 0, 0] = True, True, True
-    buffer = io.BytesIO()
-    pq.write_table(scene_table(make_rows(np.random.default_rng(0), masks, 5)), buffer)
-    return [{"scenes.parquet": buffer.getvalue()}]
-
-
-def _read_shard(folder: Path) -> None:
-    """Bytes of a shard that is named and signed rightly: someone else's store may hold any."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from tasutils import store_shards
-    from tasutils.store import SceneStore
-
-    try:
-        table = pq.read_table(folder / "scenes.parquet")
-        data = bytes(store_shards._parquet(table))
-        name = store_shards._name(data[store_shards._footer_start(data[-8:], len(data)) :])
-    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError):
-        data = (folder / "scenes.parquet").read_bytes()
-        name = store_shards._name(data[store_shards._footer_start(data[-8:], len(data)) :])
-    place = folder / "scenes"
-    place.mkdir(exist_ok=True)
-    for old in place.iterdir():
-        old.unlink()
-    (place / name).write_bytes(data)
-    store = SceneStore(place)
-    store.keys_by_source("d" * 64)
-    for key, scene in store.scenes():
-        assert scene.proposals.masks().shape == (len(scene.proposals), *scene.size_hw)
-        store.get(key)
-    store.verify()
-
-
 def _mirror() -> list[Tree]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -419,7 +378,6 @@ READERS = {
     "masks": Reader(_labels, _read_labels),
     "presets": Reader(_presets, _read_preset),
     "runs": Reader(_runs, _read_run),
-    "scenes": Reader(_scene_rows, _read_shard),
     "mirror": Reader(_mirror, _read_mirror),
     "weights": Reader(_weights, _read_weights),
     "merges": Reader(_merges, _read_merges),

@@ -77,7 +77,7 @@ def scene_of(row: dict[str, Any], digest: str = "") -> Any:
         proposals=Proposals.from_masks(
             masks, np.array(row["predicted_iou"], "f4"), np.array(row["stability"], "f4")
         ),
-        crop_embeddings=rows("crops"),
+        views={"crop": rows("crops")},
         captions=list(row["captions"]),
         captions_raw=list(row["captions_raw"]),
         caption_embeddings=rows("caption_rows")[list(row["caption_row"])].reshape(-1, dim),
@@ -166,10 +166,9 @@ def evaluated(data: list[Any], tas: Any, scenes: dict[str, Any], n: int, out: Pa
 
     digest, store = tas.preset.describe_digest(), SceneStore(out / "scenes")
     paths = {i: d.image_path(i) for d in data for i in d.image_ids[:n]}
-    store.put_many([
-        (scene_key(read_image(path), digest), scene_of(scenes[i], digest))
-        for i, path in paths.items()
-    ])  # fmt: skip
+    with store:
+        for i, path in paths.items():
+            store.put(scene_key(read_image(path), digest), scene_of(scenes[i], digest))
     folders = evaluate_all(data, tas, limit_images=n, store=store, progress=False, out=out)
     found = []
     for folder in folders:
