@@ -99,6 +99,13 @@ class SceneStore:
             with suppress(TasError):  # the first error is told
                 self.flush()
 
+    def require_writable(self) -> None:
+        """Make the folder; TasError if it cannot be written."""
+        with self._writing():
+            with whole_file(self.folder / ".tas-probe") as temporary:
+                temporary.touch()
+            (self.folder / ".tas-probe").unlink(missing_ok=True)
+
     def keys(self) -> set[str]:
         """The keys of the scenes that are written now."""
         self._refresh()
@@ -211,16 +218,21 @@ class SceneStore:
         )
         data = buffer.getbuffer()
         name = f"scenes-{hashlib.sha256(data).hexdigest()}.parquet"
+        path = self.folder / name
+        with self._writing(), whole_file(path) as temporary, temporary.open("xb") as file:
+            file.write(data)
+        return name
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with whole_file(self.folder / name) as temporary, temporary.open("xb") as file:
-                file.write(data)
+            yield
         except OSError as error:
             raise TasError(
                 f"cannot write scenes to {self.folder} ({error.strerror or error}); "
                 "choose another folder"
             ) from error
-        return name
 
     def _group(self, name: str, group: int) -> list[Scene]:
         """The scenes of a row group, of which the last few are kept."""

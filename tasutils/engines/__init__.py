@@ -102,6 +102,7 @@ def describe_dataset(
     items = items_of(dataset)[:limit_images]
     if shard is not None:
         items = shard_of(items, *shard)
+    store.require_writable()
     step = tas.preset.compute.image_batch
     batches = [items[start : start + step] for start in range(0, len(items), step)]
     Random().shuffle(batches)
