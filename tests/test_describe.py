@@ -219,7 +219,7 @@ def test_two_processes_on_one_store_share_the_work(tmp_path):
 def test_masks_of_another_size_are_one_line(pictures, tmp_path):
     tas = slow_tas()
     tas.__dict__["proposer"] = lambda _: Proposals.from_masks(np.ones((2, H, W - 1), bool))
-    with pytest.raises(TasError, match=f"masks are {H} x {W - 1} px .* picture is {H} x {W}"):
+    with pytest.raises(TasError, match=f"masks of .*{H}, {W - 1}.* picture of .*{H}, {W}"):
         describe(pictures, tmp_path / "scenes", tas)
 
 
