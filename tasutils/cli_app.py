@@ -19,7 +19,6 @@ from tasutils.cli_data import (
     RootOption,
     SplitByOption,
     data_app,
-    families_of,
     require_positive,
 )
 from tasutils.cli_describe import describe
@@ -153,10 +152,11 @@ def evaluate(
     device: DeviceOption = None,
 ) -> None:
     """Run a preset over one SPLIT of DATASET and write one run per family and method."""
-    families = families_of(dataset, family)
+    from tasutils.datasets import default_preset, group
+
+    families = group(dataset, family)
     methods = _methods(method)
     require_positive(limit)
-    from tasutils.datasets import default_preset
 
     name = preset or default_preset(families[0], split, images)
     configuration = _preset(name)

@@ -29,13 +29,8 @@ LimitOption = Annotated[
 @data_app.command("list")
 def data_list(root: RootOption = None) -> None:
     """List what there is: images and sentences, and of published data sets what is not here."""
-    from tasutils.datasets.doctor import all_splits
-    from tasutils.datasets.overview import list_lines
+    from tasutils.datasets.doctor import list_lines
 
-    for data in all_splits():
-        n_images = len(data.image_ids)
-        print(f"{data.name:14} {data.split:6} {n_images:4} images {len(data):5} sentences")
-    print()
     for line in list_lines(root):
         print(line)
 
@@ -44,7 +39,9 @@ def data_list(root: RootOption = None) -> None:
 def data_check(
     name: Annotated[
         str | None,
-        typer.Argument(help="refcoco, refcoco+, refcocog, phrasecut, or a .csv or .jsonl of yours"),
+        typer.Argument(
+            help="refcoco, refcoco+, refcocog, phrasecut, or a .csv, .json or .jsonl of yours"
+        ),
     ] = None,
     split_by: SplitByOption = None,
     root: RootOption = None,
@@ -84,30 +81,6 @@ def data_get(
         print(line)
     for line in get_data(name, progress_bar, root, url):
         print(line, flush=True)
-
-
-def families_of(dataset: str, wanted: list[str] | None) -> list[str]:
-    """Names of data sets that a command means: families of refscenes, or the data set itself.
-
-    Raises:
-        TasError: there is no such data set or family.
-    """
-    from tasutils.datasets import dataset_names
-    from tasutils.datasets.refscenes import FAMILIES
-
-    names, others = list(FAMILIES), [n for n in dataset_names() if n not in FAMILIES]
-    if dataset in others:
-        if wanted:
-            raise TasError(f"{dataset} has no families; leave out --family")
-        return [dataset]
-    if dataset != "refscenes":
-        raise TasError(f"no data set {dataset!r}; there are refscenes, {', '.join(others)}")
-    if not wanted or "all" in wanted:
-        return names
-    for family in wanted:
-        if family not in names:
-            raise TasError(f"no family {family!r}; there are {', '.join(names)} and all")
-    return list(dict.fromkeys(wanted))
 
 
 def require_positive(limit: int | None) -> None:

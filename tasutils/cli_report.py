@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tasutils.cli_data import LimitOption, families_of, require_positive
+from tasutils.cli_data import LimitOption, require_positive
 
 
 def report(
@@ -39,10 +39,9 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Folder; default: results.")] = None,
 ) -> None:
     """Run the notebooks and write one browsable report, index.html; 1 if a notebook failed."""
-    from tasutils.datasets.refscenes import FAMILIES
+    from tasutils.datasets import group
 
-    one = dataset in FAMILIES[1:] and not family
-    families = [dataset] if one else families_of(dataset, family)
+    families = group(dataset, family)
     require_positive(limit)
     from tasutils.report import build_report
 

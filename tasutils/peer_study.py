@@ -80,10 +80,11 @@ def peer_runs(out: Path | str, preset: str) -> list[Run]:
 
 
 def _place(dataset: str, split: str) -> tuple[int, str, str]:
-    """Where a data set's runs stand in a table: RefScenes' families in their order, then others."""
-    from tasutils.datasets.refscenes import FAMILIES
+    """Where a data set's runs stand in a table: in the order of the door, then others."""
+    from tasutils.datasets import dataset_names
 
-    return (FAMILIES.index(dataset) if dataset in FAMILIES else len(FAMILIES), dataset, split)
+    names = dataset_names()
+    return (names.index(dataset) if dataset in names else len(names), dataset, split)
 
 
 def _newest(runs: dict[str, Run]) -> str:

@@ -88,9 +88,9 @@ class Report:
     @property
     def world(self) -> bool:
         """Whether RefScenes is among them."""
-        from tasutils.datasets.refscenes import FAMILIES
+        from tasutils.datasets import group
 
-        return any(name in FAMILIES for name in self.names)
+        return any(name in group("refscenes") for name in self.names)
 
     @property
     def failed(self) -> dict[str, str]:
@@ -171,10 +171,9 @@ def plan(
     Arguments and errors as of `build_report`; sentences without ground truth are a mistake too.
     """
     from tasutils.config import load_preset
-    from tasutils.datasets import default_preset, load_dataset
-    from tasutils.datasets.refscenes import FAMILIES
+    from tasutils.datasets import default_preset, group, load_dataset
 
-    books, families = _books(only), list(families or FAMILIES)
+    books, families = _books(only), list(families or group("refscenes"))
     if "own" in families:
         raise TasError("there is no report on own data; `tas evaluate own FILE` writes its run")
     if preset is None:
@@ -183,7 +182,7 @@ def plan(
     whole = _splits(families[0], chosen)
     wanted = list(splits or (whole if limit is None else whole[:1]))
     data = [load_dataset(name, split) for split in wanted for name in families]
-    if chosen.photographs and set(families) == set(FAMILIES):
+    if chosen.photographs and set(families) == set(group("refscenes")):
         data.insert(0, load_dataset("photos7", "all"))
     for one in data:
         if one.without_mask:
@@ -224,15 +223,10 @@ def _books(only: str) -> list[Book]:
 
 def _splits(name: str, preset: Preset) -> Sequence[str]:
     """All splits of a data set that suit a preset."""
-    from tasutils.datasets.published import published
-    from tasutils.datasets.refscenes import FAMILIES, PHOTO_SPLITS, SPLITS
+    from tasutils.datasets import dataset
 
-    if name in FAMILIES:
-        return PHOTO_SPLITS if preset.photographs else SPLITS
-    if name in published():
-        entry = published()[name]
-        return tuple(entry.splits[entry.split_by])
-    return ("all",)  # photos7
+    entry = dataset(name)
+    return [s for s in entry.splits if (s in entry.drawn) != preset.photographs] or entry.splits
 
 
 def _evaluate(report: Report, results: Path) -> list[Run]:
@@ -366,10 +360,10 @@ def _run(book: Book, folder: Path, threads: int | None) -> Book:
 
 def _name(report: Report, partial: bool) -> str:
     """Such as `20261123-101500_report_tiny_partial40`; data but RefScenes's whole are named."""
-    from tasutils.datasets.refscenes import FAMILIES
+    from tasutils.datasets import group
 
     rest = [name for name in report.names if name != "photos7" or len(report.names) == 1]
-    data = [] if set(rest) == set(FAMILIES) else ["-".join(rest)]
+    data = [] if set(rest) == set(group("refscenes")) else ["-".join(rest)]
     name = "".join(c if c.isalnum() or c in "+.-" else "-" for c in report.preset.name)
     limited = [f"partial{report.limit}"] if partial else []
     time_ = f"{report.created:%Y%m%d-%H%M%S}"

@@ -196,10 +196,9 @@ def _notes(record: RunRecord) -> list[str]:
 def _dataset(run: Run, file: Path | None, root: Path | None, images: Path | None) -> RefDataset:
     """The split of a record, from where it is now."""
     from tasutils.datasets import load_dataset
-    from tasutils.datasets.own import NAME
 
     record = run.record
-    if (file is not None) != (record.dataset == NAME):
+    if (file is not None) != (record.dataset == "own"):
         raise TasError(
             f"{run.folder.name} is over {record.dataset} {record.split}: "
             + ("leave out --file" if file else "name its .csv or .jsonl with --file")

@@ -23,7 +23,7 @@ def run_lines(run: Run) -> list[str]:
             f"tas metrics {run.folder}"
         )
     if run.record.dataset == "phrasecut":
-        from tasutils.datasets.phrasecut_metrics import subsets
+        from tasutils.datasets.phrasecut import subsets
 
         samples = run.samples()
         for name, member in subsets(samples).items():

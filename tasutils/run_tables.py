@@ -149,6 +149,7 @@ class RunTables:
         fields = asdict(sample)
         flags = fields.pop("flags")
         fields.pop("split")
+        fields.pop("ann_ids")
         self.samples.append({
             **fields,
             "chosen": choice.chosen,

@@ -92,7 +92,7 @@ def world(dataset, tmp_path, monkeypatch):
     import light
 
     from tasutils import paths
-    from tasutils.datasets.refcoco import load_refcoco
+    from tasutils.datasets.coco import load_refcoco
 
     made = []
 

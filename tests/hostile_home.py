@@ -2,12 +2,11 @@
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 from tasutils import paths
-from tasutils.datasets.miniature import write_miniatures
-from tasutils.datasets.pickles import load_plain
-from tasutils.datasets.published import IMAGE_FOLDERS
+from tasutils.datasets.files import load_plain
 
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 FILE = "<img src=x onerror=window.hacked=1>"
@@ -40,21 +39,23 @@ def make_home(folder: Path, pictures: int = 2) -> Path:
         if not entry.name.startswith(("refcoco", "images", "phrasecut", "VGPhraseCut")):
             (data / entry.name).symlink_to(entry)
     (folder / "notebooks").symlink_to(paths.NOTEBOOKS)
-    write_miniatures(data, pictures)
-    place = data / "refcoco"
-    content = json.loads((place / "instances.json").read_text(encoding="utf-8"))
+    source = paths.REFSCENES / "refscenes"
+    refs = [ref for ref in load_plain(source / "refs(tas).p") if ref["split"] == "val"]
+    kept = list(dict.fromkeys(ref["image_id"] for ref in refs))[:pictures]
+    refs = [ref for ref in refs if ref["image_id"] in kept]
+    content = json.loads((source / "instances.json").read_text(encoding="utf-8"))
+    content["images"] = [image for image in content["images"] if image["id"] in kept]
+    images, place = data / "coco" / "train2014", data / "refcoco"
+    images.mkdir(parents=True)
+    place.mkdir()
     for image in content["images"]:
-        old = data / IMAGE_FOLDERS[0] / image["file_name"]
-        image["file_name"] = f"{FILE}{image['id']}.jpg"
-        old.rename(old.with_name(image["file_name"]))
+        old, image["file_name"] = image["file_name"], f"{FILE}{image['id']}.jpg"
+        shutil.copyfile(paths.REFSCENES / "images" / old, images / image["file_name"])
     for category in content["categories"]:
         category["name"] = f"{HOSTILE} {category['name']}"
+    for sentence in (sentence for ref in refs for sentence in ref["sentences"]):
+        for name in ("sent", "raw"):
+            sentence[name] = f"{sentence[name]} {HOSTILE}"
     (place / "instances.json").write_text(json.dumps(content), encoding="utf-8")
-    (file,) = place.glob("refs(*).p")
-    refs = load_plain(file)
-    for ref in refs:
-        for sentence in ref["sentences"]:
-            for name in ("sent", "raw"):
-                sentence[name] = f"{sentence[name]} {HOSTILE}"
-    file.write_bytes(pickle.dumps(refs, protocol=2))
+    (place / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
     return folder

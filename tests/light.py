@@ -21,7 +21,7 @@ import pandas as pd
 from PIL import Image
 
 from tasutils.config import load_preset
-from tasutils.datasets.refcoco import load_refcoco
+from tasutils.datasets.coco import load_refcoco
 from tasutils.datasets.sample import ImageEntry, RefDataset, Sample
 from tasutils.evaluate import evaluate, evaluate_all
 from tasutils.language.parse import Parser

@@ -11,7 +11,8 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from tasutils.datasets import published
+from tasutils.datasets import dataset
+from tasutils.datasets.published import Counts
 from tasutils.language.parse import Parser
 from tasutils.scene import Proposals
 from tasutils.tas import TAS
@@ -217,22 +218,24 @@ def write_phrasecut(root, folder="phrasecut", test=None, images=True, name=None)
 
 
 def small_counts(monkeypatch):
-    """Make the miniature trees complete: published counts of their size."""
+    """Make the miniature trees complete: published counts of their size, by data set."""
     counts = {
-        "val": published.Counts(refs=1, images=1, sentences=2),
-        "testA": published.Counts(refs=2, images=1, sentences=3),
-        "testB": published.Counts(refs=1, images=1, sentences=None),
+        "val": Counts(refs=1, images=1, sentences=2),
+        "testA": Counts(refs=2, images=1, sentences=3),
+        "testB": Counts(refs=1, images=1, sentences=None),
     }
-    test = {"test": published.Counts(refs=4, images=3, sentences=4)}
+    tasks_ = {
+        "test": Counts(refs=4, images=3, sentences=4),
+        "miniv": Counts(refs=1, images=1, sentences=1),
+    }
     small = {}
-    for name, entry in published.published().items():
-        of_each = test if entry.layout == "phrasecut" else counts
+    for name in ("refcoco", "refcoco+", "refcocog", "phrasecut"):
+        entry = dataset(name).entry
+        of_each = tasks_ if entry.layout == "phrasecut" else counts
         small[name] = entry.model_copy(
             update={"splits": {by: dict(of_each) for by in entry.splits}}
         )
-    small["phrasecut"].splits[""]["miniv"] = published.Counts(refs=1, images=1, sentences=1)
-    for module in ("published", "check_refcoco", "check_phrasecut", "findings", "overview"):
-        monkeypatch.setattr(f"tasutils.datasets.{module}.published", lambda: small)
+        monkeypatch.setattr(dataset(name), "entry", small[name])
     return small
 
 

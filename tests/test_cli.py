@@ -18,6 +18,7 @@ from PIL import Image
 
 from tasutils import answers, cli, paths
 from tasutils.config import load_preset
+from tasutils.datasets import load_dataset
 from tasutils.language.parse import Parser
 from tasutils.scene import Proposals
 from tasutils.tas import TAS
@@ -306,7 +307,7 @@ def test_control_c(here, stand_in, monkeypatch, capsys):
         (["segment", "picture.png", "a dog", "--device", "cuda:99"], "device 'cuda:99'"),
         (["segment"], "Missing argument"),
         (["segment", "picture.png", "a dog", "--colour"], "No such option"),
-        (["evaluate", "coco", "val"], "no data set 'coco'"),
+        (["evaluate", "coco", "val"], "'coco' is none of DATASETS"),
         (["evaluate", "refscenes", "val", "--family", "x"], "no family 'x'"),
         (["evaluate", "refscenes", "val", "--limit", "0"], "--limit"),
         (["evaluate", "refscenes", "val", "--limit", "many"], "--limit"),
@@ -383,8 +384,8 @@ def test_data_check_finds_faults(here, monkeypatch, capsys):
     broken = sorted((here / "world/images").iterdir())[0]
     broken.write_bytes(broken.read_bytes()[:200])
     monkeypatch.setattr(paths, "REFSCENES", here / "world")
-    monkeypatch.setattr("tasutils.datasets.doctor.SPLITS", ("val",))
-    monkeypatch.setattr("tasutils.datasets.doctor.PHOTO_SPLITS", ())
+    some = [load_dataset("refscenes", "val")]
+    monkeypatch.setattr("tasutils.datasets.doctor.shipped", lambda: some)
     assert cli.main(["data", "check"]) == 1
     streams = capsys.readouterr()
     assert broken.name in streams.err and "0 faults" not in streams.out
@@ -442,8 +443,6 @@ def test_terminal_without_unicode():
 
 @pytest.mark.slow
 def test_tiny_models_from_a_cold_start(here):
-    from tasutils.datasets import load_dataset
-
     data = load_dataset("refscenes", "val")
     sample = data.samples[0]
     shutil.copy(data.image_path(sample.image_id), "scene.jpg")

@@ -1,24 +1,37 @@
-"""Readers on hand-made files in the published layouts, sound and damaged."""
+"""Readers on hand-made files in the published layouts, sound and damaged; the door of data sets."""
 
 import json
-import pickle
 
 import numpy as np
 import pandas as pd
 import pytest
+from published_trees import (
+    FAR,
+    OVERLAPPING,
+    SQUARE,
+    H,
+    W,
+    annotation,
+    file_name,
+    instances,
+    polygon,
+    reference,
+    references,
+    task,
+    write_phrasecut,
+    write_refcoco,
+)
 from pycocotools import mask as coco
 
 from tasutils import paths
-from tasutils.datasets import dataset_names, load_dataset
+from tasutils.datasets import DATASETS, dataset, dataset_names, group, load_dataset
+from tasutils.datasets.coco import load_refcoco
 from tasutils.datasets.phrasecut import load_phrasecut
-from tasutils.datasets.refcoco import load_refcoco
-from tasutils.datasets.refscenes import FAMILIES, load_refscenes
-from tasutils.datasets.shapes import polygon_mask, run_length_mask, segmentation_mask
+from tasutils.datasets.sample import DataSet, image_entry
+from tasutils.datasets.shapes import polygon_mask, segmentation_mask
 from tasutils.errors import TasError
 
-SQUARE = [2.0, 2.0, 10.0, 2.0, 10.0, 10.0, 2.0, 10.0]
-OVERLAPPING = [[2, 2, 10, 2, 10, 10, 2, 10], [6, 2, 14, 2, 14, 10, 6, 10]]
-H, W = 20, 30
+FAMILIES = ("refscenes", "refscenes+", "refscenesg", "phrasescenes")
 
 
 def disc():
@@ -33,165 +46,125 @@ def compressed(mask):
 
 def uncompressed(mask):
     flat = mask.T.ravel()
-    edges = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff([0, *edges, flat.size]).tolist()
+    runs = np.diff([0, *(np.flatnonzero(np.diff(flat)) + 1), flat.size]).tolist()
     return {"size": list(mask.shape), "counts": [0, *runs] if flat[0] else runs}
-
-
-def instances():
-    shapes = {11: [SQUARE], 12: OVERLAPPING, 13: compressed(disc()), 14: uncompressed(disc())}
-    return {
-        "images": [
-            {"id": 1, "file_name": "COCO_train2014_000000000001.jpg", "height": H, "width": W},
-            {"id": 2, "file_name": "COCO_train2014_000000000002.jpg", "height": H, "width": W},
-        ],
-        "annotations": [
-            {"id": k, "image_id": 1 + k // 13, "category_id": 18, "iscrowd": 0, "segmentation": s}
-            for k, s in shapes.items()
-        ],
-        "categories": [{"id": 18, "name": "dog", "supercategory": "animal"}],
-    }
-
-
-def reference(ref_id, ann_id, split, sentences, **changes):
-    return {
-        "ref_id": ref_id, "ann_id": ann_id, "category_id": 18, "image_id": 1 + ann_id // 13,
-        "file_name": f"COCO_train2014_000000000001_{ref_id}.jpg", "split": split,
-        "sent_ids": [s for s, _ in sentences],
-        "sentences": [
-            {"raw": text, "sent": text.lower(), "sent_id": s, "tokens": text.lower().split()}
-            for s, text in sentences
-        ],
-        **changes,
-    }  # fmt: skip
-
-
-def references():
-    return [
-        reference(0, 11, "val", [(0, "Left dog"), (1, "the DOG"), (2, "dog")]),
-        reference(1, 12, "val", [(3, "Right dog")]),
-        reference(2, 13, "testA", [(4, "far dog")]),
-        reference(3, 14, "val", [(5, "near dog")]),
-    ]
-
-
-def write_refcoco(root, refs=None, content=None, protocol=2):
-    folder = root / "refcoco"
-    folder.mkdir(parents=True, exist_ok=True)
-    refs = references() if refs is None else refs
-    (folder / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol))
-    content = instances() if content is None else content
-    (folder / "instances.json").write_text(json.dumps(content))
-    return root
 
 
 def load(root, split="val", **more):
     return load_refcoco(root, "refcoco", "unc", split, root / "train2014", **more)
 
 
-@pytest.mark.parametrize("protocol", [0, 2])
-def test_refcoco_layout(tmp_path, protocol):
-    data = load(write_refcoco(tmp_path, protocol=protocol))
-    assert [s.sample_id for s in data.samples] == ["0-0", "0-1", "0-2", "1-3", "3-5"]
-    assert [s.text for s in data.samples][:2] == ["left dog", "the dog"]
-    assert data.samples[1].raw == "the DOG" and data.samples[1].category == "dog"
-    assert data.image_ids == ("1", "2") and len(data) == 5
-    assert {k: len(v) for k, v in data.by_image().items()} == {"1": 4, "2": 1}
-    path = tmp_path / "train2014" / "COCO_train2014_000000000001.jpg"
-    assert data.image_path("1") == path  # not the reference's own file_name
+def changed(ref_id, **changes):
+    """The instances with one annotation changed."""
+    shapes = [annotation(k, **(changes if k == ref_id else {})) for k in range(4)]
+    return instances() | {"annotations": shapes}
+
+
+def one_line(caught):
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# ---- RefCOCO
+
+
+def test_refcoco_layout(tmp_path):
+    data = load(write_refcoco(tmp_path), "testA")
+    assert [s.sample_id for s in data.samples] == ["1-10", "2-20", "2-21"]
+    assert (data.samples[1].text, data.samples[1].raw) == ("far dog", "Far Dog")
+    assert (data.samples[1].category, data.samples[1].ann_ids) == ("dog", (102,))
+    assert data.image_ids == ("2",) and len(data) == 3 and len(data.index_digest) == 64
+    assert {k: len(v) for k, v in data.by_image().items()} == {"2": 3}
+    path = tmp_path / "train2014" / file_name(2)
+    assert data.image_path("2") == path  # not the reference's own file_name
     assert data.size_hw("2") == (H, W)
-    assert len(data.index_digest) == 64
-    assert load(tmp_path, "testA").index_digest == data.index_digest
-
-
-def test_ground_truth_of_polygons_and_run_lengths(tmp_path):
-    data = load(write_refcoco(tmp_path))
-    by_ref = {sample.ref_id: data.gt_mask(sample) for sample in data.samples}
-    assert all(mask.dtype == bool and mask.shape == (H, W) for mask in by_ref.values())
-    assert by_ref["0"][2:10, 2:10].all() and by_ref["0"].sum() == 64
-    assert by_ref["1"][2:10, 2:14].all() and by_ref["1"].sum() == 96
-    assert (by_ref["3"] == disc()).all()
-    far = load(tmp_path, "testA")
-    assert (far.gt_mask(far.samples[0]) == disc()).all()
-
-
-def test_exclusive_overlap_is_background(tmp_path):
-    data = load(write_refcoco(tmp_path), overlap="exclusive")
-    mask = data.gt_mask(data.samples[3])
-    assert not mask[2:10, 6:10].any() and mask[2:10, 2:6].all() and mask[2:10, 10:14].all()
-    assert data.gt_mask(data.samples[0]).sum() == 64
-
-
-def test_unknown_split_and_missing_files(tmp_path):
-    write_refcoco(tmp_path)
-    with pytest.raises(TasError, match=r"no split 'testC'; it has testA, val"):
+    assert load(tmp_path).index_digest == data.index_digest
+    with pytest.raises(TasError, match="has no image '9'"):
+        data.image_path("9")
+    with pytest.raises(TasError, match=r"no split 'testC'; it has testA, testB, val"):
         load(tmp_path, "testC")
-    with pytest.raises(TasError, match="cannot be read"):
-        load_refcoco(tmp_path, "refcoco", "google", "val", tmp_path)
-    (tmp_path / "refcoco" / "instances.json").unlink()
-    with pytest.raises(TasError, match=r"instances\.json: cannot be read"):
-        load(tmp_path)
+
+
+@pytest.mark.parametrize("form", [compressed, uncompressed])
+def test_truth_of_polygons_and_run_lengths(tmp_path, form):
+    write_refcoco(tmp_path, content=changed(0, segmentation=form(disc())))
+    data, near = load(tmp_path), load(tmp_path, "testA")
+    mask = data.gt_mask(data.samples[0])
+    assert mask.dtype == bool and (mask == disc()).all() and data.refer_truth is None
+    assert near.gt_mask(near.samples[0])[4:14, 4:14].all()
+    assert near.gt_mask(near.samples[0]).sum() == 100
+
+
+def test_pixels_under_two_polygons_are_foreground_or_by_refers_rule_background(tmp_path):
+    """REFER's mask is a sum of layers; TAS keeps what is not 0, Global-Local what is 1."""
+    layers = coco.decode(coco.frPyObjects(OVERLAPPING, H, W)).sum(axis=2)
+    assert layers.max() == 2
+    data = load(write_refcoco(tmp_path), "testB")
+    (sample,) = data.samples
+    assert (data.gt_mask(sample) == (layers > 0)).all()
+    assert (data.refer_truth(sample) == (layers == 1)).all()
+    exclusive = load(tmp_path, "testB", overlap="exclusive")
+    assert (exclusive.gt_mask(sample) == (layers == 1)).all()
 
 
 @pytest.mark.parametrize("change", [
     {"sentences": [{"raw": "no sent", "sent_id": 1}]}, {"sentences": "dog"}, {"image_id": 99},
     {"ann_id": 99}, {"image_id": 2}, {"category_id": None}, {"sentences": [7]}, {"ref_id": []},
+    {"split": None},
 ])  # fmt: skip
 def test_damaged_references(tmp_path, change):
-    refs = [reference(0, 11, "val", [(0, "dog")]) | change]
-    with pytest.raises(TasError) as caught:
-        load(write_refcoco(tmp_path, refs))
-    assert "\n" not in str(caught.value) and "refcoco" in str(caught.value)
+    with pytest.raises(TasError, match="refcoco") as caught:
+        load(write_refcoco(tmp_path, refs=[*references()[1:], reference(0) | change]))
+    one_line(caught)
 
 
-@pytest.mark.parametrize("refs", [{}, [], "dog", [1], [{"split": []}], [None]])
+@pytest.mark.parametrize("refs", [{}, [], "dog", [1], [None]])
 def test_damaged_reference_lists(tmp_path, refs):
     with pytest.raises(TasError):
-        load(write_refcoco(tmp_path, refs))
+        load(write_refcoco(tmp_path, refs=refs))
 
 
 @pytest.mark.parametrize("key, value", [
     ("images", None), ("images", [{}]), ("images", [7]), ("annotations", {}), ("categories", [{}]),
-    ("images", [{"id": 1, "file_name": "../../etc/passwd", "height": 9, "width": 9}]),
-    ("images", [{"id": 1, "file_name": "/etc/passwd", "height": 9, "width": 9}]),
-    ("images", [{"id": 1, "file_name": "C:\\x.jpg", "height": 9, "width": 9}]),
+    *(("images", [{"id": 1, "file_name": name, "height": 9, "width": 9}])
+      for name in ("../../etc/passwd", "/etc/passwd", "C:\\x.jpg")),
     ("images", [{"id": 1, "file_name": "a.jpg", "height": 0, "width": 9}]),
     ("images", [{"id": 1, "file_name": "a.jpg", "width": 9}]),
 ])  # fmt: skip
 def test_damaged_instances(tmp_path, key, value):
-    content = instances() | {key: value}
     with pytest.raises(TasError) as caught:
-        load(write_refcoco(tmp_path, references()[:2], content))
-    assert "\n" not in str(caught.value)
+        load(write_refcoco(tmp_path, content=instances() | {key: value}))
+    one_line(caught)
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe", b"[" * 100_000, None])
 def test_damaged_json(tmp_path, raw):
-    write_refcoco(tmp_path)
-    (tmp_path / "refcoco" / "instances.json").write_bytes(raw)
-    with pytest.raises(TasError, match=r"instances\.json"):
+    path = write_refcoco(tmp_path) / "refcoco" / "instances.json"
+    path.unlink() if raw is None else path.write_bytes(raw)
+    with pytest.raises(TasError, match=r"instances\.json") as caught:
         load(tmp_path)
+    one_line(caught)
+
+
+# ---- shapes
 
 
 @pytest.mark.parametrize("segmentation", [
     [[1, 2, 3]], [["a", 1, 2, 3, 4, 5]], [[0, 0, 1e9, 0, 1e9, 1e9]], [[None] * 6], [[[1, 2]] * 3],
-    [[0, 0, float("nan"), 1, 1, 1]], [3], {}, {"size": [H, W]}, {"size": [H, W], "counts": []},
-    {"size": [H, W], "counts": [3]}, {"size": [H, W], "counts": [H * W + 1]},
-    {"size": [H, W], "counts": [-1, H * W + 1]}, {"size": [W, H], "counts": [H * W]},
-    {"size": [H, W], "counts": "zzzz"}, {"size": [H, W], "counts": ""},
-    {"size": [H, W], "counts": "\u00e9"}, {"size": [H, W], "counts": "o" * 1000},
-    {"size": [H, W], "counts": [[H * W]]}, {"size": 3, "counts": [2**80]}, None, "abc",
+    [[0, 0, float("nan"), 1, 1, 1]], [[10**400] * 6], [3], {}, {"size": [H, W]}, None, "abc",
+    {"size": [W, H], "counts": [H * W]}, {"size": 3, "counts": [2**80]},
+    *({"size": [H, W], "counts": counts} for counts in (
+        [], [3], [H * W + 1], [-1, H * W + 1], [[H * W]], [2**62, 2**62], "zzzz", "", "\u00e9",
+        "o" * 1000, "0" * 99, "\0", "3")),
 ])  # fmt: skip
-def test_damaged_segmentations_read_no_memory_they_should_not(segmentation):
-    with pytest.raises(TasError) as caught:
+def test_damaged_segmentations(segmentation):
+    with pytest.raises(TasError, match=r"^instances\.json: ref 7: "):
         segmentation_mask(segmentation, (H, W), "instances.json: ref 7")
-    assert str(caught.value).startswith("instances.json: ref 7: ")
 
 
 def test_degenerate_polygons_cover_nothing():
-    for polygon in ([], [3, 3], [3, 3, 9, 9]):
-        assert not segmentation_mask([polygon], (H, W), "x").any()
-    assert not segmentation_mask([], (H, W), "x").any()
+    for polygons in ([], [[]], [[3, 3]], [[3, 3, 9, 9]]):
+        assert not segmentation_mask(polygons, (H, W), "x").any()
 
 
 def test_run_lengths_as_pycocotools_decodes_them(rng):
@@ -199,154 +172,191 @@ def test_run_lengths_as_pycocotools_decodes_them(rng):
         for density in (0.0, 0.02, 0.5, 1.0):
             mask = rng.random(shape) < density
             for rle in (compressed(mask), uncompressed(mask)):
-                assert (run_length_mask(rle, shape, "x") == mask).all()
-            assert (coco.decode(compressed(mask)).astype(bool) == mask).all()
+                assert (segmentation_mask(rle, shape, "x") == mask).all()
 
 
 def test_outline_is_larger_than_coco():
     inner = polygon_mask(SQUARE, (H, W), "x")
     outer = polygon_mask(SQUARE, (H, W), "x", "outline")
-    assert inner.sum() == 64 and outer.sum() == 81 and (inner & ~outer).sum() == 0
+    assert inner.sum() == 100 and outer.sum() == 121 and (inner & ~outer).sum() == 0
 
 
-def write_phrasecut(root, tasks=None, name="image_data_split.json"):
-    root.mkdir(parents=True, exist_ok=True)
-    square = [[2.5, 2.0], [10.0, 2.0], [10.0, 10.0], [2.5, 10.0]]
-    far = [[x + 15, y] for x, y in square]
-    structure = {"name": "dog", "attributes": ["black"], "relation_ids": [], "type": "attribute"}
-    common = {"image_id": 7, "phrase": "black dogs", "phrase_structure": structure, "ann_ids": [1]}
-    tasks = tasks if tasks is not None else [
-        common | {"task_id": "7__0", "Polygons": [[square], [far]]},
-        common | {"task_id": "7__1", "Polygons": [[square, far]]},
-    ]  # fmt: skip
-    images = [{"image_id": 7, "height": H, "width": W, "split": "val", "url": "", "coco_id": None}]
-    (root / name).write_text(json.dumps(images))
-    (root / "refer_val.json").write_text(json.dumps(tasks))
-    return root
+def test_polygons_of_a_million_points(rng):
+    angle = np.linspace(0, 2 * np.pi, 1_000_000, endpoint=False)
+    circle = np.stack([320 + 200 * np.cos(angle), 240 + 200 * np.sin(angle)], 1).ravel().tolist()
+    assert abs(polygon_mask(circle, (480, 640), "circle").sum() - np.pi * 200**2) < 1500
+    jumps = rng.uniform(-6000, 6000, 2_000_000).tolist()
+    for raster in ("coco", "outline"):
+        with pytest.raises(TasError, match="px long"):
+            polygon_mask(jumps, (480, 640), "jumps", raster)
+
+
+@pytest.mark.parametrize("size", [(10**9, 10**9), (10**400, 1), (0, 5), (-1, -1), (9_500, 9_500)])
+def test_annotated_sizes_are_bounded(size):
+    with pytest.raises(TasError, match="x .* px"):
+        image_entry(paths.DATA, "a.jpg", *size, "instances.json")
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "/a.jpg", "..\\a", "C:/a", "", "a/../../b"])
+def test_annotated_paths_stay_inside(name):
+    with pytest.raises(TasError, match="leaves the image folder"):
+        image_entry(paths.DATA, name, 5, 5, "instances.json")
+
+
+# ---- PhraseCut
 
 
 def test_phrasecut_layout(tmp_path):
-    data = load_phrasecut(write_phrasecut(tmp_path), "val")
-    assert [s.sample_id for s in data.samples] == ["7__0", "7__1"]
-    first, second = data.samples
-    assert (first.text, first.category, first.ref_id) == ("black dogs", "dog", "7__0")
-    assert (first.flags["multi"], second.flags["multi"]) == (True, False)
-    assert (first.flags["n_instances"], second.flags["n_instances"]) == (2, 1)
-    assert (first.flags["n_attributes"], first.flags["phrase_type"]) == (1, "attribute")
-    assert (first.flags["n_relations"], first.flags["image_area_px"]) == (0, H * W)
-    union = data.gt_mask(first)
-    assert (union == data.gt_mask(second)).all()
-    assert union[3:9, 4:9].all() and union[3:9, 19:24].all() and not union[:, 11:16].any()
-    assert data.image_path("7") == tmp_path / "images" / "7.jpg"
-    elsewhere = load_phrasecut(tmp_path, "val", tmp_path / "VG")
-    assert elsewhere.image_path("7") == tmp_path / "VG" / "7.jpg"
-    outline = load_phrasecut(tmp_path, "val", raster="outline")
-    assert outline.gt_mask(first).sum() > union.sum()
+    data = load_phrasecut(write_phrasecut(tmp_path) / "phrasecut", "test")
+    assert [s.sample_id for s in data.samples] == ["1__0", "1__1", "2__2", "3__3"]
+    one, two = data.samples[:2]
+    assert (one.text, one.category, one.ref_id, one.ann_ids) == ("red dog", "dog", "1__0", (0,))
+    assert [s.flags["n_instances"] for s in data.samples] == [1, 2, 1, 5]
+    assert (one.flags["multi"], two.flags["multi"]) == (False, True)
+    assert (one.flags["n_attributes"], one.flags["phrase_type"]) == (1, "attribute")
+    assert (one.flags["n_relations"], one.flags["image_area_px"]) == (0, H * W)
+    union = data.gt_mask(two)
+    assert (union == segmentation_mask([SQUARE, FAR], (H, W), "x")).all() and union.sum() == 180
+    assert data.image_path("2") == tmp_path / "phrasecut" / "images" / "2.jpg"
+    elsewhere = load_phrasecut(tmp_path / "phrasecut", "test", tmp_path / "VG")
+    assert elsewhere.image_path("2") == tmp_path / "VG" / "2.jpg"
 
 
-def test_phrasecut_prefers_the_3000_file_and_lists_splits(tmp_path):
-    write_phrasecut(tmp_path, name="image_data_split3000.json")
-    (tmp_path / "image_data_split.json").write_text("damaged")
-    assert len(load_phrasecut(tmp_path, "val")) == 2
-    with pytest.raises(TasError, match="no split 'miniv' of phrasecut; it has val"):
-        load_phrasecut(tmp_path, "miniv")
+def test_phrasecut_prefers_the_3000_file_lists_splits_and_keeps_equal_ids_apart(tmp_path):
+    near, far = [polygon(SQUARE)], [polygon(FAR)]
+    folder = write_phrasecut(tmp_path, test=[task(0, 1, "a", [near]), task(0, 1, "a", [far])])
+    (folder / "phrasecut" / "image_data_split.json").write_text("damaged")
+    data = load_phrasecut(folder / "phrasecut", "test")
+    assert [s.sample_id for s in data.samples] == ["1__0", "1__0#2"]
+    assert [data.gt_mask(s).sum() for s in data.samples] == [100, 80]
+    with pytest.raises(TasError, match="no split 'miniv' of phrasecut; it has test"):
+        load_phrasecut(folder / "phrasecut", "miniv")
 
 
-@pytest.mark.parametrize("task", [
-    {}, {"task_id": "1", "image_id": 8, "phrase": "x", "Polygons": []}, 7,
-    {"task_id": "1", "image_id": 7, "phrase": "x", "Polygons": [[[[1, 2, 3]]]]},
-    {"task_id": "1", "image_id": 7, "phrase": "x", "Polygons": [[[["a", 2]]]]},
-    {"task_id": "1", "image_id": 7, "phrase": None, "Polygons": []},
+@pytest.mark.parametrize("entry", [
+    {}, 7, {"task_id": "1", "image_id": 8, "phrase": "x", "Polygons": []},
+    {"task_id": "1", "image_id": 1, "phrase": "x", "Polygons": [[[[1, 2, 3]]]]},
+    {"task_id": "1", "image_id": 1, "phrase": "x", "Polygons": [[[["a", 2]]]]},
+    {"task_id": "1", "image_id": 1, "phrase": None, "Polygons": []},
 ])  # fmt: skip
-def test_damaged_phrasecut(tmp_path, task):
+def test_damaged_phrasecut(tmp_path, entry):
     with pytest.raises(TasError) as caught:
-        load_phrasecut(write_phrasecut(tmp_path, [task]), "val")
-    assert "\n" not in str(caught.value)
+        load_phrasecut(write_phrasecut(tmp_path, test=[entry]) / "phrasecut", "test")
+    one_line(caught)
+
+
+# ---- RefScenes
 
 
 @pytest.fixture
 def world(tmp_path):
     """A RefScenes of two families in a few bytes."""
-    write_refcoco(tmp_path)
-    folder = tmp_path / "refcoco"
-    (folder / "refs(unc).p").rename(folder / "refs(tas).p")
-    folder.rename(tmp_path / "refscenes+")
-    write_phrasecut(tmp_path / "phrasescenes")
-    flags = {"image_id": "1", "text": "", "kind": "plain", "pronoun": False, "hidden_fraction": 0.2}
+    write_refcoco(tmp_path, "refscenes+", "tas")
+    write_phrasecut(tmp_path, "phrasescenes", images=False)
     rows = [
-        {"family": "refscenes+", "split": split, "ref_id": r, "sent_id": s, "has_direction": s == 0}
-        for split, r, s in [("val", 0, 0), ("val", 0, 1), ("val", 0, 2), ("val", 1, 3),
-                            ("val", 3, 5), ("testA", 2, 4)]
+        {"family": "refscenes+", "split": ref["split"], "ref_id": str(ref["ref_id"]),
+         "sent_id": s["sent_id"], "has_direction": "left" in s["sent"]}
+        for ref in references() for s in ref["sentences"]
     ] + [
-        {"family": "phrasescenes", "split": "val", "ref_id": f"7__{k}", "sent_id": 0,
+        {"family": "phrasescenes", "split": "test", "ref_id": key, "sent_id": 0,
          "has_direction": False}
-        for k in range(2)
+        for key in ("1__0", "1__1", "2__2", "3__3")
     ]  # fmt: skip
-    for row in rows:
-        row |= flags | {"ref_id": str(row["ref_id"])}
-    pd.DataFrame(rows).to_parquet(tmp_path / "expressions.parquet")
+    known = {"image_id": "1", "text": "", "kind": "plain", "pronoun": False, "hidden": np.nan}
+    pd.DataFrame([row | known for row in rows]).to_parquet(tmp_path / "expressions.parquet")
     return tmp_path
 
 
 def test_refscenes_joins_the_flags(world):
-    data = load_refscenes("refscenes+", "val", world)
+    data = load_dataset("refscenes+", "val", root=world)
     assert data.name == "refscenes+" and data.image_path("1").parent == world / "images"
     assert data.samples[0].flags == {
-        "kind": "plain", "pronoun": False, "hidden_fraction": 0.2, "has_direction": True,
+        "kind": "plain", "pronoun": False, "hidden": "", "has_direction": True,
     }  # fmt: skip
-    assert [s.flags["has_direction"] for s in data.samples] == [True] + [False] * 4
-    phrases = load_refscenes("phrasescenes", "val", world)
-    assert phrases.samples[0].flags["multi"] is True
-    assert phrases.samples[0].flags["kind"] == "plain"
-    assert phrases.image_path("7") == world / "images" / "7.jpg"
+    assert [s.flags["has_direction"] for s in data.samples] == [True, False]
+    phrases = load_dataset("phrasescenes", "test", root=world)
+    assert phrases.samples[1].flags["multi"] is True and phrases.samples[0].flags["kind"] == "plain"
     assert data.index_digest != phrases.index_digest
 
 
 def test_refscenes_mistakes(world):
-    with pytest.raises(TasError, match=r"no RefScenes family 'refcoco'.*refscenes\+"):
-        load_refscenes("refcoco", "val", world)
-    with pytest.raises(TasError, match=r"no split 'test'; it has testA, val"):
-        load_refscenes("refscenes+", "test", world)
-    with pytest.raises(TasError, match="cannot be read"):
-        load_refscenes("refscenesg", "val", world)
     path = world / "expressions.parquet"
+    with pytest.raises(TasError, match=r"no split 'test'; it has testA, testB, val"):
+        load_dataset("refscenes+", "test", root=world)
+    with pytest.raises(TasError, match="cannot be read"):
+        load_dataset("refscenesg", "val", root=world)
     table = pd.read_parquet(path)
     table.iloc[1:].to_parquet(path)
     with pytest.raises(TasError, match="no row for"):
-        load_refscenes("refscenes+", "val", world)
+        load_dataset("refscenes+", "val", root=world)
     table.drop(columns="split").to_parquet(path)
-    with pytest.raises(TasError, match="damaged"):
-        load_refscenes("refscenes+", "val", world)
-    for raw in (b"", b"PAR1" + b"x" * 50):
-        path.write_bytes(raw)
+    for raw in (None, b"", b"PAR1" + b"x" * 50, ...):
+        if raw is ...:
+            path.unlink()
+        elif raw is not None:
+            path.write_bytes(raw)
         with pytest.raises(TasError, match="restore it"):
-            load_refscenes("refscenes+", "val", world)
-    path.unlink()
-    with pytest.raises(TasError, match="restore it"):
-        load_refscenes("refscenes+", "val", world)
-
-
-def test_names():
-    published = ("refcoco", "refcoco+", "refcocog", "phrasecut")
-    assert dataset_names() == (*FAMILIES, "photos7", *published, "own")
-    with pytest.raises(TasError, match="no data set 'coco'; there are refscenes"):
-        load_dataset("coco", "val")
-
-
-def test_unknown_image(tmp_path):
-    with pytest.raises(TasError, match="has no image '9'"):
-        load(write_refcoco(tmp_path)).image_path("9")
+            load_dataset("refscenes+", "val", root=world)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("split", ["val", "testA", "testB", "testS"])
+@pytest.mark.parametrize("split", ["val", "testA", "testB", "testS", "valP", "testP"])
 def test_the_world_that_ships(family, split):
-    assert (paths.REFSCENES / "expressions.parquet").is_file()
     data = load_dataset(family, split)
     assert len(data) > 100 and len(data.image_ids) > 20
     assert all(data.image_path(image_id).is_file() for image_id in data.image_ids)
     for sample in data.samples[::25]:
         mask = data.gt_mask(sample)
-        assert mask.shape == data.size_hw(sample.image_id) and mask.any()
+        assert mask.shape == data.size_hw(sample.image_id) and mask.any() and sample.ann_ids
         assert {"kind", "has_direction", "pronoun", "seen", "distractor"} <= set(sample.flags)
         assert sample.text.strip() and sample.text == sample.text.lower()
+
+
+# ---- the door
+
+
+def test_names():
+    published = ("refcoco", "refcoco+", "refcocog", "phrasecut")
+    assert dataset_names() == (*FAMILIES, "photos7", *published, "own")
+    assert group("refscenes") == list(FAMILIES) and group("refcoco") == ["refcoco"]
+    assert group("refscenes+") == ["refscenes+"]
+    assert group("refscenes", ["refscenesg", "refscenesg"]) == ["refscenesg"]
+    assert group("refscenes", ["all"]) == list(FAMILIES)
+    for wrong, message in [
+        (("coco",), "'coco' is none of DATASETS: choose refscenes, "),
+        (("photos7", ["photos7"]), "photos7 has no families"),
+        (("refscenes", ["x"]), "no family 'x'; there are refscenes"),
+    ]:
+        with pytest.raises(TasError, match=message):
+            group(*wrong)
+    with pytest.raises(TasError, match="'coco' is none of DATASETS"):
+        load_dataset("coco", "val")
+
+
+class Mine(DataSet):
+    """A data set of one's own: the photographs of RefScenes under another name."""
+
+    splits = ("valP",)
+    takes = ("root",)
+
+    def load(self, split, **options):
+        return load_dataset("refscenes", split, **options)
+
+
+def test_an_entry_of_ones_own(monkeypatch):
+    monkeypatch.setitem(DATASETS, "mine", Mine())
+    assert "mine" in dataset_names() and len(load_dataset("mine", "valP")) > 100
+    assert dataset("mine").preset("valP") == "photo" and group("mine") == ["mine"]
+    lazy = f"{__name__}:Mine"
+    assert isinstance(dataset(lazy), Mine) and len(load_dataset(lazy, "valP")) > 100
+    with pytest.raises(TasError, match="takes no split_by; leave out unc"):
+        load_dataset("mine", "valP", "unc")
+
+
+def test_json_of_a_reference_file_is_read_too(tmp_path):
+    from tasutils.datasets.coco import read_files, split_of
+
+    folder = write_refcoco(tmp_path) / "refcoco"
+    (folder / "refs.json").write_text(json.dumps(references()))
+    files = read_files(folder / "refs.json", folder / "instances.json")
+    assert len(split_of(files, "x", "testA", folder)) == 3

@@ -4,6 +4,7 @@ import re
 
 import nbformat
 import pytest
+from published_trees import write_refcoco
 
 from tasutils.anatomy import CAUSES
 from tasutils.notebooks import run_notebook
@@ -85,17 +86,21 @@ def test_the_rectifier_is_taken_apart_on_the_same_run(results, tmp_path):
     assert "relation" in shown.text("verdicts") and "ordinal" in shown.text("verdicts")
 
 
-def test_the_real_study_runs_on_miniatures_and_says_so(results, tmp_path):
-    before = len(list_runs(results))
+def test_real_data_without_any_runs_on_refscenes_and_says_so(results, tmp_path):
     shown = run("08_real_data", results, tmp_path, data="refscenes val", root=str(tmp_path))
-    assert len(list_runs(results)) == before  # a miniature leaves no run behind
-    assert "tas data get refcoco" in shown.text("fetch") and "13.51" in shown.text("fetch")
-    assert "MINIATURES" in shown.text("open") and "42404" in shown.text("open")
-    for name in ("refcoco", "refcoco+", "refcocog", "phrasecut"):
-        line = rf"miniature {re.escape(name)} val: {IMAGES} images, \d+ sentences"
-        assert re.search(line, shown.text("counts"))
-    assert shown.pictures("references") == 4 and shown.pictures("examples") >= 1
-    for cell in ("ablation", "pieces"):
-        assert "mean nothing" in shown.text(cell)
-    said = shown.text("words")
-    assert said.count("were answered with a mask") == 4 and "mIoU" not in said
+    told = "\n".join(shown.text(cell) for cell in shown.cells)
+    assert "tas data get refcoco" in told and "13.51" in told and "(here)" not in told
+    assert "No published data set is here" in told
+    for name in ("refscenes val", "phrasescenes val"):
+        assert re.search(rf"\* {name}, n = \d+: mIoU 0\.\d+ \[0\.\d+, 0\.\d+\] of 0\.\d+", told)
+    assert "numbers of a drawn world" in told and "drawn by two rules: IoU 0." in told
+    assert sum(shown.pictures(cell) for cell in shown.cells) == 5
+
+
+def test_published_data_that_is_here_is_taken(results, tmp_path):
+    write_refcoco(tmp_path)
+    data = "refcoco testA"
+    shown = run("08_real_data", results, tmp_path, data=data, root=str(tmp_path), preset="tiny")
+    told = "\n".join(shown.text(cell) for cell in shown.cells)
+    assert "refcoco (here)" in told and "* refcoco testA, n = 3: mIoU" in told
+    assert "No published data set" not in told and "drawn world" not in told

@@ -145,18 +145,22 @@ BAD = [
     (("a.png", "dog", "masks/damaged.png", ""), "no mask that can be read"),
     (("a.png", "dog", "masks/empty.png", ""), "no pixel that is not 0"),
     (("a.png", "dog", "masks/turned.png", ""), "the mask is 24 x 32 px, its picture 32 x 24"),
-    (("a.png", "dog", "masks/lossy.jpg", ""), "JPEG blurs masks; save it as PNG"),
+    (("a.png", "dog", "masks/lossy.jpg", ""), "JPEG blurs masks; export the mask anew"),
     (("a.png", "dog", "masks/labels.png", "7"), "no pixel with value 7; there are 0, 1, 2"),
     (("a.png", "dog", "masks/labels.png", "one"), "value 'one' is no whole number"),
     (("a.png", "dog", "masks/square.png", "1"), "a value goes with a PNG of one channel"),
     (("a.png", "dog", "", "1"), "a value '1' but no mask"),
     (("a.png", "dog", "[[1, 2", ""), "mask: no JSON of run lengths or polygons"),
     (("a.png", "dog", "[[1, 2, 3, 4]]", ""), "a polygon needs three points or more"),
-    (("a.png", "dog", "[[[1, 2], [3, 4], [5, 6]]]", ""), "a polygon needs three points or more"),
+    (("a.png", "dog", "[[[1, 2], [3, 4]]]", ""), "a polygon needs three points or more"),
+    (("a.png", "dog", "[[[1, 2], [3], [5, 6]]]", ""), "points that are no pairs x, y"),
     (("a.png", "dog", "[]", ""), "a polygon needs three points or more"),
     (("a.png", "dog", "[[1, 2, 3, 4, 5, null]]", ""), "no list of x, y pairs"),
     (("a.png", "dog", "[[90, 90, 95, 90, 95, 95]]", ""), "covers no pixel of the picture"),
-    (("a.png", "dog", '{"size": [9, 9], "counts": [81]}', ""), "do not fill the 24 x 32 picture"),
+    (
+        ("a.png", "dog", '{"size": [9, 9], "counts": [81]}', ""),
+        "do not fill the picture of 32 x 24 px",
+    ),
     (("a.png", "dog", "[[1, 1, 9, 1, 9, 9]]", "2"), "goes with a PNG of labels only"),
     (("a.png", "dog"), "2 cells in a row of 4 columns; quote cells that hold ','"),
     (("a.png", "a dog", " left", "", ""), "5 cells in a row of 4 columns"),
@@ -164,8 +168,9 @@ BAD = [
 
 
 def test_every_bad_row_is_named_with_its_line_all_at_once(folder, capsys):
-    good = ("a.png", "dog", "masks/labels.png", "1")
-    rows = [row for bad, _ in BAD for row in (good, bad)]
+    rows = []
+    for number, (bad, _) in enumerate(BAD):
+        rows += [("a.png", f"dog {number}", "masks/labels.png", "1"), bad]
     path = write_csv(folder, rows, ("image", "expression", "mask", "value"))
     found = read_own(path)
     assert len(found.samples) == len(BAD) == len(found.faults)
@@ -205,11 +210,13 @@ def test_bad_json_lines(folder):
     ("x.csv", b"picture,sentence\na.png,dog\n", "no column image and expression; its first line"),
     ("x.csv", b"image,expression,mask,mask\n", "column 'mask' twice; rename it"),
     ("x.csv", b"image,expression,chosen\n", "column 'chosen' is a name that runs use"),
-    ("x.csv", b"image,expression,\n", "column '' has no name"),
+    ("x.csv", b",image,expression\n", "no rows"),
+    ("x.csv", b"image,expression,,\n", "column '' has no name"),
     ("x.csv", b"image,expression\na.png,\xff\xfe\n", "not UTF-8 text"),
     ("x.csv", b'image,expression\na.png,"dog\n', "line 2: no CSV from here on"),
     ("x.csv", b"image,expression\na.png,do\x00g\n", "line 2: "),
-    ("x.txt", b"a dog", "own data is a .csv, .tsv or .jsonl file"), ("x.jsonl", b"\n", "no rows"),
+    ("x.txt", b"a dog", "own data is a .csv, .tsv, .json or .jsonl file"),
+    ("x.jsonl", b"\n", "no rows"),
 ])  # fmt: skip
 def test_bad_files(folder, name, raw, message):
     path = folder / name

@@ -8,25 +8,21 @@ import numpy as np
 import pytest
 
 from tasutils import cli, paths
-from tasutils.datasets import dataset_names, load_dataset, photos7
-from tasutils.datasets.doctor import faults
-from tasutils.datasets.photos7 import load_photos7
+from tasutils.datasets import dataset, load_dataset, photos7
 from tasutils.errors import TasError
-from tasutils.gallery import reference_sheet
 from tasutils.images import read_image
 
 FOLDER = paths.DATA / "photos7"
 INSTANCES = json.loads((FOLDER / "instances.json").read_text(encoding="utf-8"))
 REFS = json.loads((FOLDER / "refs.json").read_text(encoding="utf-8"))
 SIZES = {image["id"]: (image["height"], image["width"]) for image in INSTANCES["images"]}
-PHOTOS = [image["file_name"] for image in INSTANCES["images"]]
 
 
 @pytest.fixture(scope="module")
 def data():
-    if not photos7.installed():
+    if not dataset("photos7").here():
         pytest.skip("needs scikit-image and scikit-learn: the extra photo")
-    return load_photos7()
+    return load_dataset("photos7", "all")
 
 
 @pytest.fixture
@@ -42,21 +38,15 @@ def edit(path, change):
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def turn(a, b, c):
-    """Return the sign of the corner a, b, c."""
-    return np.sign((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
-
-
 def crossing(a, b, c, d):
-    """Tell whether the segments a-b and c-d share a point."""
+    """Whether the segments a-b and c-d share a point."""
     if any(max(a[i], b[i]) < min(c[i], d[i]) or max(c[i], d[i]) < min(a[i], b[i]) for i in (0, 1)):
         return False
+
+    def turn(p, q, r):
+        return np.sign((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]))
+
     return turn(a, b, c) * turn(a, b, d) <= 0 and turn(c, d, a) * turn(c, d, b) <= 0
-
-
-def test_simple_polygons_are_told_from_others():
-    assert crossing((0, 0), (2, 2), (0, 2), (2, 0)) and crossing((0, 0), (2, 0), (1, 0), (1, 1))
-    assert not crossing((0, 0), (1, 1), (2, 2), (3, 3))
 
 
 @pytest.mark.parametrize("annotation", INSTANCES["annotations"], ids=lambda a: f"ann{a['id']}")
@@ -74,42 +64,38 @@ def test_polygons_are_simple_and_agree_with_box_and_area(annotation):
     every = np.concatenate(corners)
     low, high = every.min(axis=0), every.max(axis=0)
     assert annotation["bbox"] == [*low, *(high - low)] and annotation["iscrowd"] == 0
-    shoelace = 0.0
-    for points in corners:
-        (x, y), (u, v) = points.T, np.roll(points, -1, axis=0).T
-        shoelace += abs((x * v - u * y).sum()) / 2
+    shoelace = sum(
+        abs((x * v - u * y).sum()) / 2
+        for (x, y), (u, v) in ((p.T, np.roll(p, -1, axis=0).T) for p in corners)
+    )
     assert annotation["area"] == pytest.approx(shoelace, rel=0.08)
 
 
-def test_ids_meet():
+def test_ids_meet_and_licences_are_stated():
     annotations = {annotation["id"]: annotation for annotation in INSTANCES["annotations"]}
     categories = {category["id"] for category in INSTANCES["categories"]}
     licences = {licence["id"] for licence in INSTANCES["licenses"]}
     assert sorted(ref["ann_id"] for ref in REFS) == sorted(annotations)
     for ref in REFS:
         annotation = annotations[ref["ann_id"]]
-        assert annotation["image_id"] == ref["image_id"]
-        assert annotation["category_id"] == ref["category_id"] and ref["category_id"] in categories
+        assert annotation["image_id"] == ref["image_id"] and ref["category_id"] in categories
+        assert annotation["category_id"] == ref["category_id"]
         assert ref["sent_ids"] == [sentence["sent_id"] for sentence in ref["sentences"]]
-    assert all(image["license"] in licences for image in INSTANCES["images"])
     stated = (FOLDER / "LICENSES.md").read_text(encoding="utf-8")
-    assert all(f"`{name.rsplit('/')[-1]}`" in stated for name in PHOTOS)
+    for image in INSTANCES["images"]:
+        assert image["license"] in licences and f"`{image['file_name'].split('/')[-1]}`" in stated
 
 
-def test_seven_pictures_are_those_that_were_drawn_on(data):
+def test_seven_pictures_and_thirty_five_sentences(data):
     digests = {str(image["id"]): image["sha256"] for image in INSTANCES["images"]}
     assert len(data.image_ids) == 7 == len(set(digests.values()))
     for image_id in data.image_ids:
         path = data.image_path(image_id)
         assert sha256(path.read_bytes()).hexdigest() == digests[image_id]
         assert read_image(path).shape == (*data.size_hw(image_id), 3)
-
-
-def test_thirty_five_sentences_five_a_picture(data):
     assert len(data) == 35 == len({(s.image_id, s.text) for s in data.samples})
-    assert {len(samples) for samples in data.by_image().values()} == {5}
     for samples in data.by_image().values():
-        assert len({sample.category for sample in samples}) >= 3
+        assert len(samples) == 5 and len({sample.category for sample in samples}) >= 3
     assert all(s.text == s.raw.lower() and s.split == "all" for s in data.samples)
     directions = [s.raw for s in data.samples if s.flags["has_direction"]]
     parts = [s.raw for s in data.samples if s.flags["part"]]
@@ -117,15 +103,10 @@ def test_thirty_five_sentences_five_a_picture(data):
     assert len(parts) == 10 and "the handle of the cup" in parts
 
 
-def test_masks_are_those_of_the_annotations(data):
-    assert faults(data) == []
+def test_masks_are_those_of_the_annotations_and_a_part_lies_in_its_thing(data):
     areas = {str(a["id"]): a["area"] for a in INSTANCES["annotations"]}
-    for sample in data.samples:
-        assert data.gt_mask(sample).sum() == areas[sample.ref_id]
-
-
-def test_a_part_lies_in_its_thing(data):
     masks = {sample.raw: data.gt_mask(sample) for sample in data.samples}
+    assert all(masks[sample.raw].sum() == areas[sample.ref_id] for sample in data.samples)
     for part, whole in {
         "the eye on the left": "the cat",
         "the handle of the cup": "the coffee cup",
@@ -144,58 +125,37 @@ def test_a_part_lies_in_its_thing(data):
         assert (masks[one] & masks[other]).sum() < 0.01 * masks[one].sum(), one
 
 
-def test_the_sheet_shows_every_reference(data):
-    sheet = reference_sheet(data)
-    written = "\n".join(text.get_text() for text in sheet.texts)
-    assert all(sample.raw in written for sample in data.samples)
-    labels = [text.get_text() for ax in sheet.axes for text in ax.texts]
-    assert len(sheet.axes) == 7 and len(labels) == len(REFS) == 34
-    assert sheet.png().startswith(b"\x89PNG")
-
-
-def test_names(data):
-    assert "photos7" in dataset_names()
-    assert [s.sample_id for s in load_dataset("photos7", "all").samples] == [
-        s.sample_id for s in data.samples
-    ]
-    with pytest.raises(TasError, match="no split 'val'; it has all"):
-        load_dataset("photos7", "val")
-
-
 @pytest.mark.parametrize(("module", "package"), photos7.PACKAGES.items())
 def test_a_missing_package_is_named_with_its_install_line(monkeypatch, module, package):
     found = photos7.find_spec
     monkeypatch.setattr(photos7, "find_spec", lambda name: None if name == module else found(name))
-    assert not photos7.installed()
-    with pytest.raises(TasError, match=r"pip install 'tasutils\[photo\]'") as caught:
-        load_photos7()
-    assert "scikit-" in str(caught.value) and "\n" not in str(caught.value)
+    assert not dataset("photos7").here()
+    with pytest.raises(TasError, match=r"scikit-.*pip install 'tasutils\[photo\]'") as caught:
+        load_dataset("photos7", "all")
+    assert "\n" not in str(caught.value)
 
 
-def test_another_picture_is_refused(data, copy):
-    edit(copy / "instances.json", lambda c: c["images"][0].update(sha256="0" * 64))
-    with pytest.raises(TasError, match=r"chelsea.png: not the picture.*constraints.txt"):
-        load_photos7(root=copy)
-
-
-@pytest.mark.parametrize("name", ["os/x.png", "../skimage/data/coffee.png", "skimage/data/x.png"])
-def test_a_picture_elsewhere_is_refused(data, copy, name):
-    edit(copy / "instances.json", lambda c: c["images"][1].update(file_name=name))
-    with pytest.raises(TasError) as caught:
-        load_photos7(root=copy)
+@pytest.mark.parametrize("key, value", [
+    ("sha256", "0" * 64), ("file_name", "os/x.png"), ("file_name", "../skimage/data/coffee.png"),
+    ("file_name", "skimage/data/x.png"), ("sha256", None),
+])  # fmt: skip
+def test_another_picture_or_one_elsewhere_is_refused(data, copy, key, value):
+    edit(copy / "instances.json", lambda c: c["images"][0].update({key: value}))
+    words = "not the picture.*constraints.txt" if value == "0" * 64 else None
+    with pytest.raises(TasError, match=words) as caught:
+        load_dataset("photos7", "all", root=copy)
     assert "\n" not in str(caught.value)
 
 
 def test_damaged_files_are_told(data, copy):
     edit(copy / "refs.json", lambda c: c[3].pop("part"))
     with pytest.raises(TasError, match=r"refs.json: part: "):
-        load_photos7(root=copy)
+        load_dataset("photos7", "all", root=copy)
     (copy / "refs.json").write_text("[", encoding="utf-8")
     with pytest.raises(TasError, match=r"refs.json: damaged JSON"):
-        load_photos7(root=copy)
-    (copy / "refs.json").unlink()
-    with pytest.raises(TasError, match=r"refs.json: cannot be read"):
-        load_photos7(root=copy)
+        load_dataset("photos7", "all", root=copy)
+    with pytest.raises(TasError, match="no split 'val'; it has all"):
+        load_dataset("photos7", "val")
 
 
 def test_evaluate_knows_photos7(monkeypatch, capsys):

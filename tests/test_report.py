@@ -180,7 +180,7 @@ def test_a_formula_stands_as_deep_as_its_descent():
     [
         ({"splits": ["valid"]}, "no split 'valid'; it has testA, testB, testS, val"),
         ({"preset": "tny"}, "unknown preset"),
-        ({"families": ["coco"]}, "no data set 'coco'"),
+        ({"families": ["coco"]}, "'coco' is none of DATASETS"),
         ({"families": ["own"]}, "no report on own data"),
         ({"families": ["photos7"], "splits": ["val"]}, "no split 'val'; it has all"),
         ({"only": "01,77"}, "no notebook '77' for --only; there are 00, 01"),

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from shown import pictures, tables
 
-from tasutils.datasets.refscenes import FAMILIES
+from tasutils.datasets import group
 from tasutils.report import build_report
 from tasutils.runs import list_runs
 
@@ -26,7 +26,7 @@ def test_the_report_on_photographs_is_whole_and_says_what_it_is(photographs):
     names = {path.name for path in photographs.parent.glob("*.html")}
     assert names == {"index.html", "01_proposals.html", "06_study.html"}
     runs = {run.record.dataset: run.record for run in list_runs(photographs.parent.parent)}
-    assert set(runs) == {"photos7", *FAMILIES}
+    assert set(runs) == {"photos7", *group("refscenes")}
     assert (runs["photos7"].n_used, runs["photos7"].partial) == (35, False)
     html = photographs.read_text(encoding="utf-8")
     assert "TAS on photographs" in html and "n = 35" in html

@@ -9,7 +9,7 @@ import pytest
 from shown import fetched, pictures, tables
 
 from tasutils import __version__
-from tasutils.datasets.refscenes import FAMILIES
+from tasutils.datasets import group
 from tasutils.report import build_report
 from tasutils.runs import list_runs
 from tasutils.study import RANDOM
@@ -36,7 +36,7 @@ def test_the_report_lies_whole_in_its_folder(report):
     assert names == {"index.html", "runs", *tables, *pages}
     results = report.parent.parent
     assert not list(results.glob(".unfinished*"))
-    assert {run.record.dataset for run in list_runs(results)} == set(FAMILIES)
+    assert {run.record.dataset for run in list_runs(results)} == set(group("refscenes"))
 
 
 def test_the_page_and_the_notebooks_need_no_network(report):
@@ -95,7 +95,7 @@ def test_the_page_shows_examples_with_pictures_and_words(report):
 
 def test_the_study_has_every_variant_of_every_family(report):
     ablation = pd.read_csv(report.parent / "ablation.csv")
-    assert len(ablation) == 11 * len(FAMILIES) and ablation.notna().all().all()
+    assert len(ablation) == 11 * len(group("refscenes")) and ablation.notna().all().all()
     for _, part in ablation.groupby("family"):
         pairs = set(zip(part["variant"], part["rectifier"], strict=True))
         names = (RANDOM, *VARIANTS)
@@ -121,7 +121,7 @@ def test_the_studys_full_variant_is_the_evaluations_own_number(report):
 def test_the_rectifier_leaves_sentences_without_direction_alone(report):
     table = pd.read_csv(report.parent / "contributions.csv")
     idle = table[table["piece"] == "rectifier, no direction word"]
-    assert len(idle) == len(FAMILIES)
+    assert len(idle) == len(group("refscenes"))
     assert (idle[["mean", "low", "high"]] == 0).all().all()
 
 
@@ -129,7 +129,7 @@ def test_the_studys_tables_print_n_and_say_that_they_are_partial(report):
     shown = tables(report.parent / "06_study.ipynb")
     assert len(shown) >= 4
     variants = next(table for table in shown if "variant" in table)
-    assert len(variants) == 5 * len(FAMILIES)
+    assert len(variants) == 5 * len(group("refscenes"))
     assert variants["n"].astype(int).gt(0).all()
     interval = r"\d+\.\d \[\d+\.\d, \d+\.\d\]"
     for column in (

@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 from tasutils import masks as m
 from tasutils import metrics
 from tasutils.answering import overlaps_of
-from tasutils.datasets.refcoco import Ref, dataset_of
+from tasutils.datasets.coco import RefFiles, split_of
 from tasutils.errors import TasError
 from tasutils.margins import TOLERANCE, close_calls, margins
 from tasutils.metric_variants import CONVENTIONS, metric_variants, variants_text
@@ -209,10 +209,12 @@ def test_refers_overlap_rule_reaches_the_tables(rng):
         "annotations": [annotation], "categories": [{"id": 1, "name": "dog"}],
     }  # fmt: skip
     sentences = [{"sent_id": 1, "sent": "dog"}]
-    ref = Ref(ref_id=1, ann_id=1, image_id=1, category_id=1, sentences=sentences)
+    ref = {"ref_id": 1, "ann_id": 1, "image_id": 1, "category_id": 1, "sentences": sentences}
 
     def tables_of(content, proposals):
-        data = dataset_of("refcoco", "val", [ref], content, Path("instances.json"), Path("."))
+        images, shapes = ({"1": content[key][0]} for key in ("images", "annotations"))
+        files = RefFiles([ref | {"split": "val"}], images, shapes, {}, Path("i"), Path("r"), "")
+        data = split_of(files, "refcoco", "val", Path())
         tables = RunTables()
         tables.add(data.samples[0], overlaps_of(proposals, data, data.samples[0]), Choice(0, "why"))
         return data, tables.frames()[0].iloc[0]

@@ -29,7 +29,7 @@ from making.sprites import (
     shares,
 )
 from making.write import build_world, differences
-from tasutils.datasets import refscenes
+from tasutils.datasets.refscenes import Family
 from tasutils.language.wordnet import wordnet
 from tasutils.masks import decode_rle
 from tasutils.paths import REFSCENES
@@ -186,7 +186,7 @@ def test_differences_name_changed_missing_and_extra_files(tmp_path) -> None:
 
 
 def test_splits_are_those_of_the_reader() -> None:
-    assert tuple(SPLITS) == refscenes.SPLITS and tuple(PHOTO_SPLITS) == refscenes.PHOTO_SPLITS
+    assert tuple(SPLITS) == Family.drawn and (*SPLITS, *PHOTO_SPLITS) == Family.splits
 
 
 def test_training_never_meets_what_is_held_out() -> None:

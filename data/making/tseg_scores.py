@@ -17,7 +17,7 @@ from making.pools import TRAINING
 from making.scores import ious
 from making.tokenizer import TOKENIZER
 from tasutils.baselines.tseg import TsegNet, assign, tiny_maps
-from tasutils.datasets.refscenes import load_refscenes
+from tasutils.datasets import load_dataset
 from tasutils.encoders.openclip import tiny_tokenizer
 from tasutils.images import read_image
 from tasutils.tas import load
@@ -56,7 +56,7 @@ def val_pictures(images: int, model: Any, folder: Path = PROPOSALS) -> list[ValP
     Args:
         model: the frozen tiny-RN.
     """
-    sets = {family: load_refscenes(family, "val") for family in FAMILIES}
+    sets = {family: load_dataset(family, "val") for family in FAMILIES}
     tokenizer, found = tiny_tokenizer(TOKENIZER), []
     for image_id in sets["refscenes"].image_ids[:images]:
         picture = read_image(sets["refscenes"].images[image_id].path)

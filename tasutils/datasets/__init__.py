@@ -1,26 +1,77 @@
 """Data sets of referring expressions, each read in its published layout.
 
 `load_dataset` opens what ships with the project (RefScenes, photos7), the published data sets that
-lie on this disk, and own pictures with sentences.
+lie on this disk, and own pictures with sentences. `DATASETS` is the door: what has an entry there,
+every command, report and notebook knows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from tasutils.datasets.sample import RefDataset, Sample
+from tasutils.config import lookup
+from tasutils.datasets.own import Own
+from tasutils.datasets.photos7 import Photos7
+from tasutils.datasets.published import PublishedSet
+from tasutils.datasets.refscenes import Family
+from tasutils.datasets.sample import DataSet, RefDataset, Sample
+from tasutils.errors import TasError
 
-__all__ = ["RefDataset", "Sample", "dataset_names", "default_preset", "load_dataset"]
+__all__ = [
+    "DATASETS", "DataSet", "RefDataset", "Sample", "dataset", "dataset_names", "default_preset",
+    "group", "load_dataset",
+]  # fmt: skip
+
+DATASETS: dict[str, DataSet | str] = {
+    "refscenes": Family("refscenes"),
+    "refscenes+": Family("refscenes+"),
+    "refscenesg": Family("refscenesg"),
+    "phrasescenes": Family("phrasescenes", "phrasecut"),
+    "photos7": Photos7(),
+    "refcoco": PublishedSet("refcoco"),
+    "refcoco+": PublishedSet("refcoco+"),
+    "refcocog": PublishedSet("refcocog"),
+    "phrasecut": PublishedSet("phrasecut"),
+    "own": Own(),
+}
 
 
 def dataset_names() -> tuple[str, ...]:
-    """Names that `load_dataset` knows: families of RefScenes, photos7, published sets, own."""
-    from tasutils.datasets.own import NAME as OWN
-    from tasutils.datasets.photos7 import NAME
-    from tasutils.datasets.published import published
-    from tasutils.datasets.refscenes import FAMILIES
+    """The names of `DATASETS`."""
+    return tuple(DATASETS)
 
-    return (*FAMILIES, NAME, *published(), OWN)
+
+def dataset(name: str) -> DataSet:
+    """The entry of a name, or of a class of your own, "my_module:Mine".
+
+    Raises:
+        TasError: there is none; names those there are.
+    """
+    found = lookup("tasutils.datasets:DATASETS", name)
+    return found() if isinstance(found, type) else found
+
+
+def group(name: str, wanted: Sequence[str] | None = None) -> list[str]:
+    """The data sets that a name stands for: those of a group, else the one of that name.
+
+    Args:
+        name: of a group, such as refscenes, or of a data set.
+        wanted: only these of the group; None, nothing or "all": all.
+
+    Raises:
+        TasError: there is no such group or data set, or none of that name in the group.
+    """
+    members = [each for each in DATASETS if dataset(each).group == name]
+    if not members:
+        dataset(name)
+        if wanted:
+            raise TasError(f"{name} has no families; leave out --family")
+        return [name]
+    for family in wanted or ():
+        if family not in (*members, "all"):
+            raise TasError(f"no family {family!r}; there are {', '.join(members)} and all")
+    return list(dict.fromkeys(wanted)) if wanted and "all" not in wanted else members
 
 
 def load_dataset(
@@ -34,7 +85,7 @@ def load_dataset(
 
     Args:
         name: one of `dataset_names`.
-        split: such as `val`; for `own` the path of a CSV or JSONL file, see `own`.
+        split: such as `val`; for `own` the path of a CSV, JSON or JSONL file, see `own`.
         split_by: whose splits, of RefCOCO (`unc`, `google`) and RefCOCOg (`umd`, `google`); None
             takes the usual ones, unc and of RefCOCOg umd.
         root: the folder of published data sets, see `published`; data/ when None. Of a family of
@@ -46,27 +97,13 @@ def load_dataset(
         TasError: no such data set or split (lists those that exist), an argument that the data set
             does not take, missing or damaged files, or a package that is missing.
     """
-    from tasutils.datasets import own, photos7, published
-    from tasutils.datasets.refscenes import load_refscenes
-    from tasutils.errors import TasError
-
-    if name not in dataset_names():
-        raise TasError(f"no data set {name!r}; there are {', '.join(dataset_names())}")
-    if name in published.published():
-        return published.load_published(name, split, split_by, root, images)
-    ignored: list[tuple[str, Path | str | None]] = [("split_by", split_by)]
-    if name == own.NAME:
-        ignored.append(("root", root))
-    else:
-        ignored.append(("images", images))
-    for option, value in ignored:
-        if value is not None:
+    entry = dataset(name)
+    given = {"split_by": split_by, "root": root, "images": images}
+    options = {option: value for option, value in given.items() if value is not None}
+    for option, value in options.items():
+        if option not in entry.takes:
             raise TasError(f"{name} takes no {option}; leave out {value}")
-    if name == own.NAME:
-        return own.load_own(split, images)
-    if name == photos7.NAME:
-        return photos7.load_photos7(split, root)
-    return load_refscenes(name, split, root)
+    return entry.load(split, **options)
 
 
 def default_preset(name: str, split: str, images: Path | str | None = None) -> str:
@@ -75,10 +112,4 @@ def default_preset(name: str, split: str, images: Path | str | None = None) -> s
     Own data is taken for drawn when all of its pictures have the size of RefScenes. Arguments and
     errors otherwise as in `load_dataset`.
     """
-    from tasutils.datasets import own
-    from tasutils.datasets.refscenes import FAMILIES, PHOTO_SPLITS
-
-    if name == own.NAME:
-        sizes = {entry.size_hw for entry in own.load_own(split, images).images.values()}
-        return "tiny" if sizes == {(240, 320)} else "photo"
-    return "tiny" if name in FAMILIES and split not in PHOTO_SPLITS else "photo"
+    return dataset(name).preset(split, images)

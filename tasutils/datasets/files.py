@@ -1,9 +1,13 @@
-"""Reading annotation files: JSON, their digests, and the check of their records."""
+"""Annotation files from outside: JSON, pickles, their digests, the check of their records."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import pickle
+import pickletools
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +15,43 @@ from pydantic import BaseModel, ValidationError
 
 from tasutils.errors import TasError
 
+MAX_BYTES, MAX_VALUES = 1 << 29, 1 << 26
+#: the instructions of list, dict, str, int, float, bool and None; no import, no call, no tuple
+_PLAIN = {
+    "MARK", "STOP", "POP", "POP_MARK", "DUP", "NONE", "INT", "LONG", "BININT", "BININT1", "BININT2",
+    "LONG1", "LONG4", "NEWTRUE", "NEWFALSE", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+    "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "EMPTY_LIST",
+    "APPEND", "APPENDS", "LIST", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "PUT", "BINPUT",
+    "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET", "PROTO", "FRAME",
+}  # fmt: skip
 Record = TypeVar("Record", bound=BaseModel)
+
+
+class _Unpickler(pickle._Unpickler):
+    """The standard library's, without the instructions that are not of plain data."""
+
+    dispatch = {
+        ord(opcode.code): pickle._Unpickler.dispatch[ord(opcode.code)]
+        for opcode in pickletools.opcodes
+        if opcode.name in _PLAIN
+    }
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of an annotation file; raises TasError where there is none, or a renamed one."""
+    try:
+        if path.stat().st_size > MAX_BYTES and path.suffix != ".json":
+            raise TasError(
+                f"{path}: over {MAX_BYTES >> 20} MB; check that it is the published file"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        names = [entry.name for entry in path.parent.glob("*")]
+        near = get_close_matches(path.name, names, n=1, cutoff=0.7)
+        remedy = "check the data set's folder and its layout"
+        if near and near[0] != path.name:
+            remedy = f"{near[0]} is there: rename it if it is the same file"
+        raise TasError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
 
 
 def read_json(path: Path) -> Any:
@@ -20,14 +60,77 @@ def read_json(path: Path) -> Any:
     Raises:
         TasError: the file is missing, unreadable or damaged.
     """
+    data = read_bytes(path)
     try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise TasError(
-            f"{path}: cannot be read ({error.strerror}); check the data set's folder and its layout"
-        ) from None
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise TasError(f"{path}: damaged JSON ({str(error)[:80]}); get the file again") from None
+
+
+def load_plain(path: Path | str) -> Any:
+    """Read a pickle that holds nothing but list, dict, str, int, float, bool and None.
+
+    A pickle is a program, and those of the RefCOCO family (`refs(unc).p`) were passed from mirror
+    to mirror for a decade; no instruction is known here that imports or calls. Byte strings of
+    Python 2 are read as UTF-8, and as Latin-1 where they are no UTF-8.
+
+    Raises:
+        TasError: the file is missing, too large, damaged, or asks for anything but plain data.
+    """
+    return loads_plain(read_bytes(Path(path)), str(path))
+
+
+def loads_plain(data: bytes, source: str = "pickle") -> Any:
+    r"""Read plain data from pickle bytes; see `load_plain`.
+
+    >>> loads_plain(b"\x80\x02]q\x00U\x03dogq\x01a.")
+    ['dog']
+    """
+    stream = io.BytesIO(data)
+    try:
+        value = _Unpickler(stream, encoding="utf-8", errors="surrogateescape").load()
+        n_values = _settle(value, {})
+    except KeyError as error:
+        code = error.args[0] if isinstance(error.args[0], int) else -1
+        name = next(
+            (op.name for op in pickletools.opcodes if ord(op.code) == code), "an unknown one"
+        )
+        raise TasError(
+            f"{source}: refused: the instruction {name} is not plain data; get the file from the "
+            "data set's own page"
+        ) from None
+    except Exception as error:  # pickle raises nearly any type for damaged bytes
+        reason = " ".join(str(error).split())[:80] or type(error).__name__
+        raise TasError(f"{source}: damaged pickle ({reason}); get the file again") from None
+    if n_values > MAX_VALUES:
+        raise TasError(f"{source}: refused: {n_values:.0e} values; get the file again")
+    return value
+
+
+def _settle(value: Any, known: dict[int, float]) -> float:
+    """Mend the texts below a list or dict in place; how many values it has, as often as named."""
+    if not isinstance(value, list | dict):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = float("inf")  # within itself
+        n_values = 1.0
+        for key, item in list(value.items() if isinstance(value, dict) else enumerate(value)):
+            if isinstance(item, str):
+                if not item.isascii():
+                    value[key] = _text(item)
+                n_values += 1
+            else:
+                n_values += _settle(item, known)
+        known[id(value)] = n_values
+    return known[id(value)]
+
+
+def _text(text: str) -> str:
+    """A text without surrogates: a pair is one character, a lone one a byte of Latin-1."""
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def digest_of(paths: list[Path]) -> str:
@@ -42,10 +145,7 @@ def digest_of(paths: list[Path]) -> str:
             with path.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
         except OSError as error:
-            raise TasError(
-                f"{path}: cannot be read ({error.strerror}); check the data set's "
-                "folder and its layout"
-            ) from None
+            raise TasError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     return digest.hexdigest()
 
 

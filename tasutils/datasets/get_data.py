@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from functools import lru_cache
-from importlib.resources import files
+from functools import cache
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasutils import paths
 from tasutils.archives import unpack
 from tasutils.datasets.files import entries, read_json
+from tasutils.datasets.published import yaml_of
 from tasutils.errors import TasError
 from tasutils.registry.fetch import Expected, Progress, fetch, verify
 
@@ -38,11 +38,6 @@ class FilePart(BaseModel):
         """What is known of it."""
         return Expected(size=self.bytes, sha256=self.sha256, md5=self.md5)
 
-    @property
-    def is_archive(self) -> bool:
-        """Whether it is unpacked where it belongs."""
-        return self.name.endswith(".zip")
-
 
 class FileSet(BaseModel):
     """Files that are fetched together: their terms, and where they go below the data folder."""
@@ -55,12 +50,10 @@ class FileSet(BaseModel):
     flat: bool
 
 
-@lru_cache(maxsize=1)
+@cache
 def file_sets() -> dict[str, FileSet]:
     """What can be fetched, by name."""
-    text = (files("tasutils") / "datasets" / "published.yaml").read_text(encoding="utf-8")
-    listed = yaml.safe_load(text)["files"]
-    return {name: FileSet.model_validate(entry) for name, entry in listed.items()}
+    return {name: FileSet.model_validate(entry) for name, entry in yaml_of("files").items()}
 
 
 def file_set(name: str) -> FileSet:
@@ -100,24 +93,19 @@ def get_data(
     Raises:
         TasError: no such set, and see `fetch` and `unpack`.
     """
-    from tasutils import paths
-
     chosen = file_set(name)
     if url is not None and len(chosen.parts) > 1:
         raise TasError(f"{name} is {len(chosen.parts)} files; --url goes with a set of one")
     folder = paths.DATA if root is None else root.expanduser()
     for part in chosen.parts:
-        source = url or part.url
-        if part.is_archive:
-            yield _get_archive(part, source, folder, folder / chosen.into, chosen.flat, bar)
-        else:
-            yield _get_list(part, source, folder / chosen.into / part.name, bar)
+        get = _get_archive if part.name.endswith(".zip") else _get_list
+        yield get(part, url or part.url, folder, chosen, bar)
 
 
-def _get_archive(part: FilePart, url: str, folder: Path, into: Path, flat: bool, bar: Bar) -> str:
+def _get_archive(part: FilePart, url: str, folder: Path, chosen: FileSet, bar: Bar) -> str:
     """Unpack an archive, fetched if it does not lie there; one that was fetched is removed."""
-    archive = folder / part.name
-    lay_there, note = archive.is_file(), ""
+    archive, into, note = folder / part.name, folder / chosen.into, ""
+    lay_there = archive.is_file()
     if lay_there:
         try:
             verify(archive, part.expected, str(archive), keep=True)
@@ -126,15 +114,16 @@ def _get_archive(part: FilePart, url: str, folder: Path, into: Path, flat: bool,
     else:
         with bar(part.name) as progress:
             fetch(url, archive, part.expected, progress)
-    unpacked = unpack(archive, into, flat)
+    unpacked = unpack(archive, into, chosen.flat)
     if not lay_there:
         archive.unlink()
     whence = "as it lay there" if lay_there else "fetched"
     return f"{part.name} ({whence}): {len(unpacked)} files in {into}{note}"
 
 
-def _get_list(part: FilePart, url: str, target: Path, bar: Bar) -> str:
+def _get_list(part: FilePart, url: str, folder: Path, chosen: FileSet, bar: Bar) -> str:
     """Fetch a JSON file; a page in its place, which asks for a click, is not kept."""
+    target = folder / chosen.into / part.name
     if target.is_file():
         return f"{part.name}: there already"
     unchecked = target.with_name(f"{target.name}.unchecked")

@@ -13,22 +13,21 @@ from dataclasses import replace
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
-from tasutils.datasets.files import entries, read_json, record
-from tasutils.datasets.refcoco import load_files
-from tasutils.datasets.sample import ImageEntry, RefDataset
+from tasutils.datasets.coco import read_files, split_of
+from tasutils.datasets.files import record
+from tasutils.datasets.sample import DataSet, ImageEntry, RefDataset
 from tasutils.errors import TasError
 from tasutils.language.reading import read_directions
 
-NAME, SPLIT = "photos7", "all"
 PACKAGES = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 INSTALL = "pip install 'tasutils[photo]'"
 
 
 class _Picture(BaseModel):
-    id: int | str
     sha256: str
 
 
@@ -37,45 +36,46 @@ class _Part(BaseModel):
     part: bool
 
 
-def installed() -> bool:
-    """Whether both packages that carry the photographs are installed."""
-    return all(find_spec(module) is not None for module in PACKAGES)
+class Photos7(DataSet):
+    """The set, with the flags `has_direction` (holds a direction word) and `part` (of a thing)."""
 
+    splits = ("all",)
+    takes = ("root",)
 
-def load_photos7(split: str = SPLIT, root: Path | str | None = None) -> RefDataset:
-    """Read the set, with the flags `has_direction` (holds a direction word) and `part`.
+    def here(self, root: Path | str | None = None) -> bool:
+        """Whether both packages that carry the photographs are installed."""
+        return all(find_spec(module) is not None for module in PACKAGES)
 
-    Args:
-        split: `all`, the only one.
-        root: the folder of instances.json and refs.json; data/photos7 when None.
+    def load(self, split: str, *, root: Path | str | None = None, **_: Any) -> RefDataset:
+        """Read the set.
 
-    Raises:
-        TasError: another split, damaged annotations, a package that is missing (names the command
-            that installs it), or a picture that is not the one the polygons were drawn on.
-    """
-    from tasutils import paths
+        Args:
+            split: `all`, the only one.
+            root: the folder of instances.json and refs.json; data/photos7 when None.
 
-    folder = paths.DATA / NAME if root is None else Path(root)
-    refs, instances = folder / "refs.json", folder / "instances.json"
-    data = load_files(NAME, split, refs, instances, Path())
-    pictures = [
-        record(_Picture, e, instances) for e in entries(read_json(instances), instances, "images")
-    ]
-    digests = {str(picture.id): picture.sha256 for picture in pictures}
-    parts = [record(_Part, entry, refs) for entry in entries(read_json(refs), refs)]
-    is_part = {str(ref.ref_id): ref.part for ref in parts}
-    samples = tuple(
-        replace(
-            sample,
-            flags={
-                "has_direction": bool(read_directions(sample.text)),
-                "part": is_part[sample.ref_id],
-            },
-        )
-        for sample in data.samples
-    )
-    images = {key: _packaged(entry, digests[key]) for key, entry in data.images.items()}
-    return replace(data, samples=samples, images=images)
+        Raises:
+            TasError: another split, damaged annotations, a package that is missing (names the
+                command that installs it), or a picture that is not the one the polygons were drawn
+                on.
+        """
+        from tasutils import paths
+
+        folder = paths.DATA / "photos7" if root is None else Path(root)
+        files = read_files(folder / "refs.json", folder / "instances.json")
+        data = split_of(files, "photos7", split, Path())
+        parts = [record(_Part, entry, files.refs_source) for entry in files.refs]
+        is_part = {str(ref.ref_id): ref.part for ref in parts}
+        samples = [
+            replace(
+                s, flags={"has_direction": bool(read_directions(s.text)), "part": is_part[s.ref_id]}
+            )
+            for s in data.samples
+        ]
+        images = {
+            key: _packaged(entry, record(_Picture, files.images[key], files.source).sha256)
+            for key, entry in data.images.items()
+        }
+        return replace(data, samples=tuple(samples), images=images)
 
 
 def _packaged(entry: ImageEntry, digest: str) -> ImageEntry:
@@ -85,7 +85,7 @@ def _packaged(entry: ImageEntry, digest: str) -> ImageEntry:
     package = PACKAGES.get(module, module)
     if spec is None or not spec.submodule_search_locations:
         raise TasError(
-            f"{NAME}: {entry.path.name} is part of the package {package}, which is not installed; "
+            f"photos7: {entry.path.name} is part of the package {package}, which is not installed; "
             f"install it with: {INSTALL}"
         )
     path = Path(spec.submodule_search_locations[0], *rest)
@@ -97,7 +97,7 @@ def _packaged(entry: ImageEntry, digest: str) -> ImageEntry:
         ) from None
     if found != digest:
         raise TasError(
-            f"{path}: not the picture that the references of {NAME} were drawn on; install the "
+            f"{path}: not the picture that the references of photos7 were drawn on; install the "
             f"version of {package} that constraints.txt names"
         )
     return replace(entry, path=path)

@@ -1,25 +1,44 @@
-"""PhraseCut in the layout of github.com/ChenyunWu/PhraseCutDataset.
+"""PhraseCut: the layout of github.com/ChenyunWu/PhraseCutDataset, and its evaluator's numbers.
 
 `image_data_split3000.json` (or `image_data_split.json`) lists the images with their sizes,
-`refer_<split>.json` the tasks: a phrase and the polygons of all instances that it names. A method
-that answers with one mask is capped where there are several: the flag `multi` tells them apart. The
-other flags are what the published subsets are made of, see `phrasecut_metrics`.
+`refer_<split>.json` the tasks: a phrase and the polygons of all instances that it names; the ground
+truth is their union. A method that answers with one mask is capped where there are several: the
+flag `multi` tells them apart. The other flags are what the published subsets are made of.
+
+The evaluator (utils/evaluator.py, utils/subset.py) truncates polygon points to int and draws
+outline and fill (`raster="outline"`, which `load_dataset("phrasecut", ...)` takes). IoU is 0 where
+the intersection is 0; accuracy is strictly above .5 to .9; the mean IoU weighs every task alike,
+the cumulative IoU is the sum of intersections over the sum of unions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from tasutils.datasets.files import digest_of, entries, read_json, record
-from tasutils.datasets.sample import ImageEntry, RefDataset, Sample, image_entry, unique_ids
+from tasutils.datasets.sample import (
+    ImageEntry,
+    RefDataset,
+    Sample,
+    image_entry,
+    numbers,
+    unique_ids,
+)
 from tasutils.datasets.shapes import Raster, polygon_mask
 from tasutils.errors import TasError
+from tasutils.masks import intersection_union
+from tasutils.metrics import THRESHOLDS, summary
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+MANY, SMALL, LARGE = 5, 0.02, 0.2
 IMAGE_FILES = ("image_data_split3000.json", "image_data_split.json")
 
 
@@ -35,6 +54,7 @@ class _Task(BaseModel):
     image_id: int | str
     phrase: str
     Polygons: list[list[list[tuple[float, float]]]]
+    ann_ids: Any = None
     phrase_structure: _Structure | None = None
 
 
@@ -136,6 +156,7 @@ def _sample(sample_id: str, task: _Task, split: str, images: dict[str, ImageEntr
         raw=task.phrase,
         category=structure.name,
         split=split,
+        ann_ids=numbers(task.ann_ids) or None,
         flags={
             "multi": len(task.Polygons) > 1,
             "n_instances": len(task.Polygons),
@@ -145,3 +166,130 @@ def _sample(sample_id: str, task: _Task, split: str, images: dict[str, ImageEntr
             "image_area_px": height * width,
         },
     )
+
+
+def subsets(samples: pd.DataFrame, as_published: bool = False) -> dict[str, NDArray[np.bool_]]:
+    """Which tasks belong to each published subset that the annotations alone decide.
+
+    By instances (i_single 1, i_multi 2 and more, i_many 5 and more), by the phrase (p_att,
+    p_attm: attributes; p_rel, p_relm: relations; p_att_rel; p_name, p_att+, p_rel+, p_verbose: what
+    was needed to tell the target apart) and by the target's share of the image (s_small below 2 %,
+    s_large above 20 %). The subsets by frequency of words and by lists of words are not here.
+
+    Args:
+        samples: samples.parquet of a run on PhraseCut, or `predictions_table`.
+        as_published: take i_many out of i_multi, as the code does against its own description.
+
+    Returns:
+        By name, bool (n,).
+
+    Raises:
+        TasError: the table is of another data set.
+    """
+    needed = ("n_instances", "n_attributes", "n_relations", "phrase_type", "image_area_px")
+    lacking = [name for name in needed if name not in samples]
+    if lacking:
+        raise TasError(f"no column {lacking[0]}: the subsets are those of PhraseCut's layout")
+    instances, kind = samples["n_instances"].to_numpy(int), samples["phrase_type"].to_numpy(str)
+    attributes, relations = (samples[f"n_{n}"].to_numpy(int) for n in ("attributes", "relations"))
+    share = samples["gt_area_px"].to_numpy(float) / samples["image_area_px"].to_numpy(float)
+    return {
+        "all": np.ones(len(samples), np.bool_),
+        "i_single": instances == 1,
+        "i_multi": (instances > 1) & ((instances < MANY) | (not as_published)),
+        "i_many": instances >= MANY,
+        "p_name": kind == "name",
+        "p_att": attributes > 0,
+        "p_att+": kind == "attribute",
+        "p_rel": relations > 0,
+        "p_rel+": kind == "relation",
+        "p_verbose": kind == "verbose",
+        "p_attm": attributes > 1,
+        "p_relm": relations > 1,
+        "p_att_rel": (attributes > 0) & (relations > 0),
+        "s_small": share < SMALL,
+        "s_mid": (share >= SMALL) & (share <= LARGE),
+        "s_large": share > LARGE,
+    }
+
+
+def scores(samples: pd.DataFrame, as_published: bool = False) -> pd.DataFrame:
+    """PhraseCut's numbers for every subset.
+
+    Args:
+        samples: as in `subsets`, with chosen (-1 where there is no prediction), intersection_px,
+            union_px and gt_area_px.
+        as_published: leave out tasks without a prediction, as the evaluator does in silence; here
+            they count as empty masks otherwise. See also `subsets`.
+
+    Returns:
+        One row a subset: n, n_missing, mean_iou, cum_iou, acc@0.5 ... acc@0.9, all in 0..1 and 0
+        over no tasks.
+    """
+    import pandas as pd
+
+    there = samples["chosen"].to_numpy(int) >= 0
+    intersection, union = (samples[f"{n}_px"].to_numpy(int) for n in ("intersection", "union"))
+    rows = {}
+    for name, member in subsets(samples, as_published).items():
+        counted = member & there if as_published else member
+        found = summary(intersection[counted], union[counted])
+        rows[name] = {
+            "n": int(counted.sum()),
+            "n_missing": int((member & ~there).sum()),
+            "mean_iou": found["miou"],
+            "cum_iou": found["oiou"],
+            **{f"acc@{t}": found[f"p@{t}"] for t in THRESHOLDS},
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def predictions_table(
+    data: RefDataset, predict: Callable[[Sample], NDArray[np.bool_] | None]
+) -> pd.DataFrame:
+    """A table for `scores` of any predictor.
+
+    Args:
+        data: a split of PhraseCut.
+        predict: the predicted mask of a task, bool (H, W), or None when there is none; such as
+            `prediction_files(folder)`.
+    """
+    import pandas as pd
+
+    rows = []
+    for sample in data.samples:
+        gt, mask = data.gt_mask(sample), predict(sample)
+        nothing = np.zeros((1, *gt.shape), np.bool_)
+        intersection, union = intersection_union(nothing if mask is None else mask[None], gt)
+        rows.append({
+            "sample_id": sample.sample_id,
+            "image_id": sample.image_id,
+            **sample.flags,
+            "chosen": -1 if mask is None else 0,
+            "intersection_px": int(intersection[0]),
+            "union_px": int(union[0]),
+            "gt_area_px": int(np.count_nonzero(gt)),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def prediction_files(folder: Path | str) -> Callable[[Sample], NDArray[np.bool_] | None]:
+    """Predictions as the evaluator takes them: `<task_id>.png`, what is not 0 is predicted.
+
+    Raises:
+        TasError: there is no such folder; later, a file that is no picture.
+    """
+    from tasutils.datasets.own_masks import open_mask
+
+    place = Path(folder)
+    if not place.is_dir():
+        raise TasError(f"{place}: no folder of predictions; `tas evaluate ... --masks` writes one")
+
+    def predict(sample: Sample) -> NDArray[np.bool_] | None:
+        path = place / f"{sample.sample_id}.png"
+        if not path.is_file():
+            return None
+        labels = np.asarray(open_mask(path))
+        return np.asarray(labels[:, :, :3].any(axis=2) if labels.ndim == 3 else labels != 0)
+
+    return predict

@@ -12,43 +12,42 @@ which they are published:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from tasutils.datasets.mirror import load_mirror, mirror_files
+from tasutils import paths
+from tasutils.datasets.coco import mirror_files, read_files, read_mirror, split_of
 from tasutils.datasets.phrasecut import load_phrasecut
-from tasutils.datasets.refcoco import load_refcoco
-from tasutils.datasets.sample import RefDataset
+from tasutils.datasets.sample import DataSet, RefDataset
 from tasutils.errors import TasError
 
 IMAGE_FOLDERS = ("coco/train2014", "train2014", "images/mscoco/images/train2014")
 PHRASECUT_FOLDERS = ("phrasecut", "VGPhraseCut_v0")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Counts(_Part):
+class Counts(BaseModel):
     """What a split counts; None where no source states it."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
     refs: int
     images: int
     sentences: int | None
 
 
-class Published(_Part):
-    """A published data set; `splits` by whose they are (`unc`, `google`, `umd`) and their name.
+class Entry(BaseModel):
+    """A data set of published.yaml; `splits` by whose they are (`unc`, `google`, `umd`) and name.
 
-    `counts_from` and `get` name keys of `sources` and of `files` in published.yaml.
+    `counts_from` and `get` name keys of `sources` and of `files` there.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
     layout: Literal["refcoco", "phrasecut"]
     split_by: str
     mirror: str | None
@@ -66,120 +65,152 @@ class Place:
     mirror: dict[str, Path]
 
 
-@lru_cache(maxsize=1)
-def published() -> dict[str, Published]:
-    """The published data sets by name."""
+@cache
+def yaml_of(key: str) -> dict[str, Any]:
+    """A part of published.yaml, such as `datasets` or `files`."""
     text = (files("tasutils") / "datasets" / "published.yaml").read_text(encoding="utf-8")
-    entries = yaml.safe_load(text)["datasets"]
-    return {name: Published.model_validate(entry) for name, entry in entries.items()}
+    return yaml.safe_load(text)[key]
 
 
-def known_split_by(name: str, split_by: str | None) -> str:
-    """Whose splits are meant; None is the usual ones.
+class PublishedSet(DataSet):
+    """A published data set, read where it lies."""
 
-    Raises:
-        TasError: the data set has none of that name.
-    """
-    entry = published()[name]
-    if split_by is None:
-        return entry.split_by
-    if split_by not in entry.splits:
-        there = " and ".join(filter(None, entry.splits))
-        remedy = f"it has {there}" if there else "leave out --split-by"
-        raise TasError(f"{name} has no splits by {split_by!r}; {remedy}")
-    return split_by
+    takes = ("split_by", "root", "images")
 
+    def __init__(self, name: str) -> None:
+        self.name = name
 
-def find_place(
-    name: str, root: Path | str | None = None, images: Path | str | None = None
-) -> Place:
-    """Where a data set lies, or where it would be looked for first; nothing is opened.
+    @cached_property
+    def entry(self) -> Entry:
+        """What was published."""
+        return Entry.model_validate(yaml_of("datasets")[self.name])
 
-    Args:
-        name: of `published`.
-        root: the folder of data sets, or the very folder of this one; data/ when None.
-        images: the folder of its images; when None the first of the published places below `root`
-            that is there.
-    """
-    from tasutils import paths
+    @property
+    def splits(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The usual splits."""
+        return tuple(self.entry.splits[self.entry.split_by])
 
-    entry = published()[name]
-    root = paths.DATA if root is None else Path(root).expanduser()
-    names = [name, *([Path(entry.mirror).name] if entry.mirror else [])]
-    if entry.layout == "phrasecut":
-        names = list(PHRASECUT_FOLDERS)
-    folder = _first([*(root / n for n in names), root], entry.layout) or root / names[0]
-    if images is not None:
-        pictures = Path(images).expanduser()
-    elif entry.layout == "phrasecut":
-        pictures = folder / "images"
-    else:
-        base = folder.parent if folder == root else root
-        there = [base / n for n in IMAGE_FOLDERS if (base / n).is_dir()]
-        pictures = there[0] if there else base / IMAGE_FOLDERS[0]
-    # a mirror is read only where the published files are not
-    pure = entry.layout == "refcoco" and not (folder / "instances.json").is_file()
-    return Place(folder, pictures, mirror_files(folder) if pure else {})
+    def here(self, root: Path | str | None = None) -> bool:
+        """Whether its annotations lie in a folder of data sets."""
+        place = self.place(root)
+        found = [*place.folder.glob("instances.json"), *place.folder.glob("refer_*.json")]
+        return bool(found or place.mirror)
 
+    def load(
+        self,
+        split: str,
+        *,
+        split_by: str | None = None,
+        root: Path | str | None = None,
+        images: Path | str | None = None,
+        **_: Any,
+    ) -> RefDataset:
+        """Open one split; PhraseCut's truth is drawn as its own evaluator draws it.
 
-def archive_of(name: str, root: Path | str | None = None) -> Path | None:
-    """The published archive of a data set that lies packed in the folder of data sets, if any."""
-    from tasutils import paths
+        Arguments as in `load_dataset`; see `place`.
 
-    folder = paths.DATA if root is None else Path(root).expanduser()
-    places = [folder / f"{name}.zip", folder / name / f"{name}.zip"]
-    return next((path for path in places if path.is_file()), None)
+        Raises:
+            TasError: no such split, or a file is missing or damaged; says what to do.
+        """
+        return self.opener(split_by, root, images)(split)
 
+    def opener(
+        self,
+        split_by: str | None = None,
+        root: Path | str | None = None,
+        images: Path | str | None = None,
+    ) -> Callable[[str], RefDataset]:
+        """Opens splits by name; the files that they share are read once."""
+        split_by, place = self.known_split_by(split_by), self.place(root, images)
+        where = f" --root {root}" if root is not None else ""
+        if not place.folder.is_dir():
+            archive = self.archive(root)
+            remedy = "name the folder of data sets with --root, or get it with"
+            if archive is not None:
+                remedy = f"{archive.name} lies there packed, unpack it with"
+            get = f"tas data get {self.name}{where}"
+            raise TasError(f"{self.name} is not at {place.folder}; {remedy}: {get}")
+        refs_path, instances_path = (
+            place.folder / name for name in (f"refs({split_by}).p", "instances.json")
+        )
+        if place.mirror and split_by != self.entry.split_by:
+            raise TasError(
+                f"{place.folder}: the mirror of {self.name} holds the splits by "
+                f"{self.entry.split_by} only; for {split_by} get the published files with: "
+                f"tas data get {self.name}"
+            )
+        read = cache(lambda: read_files(refs_path, instances_path))
 
-def _first(folders: list[Path], layout: str) -> Path | None:
-    """The first folder that holds a file of the layout, else the first that exists but the root."""
-    pattern = ("instances.json", "refs(*).p") if layout == "refcoco" else ("refer_*.json",)
-    for folder in folders:
-        if any(path for p in pattern for path in folder.glob(p)) or mirror_files(folder):
-            return folder
-    return next((folder for folder in folders[:-1] if folder.is_dir()), None)
+        def open_split(split: str) -> RefDataset:
+            splits = self.entry.splits[split_by]
+            if split not in splits:
+                whose = f"{self.name} {split_by}".rstrip()
+                raise TasError(f"{whose} has no split {split!r}; it has {', '.join(splits)}")
+            if self.entry.layout == "phrasecut":
+                tasks = place.folder / f"refer_{split}.json"
+                if not tasks.is_file():
+                    raise TasError(
+                        f"{tasks} is not there; get it with: tas data get {self.name}{where}"
+                    )
+                data = load_phrasecut(place.folder, split, place.images, self.name, "outline")
+            else:
+                found = read_mirror(self.name, split, place.mirror) if place.mirror else read()
+                data = split_of(found, self.name, split, place.images)
+            return replace(data, split_by=split_by)
 
+        return open_split
 
-def load_published(
-    name: str,
-    split: str,
-    split_by: str | None = None,
-    root: Path | str | None = None,
-    images: Path | str | None = None,
-) -> RefDataset:
-    """Open one split of a published data set.
+    def known_split_by(self, split_by: str | None) -> str:
+        """Whose splits are meant; None is the usual ones.
 
-    Args:
-        name: `refcoco`, `refcoco+`, `refcocog` or `phrasecut`.
-        split: such as `val`, `testA`, `miniv`.
-        split_by: `unc`, `google` or `umd`; None is unc, of RefCOCOg umd.
-        root, images: see `find_place`.
+        Raises:
+            TasError: the data set has none of that name.
+        """
+        if split_by is None:
+            return self.entry.split_by
+        if split_by not in self.entry.splits:
+            there = " and ".join(filter(None, self.entry.splits))
+            remedy = f"it has {there}" if there else "leave out --split-by"
+            raise TasError(f"{self.name} has no splits by {split_by!r}; {remedy}")
+        return split_by
 
-    PhraseCut's ground truth is drawn as its own evaluator draws it, see `phrasecut_metrics`.
+    def place(self, root: Path | str | None = None, images: Path | str | None = None) -> Place:
+        """Where it lies, or where it would be looked for first; nothing is opened.
 
-    Raises:
-        TasError: no such split, or a file is missing or damaged; says what to do.
-    """
-    split_by = known_split_by(name, split_by)
-    entry, place = published()[name], find_place(name, root, images)
-    splits = entry.splits[split_by]
-    if split not in splits:
-        whose = f"{name} {split_by}".rstrip()
-        raise TasError(f"{whose} has no split {split!r}; it has {', '.join(splits)}")
-    where = f" --root {root}" if root is not None else ""
-    if not place.folder.is_dir():
-        archive = archive_of(name, root)
-        remedy = "name the folder of data sets with --root, or get it with"
-        if archive is not None:
-            remedy = f"{archive.name} lies there packed, unpack it with"
-        raise TasError(f"{name} is not at {place.folder}; {remedy}: tas data get {name}{where}")
-    if entry.layout == "phrasecut":
-        tasks = place.folder / f"refer_{split}.json"
-        if not tasks.is_file():
-            raise TasError(f"{tasks} is not there; get it with: tas data get {name}{where}")
-        data = load_phrasecut(place.folder, split, place.images, name, raster="outline")
-    elif place.mirror:
-        data = load_mirror(name, split, split_by, entry.split_by, place.mirror, place.images)
-    else:
-        data = load_refcoco(place.folder.parent, place.folder.name, split_by, split, place.images)
-    return replace(data, name=name, split_by=split_by)
+        Args:
+            root: the folder of data sets, or the very folder of this one; data/ when None.
+            images: the folder of its images; when None the first of the published places below
+                `root` that is there.
+        """
+        root = paths.DATA if root is None else Path(root).expanduser()
+        phrasecut = self.entry.layout == "phrasecut"
+        names = list(PHRASECUT_FOLDERS) if phrasecut else [self.name]
+        names += [Path(self.entry.mirror).name] if self.entry.mirror else []
+        folders = [*(root / name for name in names), root]
+        there = [folder for folder in folders if self._holds(folder)]
+        there += [folder for folder in folders[:-1] if folder.is_dir()]
+        folder = there[0] if there else folders[0]
+        if images is not None:
+            pictures = Path(images).expanduser()
+        elif phrasecut:
+            pictures = folder / "images"
+        else:
+            base = folder.parent if folder == root else root
+            found = [base / name for name in IMAGE_FOLDERS if (base / name).is_dir()]
+            pictures = found[0] if found else base / IMAGE_FOLDERS[0]
+        # a mirror is read only where the published files are not
+        pure = not phrasecut and not (folder / "instances.json").is_file()
+        return Place(folder, pictures, mirror_files(folder) if pure else {})
+
+    def _holds(self, folder: Path) -> bool:
+        """Whether a folder has a file of the layout."""
+        if self.entry.layout == "phrasecut":
+            return any(folder.glob("refer_*.json"))
+        kinds = (folder.glob("instances.json"), folder.glob("refs(*).p"), mirror_files(folder))
+        return any(map(any, kinds))
+
+    def archive(self, root: Path | str | None = None) -> Path | None:
+        """The published archive, if it lies packed in the folder of data sets."""
+        folder = paths.DATA if root is None else Path(root).expanduser()
+        places = [folder / f"{self.name}.zip", folder / self.name / f"{self.name}.zip"]
+        return next((path for path in places if path.is_file()), None)

@@ -13,56 +13,57 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from tasutils import paths
+from tasutils.datasets.coco import load_refcoco
 from tasutils.datasets.files import digest_of
 from tasutils.datasets.phrasecut import load_phrasecut
-from tasutils.datasets.refcoco import load_refcoco
-from tasutils.datasets.sample import Flag, RefDataset, Sample
+from tasutils.datasets.sample import DataSet, Flag, RefDataset, Sample
 from tasutils.errors import TasError
 
-FAMILIES = ("refscenes", "refscenes+", "refscenesg", "phrasescenes")
-SPLIT_BY = "tas"
-#: splits of drawn things, and of cut-outs of photographs
-SPLITS = ("val", "testA", "testB", "testS")
-PHOTO_SPLITS = ("valP", "testP")
 _NO_FLAGS = {
     "family", "split", "image_id", "ref_id", "task_id", "sent_id", "text", "raw", "query",
     "targets",
 }  # fmt: skip
 
 
-def load_refscenes(family: str, split: str, root: Path | str | None = None) -> RefDataset:
-    """Read one family and split of RefScenes, with its flags.
+class Family(DataSet):
+    """One family of sentences about the pictures of RefScenes; `layout` as it is written."""
 
-    Args:
-        family: one of `FAMILIES`.
-        split: `val`, `testA`, `testB` or `testS`, or of photographs `valP` or `testP`.
-        root: the folder of the world; when None `tasutils.paths.REFSCENES`, for photographs
-            `tasutils.paths.PHOTOSCENES`.
+    drawn = ("val", "testA", "testB", "testS")
+    splits = (*drawn, "valP", "testP")
+    takes = ("root",)
+    group = "refscenes"
 
-    Raises:
-        TasError: no such family or split (lists those that exist), or a file is missing or damaged.
-    """
-    from tasutils import paths
+    def __init__(self, name: str, layout: str = "refcoco") -> None:
+        self.name, self.layout = name, layout
 
-    if family not in FAMILIES:
-        raise TasError(f"no RefScenes family {family!r}; there are {', '.join(FAMILIES)}")
-    if root is None:
-        root = paths.PHOTOSCENES if split in PHOTO_SPLITS else paths.REFSCENES
-    root = Path(root)
-    images_dir, flags_path = root / "images", root / "expressions.parquet"
-    if family == "phrasescenes":
-        dataset = load_phrasecut(root / family, split, images_dir, name=family)
-    else:
-        dataset = load_refcoco(root, family, SPLIT_BY, split, images_dir)
-    flags = _read_flags(flags_path, family, split)
-    return replace(
-        dataset,
-        samples=tuple(_flagged(sample, flags, family, flags_path) for sample in dataset.samples),
-        index_digest=sha256((dataset.index_digest + digest_of([flags_path])).encode()).hexdigest(),
-    )
+    def load(self, split: str, *, root: Path | str | None = None, **_: Any) -> RefDataset:
+        """Read a split with its flags.
+
+        Args:
+            split: of drawn things, or of cut-outs of photographs `valP` or `testP`.
+            root: the folder of the world; when None `tasutils.paths.REFSCENES`, for photographs
+                `tasutils.paths.PHOTOSCENES`.
+
+        Raises:
+            TasError: no such split (lists those that exist), or a file is missing or damaged.
+        """
+        photographs = split in self.splits and split not in self.drawn
+        world = Path(root or (paths.PHOTOSCENES if photographs else paths.REFSCENES))
+        if self.layout == "phrasecut":
+            data = load_phrasecut(world / self.name, split, world / "images", name=self.name)
+        else:
+            data = load_refcoco(world, self.name, "tas", split, world / "images")
+        path = world / "expressions.parquet"
+        flags = _read_flags(path, self.name, split, by_task=self.layout == "phrasecut")
+        digest = sha256((data.index_digest + digest_of([path])).encode()).hexdigest()
+        samples = tuple(_flagged(sample, flags, path) for sample in data.samples)
+        return replace(data, samples=samples, index_digest=digest)
 
 
-def _read_flags(path: Path, family: str, split: str) -> dict[tuple[str, str], dict[str, Flag]]:
+def _read_flags(
+    path: Path, family: str, split: str, by_task: bool
+) -> dict[tuple[str, str], dict[str, Flag]]:
     """Flags by (ref id, sentence id); by (task id, "0") for PhraseCut's layout."""
     import pandas as pd
     import pyarrow
@@ -70,19 +71,14 @@ def _read_flags(path: Path, family: str, split: str) -> dict[tuple[str, str], di
     try:
         table = pd.read_parquet(path)
         table = table[(table["family"] == family) & (table["split"] == split)]
-        by_task = family == "phrasescenes"
         refs = table["task_id" if by_task and "task_id" in table else "ref_id"].astype(str)
         sents = ["0"] * len(table) if by_task else table["sent_id"].astype(str)
-    except OSError as error:
-        reason = error.strerror or "no parquet file"
+    except (OSError, pyarrow.ArrowException, KeyError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:80]
         raise TasError(
             f"{path}: cannot be read ({reason}); restore it from the repository"
         ) from None
-    except (pyarrow.ArrowException, KeyError, ValueError) as error:
-        reason = " ".join(str(error).split())[:80]
-        raise TasError(f"{path}: damaged ({reason}); restore it from the repository") from None
-    names = [name for name in table.columns if name not in _NO_FLAGS]
-    rows = table[names].to_dict("records")
+    rows = table.drop(columns=_NO_FLAGS & set(table.columns)).to_dict("records")
     return {
         (ref, sent): {str(name): _plain(value) for name, value in row.items()}
         for ref, sent, row in zip(refs, sents, rows, strict=True)
@@ -95,14 +91,12 @@ def _plain(value: Any) -> Flag:
     return value if isinstance(value, str | bool | int | float) and value == value else ""
 
 
-def _flagged(
-    sample: Sample, flags: dict[tuple[str, str], dict[str, Flag]], family: str, path: Path
-) -> Sample:
+def _flagged(sample: Sample, flags: dict[tuple[str, str], dict[str, Flag]], path: Path) -> Sample:
     """The sample with the generator's flags beside its own."""
-    key = (sample.ref_id, sample.sent_id)
-    if key not in flags:
+    found = flags.get((sample.ref_id, sample.sent_id))
+    if found is None:
         raise TasError(
-            f"{path}: no row for {family} {sample.split} ref {key[0]} sentence "
-            f"{key[1]}; restore its folder from the repository"
+            f"{path}: no row for split {sample.split} ref {sample.ref_id} sentence "
+            f"{sample.sent_id}; restore its folder from the repository"
         )
-    return replace(sample, flags={**sample.flags, **flags[key]})
+    return replace(sample, flags={**sample.flags, **found})

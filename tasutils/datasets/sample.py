@@ -1,10 +1,11 @@
-"""The one form in which every data set reaches the evaluation: `Sample` and `RefDataset`."""
+"""The form in which every data set reaches the evaluation: `Sample`, `RefDataset`, `DataSet`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ class Sample:
         category: name of the target's category.
         split: name of the split.
         flags: properties by which tables are split, such as `has_direction` or `multi`.
+        ann_ids: the annotations whose union is the truth; () where the sentence means nothing in
+            the picture, None where they are not known by number.
     """
 
     sample_id: str
@@ -40,6 +43,7 @@ class Sample:
     category: str
     split: str
     flags: dict[str, Flag] = field(default_factory=dict)
+    ann_ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class RefDataset:
         refer_truth: the ground truth by REFER's rule for pixels under two polygons (see
             `shapes.segmentation_mask`, `exclusive`), None where that is the same mask; no function
             where it is the same in the whole split.
+        notes: what whoever reads a number of this split should know, a line each.
     """
 
     name: str
@@ -78,6 +83,7 @@ class RefDataset:
     refer_truth: Callable[[Sample], NDArray[np.bool_] | None] | None = field(
         default=None, repr=False
     )
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -119,6 +125,34 @@ class RefDataset:
         return self.images[image_id]
 
 
+class DataSet:
+    """A data set by name, an entry of `DATASETS`; derive from it and overwrite what differs.
+
+    Attributes:
+        splits: its splits, in the order in which reports take them.
+        drawn: those of drawn pictures, for the preset `tiny`; the others show photographs.
+        takes: which of `split_by`, `root` and `images` its `load` takes.
+        group: a name that stands for several data sets together, such as the families of a world.
+    """
+
+    splits: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+    group: str = ""
+
+    def load(self, split: str, **options: Any) -> RefDataset:
+        """Open one split; `options` are those that it `takes`, as in `load_dataset`."""
+        raise NotImplementedError
+
+    def here(self, root: Path | str | None = None) -> bool:
+        """Whether there is anything of it to open."""
+        return True
+
+    def preset(self, split: str, images: Path | str | None = None) -> str:
+        """The preset that fits a split."""
+        return "tiny" if split in self.drawn else "photo"
+
+
 def image_entry(folder: Path, file_name: str, height: int, width: int, source: str) -> ImageEntry:
     """An `ImageEntry` of an annotation file, which must not point outside its image folder.
 
@@ -129,13 +163,21 @@ def image_entry(folder: Path, file_name: str, height: int, width: int, source: s
     name = PurePosixPath(file_name.replace("\\", "/"))
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise TasError(
-            f"{source}: image {file_name!r} has size {height} x {width}; get the annotations again"
+            f"{source}: image {file_name!r} has {width} x {height} px; get the annotations again"
         )
     if name.is_absolute() or ".." in name.parts or not name.parts or ":" in name.parts[0]:
         raise TasError(
             f"{source}: image path {file_name!r} leaves the image folder; get the annotations again"
         )
     return ImageEntry(folder / name, (height, width))
+
+
+def numbers(ids: Any) -> tuple[int, ...] | None:
+    """The ids of annotations as numbers, None where they are none."""
+    try:
+        return tuple(int(name) for name in ids)
+    except (TypeError, ValueError):
+        return None
 
 
 def unique_ids(ids: list[str]) -> list[str]:

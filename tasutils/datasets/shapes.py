@@ -1,8 +1,4 @@
-"""Ground-truth shapes to masks: polygons and run lengths of COCO files, checked before drawing.
-
-The files come from outside, and pycocotools reads beyond its buffers when run lengths do not fill
-the picture; so run lengths are decoded here.
-"""
+"""Ground-truth shapes to masks: polygons and run lengths of COCO files, checked before drawing."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
 from tasutils.errors import TasError
@@ -18,8 +15,7 @@ from tasutils.errors import TasError
 Overlap = Literal["union", "exclusive"]
 Raster = Literal["coco", "outline"]
 _MAX_OUTLINE_PX = 4_000_000  # pycocotools allocates some 40 bytes for each
-_MAX_DRAWN_PX = 10**10  # pixels times polygons of one target: seconds
-_RUN_BITS = 60  # no run of a picture is longer
+_AGAIN = "get the annotations again"
 
 
 def segmentation_mask(
@@ -42,21 +38,17 @@ def segmentation_mask(
         TasError: the segmentation is none of these, or does not fit the picture.
     """
     if isinstance(segmentation, dict):
-        return run_length_mask(segmentation, size_hw, source)
+        return _run_length_mask(segmentation, size_hw, source)
     if not isinstance(segmentation, list) or not all(isinstance(p, list) for p in segmentation):
-        raise TasError(
-            f"{source}: a segmentation that is neither polygons nor run lengths; "
-            "get the annotations again"
-        )
-    if len(segmentation) * size_hw[0] * size_hw[1] > _MAX_DRAWN_PX:
-        raise TasError(
-            f"{source}: {len(segmentation)} polygons, more than a target has; "
-            "get the annotations again"
-        )
-    layers = np.zeros(size_hw, np.int64)
-    for polygon in segmentation:
-        layers += polygon_mask(polygon, size_hw, source)
-    return layers == 1 if overlap == "exclusive" else layers > 0
+        kinds = "neither polygons nor run lengths"
+        raise TasError(f"{source}: a segmentation that is {kinds}; {_AGAIN}")
+    shapes = [points for p in segmentation if len(points := _points(p, size_hw, source)) >= 6]
+    if not shapes:
+        return np.zeros(size_hw, np.bool_)
+    layers = coco.frPyObjects([points.tolist() for points in shapes], *size_hw)
+    if overlap == "exclusive":
+        return sum(coco.decode(layer).astype(np.int64) for layer in layers) == 1
+    return coco.decode(coco.merge(layers)).astype(np.bool_)
 
 
 def polygon_mask(
@@ -77,105 +69,71 @@ def polygon_mask(
     Raises:
         TasError: coordinates that are no numbers, not in pairs, or far outside the picture.
     """
-    points = polygon_points(polygon, size_hw, source)
-    if len(points) < (4 if raster == "outline" else 6):  # pycocotools takes four numbers for a box
-        return np.zeros(size_hw, np.bool_)
-    if raster == "outline":
-        return _outline_and_fill(points, size_hw)
-    rle = coco.frPyObjects([points.tolist()], *size_hw)
-    return coco.decode(rle)[:, :, 0].astype(np.bool_)
+    if raster == "coco":
+        return segmentation_mask([list(polygon)], size_hw, source)
+    points = _points(polygon, size_hw, source)
+    picture = Image.new("1", (size_hw[1], size_hw[0]))
+    if len(points) >= 4:
+        corners = [(x, y) for x, y in points.astype(np.int64).reshape(-1, 2).tolist()]
+        ImageDraw.Draw(picture).polygon(corners, fill=1, outline=1)
+    return np.array(picture)
 
 
-def polygon_points(
-    polygon: Sequence[Any], size_hw: tuple[int, int], source: str
-) -> NDArray[np.float64]:
-    """The coordinates of a polygon, checked: float64 (2 n,) px.
-
-    Raises:
-        TasError: coordinates that are no numbers, not in pairs, or far outside the picture, or
-            an outline much longer than any in a picture.
-    """
+def _points(polygon: Sequence[Any], size_hw: tuple[int, int], source: str) -> NDArray[np.float64]:
+    """The coordinates of a polygon, float64 (2 n,) px, within the picture or not far from it."""
     try:
         points = np.asarray(polygon, np.float64)
     except (TypeError, ValueError, OverflowError):
         points = np.full(2, np.nan)
     if points.ndim != 1 or len(points) % 2 or not (np.abs(points) <= 10 * max(*size_hw, 100)).all():
-        raise TasError(
-            f"{source}: a polygon that is no list of x, y pairs within the picture; "
-            "get the annotations again"
-        )
+        wrong = "a polygon that is no list of x, y pairs within the picture"
+        raise TasError(f"{source}: {wrong}; {_AGAIN}")
     corners = points.reshape(-1, 2)
-    steps = np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0)
-    if steps.sum() + len(steps) > _MAX_OUTLINE_PX:
+    length_px = np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0).sum()
+    if length_px + len(corners) > _MAX_OUTLINE_PX:
         raise TasError(
-            f"{source}: a polygon of {len(steps)} points whose outline is {steps.sum():.0f} px "
-            "long; get the annotations again"
+            f"{source}: a polygon of {len(corners)} points, its outline {length_px:.0f} px "
+            f"long; {_AGAIN}"
         )
     return points
 
 
-def _outline_and_fill(points: NDArray[np.float64], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    from PIL import Image, ImageDraw
-
-    picture = Image.new("L", (size_hw[1], size_hw[0]))
-    corners = [(x, y) for x, y in points.astype(np.int64).reshape(-1, 2).tolist()]
-    ImageDraw.Draw(picture).polygon(corners, fill=1, outline=1)
-    return np.asarray(picture).astype(np.bool_)
-
-
-def run_length_mask(
+def _run_length_mask(
     rle: dict[str, Any], size_hw: tuple[int, int], source: str
 ) -> NDArray[np.bool_]:
     """Decode COCO run lengths, which alternate background and foreground down the columns.
 
-    Args:
-        rle: `size` (H, W) and `counts`, a list of int or COCO's compressed text.
-        size_hw: (H, W) of the picture.
-        source: what error messages name.
-
-    Returns:
-        bool (H, W).
-
-    Raises:
-        TasError: another size than the picture's, or runs that do not fill it.
+    pycocotools leaves memory as it was where the runs are too short for the picture.
     """
-    counts = rle.get("counts")
-    try:
-        size = tuple(rle["size"])
-        runs = _decompress(counts) if isinstance(counts, str | bytes) else list(counts or ())
-        lengths = np.array(runs, np.int64)
-    except (KeyError, TypeError, ValueError, OverflowError, IndexError):
-        size, lengths = (), np.zeros(0, np.int64)
     height, width = size_hw
-    area = height * width
-    fits = ((lengths >= 0) & (lengths <= area)).all() and lengths.sum() == area
-    if size != size_hw or lengths.ndim != 1 or not fits:
+    try:
+        size, counts = tuple(rle["size"]), rle["counts"]
+        runs = np.array(_decompressed(counts) if isinstance(counts, str | bytes) else counts)
+        lengths = runs.astype(np.int64)
+        fits = size == size_hw and lengths.sum() == height * width and (lengths >= 0).all()
+    except (KeyError, TypeError, ValueError, OverflowError, IndexError):
+        fits = False
+    if not fits or lengths.ndim != 1 or lengths.max() > height * width:
         raise TasError(
-            f"{source}: run lengths that do not fill the {height} x {width} picture; "
-            "get the annotations again"
+            f"{source}: run lengths that do not fill the picture of {width} x {height} px; {_AGAIN}"
         )
     values = np.arange(len(lengths)) % 2 == 1
     return np.repeat(values, lengths).reshape(width, height).T.copy()
 
 
-def _decompress(counts: str | bytes) -> list[int]:
+def _decompressed(counts: str | bytes) -> list[int]:
     """COCO's text form of run lengths (maskApi.c, rleFrString): 5 bits a character, low first."""
-    raw = counts.encode("ascii") if isinstance(counts, str) else counts
     runs: list[int] = []
-    at = 0
-    while at < len(raw):
-        value, shift, more = 0, 0, True
-        while more:
-            bits = raw[at] - 48
-            at += 1
-            value |= (bits & 0x1F) << shift
-            shift += 5
-            more = bool(bits & 0x20)
-            if shift > _RUN_BITS:
-                raise ValueError("a run longer than any picture")
-            if not more and bits & 0x10:
-                value -= 1 << shift
-        if len(runs) > 2:  # from the fourth on, the difference to the run before last
-            value += runs[-2]
-        runs.append(value)
+    value = shift = 0
+    for character in counts.encode("ascii") if isinstance(counts, str) else counts:
+        bits = character - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32 and shift < 64:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        # from the fourth on, the difference to the run before last
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
     return runs

@@ -8,7 +8,7 @@ import random
 import struct
 from io import BytesIO
 
-from tasutils.datasets.pickles import loads_plain
+from tasutils.datasets.files import loads_plain
 from tasutils.errors import TasError
 
 _WORDS = [b"\x00", b"\xff", b"\x7f", b"\x80", b"\n", b"{", b"[", b'"', b"../", b"PK\x03\x04"]

@@ -57,12 +57,11 @@ def _refcoco() -> list[Tree]:
 
 
 def _read_refcoco(folder: Path) -> None:
-    from tasutils.datasets.refcoco import load_files
+    from tasutils.datasets.coco import read_files, split_of
 
-    data = load_files("refcoco", "testB", folder / "refs(unc).p", folder / "instances.json", folder)
-    _look(data)
-    data = load_files("refcoco", "val", folder / "refs(unc).p", folder / "instances.json", folder)
-    _look(data)
+    files = read_files(folder / "refs(unc).p", folder / "instances.json")
+    for split in ("testB", "val"):
+        _look(split_of(files, "refcoco", split, folder))
 
 
 def _look(data: Any) -> None:
@@ -73,10 +72,9 @@ def _look(data: Any) -> None:
 
 
 def _check_refcoco(folder: Path) -> None:
-    from tasutils.datasets.check_refcoco import check_refcoco
+    from tasutils.datasets.doctor import check_published
 
-    found = check_refcoco("refcoco", "unc", folder.parent)
-    list(found.fault_lines()), found.remedies()
+    check_published("refcoco", "unc", folder.parent, None)
 
 
 def _phrasecut() -> list[Tree]:
@@ -99,10 +97,9 @@ def _read_phrasecut(folder: Path) -> None:
 
 
 def _check_phrasecut(folder: Path) -> None:
-    from tasutils.datasets.check_phrasecut import check_phrasecut
+    from tasutils.datasets.doctor import check_published
 
-    found = check_phrasecut(folder)
-    list(found.fault_lines()), found.remedies()
+    check_published("phrasecut", None, folder, None)
 
 
 def _own() -> list[Tree]:
@@ -177,9 +174,9 @@ def _labels() -> list[Tree]:
 
 
 def _read_labels(folder: Path) -> None:
-    from tasutils.datasets.own_masks import MaskSource, read_mask
+    from tasutils.datasets.own_masks import read_mask
 
-    mask, _ = read_mask(MaskSource("picture", "", folder), (18, 24))
+    mask, _ = read_mask("picture", "", folder, (18, 24))
     assert mask.shape == (18, 24)
 
 
@@ -263,9 +260,9 @@ def _mirror() -> list[Tree]:
 
 
 def _read_mirror(folder: Path) -> None:
-    from tasutils.datasets.mirror import load_mirror, mirror_files
+    from tasutils.datasets.coco import mirror_files, read_mirror, split_of
 
-    _look(load_mirror("refcoco", "val", "unc", "unc", mirror_files(folder), folder))
+    _look(split_of(read_mirror("refcoco", "val", mirror_files(folder)), "refcoco", "val", folder))
 
 
 def _weights() -> list[Tree]:

@@ -1,0 +1,288 @@
+"""RefCOCO, RefCOCO+ and RefCOCOg: in the layout of github.com/lichengunc/refer, and its mirrors.
+
+`<root>/<name>/instances.json` holds COCO images, annotations and categories;
+`<root>/<name>/refs(<split_by>).p` is a pickled list of references, each with several sentences.
+
+The mirrors jxu124/refcoco, refcocoplus and refcocog on the Hugging Face hub are parquet files named
+`train-*`, `validation-*`, `test-*`, `testB-*`: what is testA elsewhere is called test there
+(RefCOCOg's test keeps its name). One row a reference, with the COCO records of annotation and image
+as JSON text in raw_anns and raw_image_info. Categories carry no names there: `Sample.category` is
+COCO's id.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from tasutils.datasets.files import digest_of, entries, load_plain, read_json, record
+from tasutils.datasets.sample import (
+    ImageEntry,
+    RefDataset,
+    Sample,
+    image_entry,
+    numbers,
+    unique_ids,
+)
+from tasutils.datasets.shapes import Overlap, segmentation_mask
+from tasutils.errors import TasError
+
+MIRROR_COLUMNS = (
+    "ref_id", "ann_id", "image_id", "category_id", "sentences", "raw_anns", "raw_image_info",
+)  # fmt: skip
+#: the mirrors' name of a split, by ours
+MIRRORED = {
+    "train": "train",
+    "val": "validation",
+    "testA": "test",
+    "test": "test",
+    "testB": "testB",
+}
+
+
+class _Sentence(BaseModel):
+    sent_id: int | str
+    sent: str
+    raw: str | None = None
+
+
+class _Ref(BaseModel):
+    ref_id: int | str
+    ann_id: int | str
+    image_id: int | str
+    category_id: int | str
+    sentences: list[_Sentence]
+
+
+class _Image(BaseModel):
+    file_name: str
+    height: int
+    width: int
+
+
+class _Annotation(BaseModel):
+    image_id: int | str
+    segmentation: list[Any] | dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RefFiles:
+    """The files of a data set as read, before any split is looked at.
+
+    Attributes:
+        refs: the references of all splits.
+        images, annotations: COCO's records by id.
+        categories: names by id.
+        source: the file of the records, which messages name; refs_source: that of the references.
+        digest: SHA-256 hex of both.
+    """
+
+    refs: list[Any]
+    images: dict[str, Any]
+    annotations: dict[str, Any]
+    categories: dict[str, str]
+    source: Path
+    refs_source: Path
+    digest: str
+
+
+def load_refcoco(
+    root: Path | str,
+    name: str,
+    split_by: str,
+    split: str,
+    images_dir: Path | str,
+    overlap: Overlap = "union",
+) -> RefDataset:
+    """Read one split of a data set in RefCOCO's layout.
+
+    Args:
+        root: the folder that holds `<name>/`.
+        name: such as `refcoco`, `refcoco+`, `refcocog`.
+        split_by: whose splits, such as `unc`, `google`, `umd`.
+        split: such as `val`, `testA`.
+        images_dir: the folder of the images (COCO train2014 for the published sets). Files are
+            named by `images[].file_name`; a reference's own `file_name` is not the image's.
+        overlap: what pixels under two polygons of one annotation are; see `segmentation_mask`.
+
+    Raises:
+        TasError: a file is missing or damaged, or the split does not exist; lists those that do.
+    """
+    folder = Path(root) / name
+    files = read_files(folder / f"refs({split_by}).p", folder / "instances.json")
+    return split_of(files, name, split, Path(images_dir), overlap)
+
+
+def read_files(refs_path: Path, instances_path: Path) -> RefFiles:
+    """Read two files in RefCOCO's form, the references pickled or as `.json`.
+
+    Raises:
+        TasError: a file is missing or damaged.
+    """
+    content = read_json(refs_path) if refs_path.suffix == ".json" else load_plain(refs_path)
+    refs, instances = entries(content, refs_path), read_json(instances_path)
+    try:
+        images, annotations, categories = (
+            {str(entry["id"]): entry for entry in entries(instances, instances_path, key)}
+            for key in ("images", "annotations", "categories")
+        )
+        names = {key: str(entry["name"]) for key, entry in categories.items()}
+    except (KeyError, TypeError):
+        raise TasError(
+            f"{instances_path}: an image, annotation or category without its id; get the file again"
+        ) from None
+    digest = digest_of([instances_path, refs_path])
+    return RefFiles(refs, images, annotations, names, instances_path, refs_path, digest)
+
+
+def split_of(
+    files: RefFiles, name: str, split: str, images_dir: Path, overlap: Overlap = "union"
+) -> RefDataset:
+    """One split of files that were read; arguments and errors otherwise as in `load_refcoco`."""
+    refs = _refs_of(files, split)
+    pairs = [(ref, sentence) for ref in refs for sentence in ref.sentences]
+    ids = unique_ids([f"{ref.ref_id}-{sentence.sent_id}" for ref, sentence in pairs])
+    images: dict[str, ImageEntry] = {}
+    shapes: dict[str, Any] = {}
+    samples, source = [], files.source
+    for sample_id, (ref, sentence) in zip(ids, pairs, strict=True):
+        image_id = str(ref.image_id)
+        shapes[sample_id] = _shape(files, ref)
+        if image_id not in images:
+            images[image_id] = _entry(files, image_id, images_dir)
+        samples.append(
+            Sample(
+                sample_id=sample_id,
+                image_id=image_id,
+                ref_id=str(ref.ref_id),
+                sent_id=str(sentence.sent_id),
+                text=sentence.sent,
+                raw=sentence.sent if sentence.raw is None else sentence.raw,
+                category=files.categories.get(str(ref.category_id), str(ref.category_id)),
+                split=split,
+                ann_ids=numbers([ref.ann_id]),
+            )
+        )
+
+    def ground_truth(sample: Sample, rule: Overlap = overlap) -> NDArray[np.bool_]:
+        where = f"{source}: ref {sample.ref_id}"
+        size_hw = images[sample.image_id].size_hw
+        return segmentation_mask(shapes[sample.sample_id], size_hw, where, rule)
+
+    in_parts = {key for key, s in shapes.items() if isinstance(s, list) and len(s) > 1}
+
+    def refer_truth(sample: Sample) -> NDArray[np.bool_] | None:
+        return ground_truth(sample, "exclusive") if sample.sample_id in in_parts else None
+
+    return RefDataset(
+        name=name,
+        split=split,
+        samples=tuple(samples),
+        images=images,
+        index_digest=files.digest,
+        ground_truth=ground_truth,
+        refer_truth=refer_truth if in_parts else None,
+    )
+
+
+def _refs_of(files: RefFiles, split: str) -> list[_Ref]:
+    """The references of a split, checked."""
+    source = files.refs_source
+    if not all(isinstance(ref, dict) and isinstance(ref.get("split"), str) for ref in files.refs):
+        raise TasError(f"{source}: a reference without its split; get the file again")
+    splits = {ref["split"] for ref in files.refs}
+    if split not in splits:
+        known = ", ".join(sorted(splits)) or "none"
+        raise TasError(f"{source}: no split {split!r}; it has {known}")
+    return [record(_Ref, ref, source) for ref in files.refs if ref["split"] == split]
+
+
+def _entry(files: RefFiles, image_id: str, images_dir: Path) -> ImageEntry:
+    image = record(_Image, files.images[image_id], files.source)
+    return image_entry(images_dir, image.file_name, image.height, image.width, str(files.source))
+
+
+def _shape(files: RefFiles, ref: _Ref) -> Any:
+    """The segmentation of a reference's annotation, which must lie in its image."""
+    image_id, ann_id = str(ref.image_id), str(ref.ann_id)
+    if image_id not in files.images or ann_id not in files.annotations:
+        raise TasError(
+            f"{files.source}: image {image_id} or annotation {ann_id} of ref {ref.ref_id} is "
+            "not in it; get both files from the same place"
+        )
+    annotation = record(_Annotation, files.annotations[ann_id], files.source)
+    if str(annotation.image_id) != image_id:
+        raise TasError(
+            f"{files.source}: annotation {ann_id} of ref {ref.ref_id} lies in image "
+            f"{annotation.image_id}, not {image_id}; get both files again"
+        )
+    return annotation.segmentation
+
+
+def mirror_files(folder: Path) -> dict[str, Path]:
+    """A mirror's files in a folder or its `data/`, by the mirror's name of the split."""
+    found: dict[str, Path] = {}
+    for place in (folder, folder / "data"):
+        for split in dict.fromkeys(MIRRORED.values()):
+            for path in sorted(place.glob(f"{split}-*.parquet")):
+                found.setdefault(split, path)
+    return found
+
+
+def read_mirror(name: str, split: str, paths: dict[str, Path]) -> RefFiles:
+    """Read what a mirror holds of one split.
+
+    Args:
+        name: such as `refcoco`.
+        split: our name of the split, such as `testA`.
+        paths: from `mirror_files`.
+
+    Raises:
+        TasError: a missing or damaged file.
+    """
+    path = paths.get(MIRRORED.get(split, split))
+    if path is None:
+        folder, here = next(iter(paths.values())).parent, sorted(p.name for p in paths.values())
+        raise TasError(
+            f"{folder}: no {MIRRORED.get(split, split)}-*.parquet for {name} {split}; the mirror's "
+            f"files here are {', '.join(here)}"
+        )
+    rows = _rows(path)
+    images, annotations = (
+        _by_id((row[column] for row in rows), column, path)
+        for column in ("raw_image_info", "raw_anns")
+    )
+    refs = [{**row, "split": split} for row in rows]
+    return RefFiles(refs, images, annotations, {}, path, path, digest_of([path]))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    try:
+        missing = [name for name in MIRROR_COLUMNS if name not in pq.read_schema(path).names]
+        if not missing:
+            return pq.read_table(path, columns=list(MIRROR_COLUMNS)).to_pylist()
+    except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise TasError(f"{path}: damaged ({reason}); get the file again") from None
+    raise TasError(
+        f"{path}: no column {', '.join(missing)}; this is no file of the mirror "
+        "jxu124/refcoco, refcocoplus or refcocog"
+    )
+
+
+def _by_id(texts: Iterable[Any], column: str, path: Path) -> dict[str, Any]:
+    try:
+        records = [json.loads(text) for text in texts]
+        return {str(entry["id"]): entry for entry in records}
+    except (TypeError, ValueError, KeyError, RecursionError):
+        raise TasError(f"{path}: {column} of a row is no JSON record; get the file again") from None
