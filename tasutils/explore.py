@@ -1,99 +1,219 @@
-"""explore(): all that the Explorer shows of one sentence, as one value; needs no widget.
+"""What is to be seen of one sentence: explore() as a value, and the Explorer with its controls.
 
     >>> from tasutils.explore import explore
-    >>> explore(tas, image, scene, "the red car", alpha=0.2)  # doctest: +SKIP
+    >>> explore(tas, image, scene, "the red car", weights={"p": 0.2})  # doctest: +SKIP
 
-shows picture, reason and table where it stands last in a cell of a notebook.
+shows picture, reason and table where it stands last in a cell of a notebook. The drawing has no
+script: a mask under the mouse is told by the browser's own tooltip, and lit by a style sheet, which
+also carries the picture. Text of others is escaped everywhere.
 """
 
 from __future__ import annotations
 
+import base64
+import io
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import cv2
+import ipywidgets as ipw
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils import paths
 from tasutils.errors import TasError
-from tasutils.mask_svg import backdrop, mask_svg, outlines, picture_class
-from tasutils.masks import decode_rle
-from tasutils.view_html import TABLE_STYLE, mask_words, ranking, reading_words, reason_words
+from tasutils.show import ANSWER, OKABE_ITO, label_points, save_overlay
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasutils.baselines import Method
-    from tasutils.refer import Expression, TasAnswer
+    from tasutils.refer import Answer, Expression
     from tasutils.scene import Scene
     from tasutils.tas import TAS
 
-FORMS = ("none", "paper", "extended", "official")
+TRACED_PX, SHOWN_PX = 480, 960  # longest sides of the masks that are traced, and of the picture
+LABELS = {"p": "alpha (P)", "n": "lambda (N)"}  # the article's names of two weights
+STYLE = f"""
+.widget-html-content:has(> .tas-view) {{ min-width: 0; }}
+.tas-svg {{ display: block; background-size: 100% 100%; font: bold 15px sans-serif; }}
+.tas-svg path {{ fill: white; fill-opacity: 0; stroke: white; stroke-opacity: .35; stroke-width: .8;
+  fill-rule: evenodd; pointer-events: all; vector-effect: non-scaling-stroke; }}
+.tas-svg path.dark {{ fill: black; fill-opacity: .5; stroke: none; pointer-events: none; }}
+.tas-svg path.out {{ stroke-dasharray: 3 3; }}
+.tas-svg path.near {{ stroke-opacity: 1; stroke-width: 1.4; filter: drop-shadow(0 0 1px black); }}
+.tas-svg path.first {{ fill: {ANSWER}; fill-opacity: .4; stroke: {ANSWER}; stroke-opacity: 1;
+  stroke-width: 2.6; filter: drop-shadow(0 0 1px black); }}
+.tas-svg path.picked {{ stroke: {OKABE_ITO["green"]}; stroke-opacity: 1; stroke-width: 3.2; }}
+.tas-svg path:hover {{ fill: white; fill-opacity: .35; stroke-opacity: 1; stroke-width: 2.2; }}
+.tas-svg text {{ fill: white; stroke: black; stroke-width: 3px; paint-order: stroke;
+  text-anchor: middle; dominant-baseline: central; pointer-events: none; }}
+.tas-view {{ container-type: inline-size; max-width: 44rem; font-size: 13px; line-height: 1.4;
+  color: var(--jp-ui-font-color1, #212121); }}
+.tas-view p {{ margin: .45rem 0; overflow-wrap: anywhere; }}
+.tas-view s {{ color: var(--jp-ui-font-color2, #616161); }}
+.tas-view .tas-rows {{ max-height: 22rem; overflow: auto; }}
+.tas-view .tas-rows table {{ display: table; width: 100%; border-collapse: collapse; margin: 0;
+  font-size: 12px; table-layout: auto; border: none; }}
+.tas-view .tas-rows th, .tas-view .tas-rows td {{ text-align: right; padding: 2px 5px; border: none;
+  vertical-align: top; white-space: nowrap; font-variant-numeric: tabular-nums; }}
+.tas-view .tas-rows .said {{ text-align: left; white-space: normal; width: 60%; min-width: 5rem;
+  overflow-wrap: anywhere; }}
+.tas-view .tas-rows tbody tr {{ background: none; }}
+.tas-view .tas-rows tbody tr:hover {{ box-shadow: inset 0 0 0 2px {ANSWER}; }}
+.tas-view .tas-rows tbody tr.first {{ background: #fff3d6; color: #212121; font-weight: bold; }}
+.tas-view .tas-rows tbody tr.out {{ color: var(--jp-ui-font-color2, #666); }}
+.tas-view .tas-rows tbody tr.picked {{ box-shadow: inset 0 0 0 2px {OKABE_ITO["green"]}; }}
+@container (max-width: 26rem) {{
+  .tas-view .tas-rows .rank {{ display: none; }}
+  .tas-view .tas-rows table {{ font-size: 11px; }}
+  .tas-view .tas-rows th, .tas-view .tas-rows td {{ padding: 2px 3px; }}
+}}
+@media print {{ .tas-view .tas-rows {{ max-height: none; }} }}
+"""
+
+
+@lru_cache(maxsize=8)
+def outlines(scene: Scene) -> tuple[list[str], list[tuple[float, float]]]:
+    """The masks of a scene as SVG paths in px of the picture, and where a number can stand in each.
+
+    A pixel's corner is (x, y); of large pictures squares are traced that have any of the mask.
+    """
+    step = -(-max(scene.size_hw) // TRACED_PX)
+    (height, width), masks = scene.size_hw, scene.proposals.masks()
+    full = np.pad(masks, ((0, 0), (0, -height % step), (0, -width % step)))
+    squares = full.reshape(len(full), -(-height // step), step, -(-width // step), step)
+    small = np.asarray(squares.any(axis=(2, 4)))  # (n, h, w)
+    points = label_points(small, scene.proposals.centers_xy / step)
+    return [trace(mask, step) for mask in small], [((x + 0.5) * step, (y + 0.5) * step)
+                                                   for x, y in points]  # fmt: skip
+
+
+def trace(mask: NDArray[np.bool_], step: int = 1) -> str:
+    """The borders of a mask (h, w), holes too, as the `d` of an SVG path filled by even-odd.
+
+    step: px of the picture that a px of the mask is wide.
+
+    >>> trace(np.ones((2, 2), bool), 4)
+    'M1 1 1 7 7 7 7 1z'
+    """
+    doubled = mask.repeat(2, axis=0).repeat(2, axis=1).astype(np.uint8)  # so that 1 px has an area
+    loops, _ = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    parts = []
+    for loop in loops:
+        smooth = cv2.approxPolyDP(loop, 1.0, True)
+        corners = (smooth if len(smooth) > 2 else loop)[:, 0] * (step / 2) + step / 4
+        parts.append("M" + " ".join(f"{value:g}" for value in corners.ravel()) + "z")
+    return "".join(parts)
+
+
+def style_sheet(image: NDArray[np.uint8], scene: Scene) -> str:
+    """The style sheet of all views of a picture (H, W, 3), which lies in it, and its scene.
+
+    A mask is lit by its row of a table in the same `div` of the picture's class, and the other way.
+    """
+    from PIL import Image
+
+    picture, buffer = Image.fromarray(image), io.BytesIO()
+    picture.thumbnail((SHOWN_PX, SHOWN_PX))
+    picture.save(buffer, format="JPEG", quality=85)
+    data, name = base64.b64encode(buffer.getvalue()).decode("ascii"), _class(image, scene)
+    lit = [
+        f".{name}:has(tr.m{i}:hover) path.m{i} {{ fill-opacity: .5; stroke-opacity: 1; }}"
+        f".{name}:has(path.m{i}:hover) tr.m{i} {{ box-shadow: inset 0 0 0 2px {ANSWER}; }}"
+        for i in range(len(scene.proposals))
+    ]
+    under = f'.{name} .tas-svg {{ background-image: url("data:image/jpeg;base64,{data}"); }}'
+    return f"<style>{STYLE}{under}\n{''.join(lit)}</style>"
+
+
+def _class(image: NDArray[np.uint8], scene: Scene) -> str:
+    """A name for style sheets, the same for the same picture (H, W, 3) and masks."""
+    step = -(-max(image.shape[:2]) // 128)
+    number = zlib.crc32(np.ascontiguousarray(image[::step, ::step]).tobytes())
+    for rle in scene.proposals.rles:
+        number = zlib.crc32(str(rle["counts"]).encode(), number)
+    return f"tas-{number:08x}"
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What is seen of one sentence over one picture with n masks.
+    """What is seen of an answer over a picture with n masks.
 
-    preset, method: names of who answered; image: uint8 (H, W, 3); columns: the numbers of each
-    mask, float64 (n,): v, p, n and total of TAS, `score` of a peer; chosen: index of the mask, None
-    without any; rank: int64 (n,), 1 is the answer; inside: bool (n,), which masks may win; reason:
-    why, in a line; picked: a mask that is looked at; answer: of TAS, None of a peer.
+    preset, method: names of who answered; image: uint8 (H, W, 3); answer: of any method; picked: a
+    mask that is looked at.
     """
 
     preset: str
     method: str
     image: NDArray[np.uint8]
-    scene: Scene
-    expression: Expression
-    columns: dict[str, NDArray[np.float64]]
-    best: int | None
-    rank: NDArray[np.int64]
-    inside: NDArray[np.bool_]
-    reason: str
+    answer: Answer
     picked: int | None = None
-    answer: TasAnswer | None = None
-
-    @cached_property
-    def svg(self) -> str:
-        """The picture's drawing, to be laid over `mask_svg.backdrop`; all text is escaped."""
-        told = f"masks of the picture; the answer to “{self.expression.text}”: {self.reason}"
-        return mask_svg(
-            outlines(self.scene),
-            self.rank.tolist(),
-            self.inside.tolist(),
-            [mask_words(self, i) for i in range(len(self.rank))],
-            told,
-            self.picked,
-            [] if self.answer is None else left_out(self.answer),
-        )
-
-    @cached_property
-    def ranking(self) -> str:
-        """The masks as an HTML table, best first; all text is escaped."""
-        return ranking(self)
 
     @property
-    def html(self) -> str:
-        """Drawing, reason, negatives and table; the picture itself comes from `sheet`."""
-        words = reason_words(self) + reading_words(self)
-        name = picture_class(self.image, self.scene)
-        return f'<div class="tas-view {name}">{self.svg}{words}{self.ranking}</div>'
+    def scene(self) -> Scene:
+        """The picture's masks."""
+        return self.answer.scene
 
     @property
-    def sheet(self) -> str:
-        """The style sheet that `html` needs, with the picture in it."""
-        return style_sheet(self.image, self.scene)
+    def expression(self) -> Expression:
+        """The sentence, read."""
+        return self.answer.expression
 
-    def _repr_html_(self) -> str:
-        return self.sheet + self.html
+    @property
+    def best(self) -> int | None:
+        """The first chosen mask."""
+        return self.answer.best
+
+    @property
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        """The numbers of each mask, float64 (n,): terms, and their sum where there are several."""
+        found = dict(self.answer.terms)
+        if self.answer.total is not None and len(found) != 1:
+            found["total"] = self.answer.total
+        return found
+
+    @cached_property
+    def rank(self) -> NDArray[np.int64]:
+        """The place of each mask, int64 (n,), 1 is the best; chosen ones come first."""
+        if hasattr(self.answer, "rank"):
+            return np.asarray(self.answer.rank)
+        n = len(self.scene.proposals)
+        total = np.zeros(n) if self.answer.total is None else self.answer.total
+        chosen = np.isin(np.arange(n), self.answer.chosen)
+        order, rank = np.lexsort((-total, ~chosen)), np.empty(n, np.int64)
+        rank[order] = np.arange(1, n + 1)
+        return rank
+
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """Which masks may win, bool (n,); only TAS knows a region."""
+        found = getattr(self.answer, "in_region", np.ones(len(self.scene.proposals), bool))
+        return np.asarray(found)
+
+    @property
+    def reason(self) -> str:
+        """Why, in a line."""
+        if hasattr(self.answer, "reason"):
+            return str(self.answer.reason)
+        if not len(self.scene.proposals):
+            return "no mask was proposed in this picture, so there is nothing to choose"
+        if self.answer.own_mask is not None:
+            return f"{self.method} drew a mask of its own"
+        if self.best is None:
+            return f"{self.method} says that nothing here is meant"
+        if self.answer.total is None:
+            return f"{self.method} chose mask {', '.join(map(str, self.answer.chosen))}"
+        score = self.answer.total[self.best]
+        return f"mask {self.best} has the highest score of {self.method}: {score:.4g}"
 
     def mask(self) -> NDArray[np.bool_]:
-        """The chosen mask, bool (H, W); empty where no mask was chosen."""
-        if self.best is None:
-            return np.zeros(self.scene.size_hw, dtype=bool)
-        return decode_rle([self.scene.proposals.rles[self.best]])[0]
+        """What is meant, bool (H, W)."""
+        return self.answer.mask()
 
     def table(self) -> pd.DataFrame:
         """One row a mask, best first, index "mask": the columns, in_region, rank, caption, area_px.
@@ -111,10 +231,124 @@ class View:
         index = pd.RangeIndex(len(self.rank), name="mask")
         return pd.DataFrame({**self.columns, **rest}).set_axis(index, axis=0).sort_values("rank")
 
+    def words(self, i: int) -> str:
+        """All that is known of one mask, in plain text: caption, numbers, place; not escaped."""
+        caption = self.scene.captions[i] or "(no caption)"
+        heads = {name: name.upper() if len(name) == 1 else name for name in self.columns}
+        numbers = ", ".join(f"{heads[k]} {column[i]:.3f}" for k, column in self.columns.items())
+        place = f"rank {self.rank[i]} of {len(self.rank)}"
+        if hasattr(self.answer, "in_region"):
+            place += f", {'inside' if self.inside[i] else 'outside'} the region"
+        return f"mask {i}, “{caption}”: {numbers}; {place}"
 
-def style_sheet(image: NDArray[np.uint8], scene: Scene) -> str:
-    """The style sheet of all views of a picture, uint8 (H, W, 3), and its scene."""
-    return f"<style>{TABLE_STYLE}</style>{backdrop(image, scene)}"
+    def _looks(self, i: int) -> str:
+        looks = {"first": i in self.answer.chosen, "out": not self.inside[i]}
+        looks |= {"near": self.rank[i] in (2, 3), "picked": i == self.picked}
+        return " ".join([f"m{i}", *(name for name, on in looks.items() if on)])
+
+    @cached_property
+    def svg(self) -> str:
+        """The picture's drawing, to be laid over the picture of `style_sheet`."""
+        told = f"masks of the picture; the answer to “{self.expression.text}”: {self.reason}"
+        height, width = self.scene.size_hw
+        lines = [
+            f'<svg class="tas-svg" role="img" aria-label="{escape(told)}"'
+            f' viewBox="0 0 {width} {height}" style="aspect-ratio: {width} / {height};'
+            f' width: min(100%, {34 * min(1, width / height):.2f}rem)">'
+        ]
+        if getattr(self.answer, "rectified", False):
+            lines.append(f'<path class="dark" d="{left_out(self.answer)}"/>')
+        if self.answer.own_mask is not None:
+            lines.append(f'<path class="first" d="{trace(self.mask())}"/>')
+        shapes, points = outlines(self.scene)
+        for i in np.argsort(-self.scene.proposals.areas_px, kind="stable").tolist():
+            title = f"<title>{escape(self.words(i))}</title>"
+            lines.append(f'<path class="{self._looks(i)}" d="{shapes[i]}">{title}</path>')
+        scale = max(width, height) / 560  # px of the picture in one of the screen, about
+        for i in np.argsort(self.rank)[:3].tolist():
+            place = 'x="{:.1f}" y="{:.1f}"'.format(*points[i])
+            size = f"font-size: {17 * scale:.1f}px; stroke-width: {3.4 * scale:.1f}px"
+            lines.append(f'<text {place} style="{size}">{self.rank[i]}</text>')
+        return "".join([*lines, "</svg>"])
+
+    @property
+    def reading(self) -> str:
+        """What was read, as HTML: reason, sentence, and of TAS the phrases that count against."""
+        read, lines = self.expression, [f"<b>{escape(self.reason)}</b>"]
+        if self.picked is not None:
+            lines.append(escape(self.words(self.picked)))
+        if not hasattr(self.answer, "candidates"):  # a peer reads no more than the sentence
+            lines.append(escape(f"“{read.text}”"))
+        else:
+            words = ", ".join(word.token for word in read.directions) or "none"
+            said = f"“{read.text}”: head phrase “{read.phrase}”, direction words: {words}"
+            phrases = [
+                f'<{tag} title="{escape(c.reason)}">{escape(c.phrase)}</{tag}>'
+                for c in self.answer.candidates
+                for tag in ["span" if c.kept else "s"]
+            ]
+            caption = escape(self.scene.image_caption or "(no caption)")
+            negatives = f"negatives: {', '.join(phrases) or 'none'}"
+            lines.append(f"{escape(said)}<br>picture: “{caption}”<br>{negatives}")
+        return "".join(f"<p>{line}</p>" for line in lines)
+
+    @property
+    def ranking(self) -> str:
+        """The masks as an HTML table, best first, the answer shaded, those outside grey."""
+        names = list(self.columns)
+        names = names[-1:] + names[:-1]  # what decides stays in sight where the table is wide
+        heads = "".join(f"<th>{escape(n.upper() if len(n) == 1 else n)}</th>" for n in names)
+        head = '<th class="rank">rank</th><th>mask</th><th class="said">caption</th>' + heads
+        rows = []
+        for i in np.argsort(self.rank).tolist():
+            caption = escape(self.scene.captions[i] or "(no caption)")
+            cells = (
+                f'<td class="rank">{self.rank[i]}</td><td>{i}</td><td class="said">{caption}</td>'
+            )
+            cells += "".join(f"<td>{self.columns[name][i]:.3f}</td>" for name in names)
+            rows.append(f'<tr class="{self._looks(i)}">{cells}</tr>')
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        return f'<div class="tas-rows">{table}</div>'
+
+    @property
+    def html(self) -> str:
+        """Drawing, reason, negatives and table; the picture itself comes from `style_sheet`."""
+        name = _class(self.image, self.scene)
+        return f'<div class="tas-view {name}">{self.svg}{self.reading}{self.ranking}</div>'
+
+    def _repr_html_(self) -> str:
+        return style_sheet(self.image, self.scene) + self.html
+
+    def export(self, folder: str | Path) -> tuple[Path, Path]:
+        """Write picture (PNG) and table (CSV) into a folder, beside those that are there.
+
+        Raises:
+            TasError: the folder cannot be written.
+        """
+        place = Path(folder).expanduser()
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            taken = [int(p.stem[:2]) for p in place.glob("[0-9][0-9]*.csv") if p.stem[:2].isdigit()]
+            name = f"{self.preset} {self.method} {self.expression.text}"
+            stem = place / paths.slug(1 + max(taken, default=0), name)
+            picture, table = stem.with_suffix(".png"), stem.with_suffix(".csv")
+            self.table().to_csv(table)
+        except OSError as error:
+            reason = f"{error.strerror}; choose another folder"
+            raise TasError(f"cannot write in {place}: {reason}") from None
+        save_overlay(picture, self.image, self, picked=self.picked)
+        return picture, table
+
+
+def left_out(answer: Any) -> str:
+    """Where no mask may win, as the `d` of an SVG path."""
+    from tasutils.refer import region
+
+    (height, width), step = answer.scene.size_hw, -(-max(answer.scene.size_hw) // TRACED_PX)
+    ys, xs = np.mgrid[0:height:step, 0:width:step]
+    points_xy = np.stack([xs.ravel(), ys.ravel()], axis=1).astype(np.float64)
+    inside, _ = region(answer.scene, answer.expression, answer.preset, points_xy)
+    return trace(~inside.reshape(xs.shape), step)
 
 
 def explore(
@@ -123,9 +357,8 @@ def explore(
     scene: Scene,
     sentence: str,
     *,
-    method: str | Method = "tas",
-    alpha: float | None = None,
-    lam: float | None = None,
+    method: Any = "tas",
+    weights: Mapping[str, float] | None = None,
     form: str | None = None,
     picked: int | None = None,
 ) -> View:
@@ -136,111 +369,299 @@ def explore(
         image: uint8 (H, W, 3), which `scene` describes.
         scene: what `tas.describe` returned for it.
         sentence: what to find.
-        method: a name of `baselines.method_names`, or a method made before, which then need not
-            look at the picture again.
-        alpha: weight of P, lam: weight of N, form: of the rectifier, one of `FORMS`; None takes the
-            preset's. Peers have none of the three.
+        method: a name of `baselines.METHODS`, or a method made before, which then need not look at
+            the picture again.
+        weights: by a term's name, in place of the preset's; form: of the rectifier, one of
+            `rectifier.RECTIFIERS`; None takes the preset's. Peers have neither.
         picked: a mask to outline in green and to tell of.
 
     Raises:
-        TasError: a sentence or method that cannot be used, an unknown form, no mask `picked`, a
-            picture of another size than the scene's.
+        TasError: a sentence or method that cannot be used, an unknown term or form, no mask
+            `picked`, a picture of another size than the scene's.
     """
+    from tasutils.baselines import answers_of, make_method
     from tasutils.baselines.base import check_picture
+    from tasutils.rectifier import RECTIFIERS
+    from tasutils.refer import parse_expression, refer
 
     check_picture(scene, image)
     n = len(scene.proposals)
     if picked is not None and not 0 <= picked < n:
         raise TasError(f"no mask {picked}; the picture has {n}, numbered from 0")
-    if form is not None and form not in FORMS:
-        raise TasError(f"no rectifier form {form!r}; choose among {', '.join(FORMS)}")
-    if method != "tas":
-        return _peer_view(tas, image, scene, sentence, method, picked)
-    from tasutils.refer import refer
-
+    if form is not None and form not in RECTIFIERS:
+        raise TasError(f"no rectifier form {form!r}; choose among {', '.join(RECTIFIERS)}")
     preset = tas.preset
+    if method != "tas":
+        peer = make_method(method, tas) if isinstance(method, str) else method
+        expression = parse_expression(sentence, tas.language, preset)
+        (found,) = answers_of(peer, scene, [expression], image)
+        return View(preset.name, peer.name, image, found, picked)
     if form is not None and form != preset.rectifier.form:
         preset = preset.override({"rectifier.form": form})
-    weights = {name: w for name, w in (("p", alpha), ("n", lam)) if w is not None}
     answer = refer(scene, sentence, tas.encoder, tas.language, preset, weights=weights)
-    columns = {"v": answer.v, "p": answer.p, "n": answer.n, "total": answer.total}
-    return View(
-        tas.preset.name, method, image, scene, answer.expression, columns, answer.best,
-        answer.rank, answer.in_region, answer.reason, picked, answer,
-    )  # fmt: skip
+    return View(preset.name, "tas", image, answer, picked)
 
 
-def _peer_view(
-    tas: TAS,
-    image: NDArray[np.uint8],
-    scene: Scene,
-    sentence: str,
-    method: str | Method,
-    picked: int | None,
-) -> View:
-    from tasutils.baselines import make_method, scores_of
-    from tasutils.refer import parse_expression
-    from tasutils.run_tables import Choice
+class Controls(ipw.VBox):
+    """Controls that also carry what they show as HTML, for a page without a kernel."""
 
-    peer = make_method(method, tas) if isinstance(method, str) else method
-    expression = parse_expression(sentence, tas.language, tas.preset)
-    scores = scores_of(peer, scene, expression, image)
-    choice = Choice.of_scores(peer.name, scores)
-    rank = np.empty(len(scores), np.int64)
-    rank[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
-    return View(
-        tas.preset.name, peer.name, image, scene, expression, {"score": scores},
-        choice.chosen if choice.chosen >= 0 else None, rank, np.ones(len(scores), bool),
-        choice.reason, picked,
-    )  # fmt: skip
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**options)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        return {**data, "text/html": f'<div class="tas-frozen">{still(self)}</div>'}
 
 
-def left_out(answer: TasAnswer) -> list[tuple[float, float, float, float]]:
-    """The parts of the picture in which no mask may win: x0, y0, x1, y1 each, px.
+def still(widget: ipw.Widget) -> str:
+    """A control and those in it as they stand, as HTML."""
+    if isinstance(widget, ipw.Box):
+        look = "row" if isinstance(widget, ipw.HBox) else "box"
+        flex = f' style="flex: {escape(widget.layout.flex)}"' if widget.layout.flex else ""
+        return f'<div class="{look}"{flex}>{"".join(map(still, widget.children))}</div>'
+    if isinstance(widget, ipw.HTML):
+        return str(widget.value)
+    if isinstance(widget, ipw.Image):
+        data = base64.b64encode(widget.value).decode("ascii")
+        return f'<img alt="as drawn" src="data:image/{escape(widget.format)};base64,{data}">'
+    value = getattr(widget, "label", None) or getattr(widget, "value", None)
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        value = "on" if value else "off"
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    return f'<div class="control">{escape(widget.description)} <b>{escape(shown)}</b></div>'
 
-    A region is made of quarters that meet where the rectifier cuts (`rectifier.cut_xy`).
+
+class Explorer(Controls):
+    """Play with a sentence over one picture: presets, methods, weights, the rectifier.
+
+    A preset describes the picture when it is first picked; from then on each move of a control
+    only asks again. `explore` gives the same views without controls.
+
+    Args:
+        tas: what `tasutils.load` returned.
+        image: uint8 (H, W, 3).
+        scene: what `tas.describe` returned for the image.
+        sentence: to begin with.
+        weights: by a term's name, in place of the preset's.
+
+    Attributes:
+        sentence: the control of the sentence; compare: whether there are two sides.
+        left, right: the sides; the right one asks V alone to begin with.
+        folder, export: where pictures and tables go, under `paths.RESULTS` if relative, and the
+            button that writes them; written: says what was.
     """
-    from tasutils.rectifier import cut_xy
-    from tasutils.refer import region
 
-    if not answer.rectified:
-        return []
-    rules = answer.preset.rectifier
-    (height, width), centers = answer.scene.size_hw, answer.scene.proposals.centers_xy
-    if rules.centers == "floor":
-        centers = answer.scene.proposals.floored_centers_xy()
-    # a pixel's number is its centre; the picture's edge lies half a pixel further out
-    x, y = (at + 0.5 for at in cut_xy(centers, answer.scene.size_hw, rules.cut))
-    quarters = [
-        (x0, y0, x1, y1)
-        for x0, x1 in ((0.0, x), (x, float(width)))
-        for y0, y1 in ((0.0, y), (y, float(height)))
-    ]
-    middles = [((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2) for x0, y0, x1, y1 in quarters]
-    inside, _ = region(answer.scene, answer.expression, answer.preset, middles)
-    return [quarter for quarter, good in zip(quarters, inside, strict=True) if not good]
+    def __init__(
+        self,
+        tas: TAS,
+        image: np.ndarray,
+        scene: Scene,
+        sentence: str,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        self.image, self._given, name = image, tas, tas.preset.name
+        self._askers: dict[str, TAS] = {}
+        self._scenes, self._methods = {name: scene}, dict[tuple[str, str], Any]()
+        self.sentence = ipw.Text(sentence, description="sentence", continuous_update=False)
+        self.compare = ipw.ToggleButton(False, description="side by side")
+        self.left, self.right = Side(self, name, "tas"), Side(self, name, "clip_only")
+        self.left.set_weights(weights or {})
+        self.folder = ipw.Text("explorer", description="folder")
+        for text in (self.sentence, self.folder):
+            text.layout.width, text.style.description_width = "min(30rem, 98%)", "4.2rem"
+        self.export, self.written = ipw.Button(description="export"), ipw.HTML()
+        self._sides = ipw.HBox([self.left], layout=_WRAP)
+        super().__init__([
+            ipw.HBox([self.sentence, self.compare], layout=_WRAP), self._sides,
+            ipw.HBox([self.folder, self.export], layout=_WRAP), self.written,
+        ])  # fmt: skip
+        self.compare.observe(self._show_sides, names="value")
+        self.export.on_click(self._export)
+        self.left.redraw()
+
+    @property
+    def view(self) -> View | None:
+        """What the left side shows, None after a mistake."""
+        return self.left.view
+
+    def presets(self) -> list[str]:
+        """The presets of which all weights are here that TAS itself needs, the given one first."""
+        from tasutils.config import load_preset, preset_names
+
+        def complete(name: str) -> bool:
+            needed = load_preset(name).weight_paths().items()
+            return all(p.exists() for part, p in needed if not part.startswith("peer_encoder."))
+
+        given = self._given.preset.name
+        return [given, *(n for n in preset_names() if n != given and complete(n))]
+
+    def describe(self, preset: str) -> tuple[TAS, Scene]:
+        """A preset and what it says of the picture, made when first asked for."""
+        from tasutils import tas as room
+
+        if preset not in self._askers:
+            tas = self._given if preset == self._given.preset.name else room.load(preset)
+            if preset not in self._scenes:
+                self._scenes[preset] = tas.describe(self.image)
+            encoder: Any = Remembering(tas.encoder)
+            self._askers[preset] = room.TAS(tas.preset, encoder=encoder, language=tas.language)
+        return self._askers[preset], self._scenes[preset]
+
+    def method(self, preset: str, name: str) -> Any:
+        """What `explore` is to be told; peers are kept, since they remember the picture."""
+        from tasutils.baselines import make_method
+
+        if name == "tas":
+            return name
+        if (preset, name) not in self._methods:
+            self._methods[preset, name] = make_method(name, self._askers[preset])
+        return self._methods[preset, name]
+
+    def _show_sides(self, _change: object) -> None:
+        sides = (self.left, self.right) if self.compare.value else (self.left,)
+        for side in sides:
+            side.redraw()
+        self._sides.children = sides
+
+    def _export(self, _button: object) -> None:
+        folder = paths.RESULTS / self.folder.value
+        views = [side.view for side in self._sides.children if side.view is not None]
+        try:
+            files = [file.name for view in views for file in view.export(folder)]
+        except TasError as error:
+            self.written.value = f"<b>{escape(str(error))}</b>"
+            return
+        said = f"written in {folder}: {', '.join(files) or 'nothing: there is no answer'}"
+        self.written.value = f'<div style="overflow-wrap: anywhere">{escape(said)}</div>'
 
 
-def export(view: View, folder: str | Path) -> tuple[Path, Path]:
-    """Write a view's picture (PNG) and table (CSV) into a folder, beside those that are there.
+class Remembering:
+    """An encoder that embeds no sentence twice, so that a slider's move asks no network."""
 
-    Raises:
-        TasError: the folder cannot be written.
-    """
-    from tasutils.answers import slug
-    from tasutils.show import save_overlay
+    def __init__(self, encoder: Any) -> None:
+        self._encoder = encoder
+        self._known: dict[tuple[str, ...], NDArray[np.float32]] = {}
 
-    place = Path(folder).expanduser()
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        taken = [int(p.stem[:2]) for p in place.glob("[0-9][0-9]*.csv") if p.stem[:2].isdigit()]
-        name = f"{view.preset} {view.method} {view.expression.text}"
-        stem = place / slug(1 + max(taken, default=0), name)
-        picture, table = stem.with_suffix(".png"), stem.with_suffix(".csv")
-        view.table().to_csv(table)
-    except OSError as error:
-        raise TasError(
-            f"cannot write in {place}: {error.strerror}; choose another folder"
-        ) from None
-    save_overlay(picture, view.image, view, picked=view.picked)
-    return picture, table
+    def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
+        """As the encoder's own."""
+        key = tuple(texts)
+        if key not in self._known:
+            self._known[key] = self._encoder.encode_text(texts)
+        return self._known[key]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+
+_WRAP = ipw.Layout(flex_flow="row wrap", width="100%", overflow="visible")
+_ANSWER = ("the answer", -1)
+
+
+class Side(ipw.VBox):
+    """One side of the Explorer: a preset and a method with their controls, and what they answer."""
+
+    def __init__(self, explorer: Explorer, preset: str, method: str) -> None:
+        from tasutils.baselines import method_names
+        from tasutils.rectifier import RECTIFIERS
+
+        self._explorer, self._settling, self._asked = explorer, False, ()
+        self.view: View | None = None
+        pick = {"layout": ipw.Layout(width="13rem"), "style": {"description_width": "4.2rem"}}
+        self.preset = ipw.Dropdown(options=explorer.presets(), description="preset", **pick)
+        self.method = ipw.Dropdown(
+            options=method_names(), value=method, description="method", **pick
+        )
+        self.weights: dict[str, ipw.FloatSlider] = {}
+        self._sliders = ipw.HBox(layout=_WRAP)
+        self.rectifier = ipw.ToggleButtons(
+            options=list(RECTIFIERS), description="rectifier",
+            style={"button_width": "auto", "description_width": "4.2rem"},
+            layout=ipw.Layout(display="flex", flex_flow="row wrap", align_items="baseline"),
+        )  # fmt: skip
+        self.mask = ipw.Dropdown(options=[_ANSWER], description="look at", style=pick["style"])
+        self.mask.layout.width = "min(26rem, 98%)"
+        self.message, self.sheet, self.shown = ipw.HTML(), ipw.HTML(), ipw.HTML()
+        self.message.layout.width = self.shown.layout.width = "auto"
+        self.sheet.layout.display = "none"
+        super().__init__(
+            [
+                ipw.HBox([self.preset, self.method], layout=_WRAP), self._sliders, self.rectifier,
+                self.mask, self.message, self.sheet, self.shown,
+            ],
+            layout=ipw.Layout(flex="1 1 18rem", min_width="0", margin="0 1rem 0 0"),
+        )  # fmt: skip
+        self._settle()
+        self.preset.observe(self._change_preset, names="value")
+        for control in (explorer.sentence, self.method, self.rectifier, self.mask):
+            control.observe(self.redraw, names="value")
+
+    def redraw(self, _change: object = None) -> None:
+        """Answer the sentence by the controls as they stand; a mistake is said, the view stays."""
+        if self._settling:
+            return
+        own, picked = self.method.value == "tas", self.mask.value
+        for control in (*self.weights.values(), self.rectifier):
+            control.disabled = not own
+        weights = {name: slider.value for name, slider in self.weights.items()}
+        asked: Any = (self.preset.value, self.method.value, self._explorer.sentence.value, picked)
+        asked += (str(weights), self.rectifier.value) if own else ()  # a peer minds neither
+        if asked == self._asked:
+            return
+        self._asked = asked
+        try:
+            tas, scene = self._explorer.describe(self.preset.value)
+            self.view = explore(
+                tas, self._explorer.image, scene, self._explorer.sentence.value, weights=weights,
+                method=self._explorer.method(self.preset.value, self.method.value),
+                form=self.rectifier.value, picked=None if picked < 0 else picked,
+            )  # fmt: skip
+        except TasError as error:
+            self._say(error)
+            return
+        self.message.value, self.shown.value = "", self.view.html
+
+    def _change_preset(self, _change: object) -> None:
+        name = self.preset.value
+        self.message.value = f"<i>{escape(name)} describes the picture, this once …</i>"
+        try:
+            self._explorer.describe(name)
+        except TasError as error:
+            self._say(error)
+            return
+        self.message.value = ""
+        self._settle()
+        self.redraw()
+
+    def _say(self, error: TasError) -> None:
+        self.view, self.message.value = None, f"<b>{escape(str(error))}</b>"
+
+    def _settle(self) -> None:
+        """Put the controls where the preset has them, and its picture under the drawings."""
+        tas, scene = self._explorer.describe(self.preset.value)
+        self._settling = True
+        own = {name: weight for name, weight in tas.preset.weights().items() if name != "v"}
+        self.weights = {name: _slider(LABELS.get(name, name.upper())) for name in own}
+        self.set_weights(own)
+        for slider in self.weights.values():
+            slider.observe(self.redraw, names="value")
+        self._sliders.children = tuple(self.weights.values())
+        self.rectifier.value = tas.preset.rectifier.form
+        numbers = [(f"{i}: {text}", i) for i, text in enumerate(scene.captions)]
+        self.mask.options = [_ANSWER, *numbers]
+        self.sheet.value = style_sheet(self._explorer.image, scene)
+        self._settling = False
+
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        """Move sliders; their ends move with a weight beyond them."""
+        for name, value in weights.items():
+            if name not in self.weights:
+                raise TasError(f"no slider for term {name!r}; there are {', '.join(self.weights)}")
+            self.weights[name].max = max(1.0, value)
+            self.weights[name].value = value
+
+
+def _slider(name: str) -> ipw.FloatSlider:
+    return ipw.FloatSlider(
+        min=0.0, max=1.0, step=0.01, description=name, readout_format=".2f",
+        layout=ipw.Layout(width="19rem"), style={"description_width": "4.6rem"},
+    )  # fmt: skip

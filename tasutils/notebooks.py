@@ -63,12 +63,8 @@ def run_notebook(
         raise TasError(f"cannot write {target}: {error.strerror}; choose another folder") from None
     failure = _execute(source, target / source.name, values, threads)
     page = target / f"{name}.html"
-    unfinished = page.with_name(f".{page.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(export_html(target / source.name, home), encoding="utf-8")
-        unfinished.replace(page)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with paths.whole_file(page) as temporary:
+        temporary.write_text(export_html(target / source.name, home), encoding="utf-8")
     if failure is not None:
         raise failure
     return page

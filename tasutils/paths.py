@@ -3,8 +3,10 @@
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -110,6 +112,17 @@ def sweep(folder: Path) -> None:
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _STALE_S:
                 path.unlink() if path.is_file() else shutil.rmtree(path)
+
+
+def slug(number: int, text: str, most: int = 48) -> str:
+    """A short name of a file or folder for a sentence, which every file system takes.
+
+    >>> slug(1, "The red car, on the left!"), slug(2, "赤い車")
+    ('01-the-red-car-on-the-left', '02')
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    words = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:most].strip("-")
+    return f"{number:02d}-{words}" if words else f"{number:02d}"
 
 
 def content_digest(path: Path) -> str:

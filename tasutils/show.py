@@ -8,7 +8,6 @@ Images are uint8 (H, W, 3), masks bool (H, W), points (x, y) in pixels.
 from __future__ import annotations
 
 import io
-import os
 import textwrap
 from collections.abc import Sequence
 from functools import cache
@@ -26,6 +25,7 @@ from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter
 
 from tasutils.errors import TasError
 from tasutils.masks import iou
+from tasutils.paths import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -324,16 +324,13 @@ def save_overlay(path: str | Path, image: np.ndarray, answer: Any, **options: An
     Raises:
         TasError: the folder cannot be written.
     """
-    target = Path(path)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     data = overlay(image, answer, **options).png()
     try:
-        unfinished.write_bytes(data)
-        unfinished.replace(target)
+        with whole_file(Path(path)) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         reason = error.strerror or error
-        raise TasError(f"cannot write {target}: {reason}; choose another folder") from None
+        raise TasError(f"cannot write {path}: {reason}; choose another folder") from None
 
 
 def thumbnail(example: Example, *, width_in: float = 4.6) -> Picture:

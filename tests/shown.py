@@ -9,6 +9,23 @@ import nbformat
 import pandas as pd
 
 
+class Tags(HTMLParser):
+    """The tags and attributes of a page, and its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.names: set[str] = set()
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.names |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
 class Tables(HTMLParser):
     """The tables of a page as lists of rows of cell texts."""
 
@@ -52,9 +69,10 @@ def tables(path: Path) -> list[pd.DataFrame]:
 
 
 def pictures(path: Path) -> list[str]:
-    """All PNG pictures of an executed notebook, base64."""
+    """All pictures of an executed notebook, base64."""
+    kinds = ("image/png", "image/jpeg")
     found = (output.get("data", {}) for output in outputs(path))
-    return [data["image/png"] for data in found if "image/png" in data]
+    return [data[kind] for data in found for kind in kinds if kind in data]
 
 
 def fetched(html: str) -> list[str]:

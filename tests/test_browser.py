@@ -71,7 +71,7 @@ import tasutils
 from IPython.display import display
 from tasutils import charts, negative_charts, readable, show
 from tasutils.datasets import load_dataset
-from tasutils.widgets import Explorer
+from tasutils.explore import Explorer
 said = {HOSTILE!r}
 data = load_dataset("refscenes", "val")
 image = tasutils.read_image(data.image_path(data.image_ids[5]))

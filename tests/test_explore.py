@@ -1,9 +1,10 @@
-"""Views without a widget: the answer they hold, what they draw, and that all text is only text."""
+"""Views and the Explorer without a browser: what they hold and draw, all text only text."""
 
 import re
-from html.parser import HTMLParser
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,10 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from light import MASKS, PRESET, SIZE_HW, TAS, grey, scene_of
 from PIL import Image
+from shown import Tags
 
+from tasutils import baselines, paths, show
+from tasutils import tas as tas_room
+from tasutils.config import lookup
 from tasutils.errors import TasError
-from tasutils.explore import explore, export, left_out
-from tasutils.refer import refer, region
+from tasutils.explore import Explorer, explore, left_out, outlines, style_sheet, trace
+from tasutils.rectifier import RECTIFIERS
+from tasutils.refer import Answer, refer, region
 
 HOSTILE = '<img src=x onerror="alert(1)"> & "left" </style></svg><script>alert(2)</script>'
 SCENE = scene_of(MASKS, ["a cat", HOSTILE, "", "a dog", "an owl"])
@@ -25,10 +31,9 @@ def look(sentence="the cat on the left", **settings):
 
 
 def test_a_view_is_the_answer_of_refer():
-    view = look(alpha=0.3, lam=0.7)
-    answer = refer(
-        SCENE, "the cat on the left", TAS.encoder, TAS.language, PRESET, None, {"p": 0.3, "n": 0.7}
-    )
+    weights = {"p": 0.3, "n": 0.7}
+    view = look(weights=weights)
+    answer = refer(SCENE, "the cat on the left", TAS.encoder, TAS.language, PRESET, weights=weights)
     assert view.best == answer.best and view.reason == answer.reason
     table = view.table()
     pd.testing.assert_frame_equal(table.sort_index(), answer.table())
@@ -36,7 +41,7 @@ def test_a_view_is_the_answer_of_refer():
     assert (view.mask() == answer.mask()).all()
 
 
-@pytest.mark.parametrize("form", ["none", "paper", "extended", "official"])
+@pytest.mark.parametrize("form", RECTIFIERS)
 def test_the_form_of_the_rectifier_is_taken(form):
     preset = PRESET.override({"rectifier.form": form})
     answer = refer(SCENE, "the owl at the top", TAS.encoder, TAS.language, preset)
@@ -45,11 +50,37 @@ def test_the_form_of_the_rectifier_is_taken(form):
 
 def test_a_peer_ranks_by_its_own_scores():
     view = look(method="clip_only")
-    assert list(view.columns) == ["score"] and view.answer is None and view.inside.all()
+    assert list(view.columns) == ["score"] and view.inside.all()
     assert view.columns["score"] == pytest.approx(look().columns["v"])
     ranked = view.table()["score"]
     assert ranked.is_monotonic_decreasing and ranked.index[0] == view.best
     assert "clip_only" in view.reason and "negatives" not in view.html
+
+
+class Chooser:
+    """Chooses masks without scores, or draws one of its own."""
+
+    name = "chooser"
+
+    def __init__(self, chosen=(), own=None):
+        self.chosen, self.own = chosen, own
+
+    def answer(self, scene, expressions, image):
+        return [Answer(e, scene, self.chosen, own_mask=self.own) for e in expressions]
+
+
+def test_several_masks_none_or_one_of_its_own_are_shown():
+    from tasutils.masks import encode_rle
+
+    two = look(method=Chooser((1, 3)))
+    assert two.table().index[:2].tolist() == [1, 3] and "chose mask 1, 3" in two.reason
+    paths_ = ElementTree.fromstring(two.svg).findall("path")
+    assert sum("first" in path.get("class") for path in paths_) == 2
+    assert (two.mask() == MASKS[1] | MASKS[3]).all()
+    none = look(method=Chooser())
+    assert none.best is None and "nothing here is meant" in none.reason and not none.mask().any()
+    own = look(method=Chooser(own=encode_rle(MASKS[:1])[0]))
+    assert (own.mask() == MASKS[0]).all() and 'class="first"' in own.svg
 
 
 @pytest.mark.parametrize(
@@ -57,8 +88,9 @@ def test_a_peer_ranks_by_its_own_scores():
     [
         ({"sentence": "  "}, "empty"),
         ({"sentence": " ", "method": "clip_only"}, "empty"),
-        ({"method": "clip"}, "no method 'clip'"),
-        ({"form": "left"}, "no rectifier form 'left'; choose among none, paper"),
+        ({"method": "clip"}, "clip"),
+        ({"form": "left"}, "no rectifier form 'left'; choose among "),
+        ({"weights": {"q": 1}}, "no term 'q'"),
         ({"picked": 5}, "no mask 5; the picture has 5"),
         ({"picked": -1}, "no mask -1"),
     ],
@@ -73,29 +105,12 @@ def test_a_picture_of_another_size_is_refused():
         explore(TAS, grey((60, 81)), SCENE, "a cat")
 
 
-class Tags(HTMLParser):
-    """The tags and attributes of a page, and its text."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.names: set[str] = set()
-        self.text = ""
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.names |= {name for name, _ in attrs}
-
-    def handle_data(self, data):
-        self.text += data
-
-
 @pytest.mark.parametrize("method", ["tas", "text_only"])
 def test_whatever_is_written_is_shown_as_text(method):
     parser = Tags()
     view = look(HOSTILE, method=method, picked=1)
     parser.feed(view.html)
-    assert parser.tags <= {"div", "svg", "rect", "path", "title", "text", "p", "b", "br", "s",
+    assert parser.tags <= {"div", "svg", "path", "title", "text", "p", "b", "br", "s",
                            "span", "table", "thead", "tbody", "tr", "th", "td"}  # fmt: skip
     assert not {name for name in parser.names if name.startswith("on")}
     assert parser.text.count(HOSTILE) >= 3  # tooltip, picked mask, table
@@ -110,22 +125,47 @@ def test_phrases_of_the_picture_are_negatives_or_struck_out():
 
 def test_the_drawing_tells_of_every_mask():
     view = look(picked=3)
-    paths = ElementTree.fromstring(view.svg).findall("path")
-    names = {path.get("class").split()[0]: path.get("class").split()[1:] for path in paths}
-    assert set(names) == {f"m{i}" for i in range(5)}
+    paths_ = ElementTree.fromstring(view.svg).findall("path")
+    names = {path.get("class").split()[0]: path.get("class").split()[1:] for path in paths_}
+    assert names.pop("dark") == [] and set(names) == {f"m{i}" for i in range(5)}
     assert [name for name, looks in names.items() if "first" in looks] == [f"m{view.best}"]
     assert [name for name, looks in names.items() if "picked" in looks] == ["m3"]
     assert {int(name[1]) for name in names if "out" not in names[name]} == set(
         np.flatnonzero(view.inside)
     )
-    told = {path.get("class").split()[0]: path.findtext("title") for path in paths}
+    told = {path.get("class").split()[0]: path.findtext("title") for path in paths_}
     assert "“a dog”" in told["m3"] and f"rank {view.rank[3]} of 5" in told["m3"]
     assert f"{view.columns['total'][3]:.3f}" in told["m3"] and "(no caption)" in told["m2"]
 
 
+def filled(path: str, size_hw: tuple[int, int], scale: int = 4) -> np.ndarray:
+    """Bool (H, W): the pixels whose middle an SVG path holds, by even-odd."""
+    loops = [
+        np.array(part.rstrip("z").split(), float).reshape(-1, 2) * scale
+        for part in path.split("M")[1:]
+    ]
+    canvas = np.zeros((size_hw[0] * scale, size_hw[1] * scale), np.uint8)
+    cv2.fillPoly(canvas, [np.round(loop).astype(np.int32) for loop in loops], 1)
+    return canvas[scale // 2 :: scale, scale // 2 :: scale] > 0
+
+
+@pytest.mark.parametrize("mask", [
+    *MASKS, np.pad(np.ones((1, 1), bool), 3), np.eye(9, dtype=bool), ~MASKS[0],
+])  # fmt: skip
+def test_an_outline_is_its_mask(mask):
+    assert np.count_nonzero(filled(trace(mask), mask.shape) ^ mask) <= 0.02 * mask.size
+
+
+def test_large_pictures_are_traced_in_squares_and_nothing_vanishes():
+    masks = np.zeros((2, 1500, 1000), bool)
+    masks[0, 700, 500] = masks[1, 100:900, 200:300] = True
+    found, points = outlines(scene_of(masks))
+    assert all(found) and len(found[1]) < 200 and points[0] == pytest.approx((500, 700), abs=4)
+
+
 WORDS = ["dog", "on the left", "right", "top", "at the bottom", "upper", "lower left", "middle"]
 CHANGES = st.fixed_dictionaries({
-    "rectifier.form": st.sampled_from(["none", "paper", "extended", "official"]),
+    "rectifier.form": st.sampled_from(list(RECTIFIERS)),
     "rectifier.cut": st.sampled_from(["middle", "median"]),
     "rectifier.centers": st.sampled_from(["mean", "floor"]),
 })  # fmt: skip
@@ -135,16 +175,11 @@ CHANGES = st.fixed_dictionaries({
 def test_dark_is_just_what_the_rectifier_leaves_out(words, changes):
     preset = PRESET.override(changes)
     answer = refer(SCENE, " ".join(["the", *words]), TAS.encoder, TAS.language, preset)
-    height, width = SIZE_HW
-    dark = np.zeros(SIZE_HW, bool)
-    y, x = np.mgrid[:height, :width]
-    for x0, y0, x1, y1 in left_out(answer):
-        dark |= (x0 <= x + 0.5) & (x + 0.5 <= x1) & (y0 <= y + 0.5) & (y + 0.5 <= y1)
+    y, x = np.mgrid[: SIZE_HW[0], : SIZE_HW[1]]
     points = np.stack([x.ravel(), y.ravel()], axis=1)
     inside, _ = region(SCENE, answer.expression, answer.preset, points)
-    wanted = ~inside.reshape(SIZE_HW) if answer.rectified else np.zeros(SIZE_HW, bool)
-    # pixels on the very cut belong to both halves, and half of them is dark
-    assert np.count_nonzero(dark ^ wanted) <= height + width
+    dark = filled(left_out(answer), SIZE_HW)
+    assert np.count_nonzero(dark ^ ~inside.reshape(SIZE_HW)) <= sum(SIZE_HW)
 
 
 def test_a_picture_without_masks_has_a_view():
@@ -159,12 +194,14 @@ def test_a_view_shows_itself_with_its_picture():
     html = look()._repr_html_()
     assert html.index("data:image/jpeg") < html.index("<svg")
     assert "<script" not in html and "http" not in html
+    other = style_sheet(grey((60, 80)) + 1, SCENE)
+    assert re.findall(r"tas-[0-9a-f]{8}", html)[0] not in other
 
 
 @pytest.mark.parametrize("method", ["tas", "clip_only"])
 def test_picture_and_table_are_written_beside_earlier_ones(tmp_path, method):
     view = look(f"{HOSTILE} /../.. on the right", method=method, picked=2)
-    first, second = export(view, tmp_path / "new"), export(view, tmp_path / "new")
+    first, second = view.export(tmp_path / "new"), view.export(tmp_path / "new")
     names = sorted(path.name for path in (tmp_path / "new").iterdir())
     assert len(names) == 4 and all(re.fullmatch(r"0[12]-[a-z0-9-]+\.(png|csv)", n) for n in names)
     assert names == sorted(path.name for path in (*first, *second))
@@ -172,9 +209,185 @@ def test_picture_and_table_are_written_beside_earlier_ones(tmp_path, method):
     again = pd.read_csv(first[1], index_col="mask", keep_default_na=False)
     pd.testing.assert_frame_equal(again, view.table(), check_dtype=False)
     assert Image.open(first[0]).size[0] > 500
-
-
-def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(TasError, match="cannot write .*choose another folder"):
-        export(look(), tmp_path / "file" / "x")
+    with pytest.raises(TasError, match=r"cannot write .*choose another folder"):
+        view.export(tmp_path / "file" / "x")
+
+
+# --- the Explorer ---
+
+
+@pytest.fixture
+def explorer() -> Explorer:
+    return Explorer(TAS, grey(SIZE_HW), SCENE, "the cat on the left")  # type: ignore[arg-type]
+
+
+def html_of(side) -> str:
+    """What a side of the explorer shows."""
+    return side.shown.value
+
+
+def test_the_explorer_begins_with_the_presets_weights(explorer):
+    left = explorer.left
+    assert {name: slider.value for name, slider in left.weights.items()} == {"p": 0.1, "n": 0.2}
+    assert (left.rectifier.value, left.method.value) == ("extended", "tas")
+    assert explorer.view.expression.text == "the cat on the left"
+    assert "data:image/jpeg" in left.sheet.value
+    assert f'class="m{explorer.view.best} first"' in html_of(left)
+
+
+def test_weights_can_be_given_even_large_ones():
+    own = Explorer(TAS, grey(SIZE_HW), SCENE, "a cat", {"p": 3.5, "n": 0})  # type: ignore[arg-type]
+    assert own.view.answer.weights == {"v": 1, "p": 3.5, "n": 0}
+    with pytest.raises(TasError, match="no slider for term 'q'"):
+        Explorer(TAS, grey(SIZE_HW), SCENE, "a cat", {"q": 1})  # type: ignore[arg-type]
+
+
+def test_each_control_changes_what_it_names(explorer):
+    left = explorer.left
+    before = html_of(left)
+    left.weights["p"].value, left.weights["n"].value = 0.5, 0.0
+    assert explorer.view.answer.weights == {"v": 1, "p": 0.5, "n": 0}
+    explorer.sentence.value = "the owl on the right"
+    assert [d.name for d in explorer.view.expression.directions] == ["right"]
+    assert explorer.view.inside[explorer.view.best]
+    assert 'class="dark"' in html_of(left)
+    left.rectifier.value = "none"
+    assert explorer.view.inside.all() and "no rectifier" in html_of(left)
+    assert 'class="dark"' not in html_of(left) and html_of(left) != before
+
+
+def test_a_slider_asks_no_network_and_draws_with_no_matplotlib(explorer, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a slider's move must not come here")
+
+    monkeypatch.setattr(type(TAS.encoder), "encode_text", refuse)
+    monkeypatch.setattr(show.Picture, "__init__", refuse)
+    for value in (0.9, 0.0):
+        explorer.left.weights["p"].value = explorer.left.weights["n"].value = value
+        assert explorer.view.answer.weights == {"v": 1, "p": value, "n": value}
+    for form in RECTIFIERS:
+        explorer.left.rectifier.value = form
+        assert explorer.view.answer.preset.rectifier.form == form
+
+
+def test_a_mask_can_be_looked_at(explorer):
+    before = html_of(explorer.left)
+    explorer.left.mask.value = 3
+    assert " picked" in html_of(explorer.left)
+    assert "<p>mask 3, “a dog”" in html_of(explorer.left)
+    explorer.left.mask.value = -1
+    assert html_of(explorer.left) == before
+
+
+def test_a_mistake_is_said_and_the_explorer_goes_on(explorer):
+    explorer.sentence.value = "   "
+    assert explorer.view is None and "empty" in explorer.left.message.value
+    explorer.sentence.value = "a dog"
+    assert explorer.view is not None and not explorer.left.message.value
+
+
+def test_all_text_is_escaped(explorer, monkeypatch):
+    def refuse(name, tas):
+        raise TasError(f"no <script> for {name}")
+
+    explorer.left.mask.value = 1
+    explorer.sentence.value = "<script>alert(1)</script>"
+    monkeypatch.setattr(baselines, "make_method", refuse)
+    explorer.left.method.value = "grad_cam"
+    assert "no &lt;script&gt; for grad_cam" in explorer.left.message.value
+    for html in (html_of(explorer.left), explorer.left.message.value):
+        assert "<img src=x" not in html and "<script>" not in html
+    assert "&lt;img" in html_of(explorer.left)
+
+
+def test_two_methods_stand_side_by_side(explorer):
+    left, right = explorer.left, explorer.right
+    explorer.compare.value = True
+    assert list(right.view.columns) == ["score"]
+    assert right.weights["p"].disabled and not left.weights["p"].disabled
+    explorer.sentence.value = "an owl"
+    assert {side.view.expression.text for side in (left, right)} == {"an owl"}
+    before = right.view
+    right.weights["p"].value = 0.9  # CLIP-only has no weights
+    assert right.view is before
+    right.method.value = "tas"
+    assert right.view.answer.weights["p"] == 0.9 != left.view.answer.weights["p"]
+
+
+def test_a_preset_describes_the_picture_once_and_a_mistake_is_said(explorer, monkeypatch):
+    described, left = [], explorer.left
+
+    def describe(image):
+        described.append(image.shape)
+        return scene_of(MASKS[:4])
+
+    other = PRESET.override({"terms.p.weight": 0.7, "rectifier.form": "paper"})
+    tas = SimpleNamespace(**{**vars(TAS), "preset": other, "describe": describe})
+
+    def load(name):
+        if name == "paper":
+            raise TasError(f"preset {name}: no <weights>")
+        return tas
+
+    monkeypatch.setattr(tas_room, "load", load)
+    left.mask.value = 4
+    left.preset.options = [PRESET.name, "photo", "paper"]
+    for name, n in (("photo", 4), (PRESET.name, 5), ("photo", 4)):
+        left.preset.value = name
+        assert len(explorer.view.rank) == n == len(left.mask.options) - 1
+        assert left.mask.value == -1
+    assert described == [(*SIZE_HW, 3)]
+    assert (explorer.view.answer.weights["p"], left.rectifier.value) == (0.7, "paper")
+    left.preset.value = "paper"
+    assert explorer.view is None and "no &lt;weights&gt;" in left.message.value
+    left.preset.value = PRESET.name
+    assert explorer.view is not None and not left.message.value
+
+
+def test_a_term_added_at_run_time_gets_a_slider(monkeypatch):
+    from tasutils import terms
+
+    area = terms.Term(lambda scene, *_: scene.proposals.areas_px / 1e4)
+    monkeypatch.setitem(terms.TERMS, "area", area)
+    assert lookup("tasutils.terms:TERMS", "area") is area
+    preset = PRESET.override({"terms.area": 0.5})
+    tas = SimpleNamespace(**{**vars(TAS), "preset": preset})
+    explorer = Explorer(tas, grey(SIZE_HW), SCENE, "a cat")  # type: ignore[arg-type]
+    slider = explorer.left.weights["area"]
+    assert slider.value == 0.5 and "area" in explorer.view.columns
+    slider.value = 0.0
+    assert explorer.view.answer.weights["area"] == 0
+
+
+def test_only_presets_with_all_their_weights_are_offered(explorer, monkeypatch, tmp_path):
+    assert explorer.left.preset.options[0] == PRESET.name
+    assert "tiny" in explorer.presets() and "paper" not in explorer.presets()
+    monkeypatch.setattr(paths, "WEIGHTS", tmp_path)
+    assert "photo" not in explorer.presets()
+
+
+def test_what_is_seen_can_be_written(explorer, monkeypatch, tmp_path):
+    assert not re.search(r"[/\\]", explorer.folder.value)  # no folder of this machine
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    explorer.compare.value = True
+    explorer.export.click()
+    names = sorted(path.name for path in (tmp_path / "explorer").iterdir())
+    assert [name[-4:] for name in names] == [".csv", ".png"] * 2
+    assert all(name in explorer.written.value for name in names)
+    (tmp_path / "<b>").write_text("")
+    explorer.folder.value = str(tmp_path / "<b>")
+    explorer.export.click()
+    assert "cannot write" in explorer.written.value and "&lt;b&gt;" in explorer.written.value
+
+
+def test_a_page_without_a_kernel_shows_the_controls_as_they_stood(explorer):
+    explorer.left.mask.value = 1
+    bundle = explorer._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    html = bundle["text/html"]
+    for part in ("alpha (P) <b>0.1</b>", "side by side <b>off</b>", "rectifier <b>extended</b>",
+                 "sentence <b>the cat on the left</b>", "<svg", "data:image/jpeg",
+                 '<div class="box" style="flex: 1 1 18rem">'):  # fmt: skip
+        assert part in html
+    assert "<img src=x" not in html and "look at <b>1: &lt;img" in html

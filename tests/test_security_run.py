@@ -1,6 +1,7 @@
 """What others wrote is shown as text; `tas` writes where it is told to, and calls nobody."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from light import MASKS, ask, scene_of
-from test_explore import Tags
+from shown import Tags
 from watched import noted, watched_environment
 
 from tasutils import paths, tables
-from tasutils.answers import slug
 from tasutils.errors import TasError
 from tasutils.notebooks import TEMPLATES, export_html
 from tasutils.report import Book, Report
@@ -120,14 +120,16 @@ def test_names_of_files_stay_inside(tmp_path, name):
     write_mask(inside, name, np.ones((2, 2), bool))
     made = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(made) == 1 and made[0].parent == inside and made[0].name.isprintable()
-    assert "/" not in slug(1, name) and "\\" not in slug(1, name) and ".." not in slug(1, name)
+    assert (
+        "/" not in paths.slug(1, name)
+        and "\\" not in paths.slug(1, name)
+        and ".." not in paths.slug(1, name)
+    )
 
 
 def test_a_runs_id_names_no_other_folder():
     field = RunRecord.__pydantic_fields__["run_id"]
     pattern = next(m.pattern for m in field.metadata if getattr(m, "pattern", None))
-    import re
-
     for bad in ("../x", "/x", "a\\b", "a\nb", "a\0"):
         assert not re.fullmatch(pattern, bad)
     assert re.fullmatch(pattern, "20261123-101500_refscenes+-val_tiny_partial40_3f2a9c")

@@ -30,7 +30,7 @@ from tasutils.datasets import load_dataset
 from tasutils.tas import preset_for
 from tasutils.masks import iou
 from tasutils.rectifier import in_region
-from tasutils.widgets import Explorer
+from tasutils.explore import Explorer
 
 # %% [markdown]
 # ## 1. Describe the picture
@@ -134,7 +134,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # The controls move in JupyterLab and VS Code; on a web page they stand as they were, and the masks still answer to the mouse.
 
 # %%
-Explorer(tas, image, scene, sentence, alpha, lam)
+Explorer(tas, image, scene, sentence, {name: w for name, w in (("p", alpha), ("n", lam)) if w is not None})
 
 # %% [markdown]
 # Sentences that others wrote about this picture, if it is one of the data set's:
