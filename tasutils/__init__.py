@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from tasutils.config import load_preset
     from tasutils.errors import TasError
     from tasutils.images import read_image
-    from tasutils.tas import load, segment
+    from tasutils.tas import TAS, load, segment
 
 __version__ = "0.1.0"
-__all__ = ["TasError", "__version__", "load", "load_preset", "read_image", "segment"]
+__all__ = ["TAS", "TasError", "__version__", "load", "load_preset", "read_image", "segment"]
 
 _HOMES = {
+    "TAS": "tasutils.tas",
     "TasError": "tasutils.errors",
     "load": "tasutils.tas",
     "load_preset": "tasutils.config",

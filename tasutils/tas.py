@@ -103,9 +103,15 @@ class TAS:
 
         return Parser(self.preset.language.spacy_model)
 
-    def describe(self, image: Picture, image_id: str = "") -> "Scene":
-        """The scene of a picture (path, PIL picture or array, see `images.read_image`)."""
-        return self.describe_all([image], [image_id])[0]
+    def describe(self, image: Picture, image_id: str = "", masks: Any = None) -> "Scene":
+        """The scene of a picture (path, PIL picture or array, see `images.read_image`).
+
+        masks: bool (n, H, W) of one's own, in place of the proposer's.
+        """
+        if masks is None:
+            return self.describe_all([image], [image_id])[0]
+        own = TAS(self.preset, lambda _: masks, self.encoder, self.captioner, self.language)
+        return own.describe_all([image], [image_id])[0]
 
     def describe_all(
         self, images: Sequence[Picture], image_ids: Sequence[str] = ()
@@ -140,11 +146,16 @@ class TAS:
         return self.refer(self.describe(image), sentence)
 
 
-def load(preset: str | Path | Preset = "tiny", device: str | None = None) -> TAS:
-    """A `TAS` of a preset (name, .yaml file or `Preset`); raises TasError for unknown ones."""
+def load(
+    preset: str | Path | Preset = "tiny", device: str | None = None, **parts: Any
+) -> TAS:
+    """A `TAS` of a preset (name, .yaml file or `Preset`); raises TasError for unknown ones.
+
+    parts: a proposer, encoder, captioner or language of one's own, see `TAS`.
+    """
     if device is not None:
         device = pick_device(device)
-    return TAS(load_preset(preset), device=device)
+    return TAS(load_preset(preset), device=device, **parts)
 
 
 def segment(

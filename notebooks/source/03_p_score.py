@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 03 · P: what the captioner says of a mask
 #
-# In this notebook you read what the captioner says of each mask, sort good captions from bad ones, and see when words beat pixels.
+# In this notebook you read what the captioner says of each mask, compute P from it, and see when words beat pixels.
 #
-# **What you'll do:** look at captions beside their masks, count how many name the thing, clean the degenerate ones, find the sentences that P wins and loses, and set the gain of P against the quality of the captions.
+# **What you'll do:** read captions beside their masks, compute P by hand, count how many captions name the thing, clean the degenerate ones, and set the gain of P against the quality of the caption.
 # **What you'll learn:** P = cos(caption, sentence) compares two texts, so what the caption gets wrong is believed.
-# **What you'll need:** nothing but the repository. Where there is no run of the preset with so many pictures, one is made and kept. **Takes:** half a minute, a minute the first time.
+# **What you'll need:** nothing but the repository. Where there is no run of the preset with so many pictures, one is made and kept; a line tells how far it is.
 #
 # The captioner of the preset `tiny` learned in the drawn world that it is tested in; nothing about it is zero-shot. With the preset `photo` captions are composed from the classifier that also gives V, so there P is no second opinion.
 
@@ -24,21 +24,24 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 import tasutils
-from tasutils import caption_charts, caption_study, charts, newest, readable, show
+from tasutils import charts, show, tables
 from tasutils.captioners import clean_caption
-from tasutils.changed_runs import changed_part
-from tasutils.gallery import Gallery
+from tasutils.evaluate import run_of
+from tasutils.gallery import Gallery, changed_run
+from tasutils.language.wordnet import are_synonyms
+from tasutils.metrics import paired_difference
 
 # %% [markdown]
 # ## The run
 #
-# Every sentence of the first pictures, answered once. V, P and N of each mask are stored, so another weight is arithmetic; captions lie in the scenes.
+# Every sentence of the first pictures, answered once. The terms of each mask are stored, so another weight is arithmetic; captions lie in the scenes.
 
 # %%
-part = newest.part_of(data, tasutils.load(preset), limit, results)
-examples, alpha = Gallery(part), part.run.record.alpha
-note = readable.scope_note([part])
-print(f"{data}: {part.run.record.n_images} pictures, alpha {alpha:g}, {note}")
+run = run_of(data, tasutils.load(preset), limit, results)
+gallery, tas = Gallery(run), Gallery(run).tas
+samples, scores, alpha = run.samples, run.scores, run.record.weights["p"]
+note = f"{data}, {tables.scope_note([run])}"
+print(f"{note}; alpha {alpha:g}")
 
 # %% [markdown]
 # ## One picture, mask by mask
@@ -46,38 +49,76 @@ print(f"{data}: {part.run.record.n_images} pictures, alpha {alpha:g}, {note}")
 # Each mask lit up, and above it what the captioner says of it. It is shown the cutting alone.
 
 # %%
-images = list(dict.fromkeys(part.images))
-image, scene = examples.picture(images[number % len(images)])
+image_ids = list(dict.fromkeys(samples["image_id"]))
+image_id = image_ids[number % len(image_ids)]
+image, scene = gallery.picture(image_id)
 show.proposals_grid(image, scene)
+
+# %% [markdown]
+# ## P, step by step
+#
+# The caption of each mask goes through the very text tower that reads the sentence. P is the cosine of the two texts; an empty caption has no direction, and its P is 0. (Stored embeddings are rounded to float16, so they are brought back to length 1 first.)
+
+# %% tags=["definition"]
+def p_score(captions, text):
+    """P of each mask: embedded captions (n, d), zero where empty, against one sentence (d,)."""
+    length = np.linalg.norm(captions, axis=1, keepdims=True)
+    return captions / np.where(length > 0, length, 1) @ (text / np.linalg.norm(text))
+
+
+# %%
+text = samples.loc[samples["image_id"] == image_id, "text"].iloc[0]
+answer = tas.refer(scene, text)
+sentence = tas.encoder.encode_text([tas.preset.encoder.template.format(answer.expression.text)])[0]
+p = p_score(scene.caption_embeddings, sentence)
+ranked = pd.DataFrame({"caption": scene.captions, "P": p}).sort_values("P", ascending=False)
+tables.styled(ranked.head(8), f"“{text}”", index=True)
+
+# %%
+if tas.preset.scores.logit_scale:
+    print(f"preset {preset} multiplies P by the encoder's scale: not compared")
+else:
+    assert np.allclose(p, answer.terms["p"], atol=1e-6)
+    assert p.argmax() == answer.terms["p"].argmax()
 
 # %% [markdown]
 # ## Good captions and bad ones
 #
-# A mask covers a thing if their IoU is above 0.5. Its caption is good if WordNet calls its noun and the thing's name synonyms, by the very rule that mines negatives. The name of a wider kind ("animal" for a dog) does not count.
+# A mask covers a thing if their IoU is above 0.5. Its caption is good if WordNet calls its noun and the thing's name synonyms, by the rule that mines negatives. The name of a wider kind ("animal" for a dog) does not count.
 
 # %%
-table = caption_study.captions(part)
-judged = table.loc[table["verdict"] != "", "verdict"]
-judged.value_counts().rename("captions of masks that cover a thing").to_frame()
+pairs = scores.merge(samples[["sample_id", "image_id", "ref_id", "category"]], on="sample_id")
+pairs["iou"] = pairs["intersection_px"] / pairs["union_px"]
+covers = pairs[pairs["iou"] > 0.5].sort_values("iou", kind="stable")
+covers = covers.drop_duplicates(["image_id", "proposal"], keep="last").sort_index()
+
 
 # %%
-good = caption_study.cards(part, table, caption_study.NAMES, 6)
-display(caption_charts.caption_cards(good) if good else Markdown("None here is good."))
+def names_it(caption, category):
+    """Whether the caption's head noun and the thing's name are synonyms."""
+    head = tas.language.parse(caption).head if caption else ""
+    return bool(head) and are_synonyms(head, category, tas.preset.language.synonym_threshold)
+
 
 # %%
-bad = caption_study.cards(part, table, caption_study.OTHER, 12)
-display(caption_charts.caption_cards(bad) if bad else Markdown("None here is bad."))
-
-# %%
-covering = table["covers"].to_numpy(bool)
-assert ((table["verdict"] != "") == covering).all() and (table["iou"][covering] > 0.5).all()
+said = {one: gallery.picture(one)[1].captions for one in covers["image_id"].unique()}
+covers["caption"] = [said[i][k] for i, k in zip(covers["image_id"], covers["proposal"])]
+covers["good"] = [names_it(*one) for one in zip(covers["caption"], covers["category"])]
+share = covers["good"].mean()
+print(f"{covers['good'].sum()} of {len(covers)} captions name the thing that their mask covers")
+columns = ["category", "caption", "iou", "good"]
+tables.styled(covers.groupby("good").head(6).sort_values("good")[columns], precision=2)
 
 # %% [markdown]
-# Is a ragged mask harder to name? The share of good captions, by how well the mask fits:
+# Is a ragged mask harder to name?
 
 # %%
-shares = caption_study.naming(table, n_boot)
-charts.breakdown_plot(shares, value="captions that name the thing", note=f"n counts masks; {note}")
+fit = pd.cut(covers["iou"], [0.5, 0.7, 0.8, 0.9, 1], labels=["0.5 to 0.7", "0.7 to 0.8", "0.8 to 0.9", "above 0.9"])
+named = covers.groupby(fit, observed=True)["good"].agg(["mean", "size"])
+labels = [f"{group}\nn = {n}" for group, n in named["size"].items()]
+ax = named["mean"].mul(100).plot.bar(rot=0, ylabel="captions that name the thing, %", xlabel="IoU of the mask")
+ax.set_xticklabels(labels)
+ax.figure.set_size_inches(7, 2.8)
 
 # %% [markdown]
 # ## Cleaning
@@ -85,83 +126,114 @@ charts.breakdown_plot(shares, value="captions that name the thing", note=f"n cou
 # Captioners stutter, or stop after "a photo of". Both are known of BLIP-2; what its users reported is cleaned like this:
 
 # %%
-reported = caption_study.REPORTED
+reported = [
+    "a man with ray ban ray ban ray ban ray ban",
+    "a photo of",
+    "a person is standing on a street with a person on a street with a person on a street",
+    "the the the cat sits on a mat",
+]
 pd.DataFrame({"as generated": reported, "cleaned": [clean_caption(raw) for raw in reported]})
 
-# %% [markdown]
-# An empty caption has no embedding: its P is 0, and the mask must win by V. In this run cleaning changed:
-
 # %%
-clean = caption_study.cleaned(part, table)
-changed = clean.loc[clean["changed"], ["raw", "caption"]]
-print(f"{len(changed)} of {len(clean)} captions; mask -1 is the whole picture")
-display(
-    changed.head(8).style.format(escape="html")
-    if len(changed)
-    else Markdown("None, so there is nothing to show.")
-)
+scenes = {one: gallery.picture(one)[1] for one in image_ids}
+raw = [(a, b) for one in scenes.values() for a, b in zip(one.captions_raw, one.captions)]
+changed = sum(a.strip() != b for a, b in raw)
+print(f"cleaning changed {changed} of {len(raw)} captions of this run")
 
 # %% [markdown]
-# And the answers? The same run with the switch of cleaning turned, paired on the same sentences:
+# And the answers? The same run with the switch of cleaning turned, on the same sentences:
 
 # %%
-switch = not examples.tas.preset.language.clean_captions
-turned = changed_part(part, {"language.clean_captions": switch}, limit)
-same = part.samples["sample_id"].isin(turned.samples["sample_id"])
-before, after = part.samples.loc[same, "iou"].to_numpy(), turned.samples["iou"].to_numpy()
-print(f"cleaning {'on' if switch else 'off'}: mIoU {100 * (after - before).mean():+.2f} points,")
-print(f"{(before != after).sum()} of {len(after)} answers differ")
+switch = not tas.preset.language.clean_captions
+turned = changed_run(run, {"language.clean_captions": switch}, limit)
+both = samples.merge(turned.samples, on="sample_id", suffixes=("", "_turned"))
+moved = (both["chosen"] != both["chosen_turned"]).sum()
+print(f"cleaning {'on' if switch else 'off'}: {moved} of {len(both)} answers differ")
 
 # %% [markdown]
 # ## When the caption beats the crop
 #
-# Right is an IoU above 0.5. V alone against V and P together, with the run's alpha, with a larger one, and with one so large that P decides alone; no rectifier.
+# Right is an IoU above 0.5. V alone against V and P together, with the run's alpha, with a larger one, and P alone; no rectifier.
 
 # %%
-weights = {f"alpha {a:g}": a for a in (alpha, other_alpha)} | {"P alone": caption_study.ALONE}
-fights = {name: caption_study.duels(part, weight) for name, weight in weights.items()}
-pd.DataFrame({name: pd.Series(kinds).value_counts() for name, kinds in fights.items()}).reindex(
-    caption_study.DUELS, fill_value=0
-).fillna(0).astype(int)
+def best(total):
+    """Of each sentence the row with the highest total, the first of equals; index: sample."""
+    rows = scores.loc[total.groupby(scores["sample_id"], sort=False).idxmax()]
+    return rows.set_index("sample_id")[["proposal", "intersection_px", "union_px"]]
+
+
+def is_right(rows):
+    """Whether each answer has an IoU above 0.5."""
+    return 2 * rows["intersection_px"] > rows["union_px"]
+
+
+# %%
+v, caption = scores["term_v"], scores["term_p"]
+ways = {"V alone": best(v), f"V + {alpha:g} P": best(v + alpha * caption)}
+ways |= {f"V + {other_alpha:g} P": best(v + other_alpha * caption), "P alone": best(caption)}
+right = pd.DataFrame({name: is_right(rows) for name, rows in ways.items()})
+duels = {
+    name: {
+        "both right": (right["V alone"] & right[name]).sum(),
+        "only V alone": (right["V alone"] & ~right[name]).sum(),
+        "only with P": (~right["V alone"] & right[name]).sum(),
+        "neither": (~right["V alone"] & ~right[name]).sum(),
+    }
+    for name in list(ways)[1:]
+}
+pd.DataFrame(duels)
+
+# %%
+assert all(sum(duel.values()) == len(right) for duel in duels.values())
 
 # %% [markdown]
-# ### Sentences that P alone wins
+# ### Sentences that P alone wins, and loses
 #
-# Answered by P alone where V alone is wrong. The caption says what the pixels did not.
+# Where V alone is wrong the caption says what the pixels did not; where V alone is right, another caption sounds more like the sentence.
 
 # %%
-kinds = fights["P alone"]
-won = caption_study.heard(part, kinds, caption_study.DUELS[2], 3)
-display(show.gallery(won) if won else Markdown("None in these pictures."))
-
-# %% [markdown]
-# ### Sentences that P alone loses
-#
-# Where V alone is right, P alone took another mask: what is said of it sounds more like the sentence.
-
-# %%
-lost = caption_study.heard(part, kinds, caption_study.DUELS[1], 3)
-display(show.gallery(lost) if lost else Markdown("None in these pictures."))
-
-# %%
-one = fights[f"alpha {alpha:g}"]
-with_v = np.isin(one, [caption_study.DUELS[0], caption_study.DUELS[1]]).sum()
-assert with_v == np.isin(kinds, [caption_study.DUELS[0], caption_study.DUELS[1]]).sum()
-assert set(kinds) <= set(caption_study.DUELS)
+order = right.index.to_series().map(dict(zip(samples["sample_id"], range(len(samples)))))
+for title, fits in {
+    "P wins": ~right["V alone"] & right["P alone"],
+    "P loses": right["V alone"] & ~right["P alone"],
+}.items():
+    rows = order[fits].iloc[:3]
+    shown = [gallery.example(int(row), weights={"v": 0, "p": 1, "n": 0}, form="none") for row in rows]
+    display(Markdown(f"**{title}: {fits.sum()} sentences**"))
+    display(show.gallery(shown) if shown else Markdown("None in these pictures."))
 
 # %% [markdown]
 # ## The gain of P against the quality of the caption
 #
-# Sentences sorted by the caption of the mask that should be chosen, the best there is above IoU 0.5. Change of mIoU from V alone to V + αP, paired. If P is worth its captions, it gains where they are good and costs where they are bad.
+# Sentences sorted by the caption of the mask that should be chosen, the best there is above IoU 0.5. If P is worth its captions, it gains where they are good and costs where they are bad.
 
 # %%
-alphas = dict.fromkeys((alpha, other_alpha))
-gains = caption_study.gain_by_caption(part, table, list(alphas), n_boot)
-charts.breakdown_plot(gains, value="P's gain, mIoU", note=f"{data}; {note}")
+meant = pairs.loc[pairs.groupby("sample_id", sort=False)["iou"].idxmax()].set_index("sample_id")
+meant = meant.reset_index().merge(
+    covers[["image_id", "proposal", "good"]], "left", ["image_id", "proposal"]
+).set_index("sample_id")
+quality = meant["good"].map({True: "good caption", False: "bad caption"})
+quality = quality.where(meant["iou"] > 0.5, "no mask above 0.5").loc[right.index]
 
 # %%
-caption = f"change of mIoU in points; {note}"
-readable.interval_table(gains.drop(columns="question"), caption, signed=True)
+rows = []
+for weight in dict.fromkeys((alpha, other_alpha)):
+    after, before = best(v + weight * caption), ways["V alone"]
+    for group in ("good caption", "bad caption", "no mask above 0.5"):
+        some = quality.index[quality == group]
+        if len(some):
+            pixels = [
+                (one.loc[some, "intersection_px"], one.loc[some, "union_px"]) for one in (after, before)
+            ]
+            where = meant.loc[some, "image_id"]
+            found = paired_difference(*pixels, where, ("miou",), n_resamples=n_boot)["miou"]
+            rows.append({"group": f"alpha {weight:g}, {group}", "mean": found.value,
+                         "low": found.low, "high": found.high, "n": found.n})
+gains = pd.DataFrame(rows)
+charts.breakdown_plot(gains, value="gain of P over V, points", note=note)
+
+# %%
+tables.interval_table(gains, f"change of mIoU in points; {note}", signed=True)
 
 # %% [markdown]
 # ## What was seen
@@ -171,5 +243,9 @@ readable.interval_table(gains.drop(columns="question"), caption, signed=True)
 # * And computed from the tables above, not written beforehand:
 
 # %%
-lines = [f"{data}, {note}.", *caption_study.summary(clean, shares, kinds, gains)]
-display(Markdown("\n".join(f"* {line}" for line in lines)))
+wins, losses = duels["P alone"]["only with P"], duels["P alone"]["only V alone"]
+display(Markdown(f"""
+* {100 * share:.0f} % of the captions of masks that cover a thing name it (n = {len(covers)}; {note}).
+* P alone wins {wins} sentences against V and loses {losses}.
+* With alpha {alpha:g} P changes {(ways["V alone"]["proposal"] != list(ways.values())[1]["proposal"]).sum()} of {len(right)} answers of V.
+"""))

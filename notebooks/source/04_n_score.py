@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 04 · N: what the thing is not
 #
-# In this notebook you follow the negatives of one sentence from the picture's caption to the answer, and then ask over many sentences what they are worth.
+# In this notebook you mine the negatives of one sentence from the picture's caption, compute N, and then ask over many sentences what the negatives are worth.
 #
 # **What you'll do:** mine negatives step by step, walk WordNet from noun to noun, move the threshold of synonyms, compare the two rules, find targets that became their own negatives, and give the captions more or less detail.
 # **What you'll learn:** N = - mean cos(crop, negative) holds against a mask that it looks like the *other* things of the picture; it can only know the others that the caption tells.
-# **What you'll need:** nothing but the repository. Where there is no run of the preset with so many pictures, one is made and kept. **Takes:** half a minute, a minute the first time.
+# **What you'll need:** nothing but the repository. Where there is no run of the preset with so many pictures, one is made and kept; a line tells how far it is.
 #
 # The captioner of the preset `tiny` learned in the drawn world that it is tested in; nothing about it is zero-shot.
 
@@ -18,25 +18,54 @@ results = ""  # the folder of runs and scenes; empty: results
 number = -1  # which sentence to follow, from 0; -1: one whose answer N moved
 
 # %%
+import ipywidgets
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
-from tasutils.language.wordnet import ancestors, path_similarity, sense_path
 
 import tasutils
-from tasutils import charts, negative_charts, negative_study, newest, readable, show
+from tasutils import charts, show, tables
+from tasutils.evaluate import run_of
 from tasutils.gallery import Gallery
+from tasutils.language import SYNONYM_RULES
+from tasutils.language.parse import read_doc
+from tasutils.language.wordnet import path_similarity, similar_pairs, wordnet
+from tasutils.metrics import paired_difference
+from tasutils.refer import judge_phrases, parse_expression
 
 # %% [markdown]
 # ## The run
 #
-# Every sentence of the first pictures, answered once. V, P and N of each mask are stored; captions and embeddings lie in the scenes, so other negatives are arithmetic, too.
+# Every sentence of the first pictures, answered once. The terms of each mask are stored; captions and embeddings lie in the scenes, so other negatives are arithmetic, too.
 
 # %%
-part = newest.part_of(data, tasutils.load(preset), limit, results)
-examples, lam = Gallery(part), part.run.record.lam
-tas, note = examples.tas, readable.scope_note([part])
-print(f"{data}: {part.run.record.n_images} pictures, lambda {lam:g}, {note}")
+run = run_of(data, tasutils.load(preset), limit, results)
+gallery, tas = Gallery(run), Gallery(run).tas
+samples, lam = run.samples, run.record.weights["n"]
+scenes = {one: gallery.picture(one)[1] for one in dict.fromkeys(samples["image_id"])}
+note = f"{data}, {tables.scope_note([run])}"
+print(f"{note}; lambda {lam:g}")
+
+
+# %%
+def chosen(column, weight):
+    """The rows that V + weight x column chooses, by sample; no P, no rectifier."""
+    scores = run.scores
+    total = scores["term_v"] + weight * np.nan_to_num(column)
+    return scores.loc[total.groupby(scores["sample_id"], sort=False).idxmax()].set_index("sample_id")
+
+
+def is_right(rows):
+    """Whether each answer has an IoU above 0.5."""
+    return 2 * rows["intersection_px"] > rows["union_px"]
+
+
+# %%
+without, with_n = chosen(0, 0), chosen(run.scores["term_n"], lam)
+mended = with_n.index[is_right(with_n) & ~is_right(without)]
+broken = with_n.index[~is_right(with_n) & is_right(without)]
+place = dict(zip(samples["sample_id"], range(len(samples))))
+moved = [place[one] for one in [*mended, *broken]]
 
 # %% [markdown]
 # ## Step by step: one sentence
@@ -44,153 +73,221 @@ print(f"{data}: {part.run.record.n_images} pictures, lambda {lam:g}, {note}")
 # Answered by V and N together, without P and rectifier. Orange: the answer. Dashed blue: what is meant.
 
 # %%
-moved = negative_study.moved(part)
-other = [row for rows in moved.values() for row in rows]
-row = int(other[0]) if number < 0 and other else max(number, 0) % len(part.samples)
-example = examples.example(row, 0, lam, "none")
-show.overlay(example.image, example.answer, example.truth)
+row = moved[0] if number < 0 and moved else max(number, 0) % len(samples)
+example = gallery.example(row, weights={"p": 0, "n": lam}, form="none")
+answer, scene = example.answer, example.answer.scene
+show.overlay(example.image, answer, example.truth)
 
 # %% [markdown]
-# **1. The whole picture gets a caption.** **2. Its noun phrases are candidates.** **3. The head noun of the sentence is what they are judged against.**
+# **1. The whole picture gets a caption.** **2. Its noun phrases, found by spaCy, are candidates.**
 
 # %%
-answer = example.answer
-print("caption:    ", answer.scene.image_caption)
-print("candidates: ", *answer.scene.phrases, sep="  ")
-print("head phrase:", answer.expression.phrase, "  head noun:", answer.expression.parse.head)
+chunks = read_doc(tas.preset.language.spacy_model, scene.image_caption).noun_chunks
+candidates = [(chunk.text, chunk.root.lemma_) for chunk in chunks if chunk.root.pos_ != "PRON"]
+print("caption:   ", scene.image_caption)
+print("candidates:", *[phrase for phrase, _ in candidates], sep="  ")
 
 # %% [markdown]
-# **4. Those that mean the same are taken out,** so that the target is not held against itself. The rest are negatives.
+# **3. The head noun of the sentence is what they are judged against.** WordNet is a tree of senses (nearly). Path similarity is 1 / (1 + steps on the shortest way between two senses); for two nouns, the nearest pair of their senses counts.
+
+# %% tags=["definition"]
+def similarity(noun_a, noun_b):
+    """Path similarity of the nearest senses of two nouns, 0 where WordNet lacks one."""
+    pairs = [(a, b) for a in wordnet().synsets(noun_a, "n") for b in wordnet().synsets(noun_b, "n")]
+    return max((a.path_similarity(b) or 0.0 for a, b in pairs), default=0.0)
+
+
+# %% tags=["definition"]
+def mine(candidates, head, threshold):
+    """The phrases whose noun is no synonym of the head noun: the negatives."""
+    return [phrase for phrase, noun in candidates if similarity(noun, head) < threshold]
+
 
 # %%
-readable.negatives_table(answer)
+head, threshold = answer.expression.parse.head, tas.preset.language.synonym_threshold
+mined = mine(candidates, head, threshold)
+judged = [(phrase, noun, similarity(noun, head), phrase in mined) for phrase, noun in candidates]
+tables.styled(pd.DataFrame(judged, columns=["phrase", "noun", f"similarity to {head!r}", "negative"]))
 
 # %% [markdown]
-# **5. Every mask is compared with the negatives.** The more it looks like them, the further N pulls it down.
+# **4. Every mask is compared with the negatives.** The more it looks like them, the further N pulls it down.
+
+# %% tags=["definition"]
+def n_score(crops, negatives):
+    """N of each mask: crops (n, d) against the negatives (k, d); 0 where there are none."""
+    if not len(negatives):
+        return np.zeros(len(crops))
+    crops, negatives = (
+        rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (crops, negatives)
+    )
+    return -(crops @ negatives.T).mean(axis=1)  # (n, k) -> (n,)
+
 
 # %%
+phrases = [tas.preset.language.negative_template.format(phrase) for phrase in mined]
+n = n_score(scene.crop_embeddings, tas.encoder.encode_text(phrases))
 charts.score_bars(answer, most=8)
 
+# %% [markdown]
+# The package does the same, and looks at more: compounds ("fire engine") are judged whole, too. Over all sentences of the run:
+
 # %%
-kept = [one.index for one in answer.candidates if one.kept]
-cosines = answer.scene.crop_embeddings @ answer.scene.phrase_embeddings[kept].T  # (n, k)
-if kept and not (tas.preset.scores.logit_scale or tas.preset.scores.strict_official):
-    assert np.allclose(answer.n, -cosines.mean(axis=1), atol=1e-3)
+agree = []
+for sample in samples.itertuples():
+    picture = scenes[sample.image_id]
+    found = [
+        (c.text, c.root.lemma_)
+        for c in read_doc(tas.preset.language.spacy_model, picture.image_caption).noun_chunks
+        if c.root.pos_ != "PRON"
+    ]
+    expression = parse_expression(sample.text, tas.language, tas.preset)
+    verdicts = judge_phrases(picture, expression, tas.language, tas.preset)
+    kept = [one.phrase for one in verdicts if one.kept]
+    agree.append(mine(found, expression.parse.head, threshold) == kept)
+print(f"these ten lines and the package mine the same negatives in {np.mean(agree):.1%} of {len(agree)}")
+
+# %%
+plain = tas.preset.language.synonym_rule == "nearest" and not tas.preset.scores.logit_scale
+if not plain:
+    print(f"preset {preset} has another rule ({tas.preset.language.synonym_rule}) or scales N")
+elif mined == list(answer.negatives):
+    assert np.allclose(n, answer.terms["n"], atol=1e-3)  # stored embeddings are float16
+if preset == "tiny":
+    assert np.mean(agree) > 0.9
 
 # %% [markdown]
 # ## The way from noun to noun
 #
-# WordNet is a tree of senses (nearly). Path similarity is 1 / (1 + steps on the shortest way over their hypernyms). Below, the target and the candidate that is nearest to it; then two nouns of one sense, and two that are near but no synonyms.
+# Below, the shortest way over the hypernyms: the target and its nearest candidate; then two nouns of one sense, and two that are near but no synonyms.
+
+# %% tags=["definition"]
+def way(noun_a, noun_b):
+    """The senses on the shortest way from one noun to the other, over what both are kinds of."""
+    pairs = [(a, b) for a in wordnet().synsets(noun_a, "n") for b in wordnet().synsets(noun_b, "n")]
+    a, b = min(pairs, key=lambda pair: -(pair[0].path_similarity(pair[1]) or 0))
+    top = min(a.common_hypernyms(b), key=lambda s: a.shortest_path_distance(s) + b.shortest_path_distance(s))
+    climb = [min(one.hypernym_paths(), key=lambda path: path[::-1].index(top) if top in path else 99) for one in (a, b)]
+    up, down = (path[path.index(top) :][::-1] for path in climb)
+    return [sense.name() for sense in [*up, *down[::-1][1:]]]
+
 
 # %%
-head = answer.expression.parse.head
-nouns = [c.noun for c in answer.candidates if ancestors(c.noun) and ancestors(head)]
-nearest = max(nouns, key=lambda noun: path_similarity(head, noun), default="")
-ways = [(head, nearest)] if nearest else []
-for pair in [*ways, ("couch", "sofa"), ("dog", "wolf")]:
-    display(negative_charts.path_tree(sense_path(*pair)))
-
-# %%
-for a, b in [*ways, ("couch", "sofa"), ("dog", "wolf")]:
-    assert np.isclose(sense_path(a, b).similarity, path_similarity(a, b))
+nouns = [noun for _, noun in candidates if similarity(noun, head) > 0]
+nearest = max(nouns, key=lambda noun: similarity(noun, head), default=None)
+for pair in [*([(head, nearest)] if nearest else []), ("couch", "sofa"), ("dog", "wolf")]:
+    steps = way(*pair)
+    print(f"{pair[0]} and {pair[1]}, {similarity(*pair):.2f}:  " + "  ·  ".join(steps))
+    assert np.isclose(similarity(*pair), path_similarity(*pair))
 
 # %% [markdown]
 # ## The threshold
 #
-# From which similarity on are two nouns synonyms? Move the threshold: phrases at or beyond the line are taken out, and the answer may change. The control moves in JupyterLab and VS Code; on a web page it stands as it was.
+# From which similarity on are two nouns synonyms? Move the threshold: phrases at or beyond it are taken out, and the answer may change. V and N alone answer here, as above. The control moves in JupyterLab and VS Code; on a web page it stands as it was. Similarity is 1, 1/2, 1/3 and so on, so that thresholds between two of these are the same.
 
 # %%
-negative_charts.ThresholdSlider(
-    tas, example.image, answer.scene, answer.expression.text, part.family
-)
+def at_threshold(threshold):
+    """The negatives at a threshold, and the mask that V + lambda N then chooses."""
+    changed = tas.preset.override({"language.synonym_threshold": threshold, "rectifier.form": "none"})
+    again = tasutils.refer.refer(scene, answer.expression.text, tas.encoder, tas.language, changed,
+                                 weights={"p": 0, "n": lam})
+    print(f"negatives: {', '.join(again.negatives) or 'none'}; answer: mask {again.best}")
+
+
+stops = [0.05, 0.09, 0.12, 0.18, 0.3, 0.45, 0.9]
+control = ipywidgets.SelectionSlider(options=stops, value=0.9, description="threshold")
+display(ipywidgets.VBox([control, ipywidgets.interactive_output(at_threshold, {"threshold": control})]))
 
 # %% [markdown]
-# Over all sentences, by rule `nearest`: what V + λN gains over V with other thresholds, λ as it was. Since similarity is 1, 1/2, 1/3 and so on, thresholds between two of these are the same. At 0 nothing is a negative.
+# Over all sentences: what V + λN gains over V with other thresholds, λ as it was. At 0 nothing is a negative.
 
 # %%
-mined = negative_study.mined(part)
-steps = (0.0, 0.08, 0.1, 0.15, 0.3, 0.9)
-by_threshold = negative_study.by_threshold(mined, steps)
-thresholds = negative_study.choice_gains(part, mined, by_threshold, n_boot)
-charts.breakdown_plot(thresholds, value="gain of N, mIoU", note=f"{data}; {note}")
+def n_of(keep):
+    """N of every stored row, where `keep(verdict, place)` says which phrases are negatives."""
+    values, kept = [], []
+    for sample in samples.itertuples():
+        picture = scenes[sample.image_id]
+        expression = parse_expression(sample.text, tas.language, tas.preset)
+        verdicts = judge_phrases(picture, expression, tas.language, tas.preset)
+        few = [one.index for one in verdicts if keep(one, one.index)]
+        values.append(n_score(picture.crop_embeddings, picture.phrase_embeddings[few]))
+        kept.append(len(few))
+    return np.concatenate(values), np.mean(kept)
+
+
+# %%
+def gain(column, group):
+    """What V + lambda x column gains over V, a row for the tables."""
+    pixels = [(r["intersection_px"], r["union_px"]) for r in (chosen(column, lam), without)]
+    images = samples.set_index("sample_id").loc[without.index, "image_id"]
+    found = paired_difference(*pixels, images, ("miou",), n_resamples=n_boot)["miou"]
+    return {"group": group, "mean": found.value, "low": found.low, "high": found.high, "n": found.n}
+
+
+# %%
+rows = []
+for threshold in (0.0, 0.09, 0.12, 0.3, 0.9):
+    column, k = n_of(lambda one, _: one.similarity < threshold)
+    rows.append(gain(column, f"below {threshold}: {k:.2f} negatives"))
+thresholds = pd.DataFrame(rows)
+charts.breakdown_plot(thresholds, value="gain of N, points", note=note)
 
 # %% [markdown]
-# ## Two rules of synonyms
+# ## The rules of synonyms
 #
-# The article speaks of path similarity and says no more. Rule `nearest`: any pair of senses that is near enough decides. Rule `three_pairs` (the released code): three pairs of senses must be, of any part of speech, between the first nouns as they are written. Above 1/2 that asks for three senses in common, and a noun of fewer senses is no synonym even of itself:
+# The article speaks of path similarity and says no more. Rule `nearest`: any pair of senses that is near enough decides. Rule `three_pairs` (the released code): three pairs of senses must be, of any part of speech. Above 1/2 that asks for three senses in common, and a noun of fewer senses is no synonym even of itself:
 
 # %%
-selves = negative_study.self_pairs(part)
-few = selves[selves["pairs"] < 3]
-print(f"{few['sentences'].sum()} of {selves['sentences'].sum()} sentences ask for such a noun")
-few.nlargest(12, "sentences").set_index("noun").T
-
-# %% [markdown]
-# Which phrases the two rules judge differently in this run, and what each rule's negatives gain; in the last line nothing that names the target is a negative, by its category's name, which no method knows:
+heads = pd.Series([parse_expression(text, tas.language, tas.preset).parse.head for text in samples["text"]])
+pairs = heads.map({noun: similar_pairs(noun, noun) for noun in heads.unique()})
+print(f"{(pairs < 3).sum()} of {len(heads)} sentences ask for such a noun:",
+      ", ".join(heads[pairs < 3].value_counts().index[:12]))
 
 # %%
-differ = mined[mined["nearest"] != mined["three_pairs"]]
-print(f"{len(differ)} of {len(mined)} judgements differ")
-by_rule = {rule: mined[rule].to_numpy(bool) for rule in ("nearest", "three_pairs")}
-spared = {"nearest, the target spared": by_rule["nearest"] & ~mined["target"].to_numpy(bool)}
-rules = negative_study.choice_gains(part, mined, by_rule | spared, n_boot)
-rules["negatives"] = rules["negatives"].map("{:.2f}".format)
-readable.interval_table(rules.drop(columns="question"), f"gain in points; {note}", signed=True)
+own = tas.preset.language.synonym_rule
+rows = [gain(run.scores["term_n"], f"{own} (this preset)")]
+rows += [
+    gain(run.scores[f"alt_n_{rule}"], rule) for rule in SYNONYM_RULES if f"alt_n_{rule}" in run.scores
+]
+rules = pd.DataFrame(rows)
+tables.interval_table(rules, f"gain of N in points; {note}", signed=True)
 
 # %% [markdown]
 # ## The target that became its own negative
 #
-# A negative that names the very thing that is meant. It can happen to any rule: the sentence's noun is misread, or is a wider one than the caption's.
+# A negative that names the very thing that is meant. It can happen to any rule: the sentence's noun is misread, or is a wider one than the caption's. Categories are the data set's; no method knows them.
 
 # %%
-own = {rule: negative_study.own_negatives(part, mined, rule) for rule in by_rule}
-for rule, cases in own.items():
-    print(f"rule {rule}: {len(cases)} of {len(part.samples)} sentences")
-cases = pd.concat(own, names=["rule", "case"]).reset_index("rule")
-display(
-    cases.head(8).style.hide(axis="index").format(escape="html")
-    if len(cases)
-    else Markdown("None here.")
-)
-
-# %%
-one = cases["row"].head(1)
-shown = [examples.example(int(row), 0, weight, "none") for row in one for weight in (0, lam)]
-names = ["V alone", "V and N, with itself among the negatives"]
-shown = [one._replace(note=f"{name}: {one.note}") for one, name in zip(shown, names, strict=False)]
-display(show.gallery(shown, columns=2) if shown else Markdown("No such case in these pictures."))
+cases = []
+for rule in SYNONYM_RULES:
+    changed = tas.preset.override({"language.synonym_rule": rule})
+    for sample in samples.itertuples():
+        expression = parse_expression(sample.text, tas.language, changed)
+        for one in judge_phrases(scenes[sample.image_id], expression, tas.language, changed):
+            if one.kept and path_similarity(one.noun, sample.category) == 1:
+                cases.append((rule, sample.text, sample.category, one.phrase))
+cases = pd.DataFrame(cases, columns=["rule", "sentence", "is meant", "negative"])
+own_negatives = cases.drop_duplicates(["rule", "sentence"])["rule"].value_counts()
+display(tables.styled(cases.groupby("rule").head(4), f"sentences: {own_negatives.to_dict()}"))
 
 # %% [markdown]
 # ## Does a richer caption help?
 #
-# The article says that N lives on the detail of the caption. First, sentences by the number of noun phrases that their picture's caption has; these are different pictures.
+# The article says that N lives on the detail of the caption. The same pictures with the caption cut short: only its first noun phrases may become negatives. This changes nothing but the detail.
 
 # %%
-detail = negative_study.by_detail(part, mined, n_boot)
-charts.breakdown_plot(detail, value="gain of N, mIoU", note=f"number of noun phrases; {note}")
-
-# %% [markdown]
-# Then the same pictures with the caption cut short: only its first noun phrases may become negatives. This changes nothing but the detail.
-
-# %%
-by_first = negative_study.by_first(mined, (1, 2, 3, 4))
-by_first["whole caption"] = mined["kept"].to_numpy(bool)
-first = negative_study.choice_gains(part, mined, by_first, n_boot)
-charts.breakdown_plot(first, value="gain of N, mIoU", note=f"noun phrases that count; {note}")
-
-# %%
-richer = negative_study.choice_gains(part, mined, by_first, n_boot, over="caption cut to 1")
-readable.interval_table(
-    richer.drop(columns=["question", "negatives"]),
-    f"against the caption cut to 1, points of mIoU, paired; {note}",
-    signed=True,
-)
-
-# %%
+rows = []
+for k in (1, 2, 3, 99):
+    column, mean = n_of(lambda one, place: one.kept and place < k)
+    rows.append(gain(column, f"first {k}" if k < 99 else "whole caption") | {"negatives": mean})
+first = pd.DataFrame(rows)
 assert first["negatives"].is_monotonic_increasing
-stored = part.pixels("V+N", False)
-whole = negative_study.with_negatives(part, mined, {"all": mined["kept"].to_numpy(bool)})
-assert np.array_equal(whole.pixels(whole.choose(0, lam, "none", "all"))[0], stored[0])
+charts.breakdown_plot(first, value="gain of N, points", note=f"noun phrases that count; {note}")
+
+# %%
+whole, _ = n_of(lambda one, _: one.kept)
+if plain:
+    stored = run.scores.sort_values(["sample_id", "proposal"])
+    assert np.allclose(np.nan_to_num(run.scores["term_n"]), whole, atol=1e-6)
 
 # %% [markdown]
 # ## What N moves
@@ -198,12 +295,11 @@ assert np.array_equal(whole.pixels(whole.choose(0, lam, "none", "all"))[0], stor
 # Sentences whose answer N changed from wrong to right (IoU above 0.5) and from right to wrong.
 
 # %%
-for kind in ("to right", "to wrong"):
-    fits = np.isin(np.arange(len(part.samples)), moved[kind])
-    found = [examples.example(int(row), 0, lam, "none") for row in examples.spread(fits, 3)]
-    found = [one._replace(note="negatives: " + ", ".join(one.answer.negatives)) for one in found]
-    display(Markdown(f"### {kind}: {len(moved[kind])} sentences"))
-    display(show.gallery(found) if found else Markdown("None in these pictures."))
+for title, few in (("to right", mended), ("to wrong", broken)):
+    shown = [gallery.example(place[one], weights={"p": 0, "n": lam}, form="none") for one in few[:3]]
+    shown = [one._replace(note="negatives: " + ", ".join(one.answer.negatives)) for one in shown]
+    display(Markdown(f"### {title}: {len(few)} sentences"))
+    display(show.gallery(shown) if shown else Markdown("None in these pictures."))
 
 # %% [markdown]
 # ## What was seen
@@ -213,6 +309,9 @@ for kind in ("to right", "to wrong"):
 # * And computed from the tables above, not written beforehand:
 
 # %%
-told = negative_study.summary(part, mined, selves, first, richer)
-lines = [f"{data}, {note}.", *told]
-display(Markdown("\n".join(f"* {line}" for line in lines)))
+value = tables.percent(*rules.loc[0, ["mean", "low", "high"]], signed=True)
+display(Markdown(f"""
+* N changes mIoU by {value} points over V alone with lambda {lam:g} ({note}).
+* It mended {len(mended)} answers and broke {len(broken)} of {len(samples)}.
+* The target became its own negative in {", ".join(f"{n} sentences by rule {rule}" for rule, n in own_negatives.items()) or "no sentence"}.
+"""))

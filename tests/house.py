@@ -1,0 +1,145 @@
+"""What `make house` prints: how large the package is, and what its notebooks use of it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+from statistics import median, quantiles
+
+ROOT = Path(__file__).resolve().parents[1]
+METHOD = ("terms", "rectifier", "refer", "describe", "tas", "scene", "masks", "crops", "metrics")
+METHOD += ("config",)
+
+
+def lines(paths: list[Path]) -> int:
+    """Physical lines."""
+    return sum(path.read_text(encoding="utf-8").count("\n") for path in paths)
+
+
+def code_lines(path: Path) -> int:
+    """Lines that are neither blank nor comments."""
+    text = path.read_text(encoding="utf-8").split("\n")
+    return sum(bool(line.strip()) and not line.lstrip().startswith("#") for line in text)
+
+
+def module_of(path: Path) -> str:
+    """The dotted name of a file of the package."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(path: Path, known: set[str]) -> set[str]:
+    """Modules of the package that a file imports, in functions too, but not for types alone."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            hit = name if name in known else name.rpartition(".")[0]
+            found |= {hit} & known
+    return found - {module_of(path)}
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Groups of modules that import one another."""
+    reach: dict[str, set[str]] = {}
+    for start in graph:
+        seen, todo = set(), [start]
+        while todo:
+            new = graph[todo.pop()] - seen
+            seen |= new
+            todo += new
+        reach[start] = seen
+    groups = {frozenset(b for b in reach[a] if a in reach[b]) for a in graph if a in reach[a]}
+    return [set(group) for group in groups]
+
+
+def floors(graph: dict[str, set[str]]) -> int:
+    """The longest way down through imports, each circle being one floor."""
+    group = {module: frozenset({module}) for module in graph}
+    for circle in circles(graph):
+        group |= dict.fromkeys(circle, frozenset(circle))
+    depth: dict[frozenset[str], int] = {}
+
+    def of(one: frozenset[str]) -> int:
+        if one not in depth:
+            below = {group[m] for module in one for m in graph[module]} - {one}
+            depth[one] = 1 + max(map(of, below), default=0)
+        return depth[one]
+
+    return max(map(of, group.values()))
+
+
+def names_in_notebooks(books: list[Path]) -> Counter[str]:
+    """In how many cells each name of the package stands that notebooks import or call."""
+    found: Counter[str] = Counter()
+    for book in books:
+        tree = ast.parse(re.sub(r"^%.*$", "", book.read_text(encoding="utf-8"), flags=re.M))
+        modules, names = {"tasutils": "tasutils"}, {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tasutils"):
+                for alias in node.names:
+                    file = ROOT / node.module.replace(".", "/") / alias.name
+                    whole = file.is_dir() or file.with_suffix(".py").is_file()
+                    (modules if whole else names)[alias.asname or alias.name] = alias.name
+        used = [
+            f"{node.value.id}.{node.attr}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in modules
+        ]
+        used += [n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id in names]
+        found.update(name.rpartition(".")[2] for name in used)
+    return found
+
+
+def main() -> None:
+    """Print the measures, one a line."""
+    package = sorted((ROOT / "tasutils").rglob("*.py"))
+    books = sorted((ROOT / "notebooks" / "source").glob("*.py"))
+    known = {module_of(path) for path in package}
+    graph = {module_of(path): imported(path, known) for path in package}
+    top = [path for path in package if path.parent.name == "tasutils"]
+    method = [path for path in top if path.stem in METHOD]
+    functions = [
+        node.end_lineno - node.lineno + 1
+        for path in package
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno
+    ]
+    used = names_in_notebooks(books)
+    ratio = sum(map(code_lines, books)) / sum(map(code_lines, package))
+    tests = sorted((ROOT / "tests").rglob("*.py"))
+    bench = [path for path in tests if "bench" in path.relative_to(ROOT / "tests").parts]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    python = next((k for k, t in enumerate(readme.split("\n"), 1) if t.startswith("```python")), 0)
+    rows = {
+        "tasutils: lines / files / files directly in it": f"{lines(package):,} / {len(package)}"
+        f" / {len(top)}",
+        "of these the method": f"{lines(method):,}",
+        "floors of imports; circles": f"{floors(graph)}; {len(circles(graph))}",
+        "names that notebooks use; of these used once": f"{len(used)};"
+        f" {sum(n == 1 for n in used.values())}",
+        "notebook code lines / package code lines": f"{ratio:.2f}",
+        "tests: lines; of these tests/bench": f"{lines(tests):,}; {lines(bench):,}",
+        "data/making: lines": f"{lines(sorted((ROOT / 'data' / 'making').rglob('*.py'))):,}",
+        "functions: median / 90th percentile": f"{median(functions):g} /"
+        f" {quantiles(functions, n=10)[-1]:g}",
+        "README: words; line of the first Python": f"{len(readme.split()):,}; {python}",
+    }
+    for name, value in rows.items():
+        print(f"{name:<50} {value}")
+    for circle in circles(graph):
+        print("circle:", *sorted(circle))
+
+
+if __name__ == "__main__":
+    main()
