@@ -43,11 +43,19 @@ _PROSE = ("name", "description", "sources", "assumed", "reasons")
 _DESCRIBE_PARTS = ("proposals", "overlap", "crop", "encoder", "captioner")
 _DESCRIBE_LANGUAGE = ("spacy_model", "negative_template", "clean_captions", "pronoun_chunks")
 _MAX_CHARACTERS = 1 << 16
+_TERMS = "tasutils.terms:TERMS"
 _WEIGHT_FIELDS = frozenset({"checkpoint", "tokenizer", "text_model"})
 
 # a text with one gap, e.g. "a photo of {}"
 Template = Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]
 Precision = Literal["float32", "float16", "bfloat16"]
+
+
+def entries(door: str) -> dict[str, Any]:
+    """All of a door, e.g. entries("tasutils.encoders:ENCODERS"): objects, or "module:Name"."""
+    home, _, name = door.partition(":")
+    found: dict[str, Any] = getattr(import_module(home), name)
+    return found
 
 
 def lookup(door: str, kind: str) -> Any:
@@ -56,11 +64,11 @@ def lookup(door: str, kind: str) -> Any:
     An entry "module:Name" is imported now; so is a `kind` of that form, which names a variant of
     one's own that stands in no door. Raises TasError for any other unknown kind.
     """
-    home, _, name = door.partition(":")
-    entries: dict[str, Any] = getattr(import_module(home), name)
-    entry = entries.get(kind, kind if ":" in kind else None)
+    known = entries(door)
+    entry = known.get(kind, kind if ":" in kind else None)
     if entry is None:
-        raise TasError(f"{kind!r} is none of {name}: choose {', '.join(entries)}, or module:Name")
+        name = door.partition(":")[2]
+        raise TasError(f"{kind!r} is none of {name}: choose {', '.join(known)}, or module:Name")
     if not isinstance(entry, str):
         return entry
     module, _, attribute = entry.partition(":")
@@ -347,7 +355,7 @@ class Preset(Part):
         """A term's own settings; raises TasError where there is no such term or setting."""
         own = self.terms[name].model_extra if name in self.terms else {}
         try:
-            settings: Part = lookup("tasutils.terms:TERMS", name).settings(**own or {})
+            settings: Part = lookup(_TERMS, name).settings(**own or {})
         except ValidationError as error:
             raise TasError(f"term {name}: {_first_fault(error)}; correct this setting") from error
         return settings
@@ -359,14 +367,13 @@ class Preset(Part):
 
         Raises TasError for a change of a term that there is not.
         """
-        from tasutils.terms import TERMS
-
-        unknown = set(changes or {}) - set(TERMS) - set(self.terms)
+        order = entries(_TERMS)
+        unknown = set(changes or {}) - set(order) - set(self.terms)
         if unknown:
-            raise TasError(f"no term {min(unknown)!r}; there are {', '.join(TERMS)}")
+            raise TasError(f"no term {min(unknown)!r}; there are {', '.join(order)}")
         own = {name: term.weight_for(dataset) for name, term in self.terms.items()}
         own |= {name: float(weight) for name, weight in (changes or {}).items()}
-        return {name: own[name] for name in [*TERMS, *own] if name in own}
+        return {name: own[name] for name in [*order, *own] if name in own}
 
     @property
     def photographs(self) -> bool:
@@ -375,7 +382,7 @@ class Preset(Part):
 
     def views(self) -> list[str]:
         """Names of the views of a mask (`crops.VIEWS`) that describe() makes for the terms."""
-        wanted = [view for t in self.terms for view in lookup("tasutils.terms:TERMS", t).views]
+        wanted = [view for t in self.terms for view in lookup(_TERMS, t).views]
         return list(dict.fromkeys(["crop", *wanted]))
 
     def leaves(self) -> dict[str, Any]:
