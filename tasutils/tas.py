@@ -146,9 +146,7 @@ class TAS:
         return self.refer(self.describe(image), sentence)
 
 
-def load(
-    preset: str | Path | Preset = "tiny", device: str | None = None, **parts: Any
-) -> TAS:
+def load(preset: str | Path | Preset = "tiny", device: str | None = None, **parts: Any) -> TAS:
     """A `TAS` of a preset (name, .yaml file or `Preset`); raises TasError for unknown ones.
 
     parts: a proposer, encoder, captioner or language of one's own, see `TAS`.

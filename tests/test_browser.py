@@ -69,7 +69,7 @@ HOSTILE_CELLS = f"""\
 from dataclasses import replace
 import tasutils
 from IPython.display import display
-from tasutils import charts, negative_charts, readable, show
+from tasutils import charts, readable, show
 from tasutils.datasets import load_dataset
 from tasutils.explore import Explorer
 said = {HOSTILE!r}
@@ -85,8 +85,6 @@ sentence = f"the dog on the right {{said}}"
 answer = tas.refer(scene, sentence)
 
 Explorer(tas, image, scene, sentence)
-
-negative_charts.ThresholdSlider(tas, image, scene, sentence, "refscenes")
 
 display(readable.style_table(answer), readable.negatives_table(answer))
 display(show.overlay(image, answer), show.proposals_grid(image, scene), charts.score_bars(answer))

@@ -17,19 +17,14 @@ from test_show import ablation_rows
 
 from tasutils import (
     anatomy_charts,
-    caption_charts,
     charts,
-    negative_charts,
     peer_charts,
     proposal_charts,
-    rectifier_charts,
     show,
-    visual_charts,
 )
 from tasutils.bench import charts as bench_charts
 from tasutils.canvas import Picture, fit_text
-from tasutils.language.wordnet import Candidate, SensePath
-from tasutils.rectifier_study import COUNTS
+from tasutils.language.wordnet import Candidate
 
 HOSTILE = [
     r"$\frac{", r"$\nosuch{x}$ and $x_$", r"a_b^c \input{x} $", "costs $5 or $6", "$" * 9,
@@ -102,11 +97,6 @@ def tables(t):
     yield anatomy_charts.causes_plot(causes, note=t(2))
     steps = pd.DataFrame([{"step": name, "n": 3} | SPAN for name in ("oracle", "V", "result")])
     yield anatomy_charts.waterfall_plot(steps, note=t(3))
-    words = pd.DataFrame({"word": [t(0), t(1), t(2)], "verdict": [COUNTS, t(3), COUNTS]})
-    yield rectifier_charts.words_plot(words, note=t(4))
-    changes = pd.DataFrame([{"group": t(0), "form": t(k), "mended": 1, "broken": 2, "n": 3} | SPAN
-                            for k in (1, 2)])  # fmt: skip
-    yield rectifier_charts.changes_plot(changes, note=t(3))
     yield bench_charts.batches_plot([1, 2], {"SAM": [1, 2]}, note=t(1))
     yield bench_charts.stages_plot(pd.DataFrame({t(0): [1.0], t(1): [2.0]}, index=[t(2)]))
 
@@ -122,16 +112,7 @@ def answers(t):
     yield show.region_picture(image, answer)
     yield show.gallery([show.Example(image, answer, None, t(2))])
     yield charts.score_bars(answer)
-    yield rectifier_charts.forms_row(image, {t(3): answer, t(4): answer}, MASKS[0])
     yield proposal_charts.makers_grid(image, [MASKS[0]], {t(0): scene.proposals})
-    yield caption_charts.caption_cards([caption_charts.Card(CROP, t(0), t(1), True)])
-    yield visual_charts.crops_grid({t(0): (np.stack([CROP] * 2), np.zeros(2))}, [0, 1])
-    found = [{"text": t(0), "kind": t(1), "category": t(2), "taken": t(3), "v_meant": 0.1,
-              "v_chosen": 0.2}]  # fmt: skip
-    yield visual_charts.confusion_pairs(pd.DataFrame(found), [np.stack([CROP] * 2)])
-    yield negative_charts.path_tree(SensePath(t(0), t(1), (t(2), t(3)), (t(4), t(3)), (t(3),)))
-    rivals = [Candidate(k, t(k), t(k), 0.1 * k, True, t(k)) for k in range(3)]
-    yield negative_charts.threshold_plot(rivals, 0.1)
     method = SimpleNamespace(
         name="text_only", views=lambda *_: np.zeros((len(MASKS), 8, 8, 3), np.uint8),
         score=lambda *_: np.arange(len(MASKS), dtype=np.float32),
