@@ -24,7 +24,6 @@ from tasutils import (
 )
 from tasutils.bench import charts as bench_charts
 from tasutils.canvas import Picture, fit_text
-from tasutils.language.wordnet import Candidate
 
 HOSTILE = [
     r"$\frac{", r"$\nosuch{x}$ and $x_$", r"a_b^c \input{x} $", "costs $5 or $6", "$" * 9,

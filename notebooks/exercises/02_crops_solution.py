@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Exercise 2 · What the encoder is shown
 #
-# In this exercise you cut a mask out of a picture as TAS does, pixel by pixel, and then find out how much hangs on a choice that papers mention in half a sentence: what stands *behind* the thing.
+# In this exercise you cut a mask out of a picture, pixel by pixel, onto another ground than notebook 02 does, and then find out how much hangs on a choice that papers mention in half a sentence: what stands *behind* the thing.
 #
 # **You need:** notebook 02. **Takes:** 15 minutes. Fill in every `...`; a check cell complains until its answer is right.
 
@@ -21,22 +21,23 @@ image_id = data.image_ids[5]
 image = tasutils.read_image(data.image_path(image_id))
 scene = tas.describe(image, image_id)
 mask = tas.refer(scene, "the dog on the right").mask()
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073])  # CLIP's mean colour, RGB in 0..1
 plt.imshow(np.where(mask[..., None], image, image // 3))
 plt.axis("off")
 plt.show()
 # %% [markdown]
 # ## Mask, then crop
 #
-# The article writes `crop(I, m)`: outside the mask everything becomes black, the rest is cut to the mask's box, and the box is centred in a black square.
+# The article writes `crop(I, m)` and paints black outside the mask. Here everything outside becomes CLIP's mean colour, as Global-Local has it: the rest is cut to the mask's box, and the box is centred in a square of that colour.
 #
 # *Hint:* `np.nonzero(mask)` gives the rows and the columns of the mask's pixels. Boxes end one *after* the last pixel.
 
 # %%
 # solution: begin
-#: black = ...  # (H, W, 3), the picture where the mask is True, 0 elsewhere
+#: painted = ...  # (H, W, 3) in 0..1, the picture where the mask is True, MEAN elsewhere
 #: y0, y1 = ..., ...  # first row of the mask, and the one after its last
 #: x0, x1 = ..., ...
-black = np.where(mask[..., None], image, 0)
+painted = np.where(mask[..., None], image / 255, MEAN)
 rows, columns = np.nonzero(mask)
 y0, y1 = rows.min(), rows.max() + 1
 x0, x1 = columns.min(), columns.max() + 1
@@ -45,8 +46,8 @@ x0, x1 = columns.min(), columns.max() + 1
 # %%
 # check
 box = np.array([[x0, y0, x1, y1]], np.float32)
-assert black.shape == image.shape and not black[~mask].any(), "outside the mask all must be 0"
-assert (black[mask] == image[mask]).all(), "inside the mask nothing changes"
+assert painted.shape == image.shape and np.allclose(painted[~mask], MEAN), "outside: the mean"
+assert np.allclose(painted[mask] * 255, image[mask]), "inside the mask nothing changes"
 assert mask[y0:y1, x0:x1].sum() == mask.sum(), "some of the mask lies outside your box"
 assert mask[y0, :].any() and mask[y1 - 1, :].any() and mask[:, x1 - 1].any(), "the box is too large"
 
@@ -58,18 +59,19 @@ height, width = y1 - y0, x1 - x0
 # solution: begin
 #: side = ...
 #: top, left = ..., ...
-#: square = np.zeros((..., ..., 3), np.uint8)  # then put the cut-out into its middle
+#: square = np.ones((..., ..., 3)) * MEAN  # then put the cut-out into its middle
 side = max(height, width)
 top, left = (side - height) // 2, (side - width) // 2
-square = np.zeros((side, side, 3), np.uint8)
-square[top : top + height, left : left + width] = black[y0:y1, x0:x1]
+square = np.ones((side, side, 3)) * MEAN
+square[top : top + height, left : left + width] = painted[y0:y1, x0:x1]
 # solution: end
 
 # %%
 # check
-package = masked_crops(image, mask[None], box, int(side), CropConfig())[0].permute(1, 2, 0).numpy()
+settings = CropConfig(fill="mean")
+package = masked_crops(image, mask[None], box, int(side), settings)[0].permute(1, 2, 0).numpy()
 assert square.shape == package.shape, "as high as wide"
-assert np.abs(square / 255 - package).max() < 1e-4, "the cut-out lies at another place"
+assert np.abs(square - package).max() < 1e-4, "the cut-out lies at another place"
 plt.imshow(square)
 plt.axis("off")
 plt.show()
@@ -120,7 +122,7 @@ changed = (winners["black"] != winners["blur"]).mean()
 
 # %%
 # check
-by_refer = [tas.refer(scene, text, weights={"p": 0, "n": 0}).v.argmax() for text in texts]
+by_refer = [tas.refer(scene, text, weights={"p": 0, "n": 0}).terms["v"].argmax() for text in texts]
 assert 0 <= prediction <= 1, "predict before you compute"
 assert (winners["black"] == by_refer).all(), "black is what the preset has: V must agree with it"
 assert changed == np.mean([a != b for a, b in zip(*map(winners.get, fills[:2]), strict=True)])

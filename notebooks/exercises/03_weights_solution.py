@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Exercise 3 · Alpha and lambda by hand
 #
-# In this exercise you add up V + α·P + λ·N with pencil and paper (or numpy), find the very α at which another mask takes the lead, and see how rarely that happens.
+# In this exercise you add up V + α·P + λ·N with pencil and paper (or numpy), find the very λ at which another mask takes the lead, and see how rarely that happens.
 #
 # **You need:** notebook 00. **Takes:** 15 minutes. Fill in every `...`; a check cell complains until its answer is right.
 
@@ -11,14 +11,14 @@ import numpy as np
 import tasutils
 from tasutils import charts
 from tasutils.datasets import load_dataset
-from tasutils.newest import part_of
+from tasutils.evaluate import run_of
 
 # %%
 tas, data = tasutils.load("tiny"), load_dataset("refscenes", "val")
-part = part_of("refscenes val", tas, limit=12)
+run = run_of("refscenes val", tas, limit=12)
 image_id = data.image_ids[5]
 scene = tas.describe(tasutils.read_image(data.image_path(image_id)), image_id)
-answer = tas.refer(scene, "the big dog", alpha=0.3, lam=0.5)
+answer = tas.refer(scene, "the big dog", weights={"p": 0.3, "n": 0.5})
 table = answer.table().sort_values("v", ascending=False)
 table[["v", "p", "n", "caption"]].head(6).round(3)
 
@@ -55,40 +55,41 @@ charts.score_bars(answer)
 # %% [markdown]
 # ## Where the lead changes
 #
-# With λ = 0 the total of a mask is a straight line over α: it begins at V and climbs with the slope P. The lead can pass from mask *a* (best V) to mask *b* only where their lines cross.
+# With α = 0 the total of a mask is a straight line over λ: it begins at V and falls with the slope N, which is never above 0. The lead can pass from mask *a* (best V) to mask *b* only where their lines cross.
 #
-# *Hint:* solve V_a + α·P_a = V_b + α·P_b for α. Only a mask with a higher P than the leader ever catches up.
+# *Hint:* solve V_a + λ·N_a = V_b + λ·N_b for λ. Only a mask with a higher N than the leader, one that looks less like the negatives, ever catches up.
 
 # %%
 a = int(v.argmax())
-rivals = np.flatnonzero(p > p[a])
+rivals = np.flatnonzero(n > n[a])
 # solution: begin
-#: crossings = ...  # α at which each of the rivals catches up, (n_rivals,)
-crossings = (v[a] - v[rivals]) / (p[rivals] - p[a])
+#: crossings = ...  # λ at which each of the rivals catches up, (n_rivals,)
+crossings = (v[a] - v[rivals]) / (n[rivals] - n[a])
 # solution: end
 first = crossings.min()
 
 # %%
 # check
-lead = v[a] + crossings * p[a]
-assert np.allclose(lead, v[rivals] + crossings * p[rivals]), "there both totals must be equal"
-before, after = (tas.refer(scene, "the big dog", alpha=x * first, lam=0) for x in (0.99, 1.01))
+lead = v[a] + crossings * n[a]
+assert np.allclose(lead, v[rivals] + crossings * n[rivals]), "there both totals must be equal"
+before, after = (
+    tas.refer(scene, "the big dog", weights={"p": 0, "n": x * first}) for x in (0.99, 1.01)
+)
 assert before.best == a != after.best, "the smallest crossing is where the lead passes"
 truth_of = {sample.text: data.gt_mask(sample) for sample in data.by_image()[image_id]}
 ious = [tasutils.masks.iou(one.mask(), truth_of["the big dog"]) for one in (before, after)]
-print(f"mask {a} leads until alpha = {first:.3f}; preset tiny has {tas.preset.weights()['p']}")
+print(f"mask {a} leads until lambda = {first:.3f}; preset tiny has {tas.preset.weights()['n']}")
 print(f"IoU before {ious[0]:.2f}, after {ious[1]:.2f}")
 
 # %% [markdown]
 # ## How often does it matter?
 #
-# The scores of all sentences about twelve pictures are stored in a run; `part.scores.choose(alpha, lam)` answers all of them again, with other weights.
+# The terms of all sentences about twelve pictures are stored in a run; `run.table.choose({"v": 1, "p": ..., "n": ...})` answers all of them again with other weights, a row for each sentence.
 #
 # **Predict first:** for what share of the sentences is the answer another one with the preset's weights than with V alone?
 
 # %%
-record = part.run.record
-print(f"alpha {record.alpha}, lambda {record.lam}, n = {record.n_used} sentences")
+print(f"weights {run.record.weights}, n = {run.record.n_used} sentences")
 # solution: begin
 #: predicted_share = ...  # between 0 and 1
 predicted_share = 0.5
@@ -96,11 +97,11 @@ predicted_share = 0.5
 
 # %%
 # solution: begin
-#: alone = part.scores.choose(..., ...)
-#: weighted = part.scores.choose(..., ...)
+#: alone = run.table.choose(...)
+#: weighted = run.table.choose(...)
 #: share = ...
-alone = part.scores.choose(0.0, 0.0)
-weighted = part.scores.choose(record.alpha, record.lam)
+alone = run.table.choose({"v": 1})
+weighted = run.table.choose(run.record.weights)
 share = (alone != weighted).mean()
 # solution: end
 
@@ -108,8 +109,8 @@ share = (alone != weighted).mean()
 # check
 assert 0 <= predicted_share <= 1, "predict before you compute"
 answers = {"V": alone, "whole": weighted}
-ious = {name: np.divide(*part.scores.pixels(rows)).mean() for name, rows in answers.items()}
-assert np.isclose(ious["whole"], part.samples["iou"].mean()), "the run's own weights"
+ious = {name: np.divide(*run.table.pixels(rows)).mean() for name, rows in answers.items()}
+assert np.isclose(ious["whole"], run.samples["iou"].mean()), "the run's own weights"
 moved = sum(alone[i] != weighted[i] for i in range(len(alone))) / len(alone)
 assert np.isclose(share, moved), "count the sentences whose two answers differ"
 print(f"predicted {predicted_share:.0%}, counted {share:.0%}, n = {len(alone)}, partial")

@@ -11,7 +11,8 @@ import pandas as pd
 
 import tasutils
 from tasutils.datasets import load_dataset
-from tasutils.language.wordnet import ancestors, mine_negatives, path_similarity, similar_pairs
+from tasutils.language import SYNONYM_RULES
+from tasutils.language.wordnet import ancestors, path_similarity, similar_pairs
 from tasutils.paths import REFSCENES
 from tasutils.terms import n_score
 
@@ -57,30 +58,32 @@ for pair, value in similarity.items():
 #
 # ## Two rules
 #
-# The article removes synonyms of the target. The released code calls two nouns synonyms if they share at least **three** senses. `similar_pairs` counts them.
+# The article removes synonyms of the target. The released code calls two nouns synonyms if they share at least **three** senses. `similar_pairs` counts them. Both rules stand in `SYNONYM_RULES`; each takes a phrase, the target as read, the parser and the threshold, and says whether the phrase is `kept`.
 #
 # **Predict first:** how many negatives does each rule leave for "the giraffe" when the caption says "a giraffe and a zebra under two trees"?
 
 # %%
-phrases, target = ["a giraffe", "a zebra", "two trees"], "the giraffe"
+phrases = ["a giraffe", "a zebra", "two trees"]
+language = tasutils.load("tiny").language
+target = language.parse("the giraffe")
 # solution: begin
 #: by_article, by_code = ..., ...  # numbers
 by_article, by_code = 2, 2
 # solution: end
 
 # %%
-language = tasutils.load("tiny").language
 # solution: begin
-#: article = ...  # phrases that mine_negatives keeps
-#: code = ...  # phrases that mine_negatives keeps with rule="three_pairs"
-article = [c.phrase for c in mine_negatives(phrases, target, language) if c.kept]
-code = [c.phrase for c in mine_negatives(phrases, target, language, rule="three_pairs") if c.kept]
+#: article = ...  # the phrases that rule `nearest` keeps
+#: code = ...  # the phrases that rule `three_pairs` keeps
+nearest, three_pairs = SYNONYM_RULES["nearest"], SYNONYM_RULES["three_pairs"]
+article = [phrase for phrase in phrases if nearest(phrase, target, language, 0.9).kept]
+code = [phrase for phrase in phrases if three_pairs(phrase, target, language, 0.9).kept]
 # solution: end
 
 # %%
 # check
 assert by_article in range(4) and by_code in range(4), "predict before you compute"
-assert article == ["a zebra", "two trees"], "each candidate says whether it is kept: c.kept"
+assert article == ["a zebra", "two trees"], "each verdict says whether the phrase is kept"
 assert set(article) < set(code), "the released rule keeps one more"
 print(
     "article:",
@@ -145,9 +148,9 @@ n_all = n_score(scene.crop_embeddings, scene.phrase_embeddings)
 
 # %%
 # check
-assert np.allclose(n_kept, answer.n), "the answer's own N"
+assert np.allclose(n_kept, answer.terms["n"]), "the answer's own N"
 assert len(kept) == len(scene.phrases) or not np.allclose(n_all, n_kept), "all the phrases"
-best = int(answer.v.argmax())
+best = int(answer.terms["v"].argmax())
 change = (n_all - n_all.mean())[best] - (n_kept - n_kept.mean())[best]
 print(f"against the mean of all masks, N of mask {best} (best V) changes by {change:+.3f}")
 

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Exercise 5 · Left of what?
 #
-# In this exercise you build the spatial rectifier from three lines of numpy, cut the picture at its middle and at the median, and then set traps for it with sentences.
+# In this exercise you build a rectifier for words that TAS does not know, cut the picture at the median as the released code does, and then set traps for the rectifier with sentences.
 #
 # **You need:** notebook 05. **Takes:** 15 minutes. Fill in every `...`; a check cell complains until its answer is right.
 
@@ -12,7 +12,7 @@ import pandas as pd
 import tasutils
 from tasutils import show
 from tasutils.datasets import load_dataset
-from tasutils.language.reading import find_directions
+from tasutils.language import find_directions
 from tasutils.rectifier import in_region
 
 # %%
@@ -45,31 +45,34 @@ assert np.allclose(centers, scene.proposals.centers_xy, atol=0.01), "x first, th
 # %% [markdown]
 # ## The region, and the answer
 #
-# The picture is W pixels wide, and pixel x has its centre at x: so the middle is (W - 1) / 2. The released code cuts elsewhere: at the *median* of the masks' centres, whatever the picture.
+# Notebook 05 cuts the picture at its middle. The released code cuts at the *median* of the masks' centres, whatever the picture. And nobody reads "in the middle": let it mean the middle third of the picture's width, from (W - 1) / 3 to 2 (W - 1) / 3, both included.
 #
-# **Predict first:** of this picture's masks, how many lie on the right by the middle, how many by the median?
+# **Predict first:** of this picture's masks, how many lie on the right by the median, how many in the middle third?
 
 # %%
 print(f"{len(masks)} masks, the picture is {image.shape[1]} px wide")
 # solution: begin
-#: predicted = ..., ...  # by the middle, by the median
-predicted = len(masks) // 2, len(masks) // 2
+#: predicted = ..., ...  # right by the median, in the middle third
+predicted = len(masks) // 2, len(masks) // 3
 # solution: end
 
 # %%
 # solution: begin
-#: by_middle = ...  # bool (n_masks,): x of the centre >= the middle
+#: in_middle = ...  # bool (n_masks,): x of the centre in the middle third
 #: by_median = ...  # bool (n_masks,): x of the centre >= the median of all centres
-by_middle = centers[:, 0] >= (image.shape[1] - 1) / 2
+third = (image.shape[1] - 1) / 3
+in_middle = (centers[:, 0] >= third) & (centers[:, 0] <= 2 * third)
 by_median = centers[:, 0] >= np.median(centers[:, 0])
 # solution: end
 
 # %%
 # check
 assert len(predicted) == 2 and ... not in predicted, "predict before you compute"
-assert (by_middle == in_region(centers, scene.size_hw, ["right"])).all(), "the middle: (W - 1) / 2"
+halves = [in_region(centers, (1, 1 + 2 * k * (image.shape[1] - 1) / 3), [word])
+          for k, word in ((1, "right"), (2, "left"))]
+assert (in_middle == np.logical_and(*halves)).all(), "from W - 1 thirds to two thirds"
 assert (by_median == in_region(centers, scene.size_hw, ["right"], "median")).all(), "np.median"
-print(f"predicted {predicted}, counted {by_middle.sum()} and {by_median.sum()} of {len(masks)}")
+print(f"predicted {predicted}, counted {by_median.sum()} and {in_middle.sum()} of {len(masks)}")
 
 # %% [markdown]
 # The median always keeps about half of the masks, even if all of them stand on the left.
@@ -77,13 +80,11 @@ print(f"predicted {predicted}, counted {by_middle.sum()} and {by_median.sum()} o
 # Now the answer: the best total *inside the region*, or of all masks where the region is empty.
 
 # %%
-total = answer.total
+total, inside = answer.total, answer.in_region
 # solution: begin
-#: chosen = ...  # by_middle's best
+#: chosen = ...  # the best of `inside`
 #: unrectified = ...  # the best of all
-chosen = (
-    int(np.where(by_middle, total, -np.inf).argmax()) if by_middle.any() else int(total.argmax())
-)
+chosen = int(np.where(inside, total, -np.inf).argmax() if inside.any() else total.argmax())
 unrectified = int(total.argmax())
 # solution: end
 

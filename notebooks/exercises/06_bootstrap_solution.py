@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Exercise 6 · How sure is that number?
 #
-# In this exercise you put an interval around an mIoU by resampling, once over sentences and once over pictures, and see how much too sure the first one is.
+# In this exercise you put an interval around an oIoU, the sum of intersections over the sum of unions, by resampling, once over sentences and once over pictures, and see how much too sure the first one is. (Notebook 06 does it for mIoU.)
 #
 # **You need:** notebook 06. **Takes:** 15 minutes. Fill in every `...`; a check cell complains until its answer is right.
 
@@ -10,38 +10,41 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import tasutils
-from tasutils.newest import part_of
-from tasutils.stats import bootstrap_ci, paired_difference
+from tasutils.evaluate import run_of
+from tasutils.metrics import bootstrap, paired_difference
 
 # %%
-part = part_of("refscenes val", tasutils.load("tiny"), limit=12)
-iou = part.samples["iou"].to_numpy()
-image, n_of_image = np.unique(part.images, return_inverse=True)
-print(f"{len(iou)} sentences about {len(image)} pictures, mIoU {iou.mean():.3f}")
+run = run_of("refscenes val", tasutils.load("tiny"), limit=12)
+intersection, union = run.pixels()
+image, n_of_image = np.unique(run.images, return_inverse=True)
+oiou = intersection.sum() / union.sum()
+print(f"{len(union)} sentences about {len(image)} pictures, oIoU {oiou:.3f}")
 
 # %% [markdown]
 # ## Over sentences
 #
-# The bootstrap asks: what if I had drawn other sentences? It draws as many as there are, *with replacement*, takes the mean, and does so a thousand times. The middle 95 % of these means are the interval.
+# The bootstrap asks: what if I had drawn other sentences? It draws as many as there are, *with replacement*, takes the oIoU, and does so a thousand times. The middle 95 % of these numbers are the interval.
 #
 # *Hint:* `rng.integers(0, n, n)` draws n numbers from 0 to n - 1.
 
 # %%
 rng = np.random.default_rng(0)
-n = len(iou)
+n = len(union)
 # solution: begin
-#: means = [... for _ in range(1000)]
-#: low, high = np.quantile(means, [..., ...])
-means = [iou[rng.integers(0, n, n)].mean() for _ in range(1000)]
-low, high = np.quantile(means, [0.025, 0.975])
+#: drawn = [... for _ in range(1000)]  # the oIoU of each resample
+#: low, high = np.quantile(drawn, [..., ...])
+some = [rng.integers(0, n, n) for _ in range(1000)]
+drawn = [intersection[one].sum() / union[one].sum() for one in some]
+low, high = np.quantile(drawn, [0.025, 0.975])
 # solution: end
 
 # %%
 # check
-theory = 1.96 * iou.std() / np.sqrt(n)
-assert len(means) == 1000 and low < iou.mean() < high, "the interval holds the mean"
-assert abs((high - low) / 2 - theory) < 0.25 * theory, "2.5 % are cut off at either end"
-print(f"over sentences: {iou.mean():.3f} [{low:.3f}, {high:.3f}]")
+rest = (intersection - oiou * union) / union.mean()  # what each sentence adds, in first order
+theory = 1.96 * rest.std() / np.sqrt(n)
+assert len(drawn) == 1000 and low < oiou < high, "the interval holds the oIoU"
+assert abs((high - low) / 2 - theory) < 0.3 * theory, "2.5 % are cut off at either end"
+print(f"over sentences: {oiou:.3f} [{low:.3f}, {high:.3f}]")
 
 # %% [markdown]
 # ## Over pictures
@@ -57,22 +60,23 @@ predicted_factor = 1.0
 # solution: end
 
 # %% [markdown]
-# *Hint:* first the sum of the IoUs and the number of sentences of each picture (`np.bincount(n_of_image, weights=iou)` and `np.bincount(n_of_image)`). A resample of pictures then has the mean: sum of its sums over sum of its counts.
+# *Hint:* first the sums of each picture: `np.bincount(n_of_image, weights=intersection)`, and of the unions likewise. A resample of pictures then has the sum of its intersections over the sum of its unions.
 
 # %%
-sums, counts = np.bincount(n_of_image, weights=iou), np.bincount(n_of_image)
+tops, bottoms = (np.bincount(n_of_image, weights=px) for px in (intersection, union))
 clustered = []
 for _ in range(1000):
-    drawn = rng.integers(0, len(image), len(image))
+    pictures = rng.integers(0, len(image), len(image))
     # solution: begin
     #: clustered.append(...)
-    clustered.append(sums[drawn].sum() / counts[drawn].sum())
+    clustered.append(tops[pictures].sum() / bottoms[pictures].sum())
     # solution: end
 low_images, high_images = np.quantile(clustered, [0.025, 0.975])
 
 # %%
 # check
-package = bootstrap_ci(*part.pixels(), part.images, "miou")
+found = bootstrap(intersection, union, run.images, ("oiou",))["oiou"]
+package = found.low, found.high
 assert predicted_factor is not ..., "predict before you compute"
 assert np.allclose([low_images, high_images], package, atol=0.04), f"the package finds {package}"
 factor = (high_images - low_images) / (high - low)
@@ -81,9 +85,9 @@ print(f"predicted factor {predicted_factor}, found {factor:.2f}")
 
 # %%
 figure, axis = plt.subplots(figsize=(6, 2.6), layout="constrained")
-axis.hist(means, bins=40, alpha=0.6, label="sentences drawn")
+axis.hist(drawn, bins=40, alpha=0.6, label="sentences drawn")
 axis.hist(clustered, bins=40, alpha=0.6, label="pictures drawn")
-axis.set(xlabel=f"mIoU of a resample, n = {len(iou)} sentences, {len(image)} pictures")
+axis.set(xlabel=f"oIoU of a resample, n = {n} sentences, {len(image)} pictures")
 axis.legend()
 plt.show()
 # %% [markdown]
@@ -94,18 +98,20 @@ plt.show()
 # **Predict first:** will the interval of the difference be narrower than the two widths together?
 
 # %%
-visual, chance = part.pixels("V"), part.pixels("random mask")
+visual, chance = (
+    run.table.pixels(rows) for rows in (run.table.choose({"v": 1}, "none"), run.table.draw(False))
+)
 # solution: begin
 #: narrower = ...  # True or False
-#: difference = paired_difference(..., ..., part.images, ("miou",))["miou"]
+#: difference = paired_difference(..., ..., run.images, ("miou",))["miou"]
 narrower = True
-difference = paired_difference(visual, chance, part.images, ("miou",))["miou"]
+difference = paired_difference(visual, chance, run.images, ("miou",))["miou"]
 # solution: end
 
 # %%
 # check
-ends = [bootstrap_ci(*pair, part.images, "miou") for pair in (visual, chance)]
-together = sum(high - low for low, high in ends)
+ends = [bootstrap(*pair, run.images, ("miou",))["miou"] for pair in (visual, chance)]
+together = sum(one.high - one.low for one in ends)
 ious = [np.divide(*pair).mean() for pair in (visual, chance)]
 assert narrower in (True, False), "predict before you compute"
 assert np.isclose(difference.value, ious[0] - ious[1]), "V first, then chance"
