@@ -47,7 +47,6 @@ FUZZ = 20000
 
 fuzz: $(READY)
 	$(BIN)/python tests/fuzz/run.py $(FUZZ)
-	TAS_LONG=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_security_run.py
 
 test-browser: $(BROWSER_READY)
 	@command -v "$${CHROMIUM:-chromium}" >/dev/null || command -v chromium-browser >/dev/null || \
