@@ -17,6 +17,7 @@ import zipfile
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -30,10 +31,12 @@ from light import MASKS, SIZE_HW, ask, discs, edit, grey, light_tas, make_datase
 from PIL import Image
 
 import tasutils
-from tasutils import cli, paths
+from tasutils import charts, cli, paths, show, tables
 from tasutils.config import load_preset
 from tasutils.errors import TasError
 from tasutils.images import FORMATS, read_image
+from tasutils.notebooks import TEMPLATES, export_html
+from tasutils.report import Book, Report, _model_cards
 
 PACKAGE = Path(tasutils.__file__).parent
 HTML = "<img src=x onerror=alert(1)>"
@@ -381,26 +384,28 @@ def only_text(html):
     assert not {name for name in page.names if name.startswith("on")}
 
 
-def tables():
-    from tasutils import readable
-
+def shown_tables():
     scene = replace(scene_of(MASKS, [HTML] * len(MASKS)), phrases=[HTML, "a dog"])
     answer = ask(scene, f"the cat {HTML} on the left")
-    yield readable.style_table(answer)
-    yield readable.negatives_table(answer)
+    yield tables.style_table(answer)
+    yield tables.negatives_table(answer)
     span = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 3}
-    yield readable.interval_table(pd.DataFrame([{HTML: HTML, "group": HTML, **span}]), HTML)
+    yield tables.interval_table(pd.DataFrame([{HTML: HTML, "group": HTML, **span}]), HTML)
+    groups = [
+        {"question": HTML, "group": HTML, "n": 3, "method": name, "mean": 0.5,
+         "difference_low": 0.1, "difference_high": 0.2}
+        for name in ("tas", HTML)
+    ]  # fmt: skip
+    yield tables.peer_groups_table(pd.DataFrame(groups), HTML)
 
 
-@pytest.mark.parametrize("k", range(3))
+@pytest.mark.parametrize("k", range(4))
 def test_tables_show_text(k):
-    only_text(list(tables())[k].to_html())
+    only_text(list(shown_tables())[k].to_html())
 
 
 def test_an_executed_notebook_shows_text(tmp_path):
     """Whatever kind of output a cell chose for it."""
-    from tasutils.offline_page import export_html
-
     outputs = [
         nbformat.v4.new_output("display_data", {"text/markdown": f"### “{HTML}”"}),
         nbformat.v4.new_output("display_data", {"text/plain": HTML}),
@@ -417,40 +422,39 @@ def test_an_executed_notebook_shows_text(tmp_path):
     assert page.text.count(HTML) >= 4 and 'href="javascript' not in html
 
 
-def test_the_reports_page_escapes_every_value():
+def test_the_reports_page_escapes_every_value(tmp_path):
     from jinja2 import Environment, FileSystemLoader
 
-    folder = PACKAGE / "report_template"
-    environment = Environment(loader=FileSystemLoader(folder), autoescape=True)
-    card = {"kind": HTML, "sentence": HTML, "note": HTML, "src": HTML, "alt": HTML}
-    book = {"error": HTML, "title": HTML, "html": HTML, "time": HTML, "look": HTML}
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
+    card = dict.fromkeys(("kind", "sentence", "caption", "src"), HTML)
+    book = Book(HTML, HTML, {}, "", error=HTML)
+    report = Report(None, HTML, [], HTML, 1, None, [book, Book("x", HTML, {}, HTML)])
     html = environment.get_template("index.html.j2").render(
-        title=HTML, preset={"name": HTML, "description": HTML}, extent=HTML, scope=HTML, rule=HTML,
-        cards=[card], notebooks=[book], names=[], pieces={},
-        settings=[{"name": HTML, "value": HTML, "source": HTML}], made=[(HTML, HTML)],
-        runs=[{"run_id": HTML, "href": HTML, "record": HTML}], left_out=[book],
-        numbers=[{"family": HTML, "split": HTML, "cells": [HTML]}],
-        versions=[(HTML, HTML)], figures=[card], model_cards=[{"name": HTML, "html": ""}],
+        title=HTML, preset={"name": HTML, "description": HTML}, extent=HTML, scope=HTML,
+        rule=HTML, cards=[card], report=report, names=[], pieces=HTML, settings=HTML,
+        made={HTML: HTML}, runs=HTML, records=[], numbers=HTML, versions={HTML: HTML},
+        figures=[card], model_cards={HTML: ""}, looks={HTML: HTML},
     )  # fmt: skip
     assert "<img src=x" not in html and html.count("&lt;img src=x onerror") >= 25
     made = [path for path in PACKAGE.rglob("*.py") if "Environment(" in path.read_text("utf-8")]
     assert made and all("autoescape=True" in path.read_text("utf-8") for path in made)
+    (tmp_path / "card.md").write_text(f"# {HTML}\n[x](javascript:alert(1)) <script>1</script>")
+    preset = SimpleNamespace(weight_paths=lambda: {"a": tmp_path / "w.pth"})
+    ((_, card_html),) = _model_cards(preset)
+    assert not any(bad in card_html for bad in ("<img", "<script", "javascript:"))
 
 
 # ------------------------------------------------------------------ text of others: pictures
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[*HealthCheck])
+@settings(max_examples=8, deadline=None, suppress_health_check=[*HealthCheck])
 @given(st.lists(st.sampled_from([r"$\frac{", r"$\nosuch{x}$ and $x_$", "costs $5 or $6", "$" * 9,
        "x" * 9_000, "\u202egnp\u2066", "a\x1b[2J\0b", "line\n" * 99, "", "\ud800", "🚗 左の"])
        | st.text("$\\_^{}%&#~ a\n\0\u202e"), min_size=6, max_size=6))  # fmt: skip
 def test_a_picture_draws_any_text_as_it_stands(texts):
     from matplotlib.mathtext import MathTextParser
 
-    from tasutils import charts, show
-    from tasutils.canvas import Picture
-
-    figure = Picture(figsize=(4, 3))
+    figure = show.Picture(figsize=(4, 3))
     figure.suptitle(texts[0])
     ax = figure.subplots()
     ax.barh([texts[1], f"{texts[1]}x"], [1, 2], label=texts[2])
@@ -459,7 +463,7 @@ def test_a_picture_draws_any_text_as_it_stands(texts):
     ax.annotate(texts[5], (0, 0))
     figure.legend(handles=list(ax.containers), title=texts[5])
     masks = discs(SIZE_HW, [(15, 15), (60, 20)], 9)
-    scene = replace(scene_of(masks, texts[:2]), phrases=texts[2:4])
+    scene = scene_of(masks, texts[:2])
     said = texts[4][:500].replace("\ud800", "")
     answer = ask(scene, f"the cat {said} on the left")
     with pytest.MonkeyPatch.context() as patch:
