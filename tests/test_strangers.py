@@ -332,7 +332,8 @@ def test_a_run_of_hostile_names_stays_in_its_folder(tmp_path):
     samples = tuple(replace(s, sample_id=ids[s.sample_id]) for s in data.samples)
     tas = light_tas()
     tas.preset = tas.preset.model_copy(update={"name": "../" + "p" * 300})
-    data = replace(data, samples=samples, split="../" + "é" * 200)
+    truth = data.gt_mask(data.samples[0])
+    data = replace(data, samples=samples, split="../" + "é" * 200, ground_truth=lambda *_: truth)
     out = tmp_path / "a" / "b"
     out.mkdir(parents=True)
     run = run_of(data, tas, out, masks=True)
@@ -571,6 +572,6 @@ def test_the_main_job_writes_only_its_output_and_calls_nobody(tmp_path):
 def test_arrays_of_a_stranger_are_finite(tmp_path):
     """Numbers that are none reach no score: a scene of NaN is refused where it is asked."""
     scene = scene_of(MASKS)
-    broken = replace(scene, crop_embeddings=np.full_like(scene.crop_embeddings, np.nan))
+    broken = replace(scene, views={"crop": np.full_like(scene.crop_embeddings, np.nan)})
     with pytest.raises(TasError, match="NaN"):
         ask(broken)
