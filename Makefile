@@ -92,7 +92,7 @@ $(READY): pyproject.toml constraints.txt
 	@rm -f $(READY)
 	@$(MAKE) --no-print-directory $(BIN)/python
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
-	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,photo]'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,notebooks,photo]'
 	$(BIN)/python -m ipykernel install --sys-prefix --name tasutils --display-name "TAS (tasutils)"
 	@mkdir -p $(LAB_SETTINGS)
 	@echo '$(QUIET_LAB)' > $(LAB_SETTINGS)/overrides.json

@@ -29,7 +29,7 @@ IMPORT_NAMES = {
     "segment_anything": "segment-anything",
     "jupyter_client": "jupyter-client",
 }
-EXTRAS = ("dev", "photo", "scale", "browser", "measure")
+EXTRAS = ("dev", "notebooks", "photo", "scale", "browser", "measure")
 # what only make test-browser, make coverage and make mutants install
 ON_DEMAND = {"playwright", "greenlet", "coverage", "libcst", "linkify-it-py", "mutmut"}
 ON_DEMAND |= {"pytest-cov", "setproctitle", "textual", "uc-micro-py"}
@@ -92,7 +92,7 @@ def test_constraints_name_what_is_installed():
 
 
 def test_the_card_is_in_pyproject():
-    names = {canonicalize_name(r.name) for r in requirements()}
+    names = {canonicalize_name(r.name) for r in [*requirements(), *requirements("notebooks")]}
     assert {canonicalize_name(name) for name in CARD} <= names
 
 
@@ -106,17 +106,18 @@ def test_environment_yml_fits_pyproject_and_constraints():
     )
     assert "pip" in conda
     listed = pip["pip"]
-    assert listed[0] == "-c constraints.txt" and listed[-1] == "-e .[dev,photo]"
+    assert listed[0] == "-c constraints.txt" and listed[-1] == "-e .[dev,notebooks,photo]"
     exact = {canonicalize_name(r.name): r for r in map(Requirement, listed[1:-1])}
     assert {canonicalize_name(name) for name in CARD} <= set(exact)
-    assert set(exact) == {canonicalize_name(r.name) for r in requirements()}
+    listed = [*requirements(), *requirements("notebooks")]
+    assert set(exact) == {canonicalize_name(r.name) for r in listed}
     known = pins()
     for name, requirement in exact.items():
         assert requirement.specifier == known[name].specifier, name
 
 
 def test_every_import_of_the_package_is_declared():
-    extras = [*requirements("photo"), *requirements("scale")]
+    extras = [one for name in ("notebooks", "photo", "scale") for one in requirements(name)]
     declared = {canonicalize_name(r.name) for r in [*requirements(), *extras]}
     for path in (ROOT / "tasutils").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -204,7 +205,7 @@ def test_windows_commands_do_what_make_does():
     for line in commands("powershell"):
         program, _, arguments = line.partition(" ")
         if program.endswith(("python", "tas")):
-            wanted = arguments.replace('".[dev,photo]"', "'.[dev,photo]'")
+            wanted = arguments.replace('".[dev,notebooks,photo]"', "'.[dev,notebooks,photo]'")
             assert wanted in MAKEFILE, line
 
 
