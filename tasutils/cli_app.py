@@ -25,7 +25,7 @@ from tasutils.cli_describe import describe
 from tasutils.cli_models import models_app
 from tasutils.cli_presets import presets_app
 from tasutils.cli_report import report
-from tasutils.cli_runs import diff, metrics, rerun
+from tasutils.cli_runs import compare, rerun
 from tasutils.cli_sweep import sweep
 from tasutils.errors import TasError
 
@@ -46,9 +46,8 @@ app.command()(bench)
 app.command()(sweep)
 app.command()(describe)
 app.command()(report)
-app.command()(metrics)
+app.command()(compare)
 app.command()(rerun)
-app.command()(diff)
 
 DeviceOption = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: the best one here.")
@@ -160,8 +159,8 @@ def evaluate(
 
     name = preset or default_preset(families[0], split, images)
     configuration = _preset(name)
+    from tasutils.compare import run_lines
     from tasutils.evaluate import evaluate_families
-    from tasutils.run_lines import run_lines
     from tasutils.runs import read_run
 
     folders = evaluate_families(
@@ -180,17 +179,6 @@ def evaluate(
     for folder in folders:
         for line in run_lines(read_run(folder)):
             print(line)
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, two or more.")],
-) -> None:
-    """Set RUNS side by side, each against the first of the same data set and split."""
-    from tasutils.compare import compare_runs, compare_text
-    from tasutils.runs import read_run
-
-    print(compare_text(compare_runs([read_run(run) for run in runs])))
 
 
 def _preset(name: str) -> Preset:

@@ -1,4 +1,4 @@
-"""The commands on runs that are there: `tas metrics`, `tas rerun`, `tas diff`."""
+"""The commands on runs that are there: `tas compare`, `tas rerun`."""
 
 from __future__ import annotations
 
@@ -9,23 +9,57 @@ from typing import Annotated
 import typer
 
 from tasutils.cli_data import ImagesOption, RootOption
+from tasutils.errors import TasError
 from tasutils.terminal import one_line
 
 RunArgument = Annotated[Path, typer.Argument(help="The folder of a run.")]
 
 
-def metrics(run: RunArgument) -> None:
-    """Print RUN by every convention in print, side by side, and how many choices were close.
+def compare(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of runs; default: all of --out.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Of two runs, show every sentence.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Of two runs, print JSON.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder with all runs; default: results.")
+    ] = None,
+) -> None:
+    """Set RUNS side by side, each against the first of the same data set and split.
 
-    It needs what the run stored alone: no picture, no network, no data set.
+    One run: its numbers by every convention in print, and how many choices were close. Two: also
+    what changed from the first to the second: settings, data, models, code, paired numbers and
+    sentences. None: results.csv, a row for each run of the folder.
     """
-    from tasutils.margins import close_calls
-    from tasutils.metric_variants import metric_variants, variants_text
-    from tasutils.runs import read_run
+    from tasutils import compare as c
+    from tasutils import paths
+    from tasutils.runs import list_runs, read_run
 
-    stored = read_run(run)
-    print(variants_text(stored, metric_variants(stored)))
-    print(close_calls(stored))
+    if not runs:
+        folder = out or paths.RESULTS
+        found = list_runs(folder)
+        if not found:
+            raise TasError(f"{folder}: no run there; `tas evaluate` makes one")
+        c.results_table(found).to_csv(folder / "results.csv", index=False)
+        print("\n".join([*map(c.summary_line, found), f"{len(found)} runs: {folder}/results.csv"]))
+        return
+    opened = [read_run(run) for run in runs]
+    if len(opened) == 1:
+        print(c.conventions_text(opened[0]))
+        return
+    if len(opened) > 2:
+        print(c.compare_text(c.compare_runs(opened)))
+        return
+    pair = opened[0], opened[1]
+    diff = c.diff_runs(*pair)
+    if as_json:
+        print(diff.to_json(every))
+        return
+    try:
+        print(c.compare_text(c.compare_runs(pair)), end="\n\n")
+    except TasError as error:
+        print(f"not side by side: {error}\n")
+    print("\n".join(c.diff_lines(diff, pair, every)))
 
 
 def rerun(
@@ -49,7 +83,7 @@ def rerun(
 ) -> None:
     """Make RUN again from its record alone; 0 if all its sentences come out the same, else 1."""
     from tasutils import paths
-    from tasutils.rerun import rerun as run_again
+    from tasutils.compare import rerun as run_again
     from tasutils.runs import read_run
     from tasutils.store import SceneStore
 
@@ -69,22 +103,3 @@ def rerun(
     print(done)
     print(f"    {done.again.folder}")
     raise typer.Exit(1 if done.n_changed else 0)
-
-
-def diff(
-    first: RunArgument,
-    second: RunArgument,
-    every: Annotated[bool, typer.Option("--all", help="Show every sentence.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Print what changed from run FIRST to SECOND: settings, data, models, code, numbers, answers.
-
-    Numbers are paired where both answered the same sentences; times are left aside.
-    """
-    from tasutils.run_diff import diff_runs
-    from tasutils.run_diff_lines import diff_json, diff_lines
-    from tasutils.runs import read_run
-
-    runs = read_run(first), read_run(second)
-    found = diff_runs(*runs)
-    print(diff_json(found, every) if as_json else "\n".join(diff_lines(found, runs, every)))

@@ -1,45 +1,211 @@
-"""Runs side by side: the same sentences, paired differences, sentences won and lost."""
+"""Runs as text, side by side, made again: the same sentences, paired, and what changed around them.
+
+Times and memory are left aside where runs are set against each other: they differ always.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from tasutils import paths
+from tasutils.config import Difference, Preset, difference_lines, differences, leaves_of
 from tasutils.errors import TasError
-from tasutils.metrics import CONVENTION, iou
-from tasutils.stats import paired_difference
+from tasutils.metrics import (
+    CONVENTION,
+    CONVENTIONS,
+    METRIC_NAMES,
+    METRIC_VERSION,
+    iou,
+    metric,
+    metric_variants,
+    paired_difference,
+    percent,
+)
+from tasutils.provenance import git_state, library_versions
+from tasutils.runs import (
+    MASKS_FOLDER,
+    SAMPLES_FILE,
+    SEEDS,
+    Metric,
+    Run,
+    RunRecord,
+    metrics_of,
+    model_files,
+    read_run,
+)
 from tasutils.terminal import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasutils.runs import Run
+    from tasutils.baselines import Method
+    from tasutils.datasets.sample import RefDataset
+    from tasutils.tas import TAS
 
 METRICS = ("oiou", "miou", "p@0.5")
-_SHOWN = {"oiou": "oIoU", "miou": "mIoU", "p@0.5": "P@0.5"}
 WON = 0.05  # a sentence is won by more IoU than this; less is the rim of a mask
+MOST = 10  # sentences shown unless all are asked for
+# A device adds the same numbers in another order, which moves a total by less than half of this
+# (the largest difference between float32 and float64 networks, embeddings kept as float16 both
+# times, was 2.3e-5 over 107 sentences of RefScenes testS with the preset tiny). So the choice among
+# the same masks with the same captions agrees across devices wherever the margin exceeds it.
+TOLERANCE = 1e-4  # of a total in cosines, or of a peer's score
+_LOGIT_SCALE = 100.0  # the largest that CLIP's training allows; a smaller one counts more as close
+Facts = dict[str, tuple[Any, Any]]
+
+
+def _shown(name: str) -> str:
+    return name.replace("oracle_", "oracle ").replace("iou", "IoU").replace("p@", "P@")
+
+
+# --- one run ---
+
+
+def run_lines(run: Run) -> list[str]:
+    """A run as `tas evaluate` prints it: its summary, PhraseCut's parts, and where it lies.
+
+    One mask is the whole answer, so phrases with several instances are capped and told apart.
+    """
+    lines = [summary_line(run)]
+    if run.record.metrics:
+        lines.append(
+            f"    95 % intervals over images, then the oracle; {CONVENTION}; other conventions: "
+            f"tas compare {run.folder}"
+        )
+    if run.record.dataset == "phrasecut":
+        from tasutils.datasets.phrasecut import subsets
+
+        for name, member in subsets(run.samples).items():
+            part = run.samples[member]
+            if name in ("i_single", "i_multi") and len(part):
+                found = metrics_of(part, run.epsilon)
+                without = int((part["n_proposals"] == 0).sum())
+                lines.append(
+                    f"    {name}: mean IoU {_figure(found, 'miou')}, cumulative IoU "
+                    f"{_figure(found, 'oiou')} (n = {len(part)}, {without} without a proposal)"
+                )
+    lines.append(f"    {run.folder}")
+    if (run.folder / MASKS_FOLDER).is_dir():
+        lines.append(f"    chosen masks: {run.folder / MASKS_FOLDER}/<sample_id>.png")
+    return lines
+
+
+def summary_line(run: Run) -> str:
+    """The run in one line: what, on how much of it, each metric with interval and oracle."""
+    what = f"{_subject(run.record)} ({_scope(run.record)})"
+    if not run.record.metrics:
+        return f"{what}: no ground truth, so no metric"
+    figures = (f"{_shown(name)} {_figure(run.record.metrics, name)}" for name in METRICS)
+    return f"{what}: {', '.join(figures)}"
+
+
+def _subject(record: RunRecord) -> str:
+    """Data set, split, preset and method of a run."""
+    method = "" if record.method == "tas" else record.method
+    names = (record.dataset, record.split_by, record.split, record.preset, method)
+    return one_line(" ".join(filter(None, names)))
+
+
+def _scope(record: RunRecord) -> str:
+    """What the numbers of a run rest on: "partial" first, if it is over part of its split."""
+    scope = f"n = {record.n_used} sentences, {record.n_images} images"
+    if record.partial:
+        scope = f"partial, {scope} of {record.n_images_total}"
+    if record.n_without_mask:
+        scope += f"; metrics on the {record.n_used - record.n_without_mask} with a mask"
+    return f"{scope}; {record.n_without_proposals} without a proposal"
+
+
+def _figure(metrics: Mapping[str, Metric], name: str) -> str:
+    """A metric in per cent with its interval, and the oracle's."""
+    found = metrics[name]
+    own = percent(found.value, found.low, found.high)
+    return f"{own} of {100 * metrics[f'oracle_{name}'].value:.1f}"
+
+
+def conventions_text(run: Run) -> str:
+    """One run by every convention in print, in per cent, and how many of its choices were close.
+
+    Raises TasError where no sentence has a ground truth.
+    """
+    import pandas as pd
+
+    if not run.record.metrics:
+        raise TasError(f"{run.folder.name} has no metric: its data set has no ground truth")
+    table = metric_variants(run.samples)
+    first = ~table.duplicated("convention")
+    rows = table.to_dict("records")
+    shown = pd.DataFrame({
+        "convention": table["convention"].where(first, ""),
+        "metric": [_shown(row["metric"]) for row in rows],
+        "value": [f"{100 * row['value']:.2f}" for row in rows],
+        "95 % interval": [f"[{100 * row['low']:.2f}, {100 * row['high']:.2f}]" for row in rows],
+        "oracle": [f"{100 * row['oracle']:.2f}" for row in rows],
+        "n": [f"{row['n']} {row['unit']}s" for row in rows],
+        "without a proposal": table["n_without_proposals"],
+    })  # fmt: skip
+    own = "epsilon" if run.epsilon else "sentence"
+    head = f"{_subject(run.record)} ({_scope(run.record)}), recorded by convention {own}"
+    says = [f"{row['convention']}: {row['says']}" for _, row in table[first].iterrows()]
+    absent = [c.name for c in CONVENTIONS if c.name not in set(table["convention"])]
+    if absent:
+        says.append(
+            f"{', '.join(absent)}: not told apart in this run: no annotation of its split has "
+            "several polygons"
+        )
+    n_close, n, tolerance = close_calls(run)
+    says.append(
+        f"{n_close} of {n} choices ({100 * n_close / max(n, 1):.1f} %) have a margin of "
+        f"{tolerance:g} or less, the best total minus the second: there another device may choose "
+        "otherwise"
+    )
+    return "\n".join([head, shown.to_string(index=False), "", *says])
+
+
+def close_calls(run: Run) -> tuple[int, int, float]:
+    """How many choices of a run are within the tolerance of another mask, of how many; which."""
+    scaled = run.record.config.get("scores", {}).get("logit_scale", False)
+    tas = run.record.method in ("tas", "clip_only", "text_only")
+    tolerance = TOLERANCE * (_LOGIT_SCALE if scaled and tas else 1)
+    margins = run.table.margins()
+    return int((margins <= tolerance).sum()), int((~np.isnan(margins)).sum()), tolerance
+
+
+# --- several runs side by side ---
+
+
+def results_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a run that has metrics, what results.csv holds: all from its record.
+
+    Columns dataset, split, method, preset, run_id, created, n, n_images, n_images_total,
+    n_without_proposals, partial; oiou, miou, p@0.5 as fractions, each with `_low` and `_high`
+    (95 %, bootstrap over images) and, before its name, `oracle_`; s_per_sentence (the method's own
+    time, on a described scene), config_digest, git_commit.
+    """
+    import pandas as pd
+
+    return pd.DataFrame([_row(run) for run in runs if run.record.metrics])
 
 
 def compare_runs(runs: Sequence[Run]) -> pd.DataFrame:
     """One row a run, each against the first run of the same sentences.
 
-    Args:
-        runs: two or more; those of one data set and split are compared with the first of them.
-
     Returns:
-        Columns dataset, split, method, preset, n, n_images, n_images_total, n_without_proposals,
-        partial; oiou, miou, p@0.5 as fractions, each with `_low` and `_high` (95 %, bootstrap over
-        images) and, before its name, `oracle_`;
-        miou_difference with its ends (paired, this run minus the first), won and lost (sentences
-        whose IoU is more than `WON` above or below the first run's), s_per_sentence (the method's
-        own time, on a described scene). The first run's difference, won and lost are NaN.
+        The columns of `results_table`; label; miou_difference with its ends (paired, this run minus
+        the first), won and lost (sentences whose IoU is more than `WON` above or below the first
+        run's). The first run's difference, won and lost are NaN.
 
     Raises:
-        TasError: a run without a metric, or runs of one split with other sentences or another
-            ground truth.
+        TasError: less than two runs, one without a metric, or runs of one split with other
+            sentences or another ground truth.
     """
     import pandas as pd
 
@@ -49,63 +215,43 @@ def compare_runs(runs: Sequence[Run]) -> pd.DataFrame:
     firsts: dict[tuple[str, str, str], Run] = {}
     for run in runs:
         record = run.record
-        key = (record.dataset, record.split_by, record.split)
         if not record.metrics:
             raise TasError(f"{run.folder.name} has no metric: its data set has no ground truth")
-        first = firsts.setdefault(key, run)
-        rows.append(_row(run) | (_against(run, first) if first is not run else {}))
+        first = firsts.setdefault((record.dataset, record.split_by, record.split), run)
+        label = {"label": f"{record.method} ({record.preset})"}
+        rows.append(_row(run) | label | (_against(run, first) if first is not run else {}))
     return pd.DataFrame(rows)
-
-
-def compare_text(table: pd.DataFrame) -> str:
-    """A table of `compare_runs` as text, numbers in per cent, one block a data set and split."""
-    blocks = []
-    for (dataset, split), part in table.groupby(["dataset", "split"], sort=False):
-        first = part.iloc[0]
-        partial = part["partial"].any()
-        scope = f"{'partial, ' if partial else ''}n = {first['n']} sentences, "
-        scope += f"{first['n_images']} images{f' of {first.n_images_total}' if partial else ''}"
-        best = ", ".join(f"{_SHOWN[n]} {_joined(100 * part[f'oracle_{n}'])}" for n in METRICS)
-        head = (
-            f"{dataset} {split}: {scope}; {_joined(part['n_without_proposals'], '.0f')} without a "
-            f"proposal; oracle {best}; differences from {first['label']}"
-        )
-        blocks.append(f"{one_line(head)}\n{_lines(part)}")
-    return "\n\n".join([*blocks, f"95 % intervals over images; {CONVENTION}"])
 
 
 def _row(run: Run) -> dict[str, object]:
     record = run.record
     row: dict[str, object] = {
         "dataset": " ".join(filter(None, (record.dataset, record.split_by))),
-        "split": record.split,
-        "method": record.method,
-        "preset": record.preset,
-        "label": f"{record.method} ({record.preset})",
-        "run_id": record.run_id,
-        "n": record.metrics["miou"].n,
-        "n_images": record.metrics["miou"].n_images,
-        "n_images_total": record.n_images_total,
-        "n_without_proposals": record.n_without_proposals,
-        "partial": record.partial,
-        "s_per_sentence": record.answer_s / max(record.n_used, 1),
-    }
+        "split": record.split, "method": record.method, "preset": record.preset,
+        "run_id": record.run_id, "created": record.created, "n": record.metrics["miou"].n,
+        "n_images": record.metrics["miou"].n_images, "n_images_total": record.n_images_total,
+        "n_without_proposals": record.n_without_proposals, "partial": record.partial,
+    }  # fmt: skip
     for name in METRICS:
-        metric = record.metrics[name]
-        row |= {name: metric.value, f"{name}_low": metric.low, f"{name}_high": metric.high}
+        found = record.metrics[name]
+        row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
         row[f"oracle_{name}"] = record.metrics[f"oracle_{name}"].value
-    return row
+    return row | {
+        "s_per_sentence": record.answer_s / max(record.n_used, 1),
+        "config_digest": record.config_digest, "git_commit": record.git_commit,
+    }  # fmt: skip
 
 
 def _against(run: Run, first: Run) -> dict[str, object]:
     """The paired columns of a run beside the first one of its split."""
-    mine, theirs = run.samples(), first.samples()
-    mine = mine.iloc[same_order(run, mine, first, theirs)]
+    mine, theirs = run.samples.iloc[same_order(run, first)], first.samples
     known = theirs["gt_area_px"].notna().to_numpy()
     pairs = [_pixels(table[known]) for table in (mine, theirs)]
-    image = theirs["image_id"].to_numpy(str)[known]
-    found = paired_difference(pairs[0], pairs[1], image, ("miou",))["miou"]
-    gain = iou(*pairs[0]) - iou(*pairs[1])
+    empty = first.no_target[known]
+    (found,) = paired_difference(
+        pairs[0], pairs[1], first.images[known], ("miou",), no_target=empty
+    ).values()
+    gain = iou(*pairs[0], 0.0, empty) - iou(*pairs[1], 0.0, empty)
     return {
         "miou_difference": found.value,
         "miou_difference_low": found.low,
@@ -115,7 +261,7 @@ def _against(run: Run, first: Run) -> dict[str, object]:
     }
 
 
-def same_order(run: Run, mine: pd.DataFrame, first: Run, theirs: pd.DataFrame) -> NDArray[np.int64]:
+def same_order(run: Run, first: Run) -> NDArray[np.int64]:
     """The rows of a run's samples in the order of another run's.
 
     Raises:
@@ -123,7 +269,8 @@ def same_order(run: Run, mine: pd.DataFrame, first: Run, theirs: pd.DataFrame) -
     """
     import pandas as pd
 
-    order = pd.Index(mine["sample_id"]).get_indexer(theirs["sample_id"])
+    mine, theirs = run.samples["sample_id"], first.samples["sample_id"]
+    order = pd.Index(mine).get_indexer(theirs)
     same = len(mine) == len(theirs) and not (order < 0).any()
     if not same or run.record.index_digest != first.record.index_digest:
         raise TasError(
@@ -133,35 +280,482 @@ def same_order(run: Run, mine: pd.DataFrame, first: Run, theirs: pd.DataFrame) -
     return np.asarray(order, np.int64)
 
 
-def _pixels(samples: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return (
-        samples["intersection_px"].to_numpy(np.float64),
-        samples["union_px"].to_numpy(np.float64),
-    )
+def _pixels(table: pd.DataFrame, who: str = "") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    names = (f"{who}intersection_px", f"{who}union_px")
+    inter, union = (table[name].to_numpy(np.float64) for name in names)
+    return inter, union
 
 
-def _lines(part: pd.DataFrame) -> str:
+def compare_text(table: pd.DataFrame) -> str:
+    """A table of `compare_runs` as text, numbers in per cent, one block a data set and split."""
+
+    def joined(values: pd.Series, form: str = ".1f") -> str:
+        return " / ".join(dict.fromkeys(f"{value:{form}}" for value in values))
+
+    blocks = []
+    for (dataset, split), part in table.groupby(["dataset", "split"], sort=False):
+        first, partial = part.iloc[0], part["partial"].any()
+        scope = f"{'partial, ' if partial else ''}n = {first['n']} sentences, "
+        scope += f"{first['n_images']} images{f' of {first.n_images_total}' if partial else ''}"
+        best = ", ".join(f"{_shown(n)} {joined(100 * part[f'oracle_{n}'])}" for n in METRICS)
+        head = (
+            f"{dataset} {split}: {scope}; {joined(part['n_without_proposals'], '.0f')} without a "
+            f"proposal; oracle {best}; differences from {first['label']}"
+        )
+        blocks.append(f"{one_line(head)}\n{_compared_lines(part)}")
+    return "\n\n".join([*blocks, f"95 % intervals over images; {CONVENTION}"])
+
+
+def _compared_lines(part: pd.DataFrame) -> str:
     """The rows of one split, aligned."""
     import pandas as pd
 
-    columns: dict[str, list[str]] = {"method": list(part["label"])}
-    for name, shown in _SHOWN.items():
-        spans = part[[name, f"{name}_low", f"{name}_high"]].to_numpy(np.float64)
-        columns[shown] = [f"{100 * x:.1f} [{100 * a:.1f}, {100 * b:.1f}]" for x, a, b in spans]
-    ends = ("miou_difference", "miou_difference_low", "miou_difference_high")
-    columns["mIoU difference"] = [
-        "" if np.isnan(a) else f"{100 * a:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-        for a, low, high in part.reindex(columns=ends).astype(float).to_numpy()
-    ]
-    columns["won / lost"] = [
-        "" if np.isnan(won) else f"{won:.0f} / {lost:.0f}"
-        for won, lost in part.reindex(columns=["won", "lost"]).astype(float).to_numpy()
-    ]
-    columns["ms a sentence"] = [
-        "" if np.isnan(s) else f"{1000 * s:.1f}" for s in part["s_per_sentence"]
-    ]
+    def spans(name: str, signed: bool = False) -> list[str]:
+        ends = part.reindex(columns=[name, f"{name}_low", f"{name}_high"]).astype(float).to_numpy()
+        return ["" if np.isnan(row[0]) else percent(*row, signed=signed) for row in ends]
+
+    scores = part.reindex(columns=["won", "lost"]).astype(float).to_numpy()
+    columns = {
+        "method": list(part["label"]),
+        **{_shown(name): spans(name) for name in METRICS},
+        "mIoU difference": spans("miou_difference", signed=True),
+        "won / lost": ["" if np.isnan(won) else f"{won:.0f} / {lost:.0f}" for won, lost in scores],
+        "ms a sentence": [f"{1000 * s:.1f}" for s in part["s_per_sentence"]],
+    }
     return str(pd.DataFrame(columns).to_string(index=False))
 
 
-def _joined(values: pd.Series, form: str = ".1f") -> str:
-    return " / ".join(dict.fromkeys(f"{value:{form}}" for value in values))
+# --- what changed from one run to another ---
+
+_DATA = ("dataset", "split", "split_by", "index_digest", "n_total", "n_used", "n_images")
+_SAME_DATA = ("dataset", "split", "split_by", "index_digest")
+_CODE = ("git_commit", "git_dirty", "metric_version", "device", "dtype")
+
+
+@dataclass(frozen=True)
+class RunDiff:
+    """What changed from the first run to the second.
+
+    settings: of the preset; facts: by `method`, `data`, `models` and `code` both values of what
+    differs; numbers: one row a metric over the sentences that both runs answered, with the second's
+    value minus the first's, paired; None where the two answered no sentence of the same data in
+    common. sentences: one row for each such sentence, see `sentence_table`. pictures: of the
+    pictures that both used, the names of those whose pixels differ. alone: how many sentences only
+    the first and only the second run has.
+    """
+
+    names: tuple[str, str]
+    settings: list[Difference]
+    facts: dict[str, Facts]
+    numbers: pd.DataFrame | None
+    sentences: pd.DataFrame | None
+    pictures: list[str] | None
+    alone: tuple[int, int]
+
+    @property
+    def changed(self) -> pd.DataFrame | None:
+        """The sentences with another mask or IoU, the largest change of IoU first."""
+        if self.sentences is None:
+            return None
+        rows = self.sentences[self.sentences["changed"]]
+        order = np.argsort(-rows["change"].abs().fillna(0).to_numpy(float), kind="stable")
+        return rows.iloc[order]
+
+    def to_json(self, every: bool = False) -> str:
+        """As JSON; of the sentences those that changed, or with `every` all."""
+        rows = self.sentences if every else self.changed
+        content = {
+            "first": self.names[0], "second": self.names[1],
+            "settings": [row._asdict() for row in self.settings], **self.facts,
+            "pictures": self.pictures, "numbers": _records(self.numbers),
+            "n_common": None if self.sentences is None else len(self.sentences),
+            "n_changed": None if self.changed is None else len(self.changed),
+            "n_only_first": self.alone[0], "n_only_second": self.alone[1],
+            "sentences": _records(rows),
+        }  # fmt: skip
+        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _records(table: pd.DataFrame | None) -> list[dict[Any, Any]] | None:
+    """Rows of a table as JSON takes them: None for NaN."""
+    if table is None:
+        return None
+    rows: list[dict[Any, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
+    return rows
+
+
+def diff_runs(first: Run, second: Run) -> RunDiff:
+    """Compare two runs, of whatever data; raises TasError for a missing or damaged table."""
+    one, other = first.record, second.record
+    sentences, numbers, pictures = None, None, None
+    alone = (one.n_used, other.n_used)
+    if all(getattr(one, name) == getattr(other, name) for name in _SAME_DATA):
+        sentences = sentence_table(first.samples, second.samples)
+        pictures = other_pictures(first.samples, second.samples)
+        alone = len(first.samples) - len(sentences), len(second.samples) - len(sentences)
+        numbers = _numbers(first, second, sentences["sample_id"].to_list())
+    return RunDiff(
+        names=(one.run_id, other.run_id),
+        settings=differences(one.config, other.config),
+        facts={name: _facts(*map(told, (one, other))) for name, told in _TOLD.items()},
+        numbers=numbers,
+        sentences=sentences,
+        pictures=pictures,
+        alone=alone,
+    )
+
+
+_TOLD = {
+    "method": lambda r: {"method": r.method, **r.method_settings},
+    "data": lambda r: {name: getattr(r, name) for name in _DATA},
+    "models": lambda r: {name: f"{m.name} {m.sha256[:12]}" for name, m in r.models.items()},
+    "code": lambda r: {
+        **{name: getattr(r, name) for name in _CODE},
+        **{f"seed of the {name}": value for name, value in r.seeds.items()},
+        **r.versions,
+    },
+}
+
+
+def _facts(first: Mapping[str, Any], second: Mapping[str, Any]) -> Facts:
+    """Both values of what differs, by name; None for what one of them has not."""
+    rows = {name: (first.get(name), second.get(name)) for name in [*first, *second]}
+    return {name: pair for name, pair in rows.items() if pair[0] != pair[1]}
+
+
+def sentence_table(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """The sentences of two tables of samples side by side, in the order of the first.
+
+    Returns:
+        sample_id, image_id, text, n_proposals_first, n_proposals_second, chosen_first,
+        chosen_second (index of the mask, -1 for none), iou_first, iou_second, change (of IoU;
+        NaN without ground truth), other_masks: do the proposals surely differ, so that an index
+        means another mask; changed: is anything of this, or of the pixels, another.
+    """
+    pixels = ["n_proposals", "chosen", "iou", "intersection_px", "union_px", "oracle_iou"]
+    both = first[["sample_id", "image_id", "text", *pixels]].merge(
+        second[["sample_id", *pixels]], on="sample_id", suffixes=("_first", "_second")
+    )
+    equal = {}
+    for name in pixels:
+        one, other = both[f"{name}_first"], both[f"{name}_second"]
+        equal[name] = (one == other) | (one.isna() & other.isna())
+    shown = [f"{name}_{which}" for name in pixels[:3] for which in ("first", "second")]
+    return both[["sample_id", "image_id", "text", *shown]].assign(
+        change=both["iou_second"] - both["iou_first"],
+        other_masks=~(equal["n_proposals"] & equal["oracle_iou"]),
+        changed=~np.logical_and.reduce(list(equal.values())),
+    )
+
+
+def other_pictures(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
+    """The pictures of two tables of samples, by name, whose pixels differ."""
+    one, other = (
+        dict(zip(table["image_id"].astype(str), table["image_digest"], strict=True))
+        for table in (first, second)
+    )
+    return [name for name, digest in one.items() if other.get(name, digest) != digest]
+
+
+def _numbers(first: Run, second: Run, ids: list[str]) -> pd.DataFrame | None:
+    """One row a metric over common sentences with ground truth; see `RunDiff`."""
+    import pandas as pd
+
+    one, other = (run.samples.set_index("sample_id").loc[ids] for run in (first, second))
+    known = (one["gt_area_px"].notna() & other["gt_area_px"].notna()).to_numpy(bool)
+    if not known.any():
+        return None
+    one, other = one[known], other[known]
+    without = [int((table["n_proposals"] == 0).sum()) for table in (one, other)]
+    epsilons = first.epsilon, second.epsilon
+    empty = one["no_target"].to_numpy(bool) if "no_target" in one else False
+    rows = []
+    for who in ("", "oracle_"):
+        pairs = [_pixels(table, who) for table in (one, other)]
+        found = paired_difference(
+            pairs[1], pairs[0], one["image_id"].to_numpy(str), METRIC_NAMES,
+            epsilons=epsilons[::-1], no_target=empty,
+        )  # fmt: skip
+        for name, span in found.items():
+            values = [
+                metric(*pair, name, epsilon=e, no_target=empty)
+                for pair, e in zip(pairs, epsilons, strict=True)
+            ]
+            rows.append({
+                "metric": f"{who}{name}", "first": values[0], "second": values[1],
+                "difference": span.value, "low": span.low, "high": span.high,
+                "n": span.n, "n_images": span.n_images,
+                "n_without_proposals_first": without[0], "n_without_proposals_second": without[1],
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def diff_lines(diff: RunDiff, runs: tuple[Run, Run], every: bool = False) -> list[str]:
+    """What changed, for reading; runs: the two, for what each rests on; every: all sentences."""
+    lines = [
+        f"{which}: {name}: {_subject(run.record)} ({_scope(run.record)})"
+        for which, name, run in zip(("first ", "second"), diff.names, runs, strict=True)
+    ]
+    n = len(diff.settings)
+    lines += ["", f"settings: {n} differ{'s' if n == 1 else ''}" if n else "settings: the same"]
+    lines += [f"    {line}" for line in difference_lines(diff.settings, ("first", "second")) if n]
+    for what, facts in diff.facts.items():
+        lines.append(f"{what}:" if facts else f"{what}: the same")
+        for name, pair in facts.items():
+            told = ["-" if x is None or x == "" else one_line(str(x)) for x in pair]
+            lines.append(f"    {one_line(name)}: {told[0]} -> {told[1]}")
+    if diff.sentences is None:
+        return [*lines, "", "numbers: not paired: the two runs are over other data"]
+    told = pictures_told(diff.pictures) if diff.pictures else "the same"
+    partial = any(run.record.partial for run in runs)
+    return [
+        *lines, f"pictures: {told}", *_number_lines(diff, partial), *_sentence_lines(diff, every)
+    ]  # fmt: skip
+
+
+def pictures_told(names: list[str]) -> str:
+    """Pictures that differ, counted, the first few by name."""
+    more = ", ..." if len(names) > 5 else ""
+    told = one_line(", ".join(names[:5]))
+    return f"{len(names)} differ{'s' if len(names) == 1 else ''} in their pixels: {told}{more}"
+
+
+def _number_lines(diff: RunDiff, partial: bool) -> list[str]:
+    """The metrics side by side."""
+    import pandas as pd
+
+    if diff.numbers is None:
+        return ["", "numbers: none: no sentence in common that has a ground truth"]
+    rows = diff.numbers.to_dict("records")
+    first = rows[0]
+    scope = (
+        f"{'partial, ' if partial else ''}n = {first['n']} common sentences, "
+        f"{first['n_images']} images; {first['n_without_proposals_first']} and "
+        f"{first['n_without_proposals_second']} without a proposal"
+    )
+    if any(diff.alone):
+        scope += f"; only in the first {diff.alone[0]}, in the second {diff.alone[1]}"
+    shown = pd.DataFrame({
+        "metric": [_shown(row["metric"]) for row in rows],
+        "first": [f"{100 * row['first']:.2f}" for row in rows],
+        "second": [f"{100 * row['second']:.2f}" for row in rows],
+        "difference": [
+            f"{100 * row['difference']:+.2f} [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]"
+            for row in rows
+        ],
+    })  # fmt: skip
+    head = f"numbers ({scope}; second minus first, paired, 95 % over images):"
+    return ["", head, *(f"    {line}" for line in shown.to_string(index=False).split("\n"))]
+
+
+def _sentence_lines(diff: RunDiff, every: bool) -> list[str]:
+    """How many sentences changed, and which."""
+    changed, everything = diff.changed, diff.sentences
+    if changed is None or everything is None:
+        return []
+    masks = int((changed["chosen_first"] != changed["chosen_second"]).sum())
+    better, worse = (int((sign * changed["change"] > 0).sum()) for sign in (1, -1))
+    head = (
+        f"sentences: {len(changed)} of {len(everything)} changed: {masks} with another mask, "
+        f"{better} with a better IoU, {worse} with a worse one"
+    )
+    if n_others := int(changed["other_masks"].sum()):
+        head += f"; in {n_others} the proposals differ, where an index means another mask"
+    rows = everything if every else changed.head(MOST)
+    if len(rows) < len(changed):
+        head += f"; the {len(rows)} largest changes (--all: every sentence)"
+    lines = ["", head]
+    for row in rows.to_dict("records"):
+        mask = f"mask {row['chosen_first']}"
+        if row["chosen_first"] != row["chosen_second"]:
+            mask += f" -> {row['chosen_second']}"
+        where = one_line(f"{row['sample_id']} ({row['image_id']})")
+        ious = f"IoU {row['iou_first']:.3f} -> {row['iou_second']:.3f}"
+        lines.append(f"    {where} {row['text']!r}: {mask}, {ious}")
+    return lines
+
+
+# --- a run made again from its record alone ---
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A run and its second making.
+
+    n: sentences; n_changed: of them, those whose answer or pixels came out otherwise; same_bytes:
+    is samples.parquet equal byte for byte; notes: what differs around the run that need not matter,
+    such as versions; pictures: names of those whose pixels were others.
+    """
+
+    first: Run
+    again: Run
+    n: int
+    n_changed: int
+    same_bytes: bool
+    notes: list[str]
+    pictures: list[str]
+
+    def __str__(self) -> str:
+        others = f"; of the pictures {pictures_told(self.pictures)}" if self.pictures else ""
+        if self.n_changed:
+            return (
+                f"not reproduced: {self.n_changed} of {self.n} sentences came out otherwise"
+                f"{others}; tas compare {self.first.folder} {self.again.folder}"
+            )
+        how = "byte for byte" if self.same_bytes else "in every answer and pixel, not in all bytes"
+        return f"reproduced: samples of all {self.n} sentences are equal {how}{others}"
+
+
+def rerun(
+    run: Run,
+    *,
+    file: Path | None = None,
+    root: Path | None = None,
+    images: Path | None = None,
+    device: str | None = None,
+    anyway: bool = False,
+    out: Path | None = None,
+    **options: Any,
+) -> Rerun:
+    """Make a run again from its record alone.
+
+    The record holds settings, data set, split, limit, method and seeds; models are checked by
+    digest and the data set by the digest of its index files before any work is done.
+
+    Args:
+        run: what is made again; it stays as it is.
+        file, root, images: where the data is if not in its usual place; file: of own data.
+        device: where the networks run; None: where they ran.
+        anyway: whether to go on where settings, models or data are not those of the record.
+        out: folder of the new run, as in `evaluate_all`.
+        options: `store` and `progress`, as in `evaluate_all`; without a store all is described.
+
+    Raises:
+        TasError: the record has settings unknown to this version, names a method that is not the
+            package's, or, unless `anyway`, something here is not as it was; says in one line what.
+    """
+    from tasutils.evaluate import evaluate_all
+    from tasutils.tas import load
+
+    record = run.record
+    preset = _recorded_preset(run)
+    dataset = _dataset(run, file, root, images)
+    tas = load(preset, device=device or _device(record.device))
+    method, unlike = _method(record, tas)
+    unlike = [*_unlike(record, preset, dataset, tas.device), *unlike]
+    if unlike and not anyway:
+        more = f"; and {len(unlike) - 3} more" if len(unlike) > 3 else ""
+        raise TasError(
+            f"{run.folder.name} cannot be made again as it was: {'; '.join(unlike[:3])}"
+            f"{more}; go on with --anyway"
+        )
+    options |= {"limit_images": record.n_images if record.partial else None, "out": out}
+    options["masks"] = (run.folder / MASKS_FOLDER).is_dir()
+    again = read_run(evaluate_all([dataset], tas, [method], **options)[0])
+    rows, n = sentence_table(run.samples, again.samples), max(len(run.samples), len(again.samples))
+    files = [(one.folder / SAMPLES_FILE).read_bytes() for one in (run, again)]
+    n_changed = n - len(rows) + int(rows["changed"].sum())  # one that a run lacks counts
+    pictures = other_pictures(run.samples, again.samples)
+    notes = [*unlike, *_notes(record)]
+    return Rerun(run, again, n, n_changed, files[0] == files[1], notes, pictures)
+
+
+def _recorded_preset(run: Run) -> Preset:
+    """The preset of a run's record, settings that came after it at their defaults."""
+    try:
+        return Preset.model_validate(run.record.config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "preset"
+        raise TasError(
+            f"{run.folder.name} has a setting that this version does not know: {where}: "
+            f"{first['msg'][:80]}; make it again with its own version, commit "
+            f"{run.record.git_commit}"
+        ) from None
+
+
+def _unlike(record: RunRecord, preset: Preset, dataset: RefDataset, device: str) -> list[str]:
+    """What is not as the record says, each in a few words."""
+    told = leaves_of(record.config)
+    later = [name for name in preset.leaves() if name not in told]
+    found = []
+    if later:
+        found.append(f"{len(later)} settings came after it, such as {later[0]}")
+    elif preset.digest() != record.config_digest:
+        found.append("its settings were edited: their digest is another")
+    if dataset.index_digest != record.index_digest:
+        found.append(
+            f"the index files of {record.dataset} are others (digest {record.index_digest[:12]} "
+            f"then, {dataset.index_digest[:12]} now)"
+        )
+    elif len(dataset) != record.n_total:
+        found.append(f"{record.split} had {record.n_total} sentences and has {len(dataset)}")
+    here = model_files(preset, record.method, record.method_settings)
+    for name, model in record.models.items():
+        now = here[name].sha256 if name in here else "missing"
+        if now != model.sha256:
+            found.append(f"{name} is another (sha256 {model.sha256[:12]} then, {now[:12]} now)")
+    if device != record.device:
+        found.append(f"it ran on {record.device}, not on {device}")
+    if record.seeds != SEEDS:
+        found.append(f"seeds were {record.seeds} and are {SEEDS}")
+    if record.metric_version != METRIC_VERSION:
+        found.append(f"metrics were {record.metric_version} and are {METRIC_VERSION}")
+    return found
+
+
+def _notes(record: RunRecord) -> list[str]:
+    """What may have a say and need not: commit and versions."""
+    commit, dirty = git_state(paths.ROOT)
+    then, now = (
+        f"{(c or 'no commit')[:12]}{' and changes' if d else ''}"
+        for c, d in ((record.git_commit, record.git_dirty), (commit, dirty))
+    )
+    notes = [f"code: {then} then, {now} now"] if then != now or dirty else []
+    changed = _facts(record.versions, library_versions())
+    return notes + [f"{n} {old} then, {new or 'none'} now" for n, (old, new) in changed.items()]
+
+
+def _dataset(run: Run, file: Path | None, root: Path | None, images: Path | None) -> RefDataset:
+    """The split of a record, from where it is now."""
+    from tasutils.datasets import load_dataset
+
+    record = run.record
+    if (file is not None) != (record.dataset == "own"):
+        raise TasError(
+            f"{run.folder.name} is over {record.dataset} {record.split}: "
+            + ("leave out --file" if file else "name its .csv or .jsonl with --file")
+        )
+    split = record.split if file is None else str(file)
+    return load_dataset(record.dataset, split, record.split_by or None, root, images)
+
+
+def _device(recorded: str) -> str | None:
+    """The recorded device, or None for what is here."""
+    from tasutils.tas import pick_device
+
+    try:
+        return pick_device(recorded)
+    except TasError:
+        return None
+
+
+def _method(record: RunRecord, tas: TAS) -> tuple[str | Method, list[str]]:
+    """The method of a record with its switches, and whether they are all that it had."""
+    from tasutils.baselines import make_method, method_names
+
+    if record.method == "tas":
+        return "tas", []
+    if record.method not in method_names():
+        raise TasError(
+            f"method {record.method} is none of this package's; there are "
+            f"{', '.join(method_names())}"
+        )
+    alone = record.method in ("clip_only", "text_only")
+    switches: dict[str, Any] = {} if alone else dict(record.method_settings)
+    switches.pop("encoder", None)
+    method = make_method(record.method, tas, record.dataset, **switches)
+    settings = dict(getattr(method, "settings", {}))
+    if settings == record.method_settings:
+        return method, []
+    return method, [f"{record.method} had {record.method_settings} and has {settings}"]

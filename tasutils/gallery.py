@@ -1,11 +1,17 @@
-"""Examples of a run, answered again from its stored scenes; and references, to check by eye."""
+"""Examples of a run, answered again from its stored scenes; and references, to check by eye.
+
+Also runs of a preset with another encoder, crop or cleaning, over the same masks and captions:
+these depend on none of it, so the stored scenes give them, and only what hangs on the change is
+made again: a fifth of describing.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +38,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from tasutils.datasets import RefDataset, Sample
+    from tasutils.runs import Run
     from tasutils.scene import Scene
     from tasutils.store import SceneStore
-    from tasutils.study import Part
     from tasutils.tas import TAS
 
 KINDS = {
@@ -52,7 +58,7 @@ class Gallery:
     data: the data set of the run, where its name alone does not find it.
     """
 
-    part: Part
+    run: Run
     data: RefDataset | None = None
 
     @cached_property
@@ -60,7 +66,7 @@ class Gallery:
         """The data set of the run."""
         from tasutils.datasets import load_dataset
 
-        return self.data or load_dataset(self.part.family, self.part.split)
+        return self.data or load_dataset(self.run.family, self.run.split)
 
     @cached_property
     def samples(self) -> dict[str, Sample]:
@@ -72,30 +78,28 @@ class Gallery:
         """The scenes beside the run."""
         from tasutils.store import SceneStore
 
-        return SceneStore(self.part.run.folder.parent / "scenes")
+        return SceneStore(self.run.folder.parent / "scenes")
 
     @property
     def tas(self) -> TAS:
         """The method as the run configured it."""
-        return _method(json.dumps(self.part.run.record.config, sort_keys=True))
+        return _method(json.dumps(self.run.record.config, sort_keys=True))
 
     def rows(self, kind: str, count: int) -> NDArray[np.int64]:
         """Rows of the run's samples of one of `KINDS`, spread over the run, one an image."""
-        samples = self.part.samples
+        samples, table = self.run.samples, self.run.table
         ious, oracle = samples["iou"].to_numpy(), samples["oracle_iou"].to_numpy()
-        record, scores = self.part.run.record, self.part.scores
-        before, after = (scores.choose(record.alpha, record.lam, form) for form in ("none", OWN))
         fits = {
             "right": ious > 0.5,
             "wrong": (ious < 0.1) & (oracle > 0.5),
             "unproposed": oracle <= 0.5,
-            "moved": before != after,
+            "moved": table.choose(form="none") != table.choose(form=OWN),
         }[kind]
         return self.spread(fits, count)
 
     def spread(self, fits: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
         """Rows of the samples, of those that fit, bool (n,): spread over the run, one an image."""
-        _, first = np.unique(self.part.images[fits], return_index=True)
+        _, first = np.unique(self.run.images[fits], return_index=True)
         rows = np.flatnonzero(fits)[np.sort(first)]
         places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
         return rows[places]
@@ -114,21 +118,21 @@ class Gallery:
         return image, self.tas.describe(image, image_id) if scene is None else scene
 
     def example(
-        self, row: int, alpha: float | None = None, lam: float | None = None, form: str = ""
+        self, row: int, weights: Mapping[str, float] | None = None, form: str = ""
     ) -> Example:
         """The sentence at a row of the run's samples, answered again.
 
-        alpha, lam, form: weights and form of the rectifier in place of the run's own.
+        weights, form: of terms, and form of the rectifier, in place of the run's own.
         """
         from tasutils.refer import refer
 
-        sample = self.samples[self.part.samples["sample_id"].iloc[row]]
+        sample = self.samples[self.run.samples["sample_id"].iloc[row]]
         image, scene = self.picture(sample.image_id)
         tas, truth = self.tas, self.dataset.gt_mask(sample)
         preset = tas.preset.override({"rectifier.form": form}) if form else tas.preset
-        asked = (scene, sample.text, tas.encoder, tas.language, preset, self.part.family)
-        answer = refer(*asked, {k: w for k, w in (("p", alpha), ("n", lam)) if w is not None})
-        place = f"{self.part.family} {self.part.split}, IoU {iou(answer.mask(), truth):.2f}"
+        asked = (scene, sample.text, tas.encoder, tas.language, preset, self.run.family)
+        answer = refer(*asked, weights)
+        place = f"{self.run.family} {self.run.split}, IoU {iou(answer.mask(), truth):.2f}"
         return Example(image, answer, truth, f"{place}: {answer.reason}")
 
 
@@ -147,6 +151,49 @@ def _method(config: str) -> TAS:
             f"a run has a setting that this version reads otherwise ({place}), so its pictures "
             "cannot be answered again; evaluate anew"
         ) from None
+
+
+CHANGEABLE = ("encoder", "crop", "language.clean_captions", "language.negative_template")
+
+
+def changed_run(run: Run, changes: Mapping[str, Any], limit: int | None = None) -> Run:
+    """The run of a run's preset with some settings changed, over its first pictures.
+
+    It is kept in the folder `changed` beside the run, so that nobody takes it for the preset's.
+
+    Args:
+        run: of TAS; its scenes lie beside it, and so will the new ones.
+        changes: as in `Preset.override`, of `CHANGEABLE` alone, such as {"crop.fill": "blur"}.
+        limit: pictures; None: as many as the run has.
+
+    Raises:
+        TasError: another setting, or weights are missing.
+    """
+    from tasutils.describe import describe_again
+    from tasutils.evaluate import run_of
+    from tasutils.store import scene_key
+    from tasutils.tas import load
+
+    for name in changes:
+        if not f"{name}.".startswith(tuple(f"{known}." for known in CHANGEABLE)):
+            raise TasError(f"{name} changes masks or captions; there are {', '.join(CHANGEABLE)}")
+    gallery, count = Gallery(run), min(limit or run.record.n_images, run.record.n_images)
+    tas = load(gallery.tas.preset.override(changes))
+    with gallery.store as store:
+        for image_id in gallery.dataset.image_ids[:count]:
+            image, scene = gallery.picture(image_id)
+            key = scene_key(image, tas.preset.describe_digest())
+            if store.get(key) is None:
+                again = describe_again(
+                    scene,
+                    image,
+                    encoder=tas.encoder,
+                    language=tas.language,
+                    preset=tas.preset,
+                    read_only=all(name.startswith("language.") for name in changes),
+                )
+                store.put(key, again)
+    return run_of(gallery.dataset, tas, count, run.folder.parent, aside="changed", progress=False)
 
 
 def reference_sheet(data: RefDataset, *, columns: int = 2, width_in: float = 12.0) -> Picture:

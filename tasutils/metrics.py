@@ -1,41 +1,73 @@
-"""Metrics on tables of intersections and unions, pure numpy.
+"""IoU metrics by every convention in print, and confidence by bootstrap over images; numpy only.
 
 The unit is one (reference, sentence) pair at the image's original size. Zero-case conventions, the
-same in every function: a union of 0 is an IoU of 0; a sample without proposals counts with an
-intersection of 0 and the ground truth's area as union; over no samples every metric is 0 (print n
-beside it).
+same in every function: a union of 0 is an IoU of 0, or of 1 where the sentence means nothing and so
+an empty answer is right (`no_target`); a sample without proposals counts with an intersection of 0
+and the ground truth's area as union; over no samples every metric is 0 (print n beside it).
+
+Every metric is a ratio of sums over samples (`ratio_terms`). The sentences of one image are not
+independent, so images are resampled: the sums of each image are taken once, a resample is a vector
+of multinomial weights over images, and all resamples are one matrix product. Intervals are
+percentile intervals (Efron and Tibshirani 1993, chapter 13).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 METRIC_VERSION = "1"
-THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-METRIC_NAMES = ("oiou", "miou", *(f"p@{threshold}" for threshold in THRESHOLDS))
+METRIC_NAMES = ("oiou", "miou", "p@0.5", "p@0.6", "p@0.7", "p@0.8", "p@0.9")
 CONVENTION = (
     "every sentence counts once, at the picture's own size, against the whole mask; one without a "
     "proposal has an IoU of 0 and its mask in the union; P@X is IoU > X"
 )
+EPSILON = 1e-6  # px, of TAS's and CRIS's code
+_BLOCK = 100  # resamples at once
+Floats = NDArray[np.float64]
 
 
-def iou(intersection: ArrayLike, union: ArrayLike, epsilon: float = 0.0) -> NDArray[np.float64]:
-    """Intersection over union of each sample.
+class Interval(NamedTuple):
+    """A metric with its confidence interval, the samples n and the images it rests on."""
 
-    Args:
-        intersection: int (n,) px.
-        union: int (n,) px.
-        epsilon: px added to every union; the TAS released code has 1e-6.
+    value: float
+    low: float
+    high: float
+    n: int
+    n_images: int
 
-    Returns:
-        float64 (n,) in 0..1; 0 where the union is 0.
+
+def percent(value: float, low: float, high: float, *, signed: bool = False) -> str:
+    """Write a fraction with its interval in percent.
+
+    >>> percent(0.5, 0.412, 0.6), percent(0.01, -0.02, 0.04, signed=True)
+    ('50.0 [41.2, 60.0]', '+1.0 [-2.0, +4.0]')
+    """
+    sign = "+" if signed else ""
+    return f"{100 * value:{sign}.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+
+
+def iou(
+    intersection: ArrayLike, union: ArrayLike, epsilon: float = 0.0, no_target: ArrayLike = False
+) -> Floats:
+    """Intersection over union of each sample, float64 (n,) in 0..1.
+
+    intersection, union: int (n,) px; epsilon: px added to every union, the TAS released code has
+    1e-6; no_target: bool (n,), which samples mean nothing: there a union of 0 is an IoU of 1.
 
     >>> iou([1, 0], [2, 0])
     array([0.5, 0. ])
     """
     inter, outer = np.asarray(intersection, np.float64), np.asarray(union, np.float64)
-    return np.divide(inter, outer + epsilon, out=np.zeros_like(inter), where=outer > 0)
+    empty = np.where(np.broadcast_to(no_target, inter.shape), 1.0, 0.0)
+    return np.divide(inter, outer + epsilon, out=empty, where=outer > 0)
 
 
 def ratio_terms(
@@ -44,7 +76,8 @@ def ratio_terms(
     name: str,
     strict: bool = True,
     epsilon: float = 0.0,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    no_target: ArrayLike = False,
+) -> tuple[Floats, Floats]:
     """A metric as sum(numerator) / sum(denominator) over samples, the form that is resampled.
 
     Args:
@@ -52,7 +85,7 @@ def ratio_terms(
         union: int (n,) px.
         name: one of `METRIC_NAMES`, or `p@` with any threshold.
         strict: whether `p@X` asks for IoU > X (TAS, CRIS, PhraseCut) or IoU >= X (LAVT).
-        epsilon: see `iou`; the terms of oIoU know none.
+        epsilon, no_target: see `iou`; the terms of oIoU know neither.
 
     Returns:
         Numerators and denominators, float64 (n,) each.
@@ -62,7 +95,7 @@ def ratio_terms(
     """
     if name == "oiou":
         return np.asarray(intersection, np.float64), np.asarray(union, np.float64)
-    values = iou(intersection, union, epsilon)
+    values = iou(intersection, union, epsilon, no_target)
     if name == "miou":
         return values, np.ones_like(values)
     if name.startswith("p@"):
@@ -78,59 +111,16 @@ def metric(
     name: str,
     strict: bool = True,
     epsilon: float = 0.0,
+    no_target: ArrayLike = False,
 ) -> float:
     """One metric by its name; see `ratio_terms`. Over no samples, or with no px in any union, 0.
 
-    >>> metric([1, 3], [2, 3], "oiou")
-    0.8
+    >>> metric([1, 3], [2, 3], "oiou"), metric([1], [2], "p@0.5", strict=False)
+    (0.8, 1.0)
     """
-    numerator, denominator = ratio_terms(intersection, union, name, strict, epsilon)
+    numerator, denominator = ratio_terms(intersection, union, name, strict, epsilon, no_target)
     total = float(denominator.sum())
     return float(numerator.sum()) / total if total > 0 else 0.0
-
-
-def oiou(intersection: ArrayLike, union: ArrayLike) -> float:
-    """Overall IoU, also called cIoU: sum of intersections over sum of unions."""
-    return metric(intersection, union, "oiou")
-
-
-def miou(intersection: ArrayLike, union: ArrayLike) -> float:
-    """Mean of the samples' IoU, each sample with the same weight."""
-    return metric(intersection, union, "miou")
-
-
-def precision_at(
-    intersection: ArrayLike, union: ArrayLike, threshold: float, strict: bool = True
-) -> float:
-    """Fraction of samples with IoU > threshold, or >= threshold where `strict` is False.
-
-    >>> precision_at([1], [2], 0.5), precision_at([1], [2], 0.5, strict=False)
-    (0.0, 1.0)
-    """
-    return metric(intersection, union, f"p@{threshold}", strict)
-
-
-def summary(intersection: ArrayLike, union: ArrayLike, strict: bool = True) -> dict[str, float]:
-    """All of `METRIC_NAMES` at once."""
-    return {name: metric(intersection, union, name, strict) for name in METRIC_NAMES}
-
-
-def oracle(
-    sample: ArrayLike, intersection: ArrayLike, union: ArrayLike, n_samples: int
-) -> NDArray[np.int64]:
-    """The best proposal of each sample: the upper bound that the proposals allow.
-
-    Args:
-        sample: int (m,), which sample a proposal belongs to, ascending.
-        intersection: int (m,) px.
-        union: int (m,) px.
-        n_samples: number of samples, those without proposals included.
-
-    Returns:
-        int64 (n_samples,): row of the proposal with the highest IoU, the first of equal ones; -1
-        for a sample without proposals.
-    """
-    return segment_argmax(np.asarray(sample), iou(intersection, union), n_samples)
 
 
 def segment_argmax(
@@ -150,10 +140,255 @@ def segment_argmax(
     array([ 0, -1,  3])
     """
     best = np.full(n_segments, -1)
-    if len(values) == 0:
-        return best
-    # stable sort: within a segment the highest value first, equal ones in the order of their rows
-    order = np.lexsort((np.arange(len(values)), -values, segment))
-    firsts = np.unique(segment[order], return_index=True)
-    best[firsts[0]] = order[firsts[1]]
+    order = np.lexsort((-values, segment))  # stable: equal values stay in the order of their rows
+    found, firsts = np.unique(segment[order], return_index=True)
+    best[found] = order[firsts]
     return best
+
+
+def bootstrap(
+    intersection: ArrayLike,
+    union: ArrayLike,
+    image: ArrayLike,
+    names: tuple[str, ...] = METRIC_NAMES,
+    *,
+    strict: bool = True,
+    epsilon: float = 0.0,
+    no_target: ArrayLike = False,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Metrics with their 95 % percentile intervals, images resampled.
+
+    Args:
+        intersection: int (n,) px.
+        union: int (n,) px.
+        image: (n,) ids; samples of one image stay together.
+        names: metrics, see `ratio_terms`; likewise strict, epsilon and no_target.
+        n_resamples: number of resamples.
+        seed: of the resamples; the same images give the same resamples for every method.
+
+    Returns:
+        By metric name, the value on all samples with its interval; over no samples all are 0.
+    """
+    rules = (strict, epsilon, no_target)
+    pairs = {name: ratio_terms(intersection, union, name, *rules) for name in names}
+    return bootstrap_ratios(pairs, image, n_resamples=n_resamples, seed=seed)
+
+
+def bootstrap_ratios(
+    pairs: Mapping[str, tuple[Floats, Floats]],
+    image: ArrayLike,
+    *,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Ratios of sums with their percentile intervals, the same images resampled for all.
+
+    Args:
+        pairs: by name, numerators and denominators, float64 (n,) each.
+        image, n_resamples, seed: see `bootstrap`.
+    """
+    terms = np.stack([part for pair in pairs.values() for part in pair], axis=1)  # (n, 2 ratios)
+    draws, n_images = _resampled(terms, image, n_resamples, seed)
+    return _intervals(tuple(pairs), _ratios(terms.sum(0)[None]), _ratios(draws), len(terms),
+                      n_images)  # fmt: skip
+
+
+def paired_difference(
+    first: tuple[ArrayLike, ArrayLike],
+    second: tuple[ArrayLike, ArrayLike],
+    image: ArrayLike,
+    names: tuple[str, ...] = METRIC_NAMES,
+    *,
+    strict: bool = True,
+    epsilons: tuple[float, float] = (0.0, 0.0),
+    no_target: ArrayLike = False,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Metric of the first method minus the second's, on the same resampled images.
+
+    Args:
+        first: intersections and unions, int (n,) px each, of the first method.
+        second: those of the second method on the same samples in the same order.
+        image, names, strict, no_target, n_resamples, seed: see `bootstrap`.
+        epsilons: px added to every union of the first and of the second method.
+
+    Returns:
+        By metric name, the difference with its 95 % interval.
+
+    Raises:
+        ValueError: the two methods have different numbers of samples.
+    """
+    if np.shape(first[0]) != np.shape(second[0]):
+        raise ValueError(
+            f"paired methods with {np.shape(first[0])} and {np.shape(second[0])} "
+            "samples; give both on the same samples"
+        )
+    pairs = [
+        ratio_terms(*method, name, strict, epsilon, no_target)
+        for method, epsilon in zip((first, second), epsilons, strict=True)
+        for name in names
+    ]
+    terms = np.stack([part for pair in pairs for part in pair], axis=1)  # (n, 4 metrics)
+    draws, n_images = _resampled(terms, image, n_resamples, seed)
+    value, spread = (
+        ratios[:, : len(names)] - ratios[:, len(names) :]
+        for ratios in (_ratios(terms.sum(0)[None]), _ratios(draws))
+    )
+    return _intervals(names, value, spread, len(terms), n_images)
+
+
+def _resampled(terms: Floats, image: ArrayLike, n: int, seed: int) -> tuple[Floats, int]:
+    """Sums over n resamples of images, (samples, k) -> (n, k), and the number of images."""
+    names, codes = np.unique(np.asarray(image), return_inverse=True)
+    sums = np.zeros((len(names), terms.shape[1]))
+    np.add.at(sums, codes.reshape(-1), terms)
+    if not len(names):
+        return np.zeros((1, terms.shape[1])), 0
+    rng, shares = np.random.default_rng(seed), np.full(len(names), 1 / len(names))
+    sizes = [min(_BLOCK, n - start) for start in range(0, n, _BLOCK)]
+    blocks = [rng.multinomial(len(names), shares, size=size) @ sums for size in sizes]
+    return np.concatenate(blocks), len(names)
+
+
+def _ratios(totals: Floats) -> Floats:
+    numerator, denominator = totals[:, 0::2], totals[:, 1::2]
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+
+
+def _intervals(
+    names: tuple[str, ...], value: Floats, draws: Floats, n: int, n_images: int
+) -> dict[str, Interval]:
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    rows = zip(value[0].tolist(), low.tolist(), high.tolist(), strict=True)
+    return {name: Interval(*row, n, n_images) for name, row in zip(names, rows, strict=True)}
+
+
+@dataclass(frozen=True)
+class Convention:
+    """A way to count: its name, what it says, and in what it differs from the house's.
+
+    unit: what is counted; names: the metrics it is told for; prefix: of the columns with its
+    pixels, where they are others.
+    """
+
+    name: str
+    says: str
+    unit: str = "sentence"
+    names: tuple[str, ...] = METRIC_NAMES
+    strict: bool = True
+    epsilon: float = 0.0
+    prefix: str = ""
+
+
+# Published code counts every sentence of a reference by itself (TAS, Global-Local, LAVT, CRIS);
+# the two by reference are here because tables are sometimes read as if they were that. Sources:
+# TAS released code; Global-Local (Our_method_with_free_solo.py, utils.py); LAVT (test.py); CRIS
+# (engine/engine.py); PhraseCut (utils/evaluator.py); REFER (refer.py).
+CONVENTIONS = (
+    Convention("sentence", f"{CONVENTION} (TAS, and PhraseCut for tasks with a prediction)"),
+    Convention(
+        "not strict", "as sentence, but P@X is IoU >= X (LAVT)", names=METRIC_NAMES[2:],
+        strict=False,
+    ),
+    Convention(
+        "epsilon",
+        f"as sentence, but IoU = I / (U + {EPSILON:g}) (TAS released code, CRIS)",
+        names=METRIC_NAMES[1:],
+        epsilon=EPSILON,
+    ),
+    Convention(
+        "answered",
+        "as sentence, but sentences without an answer are left out, and with them the hard ones "
+        "(Global-Local's pictures without masks; PhraseCut's tasks without a prediction)",
+    ),
+    Convention(
+        "size-weighted",
+        "as sentence, but the mean IoU weighs each sentence by the area of its ground truth; "
+        "sometimes printed as mIoU",
+        names=("miou",),
+    ),
+    Convention(
+        "reference",
+        "every reference counts once, by the mean over its sentences; no published code that we "
+        "know does so",
+        unit="reference",
+    ),
+    Convention(
+        "best sentence",
+        "every reference counts once, by the sentence with the highest IoU, which needs the ground "
+        "truth: an upper bound, no score",
+        unit="reference",
+    ),
+    Convention(
+        "REFER overlap",
+        "as sentence, but pixels under two polygons of one annotation are background (REFER sums "
+        "the polygons, and Global-Local keeps the pixels equal to 1)",
+        prefix="refer_",
+    ),
+)  # fmt: skip
+
+
+def metric_variants(samples: pd.DataFrame) -> pd.DataFrame:
+    """All metrics of a run by all conventions; a convention that its table does not tell is absent.
+
+    Args:
+        samples: the table of samples of a run, of which those with a ground truth count.
+
+    Returns:
+        One row a convention and metric: convention, unit, metric, value, low, high (95 %, bootstrap
+        over images), oracle, n (of the unit), n_without_proposals (of these), n_images, says. All
+        values are fractions.
+    """
+    import pandas as pd
+
+    samples = samples[samples["gt_area_px"].notna()]
+    told = [c for c in CONVENTIONS if f"{c.prefix}union_px" in samples]
+    return pd.DataFrame([row for convention in told for row in _rows(convention, samples)])
+
+
+def _rows(convention: Convention, samples: pd.DataFrame) -> list[dict[str, object]]:
+    if convention.name == "answered":
+        samples = samples[samples["chosen"] >= 0]
+    units = np.arange(len(samples))  # which unit each sentence belongs to, (n,)
+    if convention.unit == "reference":
+        units = np.unique(samples["ref_id"].to_numpy(str), return_inverse=True)[1].reshape(-1)
+    no_target = samples["no_target"].to_numpy(bool) if "no_target" in samples else False
+    pairs = {}
+    for who in ("", "oracle_"):
+        inter, union = (
+            samples[f"{convention.prefix}{who}{what}_px"].to_numpy(np.float64)
+            for what in ("intersection", "union")
+        )
+        weight = _weights(convention, samples, units, iou(inter, union, 0.0, no_target))
+        for name in convention.names:
+            rules = (convention.strict, convention.epsilon, no_target)
+            terms = ratio_terms(inter, union, name, *rules)
+            pairs[f"{who}{name}"] = (terms[0] * weight, terms[1] * weight)
+    found = bootstrap_ratios(pairs, samples["image_id"].to_numpy(str))
+    without = samples["n_proposals"].to_numpy(int) == 0
+    return [
+        {
+            "convention": convention.name, "unit": convention.unit, "metric": name,
+            "value": found[name].value, "low": found[name].low, "high": found[name].high,
+            "oracle": found[f"oracle_{name}"].value, "n": len(np.unique(units)),
+            "n_without_proposals": len(np.unique(units[without])),
+            "n_images": found[name].n_images, "says": convention.says,
+        }
+        for name in convention.names
+    ]  # fmt: skip
+
+
+def _weights(
+    convention: Convention, samples: pd.DataFrame, units: NDArray[np.intp], ious: Floats
+) -> Floats:
+    """What each sentence weighs, float64 (n,); of one reference together 1."""
+    if convention.name == "size-weighted":
+        return samples["gt_area_px"].to_numpy(np.float64)
+    if convention.name != "best sentence":
+        return 1 / np.bincount(units)[units]
+    order = np.lexsort((-ious, units))
+    firsts = np.unique(units[order], return_index=True)[1]
+    return np.isin(np.arange(len(samples)), order[firsts]).astype(np.float64)

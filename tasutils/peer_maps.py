@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.baselines import ActivationMethod, Method
-from tasutils.metrics import miou
+from tasutils.metrics import iou
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,7 @@ def map_scores(
     rows = {}
     for name, found in pixels.items():
         both, either = np.array(found).transpose(2, 1, 0)  # each (cuts, n)
-        ious = [miou(*pair) for pair in zip(both, either, strict=True)]
+        ious = [float(iou(*pair).mean()) for pair in zip(both, either, strict=True)]
         best = int(np.argmax(ious))
         rows[name] = {
             "pointing": float(np.mean(hits[name])), "miou@0.5": ious[CUTS.index(0.5)],

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from tasutils.baselines import method_names
 from tasutils.errors import TasError
+from tasutils.metrics import bootstrap, paired_difference
 from tasutils.runs import Run, list_runs
-from tasutils.stats import bootstrap, paired_difference
 from tasutils.study import QUESTIONS, Group
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _by_method(runs: Iterable[Run]) -> dict[str, pd.DataFrame]:
 
     found: dict[str, list[pd.DataFrame]] = {}
     for run in runs:
-        record, table = run.record, run.samples()
+        record, table = run.record, run.samples
         table = table[table["gt_area_px"].notna()]
         image_ids = table["image_id"].to_numpy(str)
         table = table.assign(

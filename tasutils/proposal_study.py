@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tasutils.metrics import bootstrap, paired_difference
 from tasutils.proposals.compare import compare_proposers
-from tasutils.stats import bootstrap, paired_difference
 
 if TYPE_CHECKING:
     from tasutils.config import Preset

@@ -87,7 +87,8 @@ class TasAnswer(Answer):
     ties (only with the rectifier's form official, see `rectifier.ranking`); rank: int64 (n,), 1 is
     the answer; rectified: did direction words leave a region with masks in it; unrectified: the
     answer had there been none; candidates: the caption's phrases with the verdict on each;
-    truncated: is the sentence longer than the text tower reads; preset: what was asked.
+    truncated: is the sentence longer than the text tower reads; preset, texts: what was asked, and
+    the embedded sentence with its negatives.
     """
 
     total: NDArray[np.float64]
@@ -99,6 +100,7 @@ class TasAnswer(Answer):
     candidates: tuple[Candidate, ...]
     truncated: bool
     preset: Preset
+    texts: Texts
 
     @property
     def negatives(self) -> tuple[str, ...]:
@@ -178,7 +180,8 @@ def refer_many(
         texts = Texts(embedded[text], scene.phrase_embeddings[kept], found)
         scores = score_terms(scene, expression, texts, preset, list(weights), scale)
         truncated = len(expression.text.split()) > context - 2
-        answers.append(_choose(scene, expression, scores, weights, candidates, truncated, preset))
+        asked_of = (scene, expression, texts)
+        answers.append(_choose(*asked_of, scores, weights, candidates, truncated, preset))
     return answers
 
 
@@ -209,6 +212,7 @@ def cosine_scale(encoder: ImageTextEncoder, preset: Preset) -> float:
 def _choose(
     scene: Scene,
     expression: Expression,
+    texts: Texts,
     terms: dict[str, NDArray[np.float64]],
     weights: Mapping[str, float],
     candidates: Sequence[Candidate],
@@ -241,6 +245,7 @@ def _choose(
         candidates=tuple(candidates),
         truncated=truncated,
         preset=preset,
+        texts=texts,
     )
 
 

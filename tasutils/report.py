@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from tasutils.datasets import RefDataset
     from tasutils.runs import Run, RunRecord
     from tasutils.show import Picture
-    from tasutils.study import Part
 
 LIGHT_BYTES = 1 << 30  # of weights, up to which two notebooks at a time fit into any memory
 ALONE = "10"  # measures seconds, so nothing may run beside it
@@ -128,18 +127,18 @@ def build_report(
         TasError: an unknown preset, data set, split or notebook, all known before any work; missing
             data or weights, or an unwritable folder.
     """
-    from tasutils.run_writer import run_folder
-    from tasutils.study import Part, study_tables
+    from tasutils.runs import run_folder
+    from tasutils.study import study_tables
 
     report = plan(limit_images, splits, preset, families, only)
     results = paths.RESULTS if out is None else Path(out).resolve()
     with run_folder(results) as folder:
-        parts = [Part(run) for run in _evaluate(report, results)]
-        target = results / _name(report, any(part.run.record.partial for part in parts))
+        parts = _evaluate(report, results)
+        target = results / _name(report, any(part.record.partial for part in parts))
         for book in report.books:
             if not book.left_out:
                 book.parameters = _parameters(book, report, parts, results)
-        report.workers = at_once(report.preset, parts[0].run.record.device)
+        report.workers = at_once(report.preset, parts[0].record.device)
         try:
             run_all([book for book in report.books if not book.left_out], folder, report.workers)
             print("writing the page", file=sys.stderr)
@@ -148,8 +147,8 @@ def build_report(
                 table.to_csv(folder / f"{name}.csv", index=False)
             (folder / "runs").mkdir()
             for part in parts:
-                copy = folder / "runs" / f"{part.run.record.run_id}.json"
-                shutil.copyfile(part.run.folder / "run.json", copy)
+                copy = folder / "runs" / f"{part.record.run_id}.json"
+                shutil.copyfile(part.folder / "run.json", copy)
             html = page(report, parts, tables, folder)
             (folder / "index.html").write_text(html, encoding="utf-8")
         except BaseException:
@@ -267,14 +266,14 @@ def _evaluate(report: Report, results: Path) -> list[Run]:
     return [runs[data.name, data.split] for data in report.data]
 
 
-def _parameters(book: Book, report: Report, parts: Sequence[Part], results: Path) -> dict[str, Any]:
+def _parameters(book: Book, report: Report, parts: Sequence[Run], results: Path) -> dict[str, Any]:
     """Preset, data, limit and results for a notebook, as far as it has these parameters.
 
     Besides these `runs`, the report's own, and the picture that the quickstart shows. Its limit is
     the smaller of the report's and its own, or without a limit the whole split.
     """
     known = notebook_parameters(paths.NOTEBOOKS / f"{book.name}.ipynb")
-    runs = ",".join(part.run.record.run_id for part in parts)
+    runs = ",".join(part.record.run_id for part in parts)
     given: dict[str, Any] = {"preset": report.place, "data": report.chief, "runs": runs}
     if results != paths.RESULTS:
         given["results"] = str(results)
@@ -398,7 +397,7 @@ def _keep_pages(folder: Path, target: Path, books: Sequence[Book]) -> None:
 
 
 def page(
-    report: Report, parts: Sequence[Part], tables: Mapping[str, DataFrame], folder: Path
+    report: Report, parts: Sequence[Run], tables: Mapping[str, DataFrame], folder: Path
 ) -> str:
     """The index.html of a report that lies in `folder`; all text in it is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -409,7 +408,7 @@ def page(
     title = f"TAS on {', '.join(names)}"
     if report.world:
         title = "TAS on photographs" if preset.photographs else "TAS on RefScenes"
-    records = [part.run.record for part in parts]
+    records = [part.record for part in parts]
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
@@ -475,7 +474,7 @@ def _figure(picture: Picture, caption: str, **more: str) -> dict[str, str]:
     return {"src": _data_uri(*picture.encoded()), "caption": caption} | more
 
 
-def _cards(parts: Sequence[Part]) -> Iterator[dict[str, str]]:
+def _cards(parts: Sequence[Run]) -> Iterator[dict[str, str]]:
     """Examples of each kind: parts take turns, and no picture comes twice."""
     from tasutils.gallery import Gallery
     from tasutils.show import thumbnail
@@ -487,7 +486,7 @@ def _cards(parts: Sequence[Part]) -> Iterator[dict[str, str]]:
             places = [(gallery, row) for gallery in order for row in gallery.rows(kind, 8)]
             fresh = [place for place in places if place[0].part.images[place[1]] not in used]
             for gallery, row in fresh[:1]:
-                used.add(gallery.part.images[row])
+                used.add(gallery.run.images[row])
                 example = gallery.example(int(row))
                 sentence = example.answer.expression.text
                 yield _figure(thumbnail(example), example.note, kind=kind, sentence=sentence)
@@ -533,11 +532,11 @@ def _settings(preset: Preset) -> Markup:
     return _html(rows)
 
 
-def _made(report: Report, parts: Sequence[Part]) -> dict[str, str]:
-    from tasutils.margins import TOLERANCE, close_calls
+def _made(report: Report, parts: Sequence[Run]) -> dict[str, str]:
+    from tasutils.compare import TOLERANCE, close_calls
 
-    records = [part.run.record for part in parts]
-    first, calls = records[0], [close_calls(part.run) for part in parts]
+    records = [part.record for part in parts]
+    first, (close, n, _) = records[0], map(sum, zip(*map(close_calls, parts), strict=True))
     n_described = sum(record.n_described for record in records)
     stages = sorted({stage for record in records for stage in record.times_s})
     pace = {s: sum(r.times_s.get(s, 0.0) for r in records) / max(n_described, 1) for s in stages}
@@ -547,7 +546,10 @@ def _made(report: Report, parts: Sequence[Part]) -> dict[str, str]:
         "made": f"{report.created:%Y-%m-%d %H:%M} UTC",
         "preset": f"{report.preset.name}, digest {report.preset.digest()[:12]}",
         "weights": ", ".join(f"{k} {m.sha256[:12]}" for k, m in first.models.items()),
-        "α, λ": ", ".join(f"{r.dataset} {r.split}: {r.alpha:g}, {r.lam:g}" for r in records),
+        "weights of terms": "; ".join(
+            f"{r.dataset} {r.split}: " + ", ".join(f"{k} {w:g}" for k, w in r.weights.items())
+            for r in records
+        ),
         "commit": (first.git_commit or "no repository") + dirty,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores; networks on "
         f"{first.device}, {first.dtype}",
@@ -558,7 +560,7 @@ def _made(report: Report, parts: Sequence[Part]) -> dict[str, str]:
         "notebooks": "two at a time with a thread each, but 10, which measures seconds, alone"
         if report.workers > 1 else "one at a time",
         "metrics": f"version {first.metric_version}; intervals over images, seeds {first.seeds}",
-        "close choices": f"{sum(c.n_close for c in calls)} of {sum(c.n for c in calls)}: the best "
+        "close choices": f"{close} of {n}: the best "
         f"total is ahead of the second by {TOLERANCE:g} or less (100 times that with a logit "
         "scale), so that another device may choose otherwise",
     }  # fmt: skip

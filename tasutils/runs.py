@@ -1,48 +1,70 @@
 """Runs on disk: `results/<run_id>/` with run.json, samples.parquet and scores.parquet.
 
-All tables are built by reading runs; `run_writer` writes them.
+All tables are built by reading runs; `evaluate` makes them.
 
 samples.parquet, one row a sentence: sample_id, image_id, ref_id, sent_id, text, raw, category,
-chosen (index of the mask, -1 for none), n_proposals, intersection_px, union_px, iou, gt_area_px,
-oracle_intersection_px, oracle_union_px, oracle_iou, rectified, reason, image_digest (of the
-picture's pixels), a column for each flag and, where annotations have several polygons, the pixels
-by REFER's overlap rule as refer_....
-scores.parquet, one row a sentence and proposal: sample_id, proposal, v, p, n, region, yields (of a
-peer of TAS: score), intersection_px, union_px, gt_area_px; and n_<rule>, region_<form> and
-yields_<form> by the synonym rules and rectifier forms that the preset has not (`alternatives`).
+chosen (index of the first chosen mask, -1 for none), n_proposals, intersection_px, union_px, iou,
+gt_area_px, oracle_intersection_px, oracle_union_px, oracle_iou, rectified, reason, image_digest (of
+the picture's pixels), a column for each flag; where annotations have several polygons, the pixels
+by REFER's overlap rule as refer_...; where the data set has sentences that mean nothing, no_target
+(an empty answer has an IoU of 1 there, any other one of 0); own_mask, where a method drew masks.
+scores.parquet, one row a sentence and proposal: sample_id, proposal, term_<name> for each term (of
+a peer of TAS: score), region, yields, intersection_px, union_px, gt_area_px; and
+alt_<term>_<rule>, region_<form> and yields_<form> by the synonym rules and rectifier forms that the
+preset has not (`evaluate.alternatives`).
 A sentence without ground truth has NaN for all that needs one. masks/<sample_id>.png, where asked
 for, are the chosen masks, 0 or 255.
 """
 
 from __future__ import annotations
 
+import io
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache, cached_property
+from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasutils.errors import TasError
-from tasutils.stats import Interval
+from tasutils.metrics import METRIC_VERSION, Interval, bootstrap
+from tasutils.paths import name_part, unfinished_folder
+from tasutils.provenance import git_state, library_versions
+from tasutils.score_table import ScoreTable, no_target, require_truth
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tasutils.config import Preset
+    from tasutils.datasets.sample import RefDataset
+
 RECORD_FILE, SAMPLES_FILE, SCORES_FILE = "run.json", "samples.parquet", "scores.parquet"
 MASKS_FOLDER = "masks"
+SEEDS = {"bootstrap": 0}
+Pixels = tuple[NDArray[np.int64], NDArray[np.int64]]  # intersections and unions, (n,) each
 _MAX_ROWS = 200_000_000
 _PIXELS = ("intersection_px", "union_px")
-_SAMPLE_COLUMNS = dict.fromkeys(("sample_id", "image_id", "text"), False) | dict.fromkeys(
-    ("chosen", "n_proposals", "iou", *_PIXELS, *(f"oracle_{name}" for name in _PIXELS)), True
-)
-_SCORE_COLUMNS = {"sample_id": False, "proposal": True} | dict.fromkeys(_PIXELS, True)
+_COLUMNS = {
+    SAMPLES_FILE: (
+        ("sample_id", "image_id", "text"),
+        ("chosen", "n_proposals", "iou", *_PIXELS, *(f"oracle_{name}" for name in _PIXELS)),
+    ),
+    SCORES_FILE: (("sample_id",), ("proposal", *_PIXELS)),
+}
 
 
-class _Part(BaseModel):
+class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Metric(_Part):
+class Metric(_Frozen):
     """A metric with its 95 % interval over images, and the samples and images it rests on."""
 
     value: float
@@ -57,15 +79,15 @@ class Metric(_Part):
         return cls(**interval._asdict())
 
 
-class ModelFile(_Part):
+class ModelFile(_Frozen):
     """A model that took part: its name in the preset, and the SHA-256 of the file or folder."""
 
     name: str
     sha256: str
 
 
-class RunRecord(_Part):
-    """All that is needed to judge and repeat a run; see DESIGN, 'Formats'.
+class RunRecord(_Frozen):
+    """All that is needed to judge and repeat a run.
 
     `partial` is True when not all images of the split were used: n_used sentences of n_total.
     `split_by` says whose splits, where a data set has several. `index_digest` is of the data set's
@@ -74,7 +96,8 @@ class RunRecord(_Part):
     the answers and, as `oracle_...`, of the oracle; nothing when no sentence has a ground truth.
     `times_s` sums the stages over the `n_described` images that were not read from the store;
     `answer_s` is what the method needed on described scenes. `method` is TAS or one of its peers,
-    with its switches in `method_settings`; alpha and lam are those of TAS.
+    with its switches in `method_settings`; `weights` are those of TAS's terms. `tables` are the
+    SHA-256 of both tables, by the file's name.
     """
 
     run_id: str = Field(pattern=r"^[^/\\\x00-\x1f]*$")  # part of the name of a file
@@ -84,13 +107,12 @@ class RunRecord(_Part):
     method_settings: dict[str, Any] = {}
     config: dict[str, Any]
     config_digest: str
-    alpha: float
-    lam: float
+    weights: dict[str, float]
     dataset: str
     split: str
     split_by: str = ""
     index_digest: str
-    pictures_digest: str = ""
+    pictures_digest: str
     n_total: int
     n_used: int
     n_images_total: int
@@ -112,34 +134,85 @@ class RunRecord(_Part):
     peak_memory_mib: dict[str, float]
     metrics: dict[str, Metric]
     metric_version: str
+    tables: dict[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
-    """A run on disk; its tables are read when asked for."""
+    """A run on disk; its tables are read, and checked against the record, when asked for.
+
+    All raise TasError for a missing, damaged or changed file.
+    """
 
     folder: Path
     record: RunRecord
 
-    def samples(self) -> pd.DataFrame:
-        """One row a sentence; see the module. Raises TasError for a missing or damaged file."""
-        return _read_table(self.folder / SAMPLES_FILE, _SAMPLE_COLUMNS)
+    @property
+    def family(self) -> str:
+        """The data set's name."""
+        return self.record.dataset
 
+    @property
+    def split(self) -> str:
+        """The split's name."""
+        return self.record.split
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """One row a sentence; see the module."""
+        return _read_table(self, SAMPLES_FILE)
+
+    @cached_property
     def scores(self) -> pd.DataFrame:
-        """One row a sentence and proposal; see the module. Raises TasError likewise."""
-        return _read_table(self.folder / SCORES_FILE, _SCORE_COLUMNS)
+        """One row a sentence and proposal; see the module."""
+        return _read_table(self, SCORES_FILE)
+
+    @cached_property
+    def table(self) -> ScoreTable:
+        """The scores as arrays, grouped by sentence, to choose by other settings."""
+        scores = self.record.config.get("scores", {})
+        strict = bool(scores.get("strict_official")) and scores.get("normalise", "none") != "none"
+        weights = self.record.weights
+        return ScoreTable(self.scores, self.samples, weights, strict, self.epsilon)
+
+    @cached_property
+    def images(self) -> NDArray[np.str_]:
+        """The image of each sentence, str (n,)."""
+        return self.samples["image_id"].to_numpy(str)
+
+    @cached_property
+    def no_target(self) -> NDArray[np.bool_]:
+        """Which sentences mean nothing, bool (n,)."""
+        return no_target(self.samples)
+
+    @property
+    def epsilon(self) -> float:
+        """Of the IoU, see `metrics.iou`."""
+        return float(self.record.config.get("metrics", {}).get("epsilon", 0.0))
+
+    def pixels(self, who: str = "") -> Pixels:
+        """Intersection and union of each answer, int64 (n,) px; who: "oracle_" for the best masks.
+
+        Raises TasError where a sentence has no ground truth.
+        """
+        require_truth(self.samples)
+        inter, union = (self.samples[f"{who}{name}"].to_numpy(np.int64) for name in _PIXELS)
+        return inter, union
+
+
+# --- reading ---
 
 
 def read_run(path: Path | str) -> Run:
     """Open a run by its folder or its run.json.
 
     Raises:
-        TasError: there is no run, or its record is damaged.
+        TasError: there is no run, or its record is damaged or of an older form.
     """
     path = Path(path)
     folder = path.parent if path.name == RECORD_FILE else path
     try:
-        record = RunRecord.model_validate_json((folder / RECORD_FILE).read_bytes())
+        return Run(folder, RunRecord.model_validate_json((folder / RECORD_FILE).read_bytes()))
     except OSError as error:
         raise TasError(
             f"{folder}: no run there ({error.strerror}); `tas evaluate` makes one"
@@ -148,42 +221,208 @@ def read_run(path: Path | str) -> Run:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "record"
         raise TasError(
-            f"{folder / RECORD_FILE}: {where}: {first['msg'][:80]}; evaluate "
-            "again and move this folder away"
+            f"{folder / RECORD_FILE}: {where}: {first['msg'][:80]}: damaged, or of another "
+            "version; evaluate again and move this folder away"
         ) from None
-    return Run(folder, record)
 
 
 def list_runs(out: Path | str) -> list[Run]:
-    """The runs of a folder, oldest first; folders that are no runs are passed over."""
-    folders = sorted(file.parent for file in Path(out).glob(f"*/{RECORD_FILE}"))
-    return [read_run(folder) for folder in folders if not folder.name.startswith(".")]
+    """The runs of a folder, oldest first; folders that are no runs are passed over.
+
+    One that cannot be read, as of an older form, is skipped with a line on stderr.
+    """
+    runs = []
+    for file in sorted(Path(out).glob(f"*/{RECORD_FILE}")):
+        if file.parent.name.startswith("."):
+            continue
+        try:
+            runs.append(read_run(file))
+        except TasError as error:
+            _say_once(f"skipped: {error}")
+    return runs
 
 
-def _read_table(path: Path, numbers: dict[str, bool]) -> pd.DataFrame:
-    """A table that has at least some columns; numbers: which, and whether they hold numbers."""
+@cache
+def _say_once(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _read_table(run: Run, name: str) -> pd.DataFrame:
+    """A table of a run with the columns that every run has, its bytes as the record says."""
     import pandas as pd
     import pyarrow
     import pyarrow.parquet as pq
 
+    path = run.folder / name
     try:
+        data = path.read_bytes()
+        if sha256(data).hexdigest() != run.record.tables.get(name):
+            raise ValueError("its SHA-256 is not the record's: damaged or changed")
+        file = pq.ParquetFile(io.BytesIO(data))
         # a few bytes of a file can stand for any number of rows
-        if pq.read_metadata(path).num_rows > _MAX_ROWS:
+        if file.metadata.num_rows > _MAX_ROWS:
             raise ValueError(f"over {_MAX_ROWS:,} rows")
-        table = pq.read_table(path, page_checksum_verification=True).to_pandas()
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        pyarrow.ArrowException,
-    ) as error:
+        table = file.read().to_pandas()
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         reason = " ".join(str(error).split())[:80]
         raise TasError(f"{path}: cannot be read ({reason}); evaluate again") from None
-    for name, number in numbers.items():
-        if name not in table or (
-            number and len(table) and not pd.api.types.is_numeric_dtype(table[name])
+    texts, numbers = _COLUMNS[name]
+    for column in (*texts, *numbers):
+        if column not in table or (
+            column in numbers and len(table) and not pd.api.types.is_numeric_dtype(table[column])
         ):
-            raise TasError(f"{path}: no column {name} as a run has it; evaluate again")
+            raise TasError(f"{path}: no column {column} as a run has it; evaluate again")
     return table
+
+
+# --- writing ---
+
+
+@contextmanager
+def run_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder inside `out` that is gone afterwards, unless `keep_run` renamed it.
+
+    Raises:
+        TasError: `out` cannot be written; found out before any work is done.
+    """
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(unfinished_folder(out))
+        except OSError as error:
+            raise TasError(
+                f"{out}: cannot be written ({error.strerror}); give another folder with --out"
+            ) from None
+        yield folder
+
+
+def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.DataFrame) -> Path:
+    """Write a run into its temporary folder and give that its name, beside earlier runs.
+
+    Args:
+        folder: from `run_folder`.
+        record: its `run_id` is replaced by the final name, `tables` by the digests.
+        samples: table of samples, see the module.
+        scores: table of scores.
+
+    Returns:
+        The run's folder, which is never one that was there.
+
+    Raises:
+        TasError: the disk refuses.
+    """
+    # V, where no two rows are alike, is packed by places of its bytes
+    unlike = [name for name in scores if str(name) in ("term_v", "score")]
+    packing = {"use_dictionary": [n for n in scores if n not in unlike], "compression": "zstd",
+               "use_byte_stream_split": unlike}  # fmt: skip
+    try:
+        samples.to_parquet(folder / SAMPLES_FILE, index=False)
+        scores.to_parquet(folder / SCORES_FILE, index=False, **packing)
+        digests = {
+            name: sha256((folder / name).read_bytes()).hexdigest()
+            for name in (SAMPLES_FILE, SCORES_FILE)
+        }
+        name = run_name(record)
+        for run_id in (name if k == 1 else f"{name}-{k}" for k in count(1)):
+            target = folder.parent / run_id
+            if target.exists():
+                continue
+            final = record.model_copy(update={"run_id": run_id, "tables": digests})
+            text = final.model_dump_json(indent=2) + "\n"
+            (folder / RECORD_FILE).write_text(text, encoding="utf-8")
+            try:
+                return folder.rename(target)
+            except OSError:  # another process was quicker
+                if not target.exists():
+                    raise
+        raise AssertionError
+    except OSError as error:
+        raise TasError(
+            f"{folder.parent}: the run cannot be written ({error.strerror}); make room "
+            "or give another folder with --out"
+        ) from None
+
+
+def run_name(record: RunRecord) -> str:
+    """A readable name: time, data set and split, preset, images if partial, digest.
+
+    Such as `20261123-101500_refscenes-val_tiny_partial40_3f2a9c`.
+    """
+    time = record.created[:19].replace("-", "").replace(":", "").replace("T", "-")
+    preset = name_part("".join(c if c.isalnum() or c in "+.-" else "-" for c in record.preset), 50)
+    partial = [f"partial{record.n_images}"] if record.partial else []
+    data = name_part("-".join(filter(None, (record.dataset, record.split_by, record.split))), 90)
+    method = [] if record.method == "tas" else [name_part(record.method, 40)]
+    return "_".join([time, data, preset, *method, *partial, record.config_digest[:6]])
+
+
+def metrics_of(samples: pd.DataFrame, epsilon: float = 0.0) -> dict[str, Metric]:
+    """All metrics of a table of samples with intervals, and as `oracle_...` those of the oracle.
+
+    By name; of the samples that have a ground truth, and empty when none has.
+    """
+    samples = samples[samples["gt_area_px"].notna()]
+    if samples.empty:
+        return {}
+    found: dict[str, Metric] = {}
+    for who in ("", "oracle_"):
+        intervals = bootstrap(
+            samples[f"{who}intersection_px"].to_numpy(),
+            samples[f"{who}union_px"].to_numpy(),
+            samples["image_id"].to_numpy(str),
+            epsilon=epsilon,
+            no_target=no_target(samples),
+            seed=SEEDS["bootstrap"],
+        )
+        found |= {f"{who}{name}": Metric.of(value) for name, value in intervals.items()}
+    return found
+
+
+# --- what a number depends on beside its inputs ---
+
+
+def facts_of(
+    dataset: RefDataset, preset: Preset, method: str, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The fields of a record that say what was evaluated, with what, and by which code."""
+    from tasutils import paths
+
+    commit, dirty = git_state(paths.ROOT)
+    return {
+        "preset": preset.name, "method": method, "method_settings": dict(settings),
+        "config": preset.model_dump(mode="json"), "config_digest": preset.digest(),
+        "dataset": dataset.name, "split": dataset.split, "split_by": dataset.split_by,
+        "index_digest": dataset.index_digest, "n_total": len(dataset),
+        "n_images_total": len(dataset.image_ids), "models": model_files(preset, method, settings),
+        "versions": library_versions(), "git_commit": commit, "git_dirty": dirty,
+        "seeds": SEEDS, "metric_version": METRIC_VERSION,
+    }  # fmt: skip
+
+
+def pictures_digest(samples: pd.DataFrame) -> str:
+    """SHA-256 (hex) of the names of the pictures of a table of samples and of their digests."""
+    pairs = samples[["image_id", "image_digest"]].drop_duplicates().astype(str)
+    lines = sorted(f"{digest} {name}" for name, digest in pairs.to_numpy())
+    return sha256("\n".join(lines).encode()).hexdigest()
+
+
+def model_files(preset: Preset, method: str, settings: Mapping[str, Any]) -> dict[str, ModelFile]:
+    """All that was learned or collected by others and has a say: weights, parser, WordNet.
+
+    By the dotted name of the preset's setting, or of the method's.
+    """
+    from tasutils import paths
+    from tasutils.language.parse import model_folder
+
+    leaves = preset.leaves()
+    files = {
+        field: ModelFile(name=Path(str(leaves[field])).as_posix(), sha256=digest)
+        for field, digest in preset.weight_digests().items()
+    }
+    if weights := settings.get("checkpoint"):
+        digest = paths.content_digest(paths.weights_path(weights))
+        files[f"{method}.checkpoint"] = ModelFile(name=str(weights), sha256=digest)
+    parser, wordnet = model_folder(preset.language.spacy_model), "corpora/wordnet.zip"
+    return files | {
+        "language.spacy_model": ModelFile(name=parser.name, sha256=paths.content_digest(parser)),
+        "wordnet": ModelFile(name=wordnet, sha256=paths.content_digest(paths.NLTK_DATA / wordnet)),
+    }

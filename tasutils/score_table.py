@@ -1,7 +1,15 @@
-"""The scores that a run stored, as arrays from which other weights choose other answers."""
+"""The scores that a run stored, as arrays from which other settings choose other answers.
+
+Choosing is done for many sentences at once, their proposals side by side, in blocks that fit the
+cache. Sentences with about as many proposals share a block, and each row is filled up with its own
+last entry, which adds no new value and, standing behind its original, never wins a tie. So a
+setting is a few passes over small arrays and an argmax, which takes the first of equal totals as
+`refer` does.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,62 +18,81 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.errors import TasError
-from tasutils.metrics import segment_argmax
-from tasutils.score_blocks import Block, Region, make_blocks
+from tasutils.metrics import iou, segment_argmax
+from tasutils.terms import combine
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasutils.runs import Run
-
 OWN = "own"  # the synonym rule, or the rectifier's form, that the run itself had
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Columns = Mapping[str, Floats]  # by the name of a term
+_SENTENCES = 512
 
 
-@dataclass(frozen=True)
-class Rules:
-    """What of a run's preset still has a say over stored scores.
+@dataclass(frozen=True, eq=False)
+class Block:
+    """s sentences of at most m proposals.
 
-    Normalisation has none: it keeps the order of the sums.
-
-    nan_ties: whether sums that do not differ were NaN (`strict_official` with normalisation).
-    epsilon: of the IoU, see `metrics.iou`.
+    sentence: int64 (s,), which ones; rows: int64 (s, m), their rows in the table; terms: by synonym
+    rule and term, float64 (s, m); places: by rectifier form, int64 (s, k), entries of `rows` (flat)
+    among which the form chooses, in the order in which ties are decided; first: by form, the entry
+    where totals are NaN, int64 (s,).
     """
 
-    nan_ties: bool = False
-    epsilon: float = 0.0
+    sentence: Ints
+    rows: Ints
+    terms: Mapping[str, Columns]
+    places: Mapping[str, Ints]
+    first: Mapping[str, Ints]
+    nan_ties: bool
 
-    @classmethod
-    def of(cls, run: Run) -> Rules:
-        """The rules of a run; runs from before there was a choice have the defaults."""
-        scores, metrics = (run.record.config.get(part, {}) for part in ("scores", "metrics"))
-        strict = bool(scores.get("strict_official")) and scores.get("normalise", "none") != "none"
-        return cls(strict, float(metrics.get("epsilon", 0.0)))
+    def totals(self, weights: Mapping[str, float], rule: str = OWN) -> Floats:
+        """S of each proposal, float64 (s, m)."""
+        total = combine(self.terms[rule], weights)
+        if self.nan_ties:
+            total[total.max(axis=1) == total.min(axis=1)] = np.nan
+        return total
+
+    def choose(self, totals: Floats, form: str) -> Ints:
+        """The best entry of each sentence by a form of the rectifier, int64 (s,), flat."""
+        places = self.places[form]
+        best = totals.reshape(-1)[places].argmax(axis=1)
+        chosen = places[np.arange(len(best)), best]
+        return np.where(np.isnan(totals[:, 0]), self.first[form], chosen)
 
 
 class ScoreTable:
     """scores.parquet and samples.parquet as arrays, proposals grouped by sentence.
 
     Args:
-        scores: one row a sentence and proposal, see `runs`.
+        scores: one row a sentence and proposal, see `runs`; of a peer its score is the one term.
         samples: one row a sentence.
-        rules: of the run, see `Rules`.
+        weights: of the terms, as the run has them.
+        nan_ties: whether sums that do not differ were NaN, the released code's 0 / 0.
+        epsilon: of the IoU, see `metrics.iou`.
+
+    Attributes: segment, proposal: int64 (rows,), ascending; terms: by synonym rule, `OWN` first,
+    the columns by term; regions: by rectifier form, `OWN` and `none` first, which proposals lie in
+    the region and which yield; intersection_px, union_px: int64 (rows,).
 
     Raises:
-        TasError: a score belongs to no sample, a sentence has no ground truth, or the scores are
-            not TAS's.
+        TasError: a score belongs to no sample.
     """
 
     def __init__(
-        self, scores: pd.DataFrame, samples: pd.DataFrame, rules: Rules | None = None
+        self,
+        scores: pd.DataFrame,
+        samples: pd.DataFrame,
+        weights: Mapping[str, float],
+        nan_ties: bool = False,
+        epsilon: float = 0.0,
     ) -> None:
         import pandas as pd
 
-        if not {"v", "p", "n", "region"} <= set(scores):
-            raise TasError("scores without V, P and N are a peer's; read a run of TAS itself")
-        require_truth(samples)
-        self.rules = rules or Rules()
+        self._samples, self.nan_ties, self.epsilon = samples, nan_ties, epsilon
         self.sample_ids = samples["sample_id"].to_numpy()
-        self.gt_area_px = samples["gt_area_px"].to_numpy(np.int64)
         segment = pd.Index(self.sample_ids).get_indexer(scores["sample_id"])
         if (segment < 0).any():
             stray = scores["sample_id"].to_numpy()[segment < 0][0]
@@ -75,33 +102,105 @@ class ScoreTable:
             )
         proposal = scores["proposal"].to_numpy(np.int64)
         order = np.lexsort((proposal, segment))
+        scores = scores.iloc[order]
         self.segment, self.proposal = segment[order], proposal[order]
-        self.v, self.p = (scores[name].to_numpy(np.float64)[order] for name in ("v", "p"))
-        self.n, self.regions = _by_rule(scores, order), _by_form(scores, order)
-        self.intersection_px = scores["intersection_px"].to_numpy(np.int64)[order]
-        self.union_px = scores["union_px"].to_numpy(np.int64)[order]
+        self.terms, self.regions = _terms(scores), _regions(scores)
+        self.weights = dict(weights) if "score" not in self.terms[OWN] else {"score": 1.0}
+        self._pixels = [scores[f"{name}_px"].to_numpy() for name in ("intersection", "union")]
+
+    @cached_property
+    def gt_area_px(self) -> Ints:
+        """Of each sentence, int64 (n,) px; TasError if one has no ground truth."""
+        require_truth(self._samples)
+        return self._samples["gt_area_px"].to_numpy(np.int64)
+
+    @cached_property
+    def no_target(self) -> NDArray[np.bool_]:
+        """Which sentences mean nothing, bool (n,)."""
+        return no_target(self._samples)
+
+    @cached_property
+    def intersection_px(self) -> Ints:
+        """Of each row with its sentence's truth, int64 (rows,)."""
+        require_truth(self._samples)
+        return self._pixels[0].astype(np.int64)
+
+    @cached_property
+    def union_px(self) -> Ints:
+        """Of each row with its sentence's truth, int64 (rows,)."""
+        require_truth(self._samples)
+        return self._pixels[1].astype(np.int64)
+
+    @cached_property
+    def ious(self) -> Floats:
+        """IoU of each row with its sentence's truth, float64 (rows,)."""
+        return iou(self.intersection_px, self.union_px, self.epsilon, self.no_target[self.segment])
 
     @cached_property
     def blocks(self) -> list[Block]:
         """The sentences that have proposals, in blocks."""
-        return list(make_blocks(self.segment, self.v, self.p, self.n, self.regions))
+        return list(self._blocks())
+
+    def _blocks(self) -> Iterator[Block]:
+        starts = np.flatnonzero(np.diff(self.segment, prepend=-1))
+        counts = np.diff(starts, append=len(self.segment))
+        by_count = np.argsort(counts, kind="stable")
+        for k in range(0, len(starts), _SENTENCES):
+            some = by_count[k : k + _SENTENCES]
+            start, count = starts[some, None], counts[some, None]
+            rows = start + np.minimum(np.arange(counts[some[-1]]), count - 1)
+            # a column that several rules share is taken once
+            taken = {id(x): x[rows] for columns in self.terms.values() for x in columns.values()}
+            placed = {
+                form: _places(*(part[rows] for part in pair)) for form, pair in self.regions.items()
+            }
+            yield Block(
+                sentence=self.segment[starts[some]],
+                rows=rows,
+                terms={
+                    rule: {name: taken[id(x)] for name, x in columns.items()}
+                    for rule, columns in self.terms.items()
+                },
+                places={form: places for form, (places, _) in placed.items()},
+                first={form: first for form, (_, first) in placed.items()},
+                nan_ties=self.nan_ties,
+            )
 
     def choose(
-        self, alpha: float, lam: float, rectifier: str = OWN, synonyms: str = OWN
-    ) -> NDArray[np.int64]:
+        self, weights: Mapping[str, float] | None = None, form: str = OWN, rule: str = OWN
+    ) -> Ints:
         """Row of the chosen proposal of each sentence, -1 where there is none: `refer`'s answers.
 
         The first of equal totals wins, one that yields last; a region without proposals keeps the
-        best of all. NaN totals are as in `rectifier.ranking`. rectifier, synonyms: a form of
-        `regions` and a rule of `n`.
+        best of all. NaN totals are as in `rectifier.ranking`.
+
+        weights: by term; those left out count 0; None: the run's. form, rule: a form of `regions`
+        and a synonym rule of `terms`.
         """
         chosen = np.full(len(self.sample_ids), -1, np.int64)
+        weights = self.weights if weights is None else weights
         for block in self.blocks:
-            totals = block.totals(alpha, lam, synonyms, self.rules.nan_ties)
-            chosen[block.sentence] = block.rows.reshape(-1)[block.choose(totals, rectifier)]
+            totals = block.totals(weights, rule)
+            chosen[block.sentence] = block.rows.reshape(-1)[block.choose(totals, form)]
         return chosen
 
-    def draw(self, rectifier: bool, seed: int = 0) -> NDArray[np.int64]:
+    def margins(self) -> Floats:
+        """By how much each sentence's best total exceeds the second it competed with, float64 (n,).
+
+        Infinite where there is no other, and where totals are NaN by rule; NaN without a proposal.
+        """
+        found = np.full(len(self.sample_ids), np.nan)
+        for block in self.blocks:
+            places, totals = block.places[OWN], block.totals(self.weights)
+            values = totals.reshape(-1)[places]
+            rows = block.rows.reshape(-1)[places]
+            values[:, 1:][rows[:, 1:] == rows[:, :-1]] = -np.inf  # what fills a row up
+            values = np.sort(np.pad(values, ((0, 0), (0, 1)), constant_values=-np.inf), axis=1)
+            margin = values[:, -1] - values[:, -2]
+            found[block.sentence] = np.where(np.isnan(totals[:, 0]), np.inf, margin)
+        return found
+
+    def draw(self, rectifier: bool, seed: int = 0) -> Ints:
         """Row of a proposal of each sentence drawn at random, -1 where there is none.
 
         With the rectifier it is drawn from the region, where there are proposals in it.
@@ -111,7 +210,7 @@ class ScoreTable:
             chance[self.regions[OWN][0]] += 1.0
         return segment_argmax(self.segment, chance, len(self.sample_ids))
 
-    def pixels(self, chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def pixels(self, chosen: Ints) -> tuple[Ints, Ints]:
         """Intersection and union px of the chosen rows; 0 and the ground truth's area for none."""
         intersection, union = np.zeros_like(chosen), self.gt_area_px.copy()
         found = chosen >= 0
@@ -121,7 +220,7 @@ class ScoreTable:
 
 
 def require_truth(samples: pd.DataFrame) -> None:
-    """Raise TasError if a sentence has no ground truth."""
+    """Raise TasError if a sentence of a table of samples has no ground truth."""
     n_unknown = int(samples["gt_area_px"].isna().sum())
     if n_unknown:
         raise TasError(
@@ -130,21 +229,57 @@ def require_truth(samples: pd.DataFrame) -> None:
         )
 
 
-def _by_rule(scores: pd.DataFrame, order: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """N by each synonym rule that the run holds."""
-    names = {OWN: "n"} | {name[2:]: name for name in map(str, scores) if name.startswith("n_")}
-    return {rule: scores[name].to_numpy(np.float64)[order] for rule, name in names.items()}
+def no_target(samples: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which sentences of a table of samples mean nothing, bool (n,)."""
+    if "no_target" not in samples:
+        return np.zeros(len(samples), bool)
+    return samples["no_target"].to_numpy(bool)
 
 
-def _by_form(scores: pd.DataFrame, order: NDArray[np.int64]) -> dict[str, Region]:
+def _terms(scores: pd.DataFrame) -> dict[str, dict[str, Floats]]:
+    """The terms by each synonym rule that the run holds."""
+    own = {
+        name.removeprefix("term_"): scores[name].to_numpy(np.float64)
+        for name in map(str, scores)
+        if name.startswith("term_") or name == "score"
+    }
+    found = {OWN: own}
+    for term in own:
+        start = f"alt_{term}_"
+        for name in (str(name) for name in scores if str(name).startswith(start)):
+            rule = found.setdefault(name.removeprefix(start), dict(own))
+            rule[term] = scores[name].to_numpy(np.float64)
+    return found
+
+
+def _regions(
+    scores: pd.DataFrame,
+) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Region and yields by each form of the rectifier that the run holds, and by none at all."""
-    nowhere = np.zeros(len(order), bool)
 
-    def flags(name: str) -> NDArray[np.bool_]:
-        return scores[name].to_numpy(np.bool_)[order] if name in scores else nowhere
+    def flags(name: str, absent: bool = False) -> NDArray[np.bool_]:
+        if name in scores:
+            return scores[name].to_numpy(np.bool_)
+        return np.full(len(scores), absent)
 
-    found = {OWN: (flags("region"), flags("yields")), "none": (~nowhere, nowhere)}
-    forms = [
-        name.removeprefix("region_") for name in map(str, scores) if name.startswith("region_")
-    ]
+    found = {OWN: (flags("region", True), flags("yields")), "none": (flags("", True), flags(""))}
+    forms = [str(name)[7:] for name in scores if str(name).startswith("region_")]
     return found | {form: (flags(f"region_{form}"), flags(f"yields_{form}")) for form in forms}
+
+
+def _places(inside: NDArray[np.bool_], yields: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """Where a form chooses, (s, k), and which entry it takes of NaN totals, (s,).
+
+    Those of the region come first, then the ones that yield; a region without proposals keeps all.
+    Of NaN totals those that yield count as outside, and outside the first entry is the best.
+    """
+    inside = inside | ~inside.any(axis=1, keepdims=True)
+    order = np.where(inside, yields.astype(np.int8), 2).argsort(axis=1, kind="stable")
+    order = order[:, : inside.sum(axis=1).max()]
+    last = inside.sum(axis=1, keepdims=True) - 1
+    k = np.minimum(np.arange(order.shape[1]), last)
+    order = np.take_along_axis(order, k, axis=1)
+    firm = inside & ~yields
+    first = np.where(firm.any(axis=1), firm.argmax(axis=1), 0)
+    start = np.arange(len(inside)) * inside.shape[1]
+    return start[:, None] + order, start + first

@@ -1,135 +1,140 @@
-"""A grid of settings over stored scores: alpha, lambda, synonym rule, form of the rectifier.
+"""A grid of settings over stored scores: weights of terms, synonym rule, form of the rectifier.
 
 These act on what a run has stored of each sentence and proposal, so a setting is array work on
 that run. What changes the scene (the fill of the crops) or is no setting of TAS (another method)
 takes a run of its own, and several runs make one grid. A setting's answers are those of `refer`
-with the preset so changed.
+with the preset so changed. Settings are chosen on val and valP only; on another split the best are
+shown, and are no choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.config import LanguageConfig, RectifierConfig
+from tasutils.compare import same_order
 from tasutils.errors import TasError
 from tasutils.language import SYNONYM_RULES
-from tasutils.metrics import iou, metric
+from tasutils.metrics import bootstrap, metric, paired_difference, percent
 from tasutils.rectifier import RECTIFIERS
-from tasutils.score_table import OWN, Rules, ScoreTable, require_truth
+from tasutils.score_table import OWN, ScoreTable
+from tasutils.terminal import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasutils.study import Part, Pixels
+    from tasutils.runs import Pixels, Run
 
 ALL = "all"
-ALPHAS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)
-LAMBDAS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)
+GRID = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)
+TUNING_SPLITS = ("val", "valP")
+_PLACE = ["dataset", "split_by", "split"]
+
+
+class Setting(NamedTuple):
+    """A place in the grid: synonym rule, rectifier form and weights; empty: the run's own."""
+
+    synonyms: str = ""
+    rectifier: str = ""
+    weights: Mapping[str, float] = {}
 
 
 def sweep(
-    parts: Sequence[Part],
-    alphas: Sequence[float] = ALPHAS,
-    lambdas: Sequence[float] = LAMBDAS,
+    runs: Sequence[Run],
+    weights: Mapping[str, Sequence[float]] | None = None,
     synonyms: Sequence[str] = (OWN,),
     rectifiers: Sequence[str] = (OWN,),
 ) -> pd.DataFrame:
     """mIoU and oIoU of every setting.
 
     Args:
-        parts: one run each; of a peer of TAS, its own answers are its one setting.
-        alphas: weights of P.
-        lambdas: weights of N.
-        synonyms: rules of `LanguageConfig.synonym_rule`; `OWN` is the run's, `ALL` all it holds.
-        rectifiers: forms of `RectifierConfig.form`, likewise.
+        runs: of a peer of TAS, its own answers are its one setting.
+        weights: by the name of a term those to try, the others as the run has them; None: `GRID`
+            for each term but V.
+        synonyms: rules; `OWN` is the run's, `ALL` all it holds.
+        rectifiers: forms, likewise.
 
     Returns:
         One row a setting, runs in their order, the own rule and form first: dataset, split_by,
-        split, run_id, preset, method, fill, synonyms, rectifier ("" for a peer), alpha, lam (NaN
+        split, run_id, preset, method, fill, synonyms, rectifier ("" for a peer), weight_<term> (NaN
         for a peer), n, partial, oiou, miou.
 
     Raises:
-        TasError: a run named twice or without ground truth, an unknown rule or form, or one that
-            the run does not hold.
+        TasError: a run named twice or without ground truth, an unknown term, rule or form, or one
+            that the run does not hold.
     """
     import pandas as pd
 
-    ids = [part.run.record.run_id for part in parts]
+    ids = [run.record.run_id for run in runs]
     if twice := [name for k, name in enumerate(ids) if name in ids[:k]]:
         raise TasError(f"run {twice[0]} is named twice; name each run once")
     rows: list[dict[str, object]] = []
-    for part in parts:
-        if part.run.record.method != "tas":
-            pixels = setting_pixels(part)
-            epsilon = Rules.of(part.run).epsilon
-            found = (metric(*pixels, name, epsilon=epsilon) for name in ("oiou", "miou"))
-            rows.append(_row(part, ("", "", np.nan, np.nan), *found))
+    for run in runs:
+        if run.record.method != "tas":
+            pixels = run.pixels()
+            found = (metric(*pixels, n, epsilon=run.epsilon) for n in ("oiou", "miou"))
+            rows.append(_row(run, Setting(), *found))
             continue
-        own = own_names(part)
-        rules = _asked(part, "synonym rule", SYNONYM_RULES, synonyms, own[0], part.scores.n)
-        forms = _asked(part, "rectifier form", RECTIFIERS, rectifiers, own[1], part.scores.regions)
-        sums = _sums(part.scores, alphas, lambdas, list(rules.values()), list(forms.values()))
-        names = product(rules, forms, alphas, lambdas)
-        for setting, (ious, inter, union) in zip(names, sums, strict=True):
-            miou = ious / max(len(part.samples), 1)
-            rows.append(_row(part, setting, inter / union if union else 0.0, miou))
+        own, table = own_names(run), run.table
+        axes = _axes(run, weights)
+        rules = _asked(run, "synonym rule", synonyms, own[0], table.terms)
+        forms = _asked(run, "rectifier form", rectifiers, own[1], table.regions)
+        tried = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+        sums = _sums(table, tried, list(rules.values()), list(forms.values()))
+        for place, (ious, inter, union) in zip(product(rules, forms, tried), sums, strict=True):
+            miou = ious / max(len(run.samples), 1)
+            rows.append(_row(run, Setting(*place), inter / union if union else 0.0, miou))
     return pd.DataFrame(rows)
 
 
-def _row(
-    part: Part, setting: tuple[str, str, float, float], oiou: float, miou: float
-) -> dict[str, object]:
-    record = part.run.record
-    synonyms, rectifier, alpha, lam = setting
+def _axes(run: Run, weights: Mapping[str, Sequence[float]] | None) -> dict[str, Sequence[float]]:
+    """The weights to try of each term of a run."""
+    own = run.record.weights
+    asked = dict.fromkeys(list(own)[1:], GRID) if weights is None else weights
+    if unknown := set(asked) - set(own):
+        raise TasError(
+            f"run {run.record.run_id} has no term {min(unknown)!r}; it has {', '.join(own)}"
+        )
+    return {name: asked.get(name, (weight,)) for name, weight in own.items()}
+
+
+def _row(run: Run, setting: Setting, oiou: float, miou: float) -> dict[str, object]:
+    record, names = run.record, list(run.record.weights)[1:]
     return {
         "dataset": record.dataset, "split_by": record.split_by, "split": record.split,
         "run_id": record.run_id, "preset": record.preset, "method": record.method,
         "fill": record.config.get("crop", {}).get("fill", ""),
-        "synonyms": synonyms, "rectifier": rectifier, "alpha": alpha, "lam": lam,
-        "n": len(part.samples), "partial": record.partial, "oiou": oiou, "miou": miou,
+        "synonyms": setting.synonyms, "rectifier": setting.rectifier,
+        **{f"weight_{name}": setting.weights.get(name, np.nan) for name in names},
+        "n": len(run.samples), "partial": record.partial, "oiou": oiou, "miou": miou,
     }  # fmt: skip
 
 
-def setting_pixels(
-    part: Part, synonyms: str = "", rectifier: str = "", alpha: float = 0.0, lam: float = 0.0
-) -> Pixels:
-    """Intersection and union of each answer by one setting of the grid, int64 (n,) px.
-
-    Without rule and form, those of the run itself, whatever its method.
-    """
-    if not synonyms:
-        require_truth(part.samples)
-        names = ("intersection_px", "union_px")
-        inter, union = (part.samples[name].to_numpy(np.int64) for name in names)
-        return inter, union
-    rule, form = own_names(part)
-    columns = (OWN if rectifier == form else rectifier, OWN if synonyms == rule else synonyms)
-    return part.scores.pixels(part.scores.choose(alpha, lam, *columns))
-
-
-def own_names(part: Part) -> tuple[str, str]:
-    """The synonym rule and the rectifier's form of a run; old runs had the defaults."""
-    config = part.run.record.config
-    rule = LanguageConfig.model_fields["synonym_rule"].default
-    form = RectifierConfig.model_fields["form"].default
-    return (
-        str(config.get("language", {}).get("synonym_rule", rule)),
-        str(config.get("rectifier", {}).get("form", form)),
+def setting_pixels(run: Run, setting: Setting) -> Pixels:
+    """Intersection and union of each answer by one setting of the grid, int64 (n,) px."""
+    if not setting.synonyms:
+        return run.pixels()
+    rule, form = own_names(run)
+    chosen = run.table.choose(
+        run.record.weights | dict(setting.weights),
+        OWN if setting.rectifier == form else setting.rectifier,
+        OWN if setting.synonyms == rule else setting.synonyms,
     )
+    return run.table.pixels(chosen)
+
+
+def own_names(run: Run) -> tuple[str, str]:
+    """The synonym rule and the rectifier's form of a run."""
+    config = run.record.config
+    return str(config["language"]["synonym_rule"]), str(config["rectifier"]["form"])
 
 
 def _asked(
-    part: Part,
-    what: str,
-    known: Iterable[str],
-    wanted: Sequence[str],
-    own: str,
-    held: Iterable[str],
+    run: Run, what: str, wanted: Sequence[str], own: str, held: Iterable[str]
 ) -> dict[str, str]:
     """The rules or forms asked for: each name with its key in the table, `OWN` or its own name."""
     columns = {own: OWN} | {name: name for name in held if name not in (OWN, own)}
@@ -137,36 +142,186 @@ def _asked(
     if ALL in names:
         return columns
     for name in names:
-        if name not in known:
-            raise TasError(f"no {what} {name!r}; there are {', '.join(known)}, {OWN} and {ALL}")
         if name not in columns:
             raise TasError(
-                f"run {part.run.record.run_id} holds no scores by the {what} {name!r}, only by "
-                f"{', '.join(columns)}; evaluate again"
+                f"run {run.record.run_id} holds no scores by the {what} {name!r}, only by "
+                f"{', '.join(columns)}; choose among these, {OWN} and {ALL}, or evaluate again"
             )
     return {name: columns[name] for name in names}
 
 
 def _sums(
     table: ScoreTable,
-    alphas: Sequence[float],
-    lambdas: Sequence[float],
+    tried: Sequence[Mapping[str, float]],
     rules: Sequence[str],
     forms: Sequence[str],
 ) -> NDArray[np.float64]:
     """Sums over sentences of IoU, intersection and union, (settings, 3), forms before weights."""
-    values = np.stack([
-        iou(table.intersection_px, table.union_px, table.rules.epsilon),
-        table.intersection_px,
-        table.union_px,
-    ], axis=1)  # (rows, 3)  # fmt: skip
-    sums = np.zeros((len(rules), len(forms), len(alphas), len(lambdas), 3))
+    values = np.stack([table.ious, table.intersection_px, table.union_px], axis=1)  # (rows, 3)
+    sums = np.zeros((len(rules), len(forms), len(tried), 3))
     for block in table.blocks:
         here = values[block.rows.reshape(-1)]  # (s m, 3)
-        for r, a, k in np.ndindex(len(rules), len(alphas), len(lambdas)):
-            totals = block.totals(alphas[a], lambdas[k], rules[r], table.rules.nan_ties)
+        for r, w in np.ndindex(len(rules), len(tried)):
+            totals = block.totals(tried[w], rules[r])
             for f, form in enumerate(forms):
-                sums[r, f, a, k] += here[block.choose(totals, form)].sum(axis=0)
+                sums[r, f, w] += here[block.choose(totals, form)].sum(axis=0)
     nothing = np.bincount(table.segment, minlength=len(table.sample_ids)) == 0
+    sums[..., 0] += (nothing & table.no_target).sum()
     sums[..., 2] += table.gt_area_px[nothing].sum()
     return sums.reshape(-1, 3)
+
+
+def best_settings(runs: Sequence[Run], grid: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
+    """The best weights of each run, synonym rule and rectifier form, against the run's own answers.
+
+    Args:
+        runs: those of the grid.
+        grid: of `sweep`; among equal settings its first is the best.
+        n_boot: bootstrap resamples of images.
+
+    Returns:
+        Of each data set and split the best setting first. The grid's columns and, for mIoU and
+        oIoU, `_low` and `_high` (95 %); own_miou and difference, with its ends: mIoU of the first
+        run of that data set and split, as it answered, and the setting's minus that, paired;
+        oracle_miou, n_without_proposals, n_images, n_settings; choice, whether this is the setting
+        to choose: the best of val or valP, and no worse than the first run.
+
+    Raises:
+        TasError: runs of one split answer different sentences.
+    """
+    import pandas as pd
+
+    by_id = {run.record.run_id: run for run in runs}
+    rows: list[dict[Any, Any]] = []
+    for (_, _, split), here in grid.groupby(_PLACE, sort=False):
+        first = by_id[here["run_id"].iloc[0]]
+        reading = here.groupby(["run_id", "synonyms", "rectifier"], sort=False)
+        best = here.loc[reading["miou"].idxmax()]
+        best = best.sort_values("miou", ascending=False, kind="stable")
+        for rank, row in enumerate(best.to_dict("records")):
+            found = _beside(by_id[row["run_id"]], first, row, n_boot)
+            choice = rank == 0 and found["difference"] >= 0 and split in TUNING_SPLITS
+            rows.append(row | found | {"n_settings": len(here), "choice": choice})
+    return pd.DataFrame(rows)
+
+
+def _beside(run: Run, first: Run, row: Mapping[Any, Any], n_boot: int) -> dict[str, Any]:
+    """The intervals of a setting, and its difference from what the first run answered."""
+    weights = {n: row[f"weight_{n}"] for n in run.record.weights if f"weight_{n}" in row}
+    setting = Setting(row["synonyms"], row["rectifier"], weights)
+    order, own = same_order(run, first), first.pixels()
+    inter, union = (px[order] for px in setting_pixels(run, setting))
+    rules: Any = {"epsilon": first.epsilon, "no_target": first.no_target}
+    alone = bootstrap(inter, union, first.images, ("oiou", "miou"), n_resamples=n_boot, **rules)
+    paired = paired_difference(
+        (inter, union), own, first.images, ("miou",), no_target=first.no_target, n_resamples=n_boot
+    )["miou"]
+    ends = {f"{name}_{end}": getattr(alone[name], end) for name in alone for end in ("low", "high")}
+    return ends | {
+        "own_miou": metric(*own, "miou", **rules),
+        "oracle_miou": metric(*run.pixels("oracle_"), "miou", **rules),
+        "n_without_proposals": int((run.samples["n_proposals"] == 0).sum()),
+        "difference": paired.value,
+        "difference_low": paired.low,
+        "difference_high": paired.high,
+        "n_images": paired.n_images,
+    }
+
+
+def at_own_weights(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
+    """What each synonym rule and rectifier form changes, the weights as the run has them.
+
+    Returns:
+        Columns family, split, synonyms, rectifier, piece (both in words), own (are they the
+        run's), mean, low, high (difference of mIoU from the run's own answers, paired), n; rules
+        and forms in the order of their names.
+    """
+    import pandas as pd
+
+    rows = []
+    for run in runs:
+        grid = sweep([run], {}, (ALL,), (ALL,))
+        for row in best_settings([run], grid, n_boot).to_dict("records"):
+            names = row["synonyms"], row["rectifier"]
+            rows.append({
+                "family": run.family, "split": run.split,
+                "synonyms": names[0], "rectifier": names[1],
+                "piece": f"rectifier {names[1]} with synonyms {names[0]}",
+                "own": names == own_names(run), "mean": row["difference"],
+                "low": row["difference_low"], "high": row["difference_high"], "n": row["n"],
+            })  # fmt: skip
+    orders = {"synonyms": [*SYNONYM_RULES], "rectifier": [*RECTIFIERS]}
+    places = {n: {x: k for k, x in enumerate(order)} for n, order in orders.items()}
+    table = pd.DataFrame(rows)
+    return table.sort_values(
+        [*orders], key=lambda column: column.map(places[str(column.name)]), kind="stable",
+        ignore_index=True,
+    )  # fmt: skip
+
+
+def best_text(best: pd.DataFrame, most: int = 12) -> str:
+    """The best settings as text, numbers in per cent, a block a data set and split.
+
+    most: lines of a block.
+    """
+    blocks = []
+    for (dataset, split_by, split), here in best.groupby(_PLACE, sort=False):
+        top = here.iloc[0]
+        name = one_line(" ".join(str(word) for word in (dataset, split_by, split) if word))
+        head = (
+            f"{name}: {top['n_settings']} settings, {'partial, ' if top['partial'] else ''}"
+            f"n = {top['n']} sentences, {top['n_images']} images, {top['n_without_proposals']} "
+            f"without a proposal; the run as it answered: mIoU {100 * top['own_miou']:.2f}, the "
+            f"oracle {100 * top['oracle_miou']:.2f}"
+        )
+        # one line for synonym rules that make no difference
+        same = ["run_id", "rectifier", *_weights(here), "miou", "oiou"]
+        joined = here.groupby(same, sort=False, dropna=False)["synonyms"].transform(" = ".join)
+        alike = here.assign(synonyms=joined).drop_duplicates([*same, "synonyms"])
+        more = f"\n({most} of {len(alike)} lines)" if len(alike) > most else ""
+        blocks.append(f"{head}\n{_lines(alike.head(most))}{more}\n{_verdict(here)}")
+    return "\n\n".join(blocks)
+
+
+def _weights(table: pd.DataFrame) -> dict[str, str]:
+    """The columns with weights, and the terms' names."""
+    names = [str(name) for name in table if str(name).startswith("weight_")]
+    return {name: name.removeprefix("weight_") for name in names}
+
+
+def _lines(here: pd.DataFrame) -> str:
+    import pandas as pd
+
+    def spans(name: str, signed: bool = False) -> list[str]:
+        rows = here[[name, f"{name}_low", f"{name}_high"]].to_numpy()
+        return [percent(*row, signed=signed) for row in rows]
+
+    columns = {
+        "run": here["method"] + " (" + here["preset"] + " " + here["run_id"].str[-6:] + ")",
+        "fill": here["fill"],
+        "synonyms": here["synonyms"].replace("", "-"),
+        "rectifier": here["rectifier"].replace("", "-"),
+        **{
+            shown: [f"{x:g}" if np.isfinite(x) else "-" for x in here[name]]
+            for name, shown in _weights(here).items()
+        },
+        "mIoU": spans("miou"),
+        "oIoU": spans("oiou"),
+        "mIoU difference": spans("difference", signed=True),
+    }
+    return str(pd.DataFrame(columns).to_string(index=False))
+
+
+def _verdict(here: pd.DataFrame) -> str:
+    """What the first line is: a choice or not, and what its interval does not know."""
+    top = here.iloc[0]
+    if top["split"] not in TUNING_SPLITS:
+        return f"no choice: settings are chosen on {' or '.join(TUNING_SPLITS)} only"
+    if not top["choice"]:
+        return "no choice: none of these is better than the run as it answered"
+    weights = ",".join(f"{shown}={top[name]:g}" for name, shown in _weights(here).items())
+    reading = f"weights {weights}, synonyms {top['synonyms']}, rectifier {top['rectifier']}, "
+    return (
+        f"choice: {top['method']}, {reading if top['synonyms'] else ''}fill {top['fill']}; "
+        f"the intervals do not know that it is the best of {top['n_settings']}"
+    )

@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from tasutils.metrics import percent
+
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
     from pandas.io.formats.style import Styler
 
     from tasutils.refer import TasAnswer
-    from tasutils.study import Part
+    from tasutils.runs import Run
 
 CHOSEN = "background-color: #FFF3D6; color: #212121; font-weight: bold"
 WORSE, BETTER = (f"background-color: {color}; color: #212121" for color in ("#FBE3D0", "#D3E8F5"))
@@ -60,16 +62,6 @@ def negatives_table(answer: TasAnswer) -> Styler:
     rows = [(c.phrase, c.kept, c.similarity, c.reason) for c in answer.candidates]
     columns = ["phrase", "negative", "similarity", "why"]
     return styled(pd.DataFrame(rows, columns=columns), precision=2)
-
-
-def percent(value: float, low: float, high: float, *, signed: bool = False) -> str:
-    """Write a fraction with its interval in percent.
-
-    >>> percent(0.5, 0.412, 0.6), percent(0.01, -0.02, 0.04, signed=True)
-    ('50.0 [41.2, 60.0]', '+1.0 [-2.0, +4.0]')
-    """
-    sign = "+" if signed else ""
-    return f"{100 * value:{sign}.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
 
 
 def spans(table: DataFrame, *columns: str, signed: bool = False) -> list[str]:
@@ -152,7 +144,7 @@ def peer_groups_table(table: DataFrame, caption: str) -> Styler:
 
 
 def settings_table(table: DataFrame, caption: str) -> Styler:
-    """`sweep_choice.at_own_weights` for reading: a column a form, in points of mIoU."""
+    """`sweep.at_own_weights` for reading: a column a form, in points of mIoU."""
     wide = table.assign(change=spans(table, signed=True)).pivot_table(
         "change", ["family", "split", "n", "synonyms"], "rectifier", aggfunc="first", sort=False
     )
@@ -167,19 +159,21 @@ def published_table() -> Styler:
 
 
 def weights_note(best: Series) -> str:
-    """Say what the best weights of a run reach; best: a row of `sweep_choice.best_settings`."""
+    """Say what the best weights of a run reach; best: a row of `sweep.best_settings`."""
     ends = ("", "_low", "_high")
     value = percent(*(best[f"miou{end}"] for end in ends))
     gain = percent(*(best[f"difference{end}"] for end in ends), signed=True)
-    return f"best {value}, alpha {best['alpha']:g}, lambda {best['lam']:g}; against the run {gain}"
+    names = [str(name) for name in best.index if str(name).startswith("weight_")]
+    weights = ", ".join(f"{name.removeprefix('weight_')} {best[name]:g}" for name in names)
+    return f"best {value}, weights {weights}; against the run {gain}"
 
 
-def scope_note(parts: Iterable[Part]) -> str:
+def scope_note(parts: Iterable[Run]) -> str:
     """What a table rests on, for its caption: "partial, n = ..." as soon as one part is partial.
 
     Where captions are composed from the classifier that gives V, it says so.
     """
-    records = [part.run.record for part in parts]
+    records = [part.record for part in parts]
     used, total = sum(r.n_used for r in records), sum(r.n_total for r in records)
     note = f"n = {used} sentences, whole splits"
     if any(record.partial for record in records):

@@ -6,7 +6,7 @@
 | `make_scene`, `make_rows`, `assert_equal` | the store |
 | `FakeProposer`, `FakeEncoder`, `FakeCaptioner`, `CountingTAS`, `make_dataset`, `run_of` | runs |
 | `make_pictures`, `SlowProposer`, `slow_tas` | engines, which need no sentence |
-| `part_of` | studies of stored scores |
+| `a_run`, `part_of` | studies of stored scores |
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import json
 import pickle
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,9 +27,8 @@ from tasutils.datasets.sample import ImageEntry, RefDataset, Sample
 from tasutils.evaluate import evaluate, evaluate_all
 from tasutils.language.parse import Parser
 from tasutils.refer import refer
-from tasutils.runs import read_run
+from tasutils.runs import Run, read_run
 from tasutils.scene import Proposals, Scene
-from tasutils.study import Part
 from tasutils.tas import TAS as REAL_TAS
 
 D = 16  # of embeddings
@@ -337,6 +337,14 @@ def edit(run, **changes):
     return None if "gamma" in content else read_run(run.folder)
 
 
+def rewrite(run, table, name="samples", compression="snappy"):
+    """Write a run's table anew, its digest into the record."""
+    path = run.folder / f"{name}.parquet"
+    table.to_parquet(path, index=False, compression=compression)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return edit(run, tables={**run.record.tables, path.name: digest})
+
+
 # ------------------------------------------------------------------ engines
 
 
@@ -382,6 +390,25 @@ def make_pictures(folder, n, name="drawn", split="val"):
 # ------------------------------------------------------------------ studies
 
 AREA = 100
+CONFIG = {
+    "language": {"spacy_model": "en_core_web_sm", "synonym_rule": "nearest"},
+    "rectifier": {"form": "extended"}, "captioner": {"kind": "image_to_text"},
+}  # fmt: skip
+
+
+def a_run(samples, scores, alpha=0.5, lam=0.8, config=None, **facts):
+    """A run of two tables; in scores v, p and n stand for term_v, term_p and term_n."""
+    record = SimpleNamespace(**{
+        "run_id": "hand", "created": "", "method": "tas", "preset": "tiny",
+        "dataset": "refscenes", "split": "val", "split_by": "", "partial": True,
+        "n_used": len(samples), "n_total": 99, "n_images": samples["image_id"].nunique(),
+        "n_images_total": 500, "n_without_mask": 0, "n_without_proposals": 0, "index_digest": "",
+        "weights": {"v": 1.0, "p": alpha, "n": lam}, "config": CONFIG | (config or {}), **facts,
+    })  # fmt: skip
+    run = Run(Path("hand"), record)
+    terms = {name: f"term_{name}" for name in "vpn"}
+    run.__dict__.update(samples=samples, scores=scores.rename(columns=terms))
+    return run
 
 
 def part_of(sentences, config=None, family="refscenes", alpha=0.5, lam=0.8):
@@ -403,12 +430,6 @@ def part_of(sentences, config=None, family="refscenes", alpha=0.5, lam=0.8):
                     "sample_id": f"s{i}", "proposal": k, "v": v, "p": p, "n": n, "region": inside,
                     "intersection_px": inter, "union_px": union, "gt_area_px": AREA,
                 })  # fmt: skip
-    record = SimpleNamespace(
-        run_id=family, method="tas", preset="tiny", dataset=family, split="val", alpha=alpha,
-        lam=lam, partial=True, n_used=len(samples), n_total=99, n_images=len(samples) // 2,
-        config={"language": {"spacy_model": "en_core_web_sm"}, **(config or {})},
-    )  # fmt: skip
     columns = ["sample_id", "proposal", "v", "p", "n", "region", "intersection_px", "union_px"]
-    frames = pd.DataFrame(samples), pd.DataFrame(scores, columns=[*columns, "gt_area_px"])
-    run = SimpleNamespace(record=record, samples=lambda: frames[0], scores=lambda: frames[1])
-    return Part(run)
+    frame = pd.DataFrame(scores, columns=[*columns, "gt_area_px"])
+    return a_run(pd.DataFrame(samples), frame, alpha, lam, config, dataset=family, run_id=family)

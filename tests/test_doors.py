@@ -83,7 +83,7 @@ def test_a_new_term_in_sweep_tables_and_charts(big_term, make_tas, dataset, tmp_
     tas = make_tas(big_term)
     run = read_run(evaluate(dataset, tas, progress=False, out=tmp_path / "runs"))
     grid = sweep([run], {"big": [0.0, 1.0]})
-    assert set(grid["big"]) == {0.0, 1.0}
+    assert set(grid["weight_big"]) == {0.0, 1.0}
     table = study.ablation([run], 20)
     assert any("BIG" in variant for variant in table["variant"])
     assert charts.ablation_plot(table).png().startswith(b"\x89PNG")

@@ -5,8 +5,8 @@ import re
 import nbformat
 import pytest
 from published_trees import write_refcoco
-
 from tasutils.anatomy import CAUSES
+
 from tasutils.notebooks import run_notebook
 from tasutils.runs import list_runs
 from tasutils.store import SceneStore
@@ -51,7 +51,7 @@ def run(name, results, out, **parameters):
 def test_every_wrong_answer_is_sorted_and_shown(results, tmp_path):
     shown = run("09_error_anatomy", results, tmp_path)
     (made,) = list_runs(results)
-    samples = made.samples()
+    samples = made.samples
     wrong = int((samples["iou"] <= 0.5).sum())
     said = shown.text("words")
     assert f"{wrong} of {len(samples)} answers are wrong" in said

@@ -13,14 +13,13 @@ from light import D, H, HashEncoder, Same, W, boxes, embed, scene_of
 from tasutils import answers, terms
 from tasutils.config import load_preset
 from tasutils.datasets.sample import Sample
-from tasutils.errors import TasError
+from tasutils.evaluate import Choice, Overlaps, Task
 from tasutils.language.parse import Parser
-from tasutils.metrics import iou, precision_at
+from tasutils.metrics import iou, metric
 from tasutils.refer import TasAnswer, refer
-from tasutils.run_tables import Choice, Overlaps, RunTables, metrics_of
+from tasutils.runs import metrics_of
 from tasutils.scene import Scene
-from tasutils.score_table import Rules
-from tasutils.variants import variants
+from tasutils.score_table import ScoreTable
 
 PARSER = Parser()
 PAPER = load_preset("paper")
@@ -367,7 +366,7 @@ def test_without_a_direction_word_the_rectifier_is_the_identity(scene, sentence)
 
 def run_of(scenes, sentences, preset, **weights):
     """Answers, and the tables a run would store of them."""
-    tables, found = RunTables(preset.metrics.epsilon), []
+    tables, found = Task(None, None, Path(), epsilon=preset.metrics.epsilon), []
     for number, scene in enumerate(scenes):
         masks = scene.proposals.masks()
         for k, sentence in enumerate(sentences):
@@ -376,7 +375,7 @@ def run_of(scenes, sentences, preset, **weights):
             answer = refer(scene, sentence, Scaled(), PARSER, preset, **weights)
             gt = np.zeros((H, W), bool)
             gt[:12] = True
-            tables.add(sample, Overlaps.of(masks, gt), Choice.of_answer(answer))
+            tables.add(sample, masks, {"": Overlaps.of(masks, gt)}, Choice.of_answer(answer))
             found.append(answer)
     return found, *tables.frames()
 
@@ -403,33 +402,25 @@ def test_stored_scores_give_the_answers_of_refer(strict, normalise):
     scenes += [equal_crops(scene) for scene in scenes[2:]]
     texts = ["right man", "dog on top", "top left zebra", "the man", "the man on the right"]
     _, samples, table = run_of(scenes, texts, preset)
-    assert table["n"].isna().any() == strict and table["yields"].any()
-    rules = Rules(strict and normalise != "none", 0.5)
-    for alpha, lam in ((0.1, 0.7), (0.0, 0.7), (0.5, 0.0), (0.0, 0.0)):
-        wanted, other, _ = run_of(scenes, texts, preset, weights={"p": alpha, "n": lam})
-        got = variants(table, samples, alpha, lam, rules).query("variant == 'V+P+N' and rectifier")
-        chosen = [-1 if answer.best is None else answer.best for answer in wanted]
-        assert got["chosen"].tolist() == chosen
-        assert got["iou"].tolist() == other["iou"].tolist()
-        without = variants(table, samples, alpha, lam, rules).query("variant == 'V+P+N'")
-        plain = without[~without["rectifier"]]["chosen"].tolist()
-        assert plain == [-1 if a.unrectified is None else a.unrectified for a in wanted]
+    assert table["term_n"].isna().any() == strict and table["yields"].any()
+    stored = ScoreTable(table, samples, {}, strict and normalise != "none", 0.5)
+    for p, n in ((0.1, 0.7), (0.0, 0.7), (0.5, 0.0), (0.0, 0.0)):
+        wanted, other, _ = run_of(scenes, texts, preset, weights={"p": p, "n": n})
+        weights = {"v": 1.0, "p": p, "n": n}
+        rows, plain = (stored.choose(weights, form) for form in ("own", "none"))
+        assert proposals(stored, rows) == [answer.best for answer in wanted]
+        assert iou(*stored.pixels(rows), 0.5).tolist() == other["iou"].tolist()
+        assert proposals(stored, plain) == [answer.unrectified for answer in wanted]
 
 
-def test_score_tables_that_cannot_answer_are_refused():
-    _, samples, table = run_of([hand_made()], ["the dog"], OFFICIAL)
-    with pytest.raises(TasError, match="are a peer's"):
-        variants(table.drop(columns="v"), samples, 0.1, 0.7)
-    with pytest.raises(TasError, match="1 of 1 sentences have no ground truth"):
-        variants(table, samples.assign(gt_area_px=np.nan), 0.1, 0.7)
-    old = table.drop(columns="yields")  # runs from before there was preset official
-    assert len(variants(old, samples, 0.1, 0.7)) == 8
+def proposals(table, rows):
+    return [None if row < 0 else int(table.proposal[row]) for row in rows]
 
 
 def test_metrics_with_epsilon_by_hand():
     assert iou([1, 0, 4], [2, 0, 4], 1e-6).tolist() == [1 / (2 + 1e-6), 0, 4 / (4 + 1e-6)]
     assert iou([3], [0], 1.0).tolist() == [0.0]
-    assert precision_at([1], [2], 0.5) == 0  # strictly greater
+    assert metric([1], [2], "p@0.5") == 0  # strictly greater
     _, samples, _ = run_of([hand_made()], ["the dog", "left dog"], OFFICIAL)
     inter, union = samples["intersection_px"].to_numpy(), samples["union_px"].to_numpy()
     assert samples["iou"].tolist() == (inter / (union + 1e-6)).tolist()
@@ -486,14 +477,12 @@ def tiny_official():
 
     weights = ("proposals.", "encoder.", "overlap.", "captioner.checkpoint", "captioner.num")
     weights += ("compute.",)
-    kept = {"language.spacy_model", "scores.lambda_by_dataset"}
     changes = {
         name: value
         for name, value in load_preset("official").leaves().items()
-        if not name.startswith(weights) and name.rsplit(".", 1)[0] not in kept | {"scores.l"}
-        and name not in kept
-    }  # fmt: skip
-    changes |= {"scores.lambda_by_dataset": {}}
+        if not name.startswith((*weights, "terms.n.", "language.spacy_model"))
+    }
+    changes |= {"terms.n": 0.7}
     tas = load(load_preset("tiny").override(changes))
     data = load_dataset("refscenes", "val")
     return tas, data
@@ -503,21 +492,18 @@ def test_tiny_with_official_s_switches_runs_end_to_end(tiny_official, tmp_path):
     from tasutils.evaluate import evaluate
     from tasutils.runs import read_run
     from tasutils.store import SceneStore
-    from tasutils.sweep_choice import choose_weights
 
     tas, data = tiny_official
     assert tas.preset.crop.resize == "clip" and tas.preset.rectifier.form == "official"
     store = SceneStore(tmp_path / "scenes")
     folder = evaluate(data, tas, limit_images=1, store=store, progress=False, out=tmp_path)
     run = read_run(folder)
-    samples, table = run.samples(), run.scores()
+    samples, table = run.samples, run.scores
     n = run.record.n_used
     assert n == len(samples) >= 3 and samples["chosen"].between(0, 99).all()
-    assert run.record.lam == 0.7 and table["v"].abs().max() > 1  # logit-scaled
-    wanted = variants(table, samples, 0.1, 0.7, Rules.of(run)).query("variant == 'V+P+N'")
-    assert wanted[wanted["rectifier"]]["chosen"].tolist() == samples["chosen"].tolist()
-    assert Rules.of(run) == Rules(False, 1e-6)
-    assert choose_weights([run], (0.0, 0.1), (0.7,)).lambda_by_dataset == {"refscenes": 0.7}
+    assert run.record.weights["n"] == 0.7 and table["term_v"].abs().max() > 1  # logit-scaled
+    assert proposals(run.table, run.table.choose()) == samples["chosen"].tolist()
+    assert not run.table.nan_ties and run.epsilon == 1e-6
     reasons = samples["reason"].str.contains("share .* of the softmax")
     assert reasons.all()
 
@@ -526,7 +512,7 @@ def test_tiny_with_official_s_switches_runs_end_to_end(tiny_official, tmp_path):
     )
     other = type(tas)(tas.preset.override({"language.field": "raw"}), encoder=tas.encoder)
     again = evaluate(raw, other, limit_images=1, store=store, progress=False, out=tmp_path / "r")
-    assert read_run(again).samples()["chosen"].nunique() == 1  # every sentence was "the bear"
+    assert read_run(again).samples["chosen"].nunique() == 1  # every sentence was "the bear"
 
 
 def test_presets_diff(capsys):

@@ -308,7 +308,7 @@ def test_evaluate_with_masks(folder, seeing, capsys):
     rows = [("a.png", "dog", "masks/labels.png", "1", "near"), ("b.png", "dog", "", "", "far")]
     path = write_csv(folder, rows, ("image", "expression", "mask", "value", "place"))
     run = run_of(folder, path)
-    samples = run.samples().set_index("sample_id")
+    samples = run.samples.set_index("sample_id")
     assert samples.loc["2", "oracle_iou"] == 1.0 and samples.loc["2", "gt_area_px"] == 100
     assert samples.loc["3", ["iou", "gt_area_px", "oracle_iou"]].isna().all()
     assert samples.loc["3", "chosen"] in (0, 1, 2) and samples.loc["3", "place"] == "far"
@@ -321,7 +321,7 @@ def test_evaluate_with_masks(folder, seeing, capsys):
     chosen = np.asarray(Image.open(run.folder / "masks" / "3.png"))
     expected = Boxes()(np.zeros((H, W, 3))).masks()[int(samples.loc["3", "chosen"])]
     assert set(np.unique(chosen)) == {0, 255} and ((chosen == 255) == expected).all()
-    assert run.scores().groupby("sample_id").size().to_dict() == {"2": 3, "3": 3}
+    assert run.scores.groupby("sample_id").size().to_dict() == {"2": 3, "3": 3}
 
 
 def test_evaluate_without_masks(folder, seeing, capsys):
@@ -329,7 +329,7 @@ def test_evaluate_without_masks(folder, seeing, capsys):
     run = run_of(folder, path)
     assert run.record.metrics == {} and run.record.n_without_mask == 2
     assert sorted(p.name for p in (run.folder / "masks").iterdir()) == ["2.png", "3.png"]
-    assert (run.samples()["chosen"] >= 0).all() and run.samples()["iou"].isna().all()
+    assert (run.samples["chosen"] >= 0).all() and run.samples["iou"].isna().all()
     out = capsys.readouterr().out
     assert "own my tiny (n = 2 sentences, 2 images; metrics on the 0 with a mask" in out
     assert "without a proposal): no ground truth, so no metric" in out

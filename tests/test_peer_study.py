@@ -64,7 +64,7 @@ def test_the_newest_runs_of_most_methods(tmp_path, tas, runs):
 
 def test_groups_are_the_plain_means(runs):
     found = peer_breakdown(runs, n_boot=50)
-    tables = {run.record.method: run.samples().set_index("sample_id") for run in runs}
+    tables = {run.record.method: run.samples.set_index("sample_id") for run in runs}
     words = tables["tas"]["text"].map(lambda text: len(text.split()))
     for method, table in tables.items():
         for group, low, high in (("up to 3 words", 1, 3), ("4 to 6 words", 4, 6)):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasutils import newest, proposal_charts, proposal_study
+from tasutils import evaluate, proposal_charts, proposal_study
 from tasutils.config import load_preset
 from tasutils.notebooks import run_notebook
 from tasutils.proposals.compare import crowding
@@ -122,16 +122,16 @@ def test_a_run_that_is_there_is_taken_and_a_missing_one_made(tmp_path):
     import tasutils
 
     tas = tasutils.load("tiny", device="cpu")
-    made = newest.part_of("refscenes val", tas, 1, tmp_path)
-    assert made.run.record.n_images == 1 and len(list((tmp_path / "scenes").iterdir())) == 1
-    again = newest.part_of("refscenes val", NoModels(tas.preset), 1, tmp_path)
+    made = evaluate.run_of("refscenes val", tas, 1, tmp_path)
+    assert made.record.n_images == 1 and len(list((tmp_path / "scenes").iterdir())) == 1
+    again = evaluate.run_of("refscenes val", NoModels(tas.preset), 1, tmp_path)
     assert again.run.folder == made.run.folder
     for other in (("refscenes val", 2), ("refscenes testA", 1)):
         with pytest.raises(AssertionError):
-            newest.part_of(other[0], NoModels(tas.preset), other[1], tmp_path)
+            evaluate.run_of(other[0], NoModels(tas.preset), other[1], tmp_path)
     changed = tas.preset.override({"terms.p.weight": 0.9})
     with pytest.raises(AssertionError):
-        newest.part_of("refscenes val", NoModels(changed), 1, tmp_path)
+        evaluate.run_of("refscenes val", NoModels(changed), 1, tmp_path)
 
 
 @pytest.mark.slow

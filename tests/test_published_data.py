@@ -549,7 +549,7 @@ def test_evaluate_refcoco(tmp_path, seeing, capsys):
     assert sorted(p.name for p in (run.folder / "masks").iterdir()) == [
         "1-10.png", "2-20.png", "2-21.png"
     ]  # fmt: skip
-    assert set(run.samples()["oracle_iou"]) == {1.0}
+    assert set(run.samples["oracle_iou"]) == {1.0}
 
 
 def test_evaluate_phrasecut_and_the_original_numbers(tmp_path, seeing, capsys):
@@ -563,7 +563,7 @@ def test_evaluate_phrasecut_and_the_original_numbers(tmp_path, seeing, capsys):
     predicted = prediction_files(run.folder / "masks")
     again = scores(predictions_table(data, predicted))
     assert again.loc["all", "mean_iou"] == pytest.approx(run.record.metrics["miou"].value)
-    pd.testing.assert_frame_equal(again, scores(run.samples()))
+    pd.testing.assert_frame_equal(again, scores(run.samples))
     (run.folder / "masks" / "1__0.png").unlink()
     fewer = scores(predictions_table(data, predicted), as_published=True)
     assert fewer.loc["all", ["n", "n_missing"]].tolist() == [3, 1]
@@ -606,7 +606,7 @@ def test_two_pictures_of_refscenes_as_refcoco_give_the_same_numbers(tmp_path):
     assert cli.main([*args, *common]) == 0
     assert cli.main(["evaluate", "refscenes", "val", "--family", "refscenes", *common]) == 0
     runs = {r.record.dataset: r for r in map(read_run, (tmp_path / "runs").glob("*/run.json"))}
-    ours, theirs = (runs[name].samples() for name in ("refscenes", "refcoco"))
+    ours, theirs = (runs[name].samples for name in ("refscenes", "refcoco"))
     assert len(ours) >= 4 and ours["iou"].max() > 0
     for column in ("sample_id", "chosen", "iou", "oracle_iou", "gt_area_px", "reason"):
         assert ours[column].tolist() == theirs[column].tolist(), column

@@ -21,7 +21,7 @@ RUNS = "print('it', 'ran')"
 SLEEPS = """import os
 from pathlib import Path
 from time import sleep
-from tasutils.run_writer import run_folder
+from tasutils.runs import run_folder
 with run_folder(Path({out!r})):
     mark = Path({mark!r})
     if not mark.exists():

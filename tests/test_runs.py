@@ -1,29 +1,42 @@
-"""Evaluation, runs on disk, and variants recomputed from stored scores."""
+"""Evaluation and runs on disk: what is written, kept, checked, and found again."""
 
 import json
 import os
 import re
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
-from light import SENTENCES, FakeCaptioner, FakeEncoder, FakeProposer, H, W, make_dataset, run_of
+from light import SENTENCES, H, W, a_run, light_tas, make_dataset, rewrite, run_of
 from PIL import Image
 
 from tasutils import evaluate as evaluation
-from tasutils.config import load_preset
+from tasutils.compare import summary_line
+from tasutils.datasets.coco import RefFiles, split_of
 from tasutils.errors import TasError
-from tasutils.evaluate import evaluate
-from tasutils.metrics import METRIC_NAMES, miou, oiou
-from tasutils.run_lines import summary_line
+from tasutils.evaluate import (
+    Choice,
+    Task,
+    counted,
+    evaluate,
+    evaluate_all,
+    newest_runs,
+    overlaps_of,
+)
+from tasutils.evaluate import run_of as newest_run
+from tasutils.masks import decode_rle, encode_rle, intersection_union
+from tasutils.metrics import METRIC_NAMES, metric
+from tasutils.refer import Answer
 from tasutils.runs import list_runs, read_run
 from tasutils.store import SceneStore
-from tasutils.study import Part
-from tasutils.sweep import sweep
-from tasutils.sweep_choice import choose_weights
-from tasutils.tas import TAS
-from tasutils.variants import ScoreTable, variants
+from tasutils.study import variant_pixels, variants
+
+
+@pytest.fixture
+def tas():
+    return light_tas({"rectifier.form": "extended"})
 
 
 def test_a_run_on_disk(dataset, tas, tmp_path):
@@ -37,27 +50,28 @@ def test_a_run_on_disk(dataset, tas, tmp_path):
     assert (record.n_total, record.n_used, record.n_images) == (30, 30, 6)
     assert not record.partial and record.n_without_proposals == 5
     assert record.config_digest == tas.preset.digest()
-    assert record.lam == tas.preset.weights("refscenes")["n"]
+    assert record.weights == tas.preset.weights("refscenes")
     assert record.dtype == "float32" and record.device == "cpu" and record.n_described == 6
     assert set(record.metrics) == {*METRIC_NAMES, *(f"oracle_{name}" for name in METRIC_NAMES)}
     assert record.versions["numpy"] == np.__version__ and record.seeds == {"bootstrap": 0}
     assert record.wall_s > 0 and record.peak_memory_mib["host"] > 10
     assert set(record.models) == {*tas.preset.weight_paths(), "language.spacy_model", "wordnet"}
-    assert all(re.fullmatch("[0-9a-f]{64}", model.sha256) for model in record.models.values())
+    digests = [*(model.sha256 for model in record.models.values()), *record.tables.values()]
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
     assert "n = 30 sentences, 6 images" in summary_line(run)
 
 
 def test_tables_and_metrics_of_a_run(dataset, tas, tmp_path):
     run = run_of(dataset, tas, tmp_path)
-    samples, scores = run.samples(), run.scores()
+    samples, scores = run.samples, run.scores
     assert samples["sample_id"].tolist() == [s.sample_id for s in dataset.samples]
     assert samples["text"].tolist() == SENTENCES * 6
     assert not samples.isna().any().any() and not scores.isna().any().any()
-    assert len(scores) == 5 * 5 * 7 and list(scores.columns) == [
-        "sample_id", "proposal", "v", "p", "n", "region", "yields", "n_three_pairs",
-        "region_paper", "region_official", "yields_official", "intersection_px", "union_px",
-        "gt_area_px",
-    ]  # fmt: skip
+    assert len(scores) == 5 * 5 * 7 and set(scores.columns) == {
+        "sample_id", "proposal", "term_v", "term_p", "term_n", "region", "yields",
+        "alt_n_three_pairs", "region_paper", "region_official", "yields_official",
+        "intersection_px", "union_px", "gt_area_px",
+    }  # fmt: skip
     for sample, row in zip(dataset.samples, samples.to_dict("records"), strict=True):
         gt = dataset.gt_mask(sample)
         assert row["gt_area_px"] == gt.sum()
@@ -74,8 +88,8 @@ def test_tables_and_metrics_of_a_run(dataset, tas, tmp_path):
             assert row["oracle_iou"] == row["iou"] == 0 and "no mask" in row["reason"]
     inter, union = samples["intersection_px"], samples["union_px"]
     metrics = run.record.metrics
-    assert metrics["oiou"].value == pytest.approx(oiou(inter, union))
-    assert metrics["miou"].value == pytest.approx(miou(inter, union))
+    for name in METRIC_NAMES:
+        assert metrics[name].value == pytest.approx(metric(inter, union, name))
     assert metrics["miou"].value == pytest.approx(samples["iou"].mean())
     assert metrics["oracle_miou"].value >= metrics["miou"].value
     assert (metrics["miou"].n, metrics["miou"].n_images) == (30, 6)
@@ -104,8 +118,7 @@ def test_runs_are_never_overwritten(dataset, tas, tmp_path, monkeypatch):
     assert [f.name for f in folders[1:]] == [f"{folders[0].name}-{k}" for k in (2, 3)]
     runs = list_runs(out)
     assert [run.record.run_id for run in runs] == [folder.name for folder in folders]
-    first, second = (run.samples() for run in runs[:2])
-    pd.testing.assert_frame_equal(first, second)
+    pd.testing.assert_frame_equal(runs[0].samples, runs[1].samples)
 
 
 def test_stored_scenes_are_read_back_and_give_the_same_answers(dataset, tas, tmp_path):
@@ -114,8 +127,8 @@ def test_stored_scenes_are_read_back_and_give_the_same_answers(dataset, tas, tmp
     assert tas.n_described == 6 and first.record.times_s
     again = run_of(dataset, tas, tmp_path / "r", store=store)
     assert tas.n_described == 6 and again.record.n_described == 0
-    pd.testing.assert_frame_equal(first.samples(), again.samples())
-    pd.testing.assert_frame_equal(first.scores(), again.scores())
+    pd.testing.assert_frame_equal(first.samples, again.samples)
+    pd.testing.assert_frame_equal(first.scores, again.scores)
 
 
 def test_an_interruption_loses_no_described_scene(dataset, tas, tmp_path):
@@ -132,92 +145,131 @@ def test_an_interruption_loses_no_described_scene(dataset, tas, tmp_path):
 def test_sentences_that_cannot_be_read_count_as_wrong(tas, tmp_path):
     data = make_dataset(tmp_path, sentences=["the dog", "  ", "\u200b", "x" * 3000, "\U0001f415"])
     run = run_of(data, tas, tmp_path / "r")
-    samples = run.samples()
+    samples = run.samples
     assert len(samples) == 30 and (samples["chosen"] >= 0).sum() == 10
     blank = samples[samples["text"] == "  "]
     assert (blank["union_px"] == blank["gt_area_px"]).all() and (blank["iou"] == 0).all()
     assert set(blank["reason"]) == {"the sentence is empty"}
     assert blank["oracle_iou"].max() > 0
-    everything = variants(run.scores(), samples, 0.1, 0.1).query("variant == 'V' and not rectifier")
-    assert everything["iou"][everything["chosen"] < 0].eq(0).all()
+    inter, union = variant_pixels(run, "V", rectifier=False)
+    assert (inter[samples["chosen"] < 0] == 0).all()
+    assert (union[samples["chosen"] < 0] == samples["gt_area_px"][samples["chosen"] < 0]).all()
 
 
 def test_wrong_or_missing_pictures(dataset, tas, tmp_path):
     Image.new("RGB", (W + 1, H)).save(tmp_path / "images" / "3.png")
-    with pytest.raises(TasError, match=r"24 x 33 px \(H x W\), its annotations say \(24, 32\)"):
+    with pytest.raises(TasError, match=r"24 x 33 px \(H x W\), its annotations say"):
         evaluate(dataset, tas, out=tmp_path / "r", progress=False)
     (tmp_path / "images" / "1.png").unlink()
     with pytest.raises(TasError, match=r"1\.png"):
         evaluate(dataset, tas, out=tmp_path / "r", progress=False)
     assert os.listdir(tmp_path / "r") == []
-
-
-def test_unwritable_results(dataset, tas, tmp_path):
     (tmp_path / "file").write_text("")
+    described = tas.n_described
     with pytest.raises(TasError, match="cannot be written"):
         evaluate(dataset, tas, out=tmp_path / "file" / "results", progress=False)
-    assert tas.n_described == 0
+    assert tas.n_described == described
 
 
-def test_progress_is_a_plain_bar(dataset, tas, tmp_path, capsys):
+def test_progress_is_lines_where_there_is_no_terminal(dataset, tas, tmp_path, capsys, monkeypatch):
     evaluate(dataset, tas, out=tmp_path / "r")
     shown = capsys.readouterr()
-    assert "refscenes val" in shown.err and "6/6" in shown.err and shown.out == ""
+    assert shown.err == "refscenes val: 6/6 images\n" and shown.out == ""
+    monkeypatch.setattr(evaluation, "_SAID_S", -1.0)
+    assert list(counted("abc", "x")) == ["a", "b", "c"]
+    assert capsys.readouterr().err.splitlines() == [f"x: {k}/3 images" for k in (1, 2, 3)]
+
+
+# --- what is read is what was written ---
 
 
 def test_damaged_runs(dataset, tas, tmp_path):
-    folder = evaluate(dataset, tas, out=tmp_path, progress=False, limit_images=1)
-    assert read_run(folder / "run.json") == read_run(folder)
+    run = run_of(dataset, tas, tmp_path, limit_images=1)
+    folder = run.folder
+    assert read_run(folder / "run.json").record == run.record
     (folder / "scores.parquet").write_bytes(b"PAR1")
     with pytest.raises(TasError, match=r"scores\.parquet: cannot be read"):
-        read_run(folder).scores()
+        run.scores  # noqa: B018
+    short = run.samples.drop(columns="oracle_union_px")
+    with pytest.raises(TasError, match="no column oracle_union_px as a run has it"):
+        rewrite(run, short).samples  # noqa: B018
     content = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps(content | {"surprise": 1}))
-    with pytest.raises(TasError, match="surprise"):
-        read_run(folder)
-    (folder / "run.json").write_text("{")
-    with pytest.raises(TasError, match="evaluate again and move"):
-        read_run(folder)
+    for text, words in (
+        (json.dumps(content | {"surprise": 1}), "surprise"),
+        ("{", "evaluate again and move"),
+    ):
+        (folder / "run.json").write_text(text)
+        with pytest.raises(TasError, match=words):
+            read_run(folder)
     with pytest.raises(TasError, match="no run there"):
         read_run(tmp_path / "none")
 
 
-@pytest.mark.parametrize("alpha, lam", [(0.1, 0.1), (0.5, 1.0), (0.0, 0.0)])
-def test_variants_equal_what_refer_answers(dataset, parser, tmp_path, alpha, lam):
+@pytest.mark.parametrize("name", ["samples", "scores"])
+def test_no_flipped_bit_goes_unseen(dataset, tas, tmp_path, rng, name):
+    run = run_of(dataset, tas, tmp_path, limit_images=1)
+    path = run.folder / f"{name}.parquet"
+    data = path.read_bytes()
+    for place in rng.integers(0, 8 * len(data), 200).tolist():
+        flipped = bytearray(data)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        with pytest.raises(TasError, match="SHA-256 is not the record's"):
+            getattr(read_run(run.folder), name)
+
+
+def test_a_run_of_an_older_form_is_skipped_with_one_line(dataset, tas, tmp_path, capsys):
+    old, new = (run_of(dataset, tas, tmp_path / "r", limit_images=k) for k in (1, 2))
+    path = old.folder / "run.json"
+    content = json.loads(path.read_text())
+    content["alpha"] = content.pop("weights")["p"]
+    path.write_text(json.dumps(content))
+    assert [run.record.run_id for run in list_runs(tmp_path / "r")] == [new.record.run_id]
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "skipped" in said and old.folder.name in said
+    assert newest_runs(tmp_path / "r", "tiny")[0].record.run_id == new.record.run_id
+
+
+def test_the_newest_run_is_found_or_made(dataset, tas, tmp_path):
+    first = newest_run(dataset, tas, 2, tmp_path / "r", progress=False)
+    assert first.record.n_images == 2
+    assert newest_run(dataset, tas, 1, tmp_path / "r").folder == first.folder
+    more = newest_run(dataset, tas, 3, tmp_path / "r", progress=False)
+    assert more.record.n_images == 3 and more.record.n_described == 1
+    assert newest_run(dataset, tas, None, tmp_path / "r", aside="x").folder.parent.name == "x"
+    other = light_tas({"rectifier.form": "paper"})
+    assert newest_run(dataset, other, 1, tmp_path / "r").record.config["rectifier"]["form"]
+    with pytest.raises(TasError, match="no run of preset 'gone'"):
+        newest_runs(tmp_path / "r", "gone")
+    with pytest.raises(TasError, match="no run there"):
+        newest_runs(tmp_path / "r", "tiny", "gone")
+
+
+# --- answers from stored scores ---
+
+
+@pytest.mark.parametrize("p, n", [(0.1, 0.1), (0.5, 1.0), (0.0, 0.0)])
+def test_variants_equal_what_refer_answers(dataset, tmp_path, p, n):
     """From scores.parquet alone, each variant is what a run with its weights and form says."""
-    base = load_preset("tiny").override({"rectifier.form": "extended"})
     store = SceneStore(tmp_path / "scenes")
 
-    def run(a, b, form):
-        preset = base.override({
-            "terms.p.weight": a, "terms.n.weight": b,
-            "rectifier.form": form,
-        })  # fmt: skip
-        tas = TAS(preset, FakeProposer(), FakeEncoder(), FakeCaptioner(), parser, "cpu")
-        return run_of(dataset, tas, tmp_path / "r", store=store)
+    def run(p, n, form):
+        weights = {"terms.p": p, "terms.n": n, "rectifier.form": form}
+        return run_of(dataset, light_tas(weights), tmp_path / "r", store=store)
 
-    stored = run(alpha, lam, "extended")
-    table = variants(stored.scores(), stored.samples(), alpha, lam)
-    assert len(table) == 8 * 30 and not table.isna().any().any()
-    weights = {"V": (0, 0), "V+P": (alpha, 0), "V+N": (0, lam), "V+P+N": (alpha, lam)}
+    stored = run(p, n, "extended")
+    assert list(variants(stored.record.weights)) == ["V", "V+P", "V+N", "V+P+N"]
+    weights = {"V": (0, 0), "V+P": (p, 0), "V+N": (0, n), "V+P+N": (p, n)}
     for name, rectifier in product(weights, (False, True)):
-        expected = run(*weights[name], "extended" if rectifier else "none").samples()
-        part = table[(table["variant"] == name) & (table["rectifier"] == rectifier)]
-        for column in ("sample_id", "image_id", "chosen", "intersection_px", "union_px", "iou"):
-            assert part[column].tolist() == expected[column].tolist(), (name, rectifier, column)
-
-
-def test_the_whole_method_equals_samples_exactly(dataset, tas, tmp_path):
-    run = run_of(dataset, tas, tmp_path)
-    samples = run.samples()
-    table = variants(run.scores(), samples, run.record.alpha, run.record.lam)
-    whole = table.query("variant == 'V+P+N' and rectifier").reset_index(drop=True)
-    for column in ("chosen", "intersection_px", "union_px", "iou"):
-        assert (whole[column] == samples[column]).all()
-    assert samples["rectified"].any() and not samples["rectified"].all()
-    plain = table.query("variant == 'V+P+N' and not rectifier").reset_index(drop=True)
-    calm = ~samples["rectified"]
-    assert (plain["chosen"][calm] == whole["chosen"][calm]).all()
+        expected = run(*weights[name], "extended" if rectifier else "none")
+        found = variant_pixels(stored, name, rectifier)
+        assert all((a == b).all() for a, b in zip(found, expected.pixels(), strict=True)), name
+    rows = stored.table.choose()
+    chosen = np.where(rows < 0, -1, stored.table.proposal[rows])
+    assert (chosen == stored.samples["chosen"]).all()
+    rectified = stored.samples["rectified"]
+    assert rectified.any() and not rectified.all()
+    assert (stored.table.choose(form="none") == rows)[~rectified].all()
 
 
 def toy(region=(True, True, True)):
@@ -227,61 +279,122 @@ def toy(region=(True, True, True)):
         "union_px": [10, 10, 10], "gt_area_px": 5,
     })  # fmt: skip
     samples = pd.DataFrame({"sample_id": ["a", "b"], "image_id": "i", "gt_area_px": [5, 7]})
-    return scores, samples
+    return samples, scores
 
 
 def test_ties_empty_regions_and_no_proposals():
-    def chosen(region, rectifier):
-        table = ScoreTable(*toy(region))
-        return table.choose(0.1, 0.1, "own" if rectifier else "none").tolist()
+    def chosen(region, form):
+        return a_run(*toy(region)).table.choose(form=form).tolist()
 
-    assert chosen((True, True, True), True) == [1, -1]  # the first of equal ones
-    assert chosen((True, False, True), True) == [2, -1]
-    assert chosen((True, False, False), True) == [0, -1]
-    assert chosen((False, False, False), True) == [1, -1]  # an empty region keeps the best of all
-    assert chosen((True, False, False), False) == [1, -1]
-    table = variants(*toy(), 0.1, 0.1)
-    missing = table[table["sample_id"] == "b"]
-    assert set(missing["union_px"]) == {7} and set(missing["iou"]) == {0.0}
+    assert chosen((True, True, True), "own") == [1, -1]  # the first of equal ones
+    assert chosen((True, False, True), "own") == [2, -1]
+    assert chosen((True, False, False), "own") == [0, -1]
+    assert chosen((False, False, False), "own") == [1, -1]  # an empty region keeps the best of all
+    assert chosen((True, False, False), "none") == [1, -1]
+    table = a_run(*toy()).table
+    assert [array.tolist() for array in table.pixels(table.choose())] == [[2, 0], [10, 7]]
 
 
-def test_shuffled_scores_and_foreign_samples():
-    scores, samples = toy()
-    expected = variants(scores, samples, 0.1, 0.1)
-    pd.testing.assert_frame_equal(variants(scores[::-1], samples, 0.1, 0.1), expected)
+def test_shuffled_foreign_empty_and_unknown_scores():
+    samples, scores = toy()
+    assert a_run(samples, scores[::-1]).table.choose().tolist() == [1, -1]
+    assert a_run(samples, scores[:0]).table.choose().tolist() == [-1, -1]
     with pytest.raises(TasError, match="read both tables from the same run"):
-        variants(scores.assign(sample_id="z"), samples, 0.1, 0.1)
-    empty = variants(scores[:0], samples, 0.1, 0.1)
-    assert set(empty["chosen"]) == {-1}
+        a_run(samples, scores.assign(sample_id="z")).table  # noqa: B018
+    unknown = a_run(samples.assign(gt_area_px=np.nan), scores).table
+    with pytest.raises(TasError, match="2 of 2 sentences have no ground truth"):
+        unknown.pixels(unknown.choose())
 
 
-def test_weights_are_chosen_on_val(dataset, tas, tmp_path):
-    other = make_dataset(tmp_path, "refscenes+")
-    runs = [run_of(data, tas, tmp_path / "r") for data in (dataset, other)]
-    alphas, lambdas = (0.0, 0.1, 1.0, 3.0), (0.0, 0.5, 2.0)
-    choice = choose_weights(runs, alphas, lambdas)
-    assert set(choice.lambda_by_dataset) == {"refscenes", "refscenes+"}
-    grid = sweep([Part(runs[0])], alphas, lambdas)
-    assert len(grid) == 12 and len(choice.grid) == 24
-    best = {}
-    for alpha in alphas:  # slow search
-        best[alpha] = np.mean([
-            max(
-                variants(run.scores(), run.samples(), alpha, lam)
-                .query("variant == 'V+P+N' and rectifier")["iou"].mean()
-                for lam in lambdas
-            )
-            for run in runs
-        ])  # fmt: skip
-    assert choice.miou == pytest.approx(max(best.values()))
-    assert choice.alpha == max(best, key=lambda alpha: round(best[alpha], 12))
-    text = str(choice)
-    assert "refscenes+: mIoU, n = 30" in text and f"alpha {choice.alpha}" in text
+# --- sentences with no target, with several, and methods that answer otherwise ---
 
 
-def test_weights_are_never_chosen_on_a_test_split(tas, tmp_path):
-    run = run_of(make_dataset(tmp_path, split="testA"), tas, tmp_path / "r")
-    with pytest.raises(TasError, match="on split testA; weights are chosen on val or valP only"):
-        choose_weights([run])
-    with pytest.raises(TasError, match="one run for each data set"):
-        choose_weights([])
+class Drawing:
+    """Methods of one's own: draws a mask, chooses several, or says nothing."""
+
+    def __init__(self, name, say):
+        self.name, self.say = name, say
+
+    def answer(self, scene, expressions, image):
+        return [Answer(e, scene, **{"chosen": ()} | self.say(scene)) for e in expressions]
+
+
+def half(scene):
+    mask = np.zeros(scene.size_hw, bool)
+    mask[:, :16] = True
+    return {"own_mask": encode_rle(mask[None])[0]}
+
+
+def test_answers_of_every_kind_against_truths_of_every_kind(dataset, tas, tmp_path):
+    """A truth that is empty, one mask, or a union; answers that are empty, several, or drawn."""
+    ids = [sample.sample_id for sample in dataset.samples]
+    kinds = dict(zip(ids, ["no", "one", "two"] * 10, strict=True))
+
+    def truth(sample):
+        mask = dataset.gt_mask(sample)
+        if kinds[sample.sample_id] == "no":
+            return np.zeros_like(mask)
+        return mask | np.roll(mask, 14, axis=1) if kinds[sample.sample_id] == "two" else mask
+
+    data = replace(dataset, ground_truth=truth)
+    methods = [
+        Drawing("silent", lambda scene: {}),
+        Drawing("several", lambda scene: {"chosen": (0, 1)} if len(scene.proposals) else {}),
+        Drawing("drawn", half),
+    ]
+    no_target = {name for name, kind in kinds.items() if kind == "no"}
+    samples = [replace(s, ann_ids=()) if s.sample_id in no_target else s for s in data.samples]
+    runs = [
+        read_run(f)
+        for f in evaluate_all(
+            [replace(data, samples=tuple(samples))], tas, methods, out=tmp_path / "r",
+            progress=False, masks=True,
+        )
+    ]  # fmt: skip
+    for run in runs:
+        silent = run.record.method == "silent"
+        for row, sample in zip(run.samples.to_dict("records"), samples, strict=True):
+            gt, scene = truth(sample), tas.describe(data.image_path(sample.image_id))
+            several = scene.proposals.masks()[:2].any(0) if len(scene.proposals) else gt & False
+            answer = {"silent": gt & False, "several": several}.get(run.record.method)
+            answer = decode_rle([half(scene)["own_mask"]])[0] if answer is None else answer
+            (inter,), (union,) = intersection_union(answer[None], gt)
+            assert (row["intersection_px"], row["union_px"]) == (inter, union)
+            right = float(sample.sample_id in no_target)
+            assert row["iou"] == (inter / union if union else right)
+            assert sample.sample_id not in no_target or row["oracle_iou"] == 1
+        assert (run.samples["no_target"] == [s.sample_id in no_target for s in samples]).all()
+        value = run.record.metrics["miou"].value
+        assert value == pytest.approx(run.samples["iou"].mean()) and (value == 1 / 3) == silent
+        assert (run.folder / "masks").is_dir() != silent
+
+
+def test_refers_overlap_rule_reaches_the_tables(rng, tmp_path):
+    """Two polygons that overlap: the pixels under both are background by REFER's rule."""
+    squares = [[2, 2, 12, 2, 12, 12, 2, 12], [6, 6, 16, 6, 16, 16, 6, 16]]
+    annotation = {"id": 1, "image_id": 1, "segmentation": squares}
+    image = {"id": 1, "file_name": "1.png", "height": 20, "width": 20}
+    ref = {"ref_id": 1, "ann_id": 1, "image_id": 1, "category_id": 1, "split": "val",
+           "sentences": [{"sent_id": 1, "sent": "dog"}]}  # fmt: skip
+
+    def tables_of(annotation, proposals):
+        shapes, place = {"1": annotation}, tmp_path / "x"
+        files = RefFiles([ref], {"1": image}, shapes, {}, place, place, "")
+        data = split_of(files, "refcoco", "val", tmp_path)
+        task, sample = Task(data, None, tmp_path), data.samples[0]
+        task.add(sample, proposals, overlaps_of(proposals, data, sample), Choice((0,), "why"))
+        return data, task.frames()[0].iloc[0]
+
+    proposals = rng.random((5, 20, 20)) < 0.5
+    data, row = tables_of(annotation, proposals)
+    union, exclusive = data.gt_mask(data.samples[0]), data.refer_truth(data.samples[0])
+    assert (union & ~exclusive).sum() == 36 and not (exclusive & ~union).any()
+    for prefix, gt in (("", union), ("refer_", exclusive)):
+        inter, outer = intersection_union(proposals, gt)
+        best = int((inter / outer).argmax())
+        assert row[f"{prefix}gt_area_px"] == gt.sum()
+        assert (row[f"{prefix}intersection_px"], row[f"{prefix}union_px"]) == (inter[0], outer[0])
+        assert row[f"{prefix}oracle_intersection_px"] == inter[best]
+        assert row[f"{prefix}oracle_union_px"] == outer[best]
+    data, row = tables_of({**annotation, "segmentation": squares[:1]}, proposals)
+    assert data.refer_truth is None and not [name for name in row.index if "refer" in name]

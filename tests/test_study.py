@@ -1,15 +1,13 @@
 """The study's tables over a run made by hand, held against loops that anyone can follow."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
+from light import a_run
 
 from tasutils import readable, study
-from tasutils.errors import TasError
-from tasutils.newest import find_parts
-from tasutils.study import Part
+from tasutils.config import load_preset
+from tasutils.runs import Run
 from tasutils.sweep import sweep
 
 ALPHA, LAM, N = 0.3, 0.6, 60
@@ -17,7 +15,7 @@ ALPHA, LAM, N = 0.3, 0.6, 60
 
 def part_of(
     seed: int = 0, family: str = "refscenes", partial: bool = True, kind: str = "image_to_text"
-) -> Part:
+) -> Run:
     """A run of 60 sentences over 20 images; every tenth sentence has no proposal."""
     rng = np.random.default_rng(seed)
     samples, scores = [], []
@@ -42,27 +40,23 @@ def part_of(
                 "intersection_px": inter[k], "union_px": union[k], "gt_area_px": area,
                 **dict(zip("vpn", rng.normal(size=3), strict=True)),
             })  # fmt: skip
-    record = SimpleNamespace(
-        run_id=f"{family}-{seed}", method="tas", preset="tiny", dataset=family, split="val",
-        split_by="", alpha=ALPHA, lam=LAM, partial=partial, n_used=N, n_total=200, n_images=20,
-        config={"captioner": {"kind": kind}},
+    return a_run(
+        pd.DataFrame(samples), pd.DataFrame(scores), ALPHA, LAM, {"captioner": {"kind": kind}},
+        run_id=f"{family}-{seed}", dataset=family, partial=partial, n_total=200,
     )  # fmt: skip
-    frames = pd.DataFrame(samples), pd.DataFrame(scores)
-    run = SimpleNamespace(record=record, samples=lambda: frames[0], scores=lambda: frames[1])
-    return Part(run)  # type: ignore[arg-type]
 
 
-def slow_ious(part: Part, with_p: bool, with_n: bool, rectifier: bool) -> list[float]:
+def slow_ious(part: Run, with_p: bool, with_n: bool, rectifier: bool) -> list[float]:
     """IoU of each sentence by a loop over its proposals."""
     found = []
-    scores = part.run.scores()
+    scores = part.scores
     for _, sample in part.samples.iterrows():
         rows = scores[scores["sample_id"] == sample["sample_id"]]
         if rectifier and rows["region"].any():
             rows = rows[rows["region"]]
         best, iou = -np.inf, 0.0
         for _, row in rows.iterrows():
-            total = row["v"] + with_p * ALPHA * row["p"] + with_n * LAM * row["n"]
+            total = row["term_v"] + with_p * ALPHA * row["term_p"] + with_n * LAM * row["term_n"]
             if total > best:
                 best, iou = total, row["intersection_px"] / row["union_px"]
         found.append(iou)
@@ -70,7 +64,7 @@ def slow_ious(part: Part, with_p: bool, with_n: bool, rectifier: bool) -> list[f
 
 
 @pytest.fixture(scope="module")
-def part() -> Part:
+def part() -> Run:
     return part_of()
 
 
@@ -110,7 +104,7 @@ def test_contributions_are_differences_on_the_same_sentences(part):
 
 
 def test_a_random_mask_is_one_of_the_sentences_own_and_of_the_region_with_the_rectifier(part):
-    table = part.scores
+    table = part.table
     free, inside = table.draw(False), table.draw(True)
     assert (table.draw(False) == free).all() and (table.draw(False, seed=1) != free).any()
     some = np.bincount(table.segment, minlength=N) > 0
@@ -131,15 +125,14 @@ def test_groups_are_whole_and_questions_without_data_are_left_out(part):
     table = study.breakdown(parts, n_boot=50)
     assert set(table["question"]) == set(study.QUESTIONS) - {"ImageNet"}
     assert (table.groupby("question")["n"].sum() == 2 * N).all()
-    frame = part_of(2).run.samples()
     bare = part_of(2)
-    bare.__dict__["samples"] = frame.drop(columns=["seen", "has_direction"])
+    bare.__dict__["samples"] = bare.samples.drop(columns=["seen", "has_direction"])
     assert set(study.breakdown([bare], n_boot=50)["question"]) == {"distractor", "hidden"}
 
 
 def test_a_sweep_holds_the_numbers_of_the_ablation(part, ablation):
-    grid = sweep([part], [0.0, ALPHA], [0.0, LAM])
-    table = grid.pivot(index="lam", columns="alpha", values="miou")
+    grid = sweep([part], {"p": [0.0, ALPHA], "n": [0.0, LAM]})
+    table = grid.pivot(index="weight_n", columns="weight_p", values="miou")
     full = ablation.query("variant == 'V+P+N' and rectifier")["mean"].item()
     visual = ablation.query("variant == 'V' and rectifier")["mean"].item()
     assert table.loc[LAM, ALPHA] == pytest.approx(full)
@@ -179,8 +172,20 @@ def test_words_follow_the_numbers(part, ablation):
     assert sum(line.startswith("By ") for line in lines) == 4
 
 
-def test_runs_that_are_not_there_are_named(tmp_path):
-    with pytest.raises(TasError, match="no run of preset 'tiny'"):
-        find_parts(tmp_path, "tiny")
-    with pytest.raises(TasError, match="no run there"):
-        find_parts(tmp_path, "tiny", "gone")
+def test_with_many_terms_each_is_left_out_and_v_stands_alone():
+    weights = {"v": 1.0, "p": 0.1, "n": 0.2, "d": 0.3}
+    names = list(study.variants(weights))
+    assert names == ["V", "V+P+N", "V+P+D", "V+N+D", "V+P+N+D"]
+    assert study.variants(weights)["V+P+D"] == {"v": 1.0, "p": 0.1, "d": 0.3}
+
+
+def test_the_switches_are_all_that_the_two_presets_differ_in():
+    paper, official = load_preset("paper"), load_preset("official")
+    changes = {}
+    for one in study.switches(paper).values():
+        assert not set(one) & set(changes)
+        changes |= one
+    assert paper.override(changes).digest() == official.digest()
+    tiny = load_preset("tiny")  # a lambda chosen for a data set is replaced too
+    changed = tiny.override(study.switches(tiny)["terms.n.weight"])
+    assert {changed.weights(name)["n"] for name in (None, "refscenes", "refscenesg")} == {0.7}

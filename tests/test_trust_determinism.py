@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,14 +9,15 @@ import pytest
 import torch
 from light import PRESET, D, ask, discs, scene_of
 
+from tasutils.compare import TOLERANCE
 from tasutils.config import load_preset
 from tasutils.datasets import load_dataset
 from tasutils.describe import describe_again
 from tasutils.engines import describe_dataset
 from tasutils.evaluate import evaluate
 from tasutils.images import read_image
-from tasutils.margins import TOLERANCE, margins
 from tasutils.refer import refer
+from tasutils.score_table import ScoreTable
 from tasutils.store import SceneStore
 from tasutils.tas import TAS
 
@@ -135,8 +135,8 @@ def bfloat16(rows):
 def test_a_device_with_other_rounding_differs_in_counted_close_calls_alone(rng, device):
     """Embeddings as another device gives them: noise below the tolerance, or twenty times it."""
     sentences = ["the cat on the left", "the dog", "the right one", "a red car at the top"]
-    weights = PRESET.scores
-    most = TOLERANCE / 2 / (1 + weights.alpha + weights.lambda_default) * 0.99
+    weights = PRESET.weights()
+    most = TOLERANCE / 2 / sum(weights.values()) * 0.99
 
     def there(rows):
         if device == "bfloat16":
@@ -154,17 +154,20 @@ def test_a_device_with_other_rounding_differs_in_counted_close_calls_alone(rng, 
         for sentence in sentences:
             here.append(ask(scene, sentence))
             other.append(ask(replace(scene, **embeddings), sentence))
+            terms = {f"term_{name}": term for name, term in here[-1].terms.items()}
             scores.append(pd.DataFrame({
-                "sample_id": f"{k} {sentence}", "v": here[-1].v, "p": here[-1].p, "n": here[-1].n,
+                "sample_id": f"{k} {sentence}", "proposal": range(len(here[-1].total)), **terms,
                 "region": here[-1].in_region, "yields": here[-1].yields,
+                "intersection_px": 0, "union_px": 1,
             }))  # fmt: skip
     moved = max(abs(a.total - b.total).max() for a, b in zip(here, other, strict=True))
-    record = SimpleNamespace(alpha=weights.alpha, lam=weights.lambda_default)
-    found = margins(pd.concat(scores), record)
-    assert found["chosen"].tolist() == [answer.best for answer in here]
+    scores = pd.concat(scores)
+    samples = scores[["sample_id"]].drop_duplicates()
+    table = ScoreTable(scores, samples, weights)
+    assert table.proposal[table.choose()].tolist() == [answer.best for answer in here]
     tolerance = TOLERANCE if device == "noise" else 2 * moved
     assert (moved < TOLERANCE / 2) == (device == "noise")
-    close = (found["margin"] <= tolerance).to_numpy()
+    close = table.margins() <= tolerance
     differ = np.array([a.best != b.best for a, b in zip(here, other, strict=True)])
     assert not (differ & ~close).any()
     assert differ.any() and close.sum() < len(close), "else nothing was tried"

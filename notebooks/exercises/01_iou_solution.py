@@ -10,7 +10,7 @@ import numpy as np
 
 import tasutils
 from tasutils import metrics
-from tasutils.newest import part_of
+from tasutils.evaluate import run_of
 
 # %% [markdown]
 # ## One answer
@@ -87,10 +87,10 @@ oiou_b = intersection_b.sum() / union_b.sum()
 # %%
 # check
 assert {higher_miou, higher_oiou} <= {"A", "B"}, "predict before you compute"
-assert np.isclose(miou_a, metrics.miou(intersection_a, union_a)), "first divide, then the mean"
-assert np.isclose(oiou_a, metrics.oiou(intersection_a, union_a)), "first sum, then divide"
-assert np.isclose(miou_b, metrics.miou(intersection_b, union_b)), "the same for B"
-assert np.isclose(oiou_b, metrics.oiou(intersection_b, union_b)), "the same for B"
+assert np.isclose(miou_a, metrics.metric(intersection_a, union_a, "miou")), "first divide, then the mean"
+assert np.isclose(oiou_a, metrics.metric(intersection_a, union_a, "oiou")), "first sum, then divide"
+assert np.isclose(miou_b, metrics.metric(intersection_b, union_b, "miou")), "the same for B"
+assert np.isclose(oiou_b, metrics.metric(intersection_b, union_b, "oiou")), "the same for B"
 print(f"A: mIoU {miou_a:.2f}, oIoU {oiou_a:.2f};  B: mIoU {miou_b:.2f}, oIoU {oiou_b:.2f}")
 
 # %% [markdown]
@@ -101,7 +101,7 @@ print(f"A: mIoU {miou_a:.2f}, oIoU {oiou_a:.2f};  B: mIoU {miou_b:.2f}, oIoU {oi
 # **Predict first:** what share of the sentences holds half of all the union's pixels?
 
 # %%
-samples = part_of("refscenes val", tasutils.load("tiny"), limit=12).samples
+samples = run_of("refscenes val", tasutils.load("tiny"), limit=12).samples
 union_px = samples["union_px"].to_numpy()
 # solution: begin
 #: predicted_share = ...  # between 0 and 1

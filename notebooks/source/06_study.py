@@ -22,22 +22,21 @@ from pathlib import Path
 
 import pandas as pd
 from IPython.display import Markdown, display
+from tasutils.switches import switch_effects, switch_words
 
 from tasutils import charts, paths, readable, study
+from tasutils.evaluate import newest_runs
 from tasutils.gallery import KINDS, Gallery
-from tasutils.newest import find_parts
 from tasutils.show import gallery
-from tasutils.sweep import sweep
-from tasutils.sweep_choice import TUNING_SPLITS, at_own_weights, best_settings
-from tasutils.switches import switch_effects, switch_words
+from tasutils.sweep import TUNING_SPLITS, at_own_weights, best_settings, sweep
 
 # %% [markdown]
 # ## The runs
 
 # %%
-parts = find_parts(results or paths.RESULTS, preset, runs)
+parts = newest_runs(results or paths.RESULTS, preset, runs)
 note = readable.scope_note(parts)
-records = [part.run.record for part in parts]
+records = [part.record for part in parts]
 names = ["dataset", "split", "n_used", "n_total", "n_images", "n_without_proposals", "alpha", "lam"]
 pd.DataFrame([record.model_dump(include=set(names)) for record in records])[names]
 
@@ -91,13 +90,13 @@ charts.breakdown_plot(groups, note=note)
 # %%
 alphas, lams = {0.0, 0.1, 0.2, 0.5, 1.0, 2.0}, {0.0, 0.1, 0.2, 0.5, 1.0}
 tuning = [part for part in parts if part.split in TUNING_SPLITS] or parts
-own = [(part.run.record.alpha, part.run.record.lam) for part in tuning]
+own = [(part.record.alpha, part.record.lam) for part in tuning]
 grid = sweep(tuning, sorted(alphas.union(a for a, _ in own)), sorted(lams.union(b for _, b in own)))
 best = best_settings(tuning, grid, n_boot)
 
 # %%
 for part, chosen in zip(tuning, own, strict=True):
-    here, top = (table[table["run_id"] == part.run.record.run_id] for table in (grid, best))
+    here, top = (table[table["run_id"] == part.record.run_id] for table in (grid, best))
     values = here.pivot(index="lam", columns="alpha", values="miou")
     title = f"{part.family} {part.split}, mIoU in %, {readable.scope_note([part])}"
     found = readable.weights_note(top.iloc[0])

@@ -25,12 +25,12 @@ from IPython.display import Markdown, display
 import tasutils
 from tasutils import compare, paths, peer_study, readable
 from tasutils.baselines import make_method, method_names
-from tasutils.encoders.colors import COLORS, color_shares
 from tasutils.datasets import load_dataset
+from tasutils.encoders.colors import COLORS, color_shares
 from tasutils.evaluate import evaluate_all
-from tasutils.refer import parse_expression
 from tasutils.peer_charts import Question, peer_row, peers_plot
 from tasutils.peer_maps import map_scores
+from tasutils.refer import parse_expression
 from tasutils.runs import read_run
 from tasutils.store import SceneStore
 

@@ -33,9 +33,9 @@ from tasutils.datasets import DATASETS, dataset, load_dataset
 from tasutils.datasets.files import load_plain
 from tasutils.datasets.get_data import file_sets
 from tasutils.datasets.phrasecut import load_phrasecut
+from tasutils.evaluate import run_of
 from tasutils.gallery import reference_sheet
 from tasutils.language.reading import find_directions
-from tasutils.newest import part_of
 from tasutils.paths import REFSCENES
 
 # %% [markdown]
@@ -231,8 +231,8 @@ for each in sets:
 
 # %%
 tas = tasutils.load(preset if real else "tiny")
-runs = [part_of(each, tas, limit, results).run for each in sets]
-answers = pd.concat([run.samples().assign(set=run.record.dataset) for run in runs])
+runs = [run_of(each, tas, limit, results) for each in sets]
+answers = pd.concat([run.samples.assign(set=run.record.dataset) for run in runs])
 answers["direction"] = [bool(find_directions(text)) for text in answers["text"]]
 assert (answers["iou"] <= answers["oracle_iou"] + 1e-12).all()
 

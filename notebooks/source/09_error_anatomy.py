@@ -18,12 +18,12 @@ results = ""  # the folder of runs and described pictures; empty: results
 
 # %%
 from IPython.display import Markdown, display
+from tasutils.anatomy_widget import AnatomyBrowser
 
 import tasutils
 from tasutils import anatomy, anatomy_charts, paths, readable, show
-from tasutils.anatomy_widget import AnatomyBrowser
+from tasutils.evaluate import newest_runs, run_of
 from tasutils.gallery import Gallery
-from tasutils.newest import find_parts, part_of
 
 # %% [markdown]
 # ## The runs
@@ -32,8 +32,8 @@ from tasutils.newest import find_parts, part_of
 
 # %%
 tas = tasutils.load(preset)
-part = part_of(data, tas, limit, results)
-others = find_parts(results or paths.RESULTS, tas.preset.name)
+part = run_of(data, tas, limit, results)
+others = newest_runs(results or paths.RESULTS, tas.preset.name)
 place = part.family, part.split
 parts = [part] + [other for other in others if (other.family, other.split) != place]
 galleries, note = [Gallery(each) for each in parts], readable.scope_note(parts)

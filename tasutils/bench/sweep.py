@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -70,20 +71,19 @@ def rows(plan: Plan, sentences: int = SENTENCES) -> list[Row]:
 def sweep_run(folder: str) -> dict[str, Any]:
     """Our way, from the run's folder: seconds, seconds without reading, settings, mIoU."""
     from tasutils.runs import read_run
-    from tasutils.study import Part
     from tasutils.sweep import sweep
 
     start = perf_counter()
-    part = Part(read_run(folder))
-    assert part.scores.v.size
+    part = read_run(folder)
+    assert part.table.segment.size
     read = perf_counter()
-    grid = sweep([part], ALPHAS, LAMBDAS, RULES, FORMS)
+    grid = sweep([part], {"p": ALPHAS, "n": LAMBDAS}, RULES, FORMS)
     seconds, sums_s = perf_counter() - start, perf_counter() - read
     own = {
-        "synonyms": {part.run.record.config["language"]["synonym_rule"]: "own"},
-        "rectifier": {part.run.record.config["rectifier"]["form"]: "own"},
+        "synonyms": {part.record.config["language"]["synonym_rule"]: "own"},
+        "rectifier": {part.record.config["rectifier"]["form"]: "own"},
     }
-    named = grid.replace(own)[["synonyms", "rectifier", "alpha", "lam"]]
+    named = grid.replace(own)[["synonyms", "rectifier", "weight_p", "weight_n"]]
     return {
         "seconds": seconds,
         "sums_s": sums_s,
@@ -97,15 +97,15 @@ def loop_run(folder: str) -> dict[str, Any]:
     from tasutils.runs import read_run
 
     run = read_run(folder)
-    groups = [table for _, table in run.scores().groupby("sample_id", sort=False)]
-    names = ("v", "p", "n", "region", "intersection_px", "union_px")
+    groups = [table for _, table in run.scores.groupby("sample_id", sort=False)]
+    names = ("term_v", "term_p", "term_n", "region", "intersection_px", "union_px")
     sentences = [{name: table[name].to_numpy() for name in names} for table in groups]
     start = perf_counter()
     mious = []
     for _, form, alpha, lam in PLAIN:
         ious = []
         for one in sentences:
-            total = one["v"] + alpha * one["p"] + lam * one["n"]
+            total = one["term_v"] + alpha * one["term_p"] + lam * one["term_n"]
             inside = one["region"] if form == "own" else np.ones(len(total), bool)
             chosen = rectifier.rectify(total, inside)
             ious.append(one["intersection_px"][chosen] / one["union_px"][chosen])
@@ -118,7 +118,11 @@ def write_run(folder: Path, preset: Preset, sentences: int) -> None:
     samples, scores = random_tables(sentences)
     samples.to_parquet(folder / "samples.parquet", index=False)
     scores.to_parquet(folder / "scores.parquet", index=False)
-    record = random_record(preset, len(samples))
+    tables = {
+        name: sha256((folder / name).read_bytes()).hexdigest()
+        for name in ("samples.parquet", "scores.parquet")
+    }
+    record = random_record(preset, len(samples)).model_copy(update={"tables": tables})
     (folder / "run.json").write_text(record.model_dump_json(), encoding="utf-8")
 
 
@@ -140,10 +144,10 @@ def random_tables(sentences: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         {
             "sample_id": np.repeat(ids, MASKS),
             "proposal": np.tile(np.arange(MASKS), sentences),
-            "v": rng.normal(0.2, 0.03, n),
-            "p": rng.normal(0.6, 0.1, n),
-            "n": negative,
-            "n_three_pairs": negative + rng.normal(0, 0.01, n),
+            "term_v": rng.normal(0.2, 0.03, n),
+            "term_p": rng.normal(0.6, 0.1, n),
+            "term_n": negative,
+            "alt_n_three_pairs": negative + rng.normal(0, 0.01, n),
             "region": np.repeat(rng.random(sentences) < 0.5, MASKS) | (rng.random(n) < 0.5),
             "yields": np.zeros(n, bool),
             "intersection_px": intersection,
@@ -159,14 +163,14 @@ def random_record(preset: Preset, n: int) -> RunRecord:
 
     nothing: dict[str, Any] = {"models": {}, "versions": {}, "seeds": {}, "times_s": {}}
     nothing |= {"peak_memory_mib": {}, "metrics": {}, "metric_version": "", "index_digest": ""}
+    nothing |= {"tables": {}, "pictures_digest": ""}
     return RunRecord(
         run_id="bench",
         created="",
         preset=preset.name,
         config=preset.model_dump(mode="json"),
         config_digest=preset.digest(),
-        alpha=preset.weights()["p"],
-        lam=preset.weights()["n"],
+        weights=preset.weights(),
         dataset="random",
         split="random",
         n_total=n,

@@ -33,7 +33,7 @@ from tasutils.datasets.sample import (
 from tasutils.datasets.shapes import Raster, polygon_mask
 from tasutils.errors import TasError
 from tasutils.masks import intersection_union
-from tasutils.metrics import THRESHOLDS, summary
+from tasutils.metrics import METRIC_NAMES, metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -233,13 +233,14 @@ def scores(samples: pd.DataFrame, as_published: bool = False) -> pd.DataFrame:
     rows = {}
     for name, member in subsets(samples, as_published).items():
         counted = member & there if as_published else member
-        found = summary(intersection[counted], union[counted])
+        pixels = intersection[counted], union[counted]
+        found = {name: metric(*pixels, name) for name in METRIC_NAMES}
         rows[name] = {
             "n": int(counted.sum()),
             "n_missing": int((member & ~there).sum()),
             "mean_iou": found["miou"],
             "cum_iou": found["oiou"],
-            **{f"acc@{t}": found[f"p@{t}"] for t in THRESHOLDS},
+            **{f"acc@{name[2:]}": found[name] for name in METRIC_NAMES[2:]},
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 

@@ -240,7 +240,7 @@ def _read_run(folder: Path) -> None:
     from tasutils.runs import read_run
 
     run = read_run(folder)
-    len(run.samples()), len(run.scores())
+    len(run.samples), len(run.scores)
 
 
 def _mirror() -> list[Tree]:

@@ -174,7 +174,7 @@ def evaluated(data: list[Any], tas: Any, scenes: dict[str, Any], n: int, out: Pa
     for folder in folders:
         run = read_run(folder)
         metrics = {k: [m.value, m.low, m.high, m.n] for k, m in run.record.metrics.items()}
-        found.append((run.samples(), _old_columns(run.scores()), metrics, folder))
+        found.append((run.samples, _old_columns(run.scores), metrics, folder))
     return found
 
 
@@ -182,17 +182,18 @@ def _old_columns(scores: pd.DataFrame) -> pd.DataFrame:
     """Columns of scores.parquet by their names of commit 33d3a66."""
     new = {name: name.removeprefix("term_") for name in scores if name.startswith("term_")}
     new |= {name: name.removeprefix("alt_") for name in scores if name.startswith("alt_")}
-    return scores.rename(columns=new)
+    absent = {"yields_official": False} if "yields_official" not in scores else {}
+    return scores.rename(columns=new).assign(**absent)
 
 
 def swept(folders: list[Path]) -> pd.DataFrame:
     """A small grid of all rules and forms over stored runs, columns as at commit 33d3a66."""
     from tasutils.runs import read_run
-    from tasutils.study import Part
     from tasutils.sweep import sweep
 
-    parts = [Part(read_run(folder)) for folder in folders]
-    grid = sweep(parts, (0.0, 0.1, 1.0), (0.0, 0.3, 2.0), ("all",), ("all",))
+    runs = [read_run(folder) for folder in folders]
+    grid = sweep(runs, {"p": (0.0, 0.1, 1.0), "n": (0.0, 0.3, 2.0)}, ("all",), ("all",))
+    grid = grid.rename(columns={"weight_p": "alpha", "weight_n": "lam"})
     return grid[["dataset", "synonyms", "rectifier", "alpha", "lam", "n", "oiou", "miou"]]
 
 
