@@ -1,23 +1,24 @@
-"""Files of weights: read without pickle, copied into a model only if they fit it exactly."""
+"""Weights from files and folders: no code of theirs is run, and they fit the model exactly."""
 
-import json
-import mmap
-import operator
+import re
+import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tasutils.errors import TasError
-from tasutils.torch_pickles import legacy_fault, zipped_fault
+from tasutils.paths import weights_path
 
 if TYPE_CHECKING:
     import torch
 
+#: for every `from_pretrained`: no network, and no code of a folder; unsaid, it asks on the terminal
+SAFELY = MappingProxyType({"local_files_only": True, "trust_remote_code": False})
 _MOST_LISTED = 5  # keys of each kind of fault in an error, which has to stay one line
 _NESTINGS = ("state_dict", "model")  # of open_clip's and timm's training; of ALBEF and FreeSOLO
-_MAX_HEADER_BYTES = 100_000_000  # the bound of the safetensors library itself
 _SUFFIXES = {".safetensors", ".pth", ".pt", ".bin"}
 # what only one family's files have among their keys; the more particular before the less
 _MARKS = {
@@ -35,22 +36,6 @@ _MARKS = {
 _SAM_SIZES = {192: "tiny", 768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # by width
 
 
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence transformers' bars and warnings while it loads: what is wrong we say ourselves."""
-    from transformers.utils import logging
-
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
 def read_state_dict(path: Path) -> dict[str, "torch.Tensor"]:
     """Tensors of a .safetensors file, or of a .pt / .pth / .bin file read with weights_only.
 
@@ -64,19 +49,40 @@ def read_state_dict(path: Path) -> dict[str, "torch.Tensor"]:
 
     if not path.is_file():
         raise TasError(f"no weights at {path}; put the file there or choose another preset")
-    fault = file_fault(path)
-    if fault:
+    if fault := file_fault(path):
         raise TasError(f"weights {path}: the file {fault}; take the published one")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd files, which are refused in one line
+            data = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise a dozen unrelated types
-        reason = " ".join(str(error).split())[:80]
-        if "weights only" in reason.lower():  # torch's advice to read it unsafely
-            reason = "no file of torch"
-        raise TasError(f"weights {path} are damaged ({reason}); fetch the file again") from error
-    return _tensors(data, path)
+        raise TasError(f"weights {path}: {_refusal(str(error))}") from None
+    for key in _NESTINGS:
+        if isinstance(data, dict) and isinstance(data.get(key), dict):
+            data = data[key]
+    if not isinstance(data, dict) or not data:
+        raise TasError(f"weights {path} hold no tensors by name; name another file")
+    strays = [str(key) for key, value in data.items() if not isinstance(value, torch.Tensor)]
+    if strays or not all(isinstance(key, str) for key in data):
+        raise TasError(
+            f"weights {path} hold {len(strays)} entries that are no tensors "
+            f"({_listed(strays)}); name another file"
+        )
+    return data
+
+
+def _refusal(told: str) -> str:
+    """What torch says of a file that it refused, without its advice to read it unsafely."""
+    if "TorchScript" in told:
+        return "a TorchScript program, like OpenAI's own .pt files, which is not run here"
+    if found := re.search(r"GLOBAL (\S+)", told):
+        return f"the file asks to run {found[1]}, which is no tensor; it was not run"
+    reason = " ".join(told.split())[:80]
+    if "weights only" in reason.lower():
+        reason = "no file of torch"
+    return f"the file is damaged ({reason}); fetch it again"
 
 
 def file_fault(path: Path) -> str | None:
@@ -93,30 +99,19 @@ def file_fault(path: Path) -> str | None:
         return "is empty"
     if start.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer of a few lines, not the weights that it points to"
-    if start.isascii() and start.decode("ascii").lstrip()[:1] in {"<", "{"}:
+    if start.isascii() and start.lstrip()[:1] in {b"<", b"{"}:
         return f"is a page of text ({' '.join(start.decode('ascii').split())[:30]} ...)"
     if path.suffix == ".safetensors":
-        return _safetensors_fault(path, start)
-    if not start.startswith(b"PK"):
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return legacy_fault(data)
-    try:
-        if not zipfile.is_zipfile(path):
-            return "is cut short: the end of the archive is missing"
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if sum(member.file_size for member in members) > path.stat().st_size:
-                return "would grow when unpacked; torch packs nothing"
-            if min(member.header_offset for member in members):
-                return "is no archive from its first byte on"
-            pickled = [m for m in members if m.filename.endswith("data.pkl")]
-            programs = [archive.read(member) for member in pickled]
-    except Exception as error:  # zipfile raises half a dozen types
-        return f"is a damaged archive ({' '.join(str(error).split())[:80]})"
-    if any(member.filename.endswith("/constants.pkl") for member in members):
-        return "is a TorchScript program, like OpenAI's own .pt files, which is not run here"
-    faults = (zipped_fault(program, path.stat().st_size) for program in programs)
-    return next(filter(None, faults), None)
+        from safetensors import safe_open
+
+        try:
+            with safe_open(path, framework="np"):  # compares the table with the size
+                return None
+        except Exception as error:
+            return f"is cut short or no safetensors file ({' '.join(str(error).split())[:80]})"
+    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
+        return "is cut short: the end of the archive is missing"
+    return None
 
 
 def load_strict(model: "torch.nn.Module", state: Mapping[str, "torch.Tensor"], name: str) -> None:
@@ -159,46 +154,142 @@ def looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     return None
 
 
-def _tensors(data: Any, path: Path) -> dict[str, "torch.Tensor"]:
-    """The state dict in what a file holds; TasError if there is none."""
-    import torch
-
-    for key in _NESTINGS:
-        if isinstance(data, dict) and isinstance(data.get(key), dict):
-            data = data[key]
-    if not isinstance(data, dict) or not data:
-        raise TasError(f"weights {path} hold no tensors by name; name another file")
-    strays = [
-        key
-        for key, value in data.items()
-        if not (isinstance(key, str) and isinstance(value, torch.Tensor))
-    ]
-    if strays:
-        raise TasError(
-            f"weights {path} hold {len(strays)} entries that are no tensors "
-            f"({_listed([str(key) for key in strays])}); name another file"
-        )
-    return data
-
-
-def _safetensors_fault(path: Path, start: bytes) -> str | None:
-    size, length = path.stat().st_size, int.from_bytes(start[:8], "little")
-    if size < 8 or start[8:9] != b"{":
-        return "is no safetensors file"
-    if length > _MAX_HEADER_BYTES:
-        return f"says its table of contents has {length} bytes, more than any has"
-    if 8 + length > size:
-        return "is cut short: its table of contents is not whole"
-    with path.open("rb") as file:
-        file.seek(8)
-        try:
-            entries = json.loads(file.read(length))
-            ends = [e["data_offsets"][1] for k, e in entries.items() if k != "__metadata__"]
-            whole = 8 + length + max(map(operator.index, ends), default=0)
-            return f"is cut short: {size} of {whole} bytes" if size < whole else None
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-            return "has a damaged table of contents"
-
-
 def _listed(keys: list[str]) -> str:
     return ", ".join(keys if len(keys) <= _MOST_LISTED else [*keys[:_MOST_LISTED], "..."])
+
+
+# --- folders as written by transformers' save_pretrained ---
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers' bars and warnings while it loads: what is wrong we say ourselves."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def local_folder(checkpoint: str, what: str) -> Path:
+    """The folder of `checkpoint`; the network is never asked.
+
+    Args:
+        checkpoint: a folder, absolute or relative to data/weights, or the hub name of a model that
+            is in the local Hugging Face cache.
+        what: the model's name in the error.
+
+    Raises TasError when there is no such folder.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    folder = weights_path(checkpoint)
+    if folder.is_dir():
+        return folder
+    try:
+        return Path(snapshot_download(checkpoint, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        raise TasError(
+            f"no {what} folder at {folder}; put the model's files there or choose another preset"
+        ) from error
+
+
+def load_model(
+    auto: Any, folder: Path, what: str, types: Collection[str], dtype: "torch.dtype"
+) -> Any:
+    """The model of a folder by `auto.from_pretrained`, in evaluation mode, on the CPU.
+
+    Args:
+        auto: a model class of transformers.
+        folder: with config.json and the weights, safetensors or a .bin read without pickle.
+        what: the model's name in errors.
+        types: the `model_type`s of config.json that will do.
+        dtype: of the weights.
+
+    Raises TasError when the folder holds another model, is damaged, or lacks weights.
+    """
+    from transformers import AutoConfig
+
+    with _told(folder, what):
+        config = AutoConfig.from_pretrained(folder, **SAFELY)
+    if config.model_type not in types:
+        raise TasError(f"{folder} holds a {config.model_type} model, no {what}; name its folder")
+    with _told(folder, what), quiet_transformers():
+        model, report = auto.from_pretrained(
+            folder, dtype=dtype, output_loading_info=True, **SAFELY
+        )
+    faults = [*report.get("missing_keys", ()), *report.get("mismatched_keys", ())]
+    if faults:
+        raise TasError(
+            f"{what} {folder} does not fit its config.json: {len(faults)} weights missing or of "
+            f"other shape ({faults[0]}, ...); fetch the folder again"
+        )
+    return model.eval()
+
+
+def load_tokenizer(folder: Path, what: str, kind: Any = None) -> Any:
+    """The tokenizer of a folder, by AutoTokenizer or by a `kind` of transformers.
+
+    Raises TasError when it has none, or a damaged one.
+    """
+    from transformers import AutoTokenizer
+
+    line = f"{what} {folder} has no usable tokenizer; fetch its files again"
+    try:
+        with quiet_transformers():
+            tokenizer = (kind or AutoTokenizer).from_pretrained(folder, **SAFELY)
+            n_special = len(tokenizer.all_special_ids)  # a RecursionError if one is unknown
+    except Exception as error:  # damaged files raise a dozen unrelated types
+        raise TasError(line) from error
+    # without files some kinds start with their special tokens alone, and say nothing
+    if len(tokenizer) <= n_special:
+        raise TasError(line)
+    return tokenizer
+
+
+class Pixels:
+    """A folder's own image processor, for crops that are square already and on their device.
+
+    Attributes:
+        image_size: side in px that the processor resizes to; crops of it are not resized again.
+
+    Raises TasError when the folder has no usable processor.
+    """
+
+    def __init__(self, folder: Path, what: str) -> None:
+        from transformers import AutoImageProcessor
+
+        try:
+            with quiet_transformers():
+                self.processor = AutoImageProcessor.from_pretrained(folder, **SAFELY)
+            size = self.processor.size
+            self.image_size = int(size.get("height") or size["shortest_edge"])
+        except Exception as error:  # as above
+            raise TasError(
+                f"{what} {folder} has no usable preprocessor_config.json; fetch it again"
+            ) from error
+
+    def __call__(self, crops: "torch.Tensor", **changes: Any) -> "torch.Tensor":
+        """What the network sees of float32 (n, 3, image_size, image_size) RGB in 0..1.
+
+        `changes` override the folder's settings, e.g. do_center_crop=False.
+        """
+        # processors count pixels 0..255; floats are neither rounded nor, at this size, resampled
+        return self.processor(list(crops * 255), return_tensors="pt", **changes)["pixel_values"]
+
+
+@contextmanager
+def _told(folder: Path, what: str) -> Iterator[None]:
+    """Turns whatever reading a folder raises into one TasError."""
+    try:
+        yield
+    except Exception as error:  # damaged files raise a dozen unrelated types
+        reason = " ".join(str(error).split())[:80]
+        raise TasError(f"{what} {folder} is damaged ({reason}); fetch it again") from error

@@ -12,8 +12,7 @@ import typer
 from tasutils.errors import TasError
 
 if TYPE_CHECKING:
-    from tasutils.registry import PublishedModel
-    from tasutils.registry.fetch import Progress
+    from tasutils.models import Progress, PublishedModel
 
 models_app = typer.Typer(no_args_is_help=True, help="The published weights.")
 
@@ -28,8 +27,7 @@ NeedsOption = Annotated[
 @models_app.command("list")
 def models_list() -> None:
     """Name each published model with its size, its licence, whether it is here, and its use."""
-    from tasutils.registry import load_registry
-    from tasutils.registry.local import faults, present
+    from tasutils.models import faults, load_registry, present
 
     for model in load_registry().values():
         state = "not here"
@@ -46,10 +44,9 @@ def models_check(names: NamesArgument = None, preset: NeedsOption = None) -> Non
     Tells all that is missing, half here or damaged, and the command that gets it. Exit code 1 if
     one of the NAMES, or something that the preset needs, is not whole. Without either every model
     is told of, and the exit code is 1 only if one that is here is damaged or half here. Where no
-    SHA-256 is published, that of the file as it was received is compared.
+    SHA-256 is published, the file is only looked at.
     """
-    from tasutils.registry import load_registry
-    from tasutils.registry.local import faults, present
+    from tasutils.models import faults, load_registry, present
 
     asked = names or preset
     models, bad = _asked(names, preset) if asked else (list(load_registry().values()), 0)
@@ -83,7 +80,7 @@ def models_get(
     A download that broke, or was ended with ctrl-c, goes on where it stopped. Sizes and digests
     are compared with the published ones, those of files from a mirror too; nothing else is kept.
     """
-    from tasutils.registry.get import get_model
+    from tasutils.models import get_model
 
     if not (names or preset):
         raise TasError("name what to get, or --preset; `tas models list` tells what there is")
@@ -107,7 +104,7 @@ def models_get(
 def _asked(names: list[str] | None, preset: str | None) -> tuple[list[PublishedModel], int]:
     """The models asked for with what they need, and the number of unpublished files missing."""
     from tasutils.config import load_preset
-    from tasutils.registry import find_model, model_at, remedy, with_needs
+    from tasutils.models import find_model, model_at, remedy, with_needs
 
     models, missing = [find_model(name) for name in names or []], 0
     for field, path in load_preset(preset).weight_paths().items() if preset else ():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tasutils.config import Preset, load_preset
 from tasutils.errors import TasError
 from tasutils.images import read_image
-from tasutils.registry import remedy
+from tasutils.models import remedy
 
 if TYPE_CHECKING:
     from tasutils.captioners import Captioner

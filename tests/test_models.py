@@ -1,25 +1,56 @@
-"""The published weights: facts with their sources, manifests, and loaders that refuse the rest."""
+"""The published weights: facts, manifests, loaders that refuse the rest, and fetching.
 
+Downloads come from a real server on this machine, none of them from beyond it.
+"""
+
+import hashlib
+import io
 import json
 import os
 import pickle
 import re
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
 from itertools import islice
 
 import pytest
 import torch
 import yaml
-from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
+from served import Resource, serving
 
-from tasutils import paths, registry
-from tasutils.checkpoints import file_fault, load_strict, looks_like, read_state_dict, require_fit
+from tasutils import cli, models, paths
+from tasutils.checkpoints import (
+    Pixels,
+    file_fault,
+    load_model,
+    load_strict,
+    load_tokenizer,
+    looks_like,
+    read_state_dict,
+    require_fit,
+)
 from tasutils.config import load_preset
 from tasutils.encoders.openclip import OpenClipEncoder, build_clip
 from tasutils.encoders.settings import EncoderConfig
 from tasutils.errors import TasError
+from tasutils.models import (
+    Expected,
+    PublishedModel,
+    faults,
+    fetch,
+    find_model,
+    get_model,
+    list_repository,
+    load_registry,
+    model_at,
+    part_of,
+    present,
+)
 from tasutils.proposals.sam_net import build_sam
-from tasutils.registry import PublishedModel, find_model, load_registry, model_at
 from tasutils.tas import require_weights
 
 ASKED_FOR = {
@@ -52,41 +83,21 @@ def test_every_model_asked_for_is_there():
 
 
 def test_no_value_stands_without_its_source():
-    """Read from the files themselves, past the models that also refuse it."""
     stated = {"url", "size", "sha256", "md5", "licence", "hub", "revision"}
-    for path in sorted((paths.ROOT / "tasutils" / "registry").glob("*.yaml")):
-        for name, entry in yaml.safe_load(path.read_text(encoding="utf-8")).items():
-            for part in [entry, *entry["files"]]:
-                values = {key for key in stated & set(part) if part[key] is not None}
-                values |= {"name"} & set(part) - ({"name"} if "url" in part else set())
-                assert values == set(part["sources"]), f"{path.name}: {name}"
-                for text in part["sources"].values():
-                    assert len(text) >= 10 and text.lower() not in {"unknown", "assumed"}
-
-
-def test_a_value_without_source_and_a_source_without_value_are_refused():
-    source = "a page that states it"
-    file = {"name": "a.pth", "path": "a.pth", "url": "https://example.org/a.pth"}
-    good = {"name": "a", "purpose": "b", "licence": None, "sources": {}}
-
-    def model(**stated):
-        sources = stated.pop("sources")
-        return PublishedModel.model_validate(
-            good | {"files": [file | stated | {"sources": dict.fromkeys(sources, source)}]}
-        )
-
-    assert model(size=5, sources=["url", "size"]).known_size == (5, True)
-    for stated in (
-        {"size": 5, "sources": ["url"]},
-        {"sources": ["url", "size"]},
-        {"sources": []},
-        {"sha256": "0" * 63, "sources": ["url", "sha256"]},
-        {"size": 0, "sources": ["url", "size"]},
-    ):
-        with pytest.raises(ValidationError):
-            model(**stated)
-    with pytest.raises(ValidationError):
-        PublishedModel.model_validate(good | {"licence": "MIT", "files": [file]})
+    text = (paths.ROOT / "tasutils" / "models.yaml").read_text(encoding="utf-8")
+    for name, entry in yaml.safe_load(text).items():
+        for part in [entry, *entry["files"]]:
+            values = {key for key in stated & set(part) if part[key] is not None}
+            values |= {"name"} & set(part) - ({"name"} if "url" in part else set())
+            assert values == set(part["sources"]), name
+            for told in part["sources"].values():
+                assert len(told) >= 10 and told.lower() not in {"unknown", "assumed"}
+        assert not entry.get("also") or (entry["hub"] and entry["folder"])
+        for file in entry["files"]:
+            assert ("url" in file) != ("hub" in entry) and ("path" in file) != ("folder" in entry)
+            assert file.get("url", "https://").startswith("https://")
+            assert re.fullmatch("[0-9a-f]{64}", file.get("sha256") or "0" * 64)
+            assert re.fullmatch("[0-9a-f]{32}", file.get("md5") or "0" * 32)
 
 
 @ALL_FILES
@@ -392,14 +403,22 @@ def bad_files(folder):
     torch.save([1, 2], folder / "list.pth")
     torch.save({"a": torch.ones(2), "epoch": 3}, folder / "trainer.pth")
     torch.save({}, folder / "nothing.pth")
+    with zipfile.ZipFile(folder / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("archive/data.pkl", pickle.dumps({"a": Evil(folder / "owned")}, 2))
+    with (folder / "sparse.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", 40 << 30) + b"{")
+        file.truncate(50 << 30)
+    with tarfile.open(folder / "tar.pth", "w") as made:
+        made.addfile(tarfile.TarInfo("storages"), io.BytesIO())
     return {
-        "evil.pth": "asks to run posix.mkdir" if os.name == "posix" else "asks to run",
-        "evil2.pth": "the file is damaged",
+        "evil.pth": "asks to run (posix|nt).mkdir",
+        "evil2.pth": "the file (is damaged|asks to run)",
         "evil3.bin": "it was not run",
+        "packed.pth": "the file (is damaged|asks to run)",
         "half_whole.pth": "cut short",
-        "half_legacy.pth": "cut short",
-        "half_whole.safetensors": "is cut short: [0-9]+ of [0-9]+ bytes",
-        "start.safetensors": "table of contents is not whole",
+        "half_legacy.pth": "damaged .*EOF",
+        "half_whole.safetensors": "is cut short",
+        "start.safetensors": "is cut short",
         "page.pth": "page of text",
         "answer.safetensors": "page of text",
         "lfs.pth": "LFS pointer",
@@ -407,7 +426,9 @@ def bad_files(folder):
         "empty.pth": "is empty",
         "words.pth": "damaged",
         "noise.safetensors": "no safetensors file",
+        "sparse.safetensors": "no safetensors file",
         "torch.safetensors": "no safetensors file",
+        "tar.pth": "the file is damaged",
         "RN50.pt": "TorchScript",
         "list.pth": "no tensors by name",
         "trainer.pth": r"1 entries that are no tensors \(epoch\)",
@@ -448,10 +469,446 @@ def test_load_strict_casts_and_copies():
 
 
 def test_registry_loads_no_torch():
-    import subprocess
-    import sys
-
-    code = "import sys, tasutils.registry.get, tasutils.cli_models; print('torch' in sys.modules)"
+    code = "import sys, tasutils.models, tasutils.cli_models; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
-    assert registry.load_registry() is registry.load_registry()
+
+
+# --- folders of transformers ---
+
+
+def test_code_in_a_models_folder_does_not_run_even_if_the_terminal_says_yes(tmp_path, monkeypatch):
+    """Unsaid, transformers asks on standard input whether to run it."""
+    from transformers import AutoModel
+
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    entry = {"AutoConfig": "code.C", "AutoTokenizer": ["code.C", None], "AutoModel": "code.C"}
+    content = {"model_type": "own", "auto_map": entry | {"AutoImageProcessor": "code.C"}}
+    for name in ("config.json", "tokenizer_config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_text(json.dumps(content))
+    (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')\n")
+    with pytest.raises(TasError):
+        load_model(AutoModel, tmp_path, "X", {"own"}, torch.float32)
+    for call in (load_tokenizer, Pixels):
+        with pytest.raises(TasError):
+            call(tmp_path, "X")
+    assert not (tmp_path / "owned").exists()
+
+
+# --- downloads ---
+
+BODY = bytes(range(256)) * 40  # 10240 bytes
+SOURCE = "this test, which made it up"
+
+
+@pytest.fixture
+def server():
+    with serving() as served:
+        served.resources["/file.bin"] = Resource(BODY)
+        yield served
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "WEIGHTS", tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(models, "CHUNK_BYTES", 1000)
+
+
+def digest(body):
+    return hashlib.sha256(body).hexdigest()
+
+
+def known(body=BODY):
+    return Expected(len(body), digest(body), hashlib.md5(body).hexdigest())
+
+
+def quiet(done, total):
+    pass
+
+
+def files(folder):
+    return sorted(p.name for p in folder.rglob("*") if p.is_file())
+
+
+# --- one file ---
+
+
+@pytest.mark.parametrize("expected", [Expected(), Expected(size=len(BODY)), known()])
+@pytest.mark.parametrize("length", [True, False])
+def test_a_file_comes_whole(server, tmp_path, expected, length):
+    server.resources["/file.bin"].length = length
+    steps = []
+    target = tmp_path / "new" / "file.bin"
+    got = fetch(server.url + "/file.bin", target, expected, lambda *step: steps.append(step))
+    assert got == digest(BODY) and target.read_bytes() == BODY
+    assert files(tmp_path) == ["file.bin"]
+    done = [step[0] for step in steps]
+    assert done == sorted(done) and done[0] == 0 and done[-1] == len(BODY)
+    assert {step[1] for step in steps} == {len(BODY) if length else None}
+
+
+def test_redirections_are_followed_with_the_range(server, tmp_path):
+    server.resources["/moved.bin"] = Resource(b"", redirect=f"{server.url}/file.bin")
+    part_of(tmp_path / "f").write_bytes(BODY[:4000])
+    fetch(server.url + "/moved.bin", tmp_path / "f", known(), quiet)
+    assert server.requests[-1] == ("/file.bin", "bytes=4000-")
+    assert (tmp_path / "f").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("expected", [Expected(), known()])
+def test_half_a_file_is_gone_on_from(server, tmp_path, ranges, expected):
+    server.resources["/file.bin"].ranges = ranges
+    target, steps = tmp_path / "f", []
+    part_of(target).write_bytes(BODY[:7000])
+    fetch(server.url + "/file.bin", target, expected, lambda *s: steps.append(s))
+    assert server.requests == [("/file.bin", "bytes=7000-")]
+    assert steps[0] == (7000 if ranges else 0, len(BODY))
+    assert target.read_bytes() == BODY and files(tmp_path) == ["f"]
+
+
+@pytest.mark.parametrize("modified", ["Fri, 31 Dec 2100 23:59:59 GMT", None])
+def test_a_version_that_is_newer_or_unknown_is_fetched_anew(server, tmp_path, modified):
+    server.resources["/file.bin"].modified = modified
+    part_of(tmp_path / "f").write_bytes(b"?" * 7000)
+    fetch(server.url + "/file.bin", tmp_path / "f", Expected(), quiet)
+    assert server.requests == [("/file.bin", "bytes=7000-"), ("/file.bin", None)]
+    assert (tmp_path / "f").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("size", [len(BODY), len(BODY) + 5])
+def test_a_part_that_is_whole_or_too_long(server, tmp_path, size):
+    target = tmp_path / "f"
+    part_of(target).write_bytes((BODY + b"+++++")[:size])
+    fetch(server.url + "/file.bin", target, known(), quiet)
+    assert target.read_bytes() == BODY
+    assert len(server.requests) == (0 if size == len(BODY) else 2)
+
+
+def test_nothing_behind_the_part_means_another_version(server, tmp_path):
+    target = tmp_path / "f"
+    part_of(target).write_bytes(b"?" * (len(BODY) + 9))
+    fetch(server.url + "/file.bin", target, Expected(), quiet)  # 416 at first
+    assert [r[1] for r in server.requests] == [f"bytes={len(BODY) + 9}-", None]
+    assert target.read_bytes() == BODY
+
+
+def test_a_connection_that_breaks_is_taken_up_again(server, tmp_path):
+    server.resources["/file.bin"].cut_after = 4096
+    fetch(server.url + "/file.bin", tmp_path / "f", known(), quiet)
+    assert [r[1] for r in server.requests] == [None, "bytes=4096-", "bytes=8192-"]
+    assert (tmp_path / "f").read_bytes() == BODY
+
+
+def test_a_connection_that_breaks_for_good_keeps_what_came(server, tmp_path):
+    server.resources["/file.bin"] = Resource(BODY, ranges=False, cut_after=4096)
+    with pytest.raises(TasError, match="broke after 4096 of 10240 bytes.*same command") as error:
+        fetch(server.url + "/file.bin", tmp_path / "f", Expected(), quiet)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "f").exists() and part_of(tmp_path / "f").stat().st_size == 4096
+    server.resources["/file.bin"] = Resource(BODY)  # the next day
+    fetch(server.url + "/file.bin", tmp_path / "f", Expected(), quiet)
+    assert (tmp_path / "f").read_bytes() == BODY and files(tmp_path) == ["f"]
+
+
+def test_ctrl_c_keeps_what_came(server, tmp_path):
+    def impatient(done, total):
+        if done >= 3000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(server.url + "/file.bin", tmp_path / "f", known(), impatient)
+    assert part_of(tmp_path / "f").stat().st_size == 3000
+    fetch(server.url + "/file.bin", tmp_path / "f", known(), quiet)
+    assert server.requests[-1] == ("/file.bin", "bytes=3000-")
+    assert (tmp_path / "f").read_bytes() == BODY
+
+
+def test_wrong_bytes_are_not_kept(server, tmp_path):
+    server.resources["/file.bin"].body = BODY[:-1] + b"!"
+    (tmp_path / "f").write_bytes(b"the old one")
+    with pytest.raises(TasError, match=r"SHA-256 [0-9a-f]{64}, not .* nothing of it is kept"):
+        fetch(server.url + "/file.bin", tmp_path / "f", known(), quiet)
+    assert files(tmp_path) == ["f"] and (tmp_path / "f").read_bytes() == b"the old one"
+
+
+def test_a_mixture_of_two_versions_is_found_by_its_digest(server, tmp_path):
+    part_of(tmp_path / "f").write_bytes(b"?" * 7000)
+    with pytest.raises(TasError, match="SHA-256"):
+        fetch(server.url + "/file.bin", tmp_path / "f", known(), quiet)
+    assert files(tmp_path) == []
+    fetch(server.url + "/file.bin", tmp_path / "f", known(), quiet)
+    assert (tmp_path / "f").read_bytes() == BODY
+
+
+def test_another_size_is_known_before_the_download(server, tmp_path):
+    server.resources["/file.bin"].body = BODY[:5000]
+    with pytest.raises(TasError, match="has 5000 bytes, not 10240 as published"):
+        fetch(server.url + "/file.bin", tmp_path / "f", known(), quiet)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(404, "does not exist"), (401, "login"), (403, "refused"), (410, "no more"), (503, "503")],
+)
+def test_refusals_are_one_line(server, tmp_path, status, words):
+    server.resources["/file.bin"].status = status
+    with pytest.raises(TasError, match=words) as error:
+        fetch(server.url + "/file.bin", tmp_path / "f", known(), quiet)
+    assert "\n" not in str(error.value) and files(tmp_path) == []
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/f", "gopher://127.0.0.1/f", "file:///no/f"])
+def test_no_answer_is_one_line(tmp_path, url):
+    with pytest.raises(TasError, match=r"no answer from .*--url") as error:
+        fetch(url, tmp_path / "f", known(), quiet)
+    assert "\n" not in str(error.value) and files(tmp_path) == []
+
+
+def test_a_full_disk_is_known_before(server, tmp_path, monkeypatch):
+    full = type("Usage", (), {"free": 100})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: full)
+    with pytest.raises(TasError, match="10240 bytes do not fit.*100 free"):
+        fetch(server.url + "/file.bin", tmp_path / "f", known(), quiet)
+
+
+# --- a model ---
+
+
+def model(name="toy", hub=None, **changes):
+    source = {"name": SOURCE} if hub else {"url": SOURCE}
+    entry = {"name": "toy.pth", "path": "paper/toy.pth", "sources": source}
+    entry |= {} if hub else {"url": "https://example.org/toy.pth"}
+    base = {"name": name, "purpose": "a test", "licence": None, "files": [entry], "sources": {}}
+    if hub:
+        base |= {"hub": hub, "sources": {"hub": SOURCE}}
+    return PublishedModel.model_validate(base | changes)
+
+
+def bar(name):
+    from contextlib import nullcontext
+
+    return nullcontext(quiet)
+
+
+def hub_repository(server, name, revision, contents, large=()):
+    """Serve a repository as the hub does: its list, and its files behind resolve."""
+    siblings = []
+    for file, body in contents.items():
+        entry = {"rfilename": file, "size": len(body), "blobId": "0" * 40}
+        if file in large:
+            entry["lfs"] = {"sha256": digest(body), "size": len(body), "pointerSize": 130}
+        siblings.append(entry)
+        server.resources[f"/{name}/resolve/{revision}/{file}"] = Resource(body)
+    listing = json.dumps({"id": name, "sha": revision, "siblings": siblings}).encode()
+    server.resources[f"/api/models/{name}/revision/{revision}?blobs=true"] = Resource(listing)
+
+
+def test_a_file_of_unknown_digest_is_only_looked_at(server, weights):
+    body = torch_file(weights)
+    server.resources["/toy.pth"] = Resource(body)
+    toy = model()
+    assert faults(toy) == [f"{toy.home()} is missing"] and not present(toy)
+    assert get_model(toy, bar, f"{server.url}/toy.pth") == 1
+    assert faults(toy) == [] and toy.home().read_bytes() == body
+    assert get_model(toy, bar, f"{server.url}/toy.pth") == 0
+    toy.home().write_bytes(body[: len(body) // 2])
+    assert "cut short" in faults(toy)[0] and faults(toy, every_byte=False) == []
+    assert get_model(toy, bar, f"{server.url}/toy.pth") == 1 and faults(toy) == []
+
+
+def torch_file(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save({"model": {"a": torch.ones(5)}}, folder / "made.pth")
+    return (folder / "made.pth").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<!DOCTYPE html><title>Sign in</title>", "page of text"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "LFS pointer"),
+        (b"", "is empty"),
+    ],
+)
+def test_what_is_no_weights_is_not_kept(server, weights, body, words):
+    server.resources["/toy.pth"] = Resource(body)
+    with pytest.raises(TasError, match=words) as error:
+        get_model(model(), bar, f"{server.url}/toy.pth")
+    assert "\n" not in str(error.value) and files(weights) == []
+
+
+def test_a_folder_of_the_hub(server, weights):
+    contents = {
+        "config.json": b'{"model_type": "toy"}',
+        "vocab.txt": b"a\nb\n",
+        "tokenizer.json": b"{}",
+        "pytorch_model.bin": torch_file(weights),
+        "tf_model.h5": b"not for us",
+        "onnx/config.json": b"nor this",
+        "README.md": b"# Toy",
+    }
+    hub_repository(server, "org/toy", "a" * 40, contents, large={"pytorch_model.bin"})
+    toy = model(
+        hub="org/toy",
+        revision="a" * 40,
+        sources={"hub": SOURCE, "revision": SOURCE},
+        folder="paper/toy",
+        files=[{"name": "config.json", "sources": {"name": SOURCE}}],
+        also=[["*.json"], ["*.txt"], ["model.safetensors", "pytorch_model.bin"]],
+    )
+    assert get_model(toy, bar, server.url) == 4
+    wanted = ["config.json", "pytorch_model.bin", "tokenizer.json", "vocab.txt"]
+    assert files(toy.home()) == wanted
+    assert faults(toy) == []
+    assert get_model(toy, bar, server.url) == 0
+    (toy.home() / "vocab.txt").unlink()
+    assert get_model(toy, bar, server.url) == 1
+    (toy.home() / "pytorch_model.bin").unlink()
+    assert faults(toy) == [f"{toy.home()} lacks model.safetensors or pytorch_model.bin"]
+
+
+def test_the_hubs_own_digest_is_compared(server, weights):
+    contents = {"toy.pth": torch_file(weights)}
+    hub_repository(server, "org/toy", "main", contents, large={"toy.pth"})
+    served = server.resources["/org/toy/resolve/main/toy.pth"]
+    served.body = served.body[:-1] + b"\x07"
+    with pytest.raises(TasError, match="SHA-256"):
+        get_model(model(hub="org/toy"), bar, server.url)
+    assert not (weights / "paper" / "toy.pth").exists()
+
+
+def test_the_hub_library_reads_our_list_alike(server):
+    """Our fake list has the form that huggingface_hub reads."""
+    from huggingface_hub.hf_api import ModelInfo
+
+    hub_repository(server, "org/toy", "main", {"a.json": b"{}", "b.bin": BODY}, large={"b.bin"})
+    listed = list_repository(model(hub="org/toy"), server.url)
+    path = "/api/models/org/toy/revision/main?blobs=true"
+    theirs = ModelInfo(**json.loads(server.resources[path].body)).siblings
+    assert {s.rfilename: (s.size, s.lfs and s.lfs.sha256) for s in theirs} == {
+        name: (entry.size, entry.sha256) for name, entry in listed.items()
+    }
+
+
+def test_what_is_no_hub_is_one_line(server, weights):
+    server.resources["/api/models/org/toy/revision/main?blobs=true"] = Resource(b"<html>")
+    with pytest.raises(TasError, match="no list of a repository"):
+        get_model(model(hub="org/toy"), bar, server.url)
+    hub_repository(server, "org/toy", "main", {"README.md": b"moved"})
+    folder = {"folder": "paper/toy", "files": [{"name": "c.json", "sources": {"name": SOURCE}}]}
+    with pytest.raises(TasError, match=r"has no file \*.json"):
+        get_model(model(hub="org/toy", also=[["*.json"]], **folder), bar, server.url)
+
+
+def test_addresses(server, monkeypatch, weights):
+    hub_repository(server, "org/toy", "main", {"toy.pth": torch_file(weights)}, large={"toy.pth"})
+    monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/")
+    assert get_model(model(hub="org/toy"), bar) == 1
+    for url in ("file.pth", "http://127.0.0.1:9/mirror"):
+        with pytest.raises(TasError, match="--url"):
+            get_model(model(), bar, url)
+
+
+# --- the command ---
+
+
+@pytest.fixture
+def toys(server, weights, monkeypatch):
+    """A registry of a free and a non-commercial model in place of the published ones."""
+    body = torch_file(weights)
+    server.resources["/toy.pth"] = Resource(body)
+    free = model("free", files=[file_entry("free.pth", size=len(body), sha256=digest(body))])
+    bound = model(
+        "bound",
+        noncommercial=True,
+        licence="NC",
+        note="mind it",
+        sources={"licence": SOURCE},
+        needs=["free"],
+    )
+    monkeypatch.setattr(models, "load_registry", lambda: {"free": free, "bound": bound})
+    return server
+
+
+def file_entry(name, **stated):
+    sources = dict.fromkeys(["url", *stated], SOURCE)
+    url = f"https://example.org/{name}"
+    return {"name": name, "path": f"paper/{name}", "url": url, "sources": sources} | stated
+
+
+def test_get_check_and_list(toys, weights, capsys):
+    url = f"{toys.url}/toy.pth"
+    assert cli.main(["models", "check"]) == 0  # nobody has them all
+    assert "free: not here; get it with: tas models get free" in capsys.readouterr().out
+    assert cli.main(["models", "check", "free"]) == 1
+    streams = capsys.readouterr()
+    assert "tas models get free" in streams.out and "free.pth is missing" in streams.err
+    assert cli.main(["models", "get", "free", "--url", url]) == 0
+    assert "whole: " in capsys.readouterr().out
+    assert cli.main(["models", "check", "free"]) == 0
+    assert cli.main(["models", "check", "bound"]) == 1
+    assert cli.main(["models", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert " here " in lines[-2] and "not here" in lines[-1] and "non-commercial" in lines[-1]
+    part_of(weights / "paper" / "toy.pth").write_bytes(b"half")
+    assert cli.main(["models", "check"]) == 1
+    assert "is half here (4 bytes)" in capsys.readouterr().err
+    (weights / "paper" / "free.pth").write_bytes(b"damaged")
+    assert cli.main(["models", "list"]) == 0
+    assert capsys.readouterr().out.count("not whole") == 2
+
+
+def test_a_licence_that_binds_is_told_first(toys, weights, capsys, monkeypatch):
+    order = []
+    monkeypatch.setattr(
+        "tasutils.models.fetch",
+        lambda *args: order.append(capsys.readouterr().out) or pytest.fail("not this far"),
+    )
+    with pytest.raises(pytest.fail.Exception):
+        cli.main(["models", "get", "bound"])
+    assert "NON-COMMERCIAL" in order[0] and "mind it" in order[0] and "NC" in order[0]
+
+
+def test_wrong_bytes_from_a_mirror(toys, weights, capsys):
+    toys.resources["/toy.pth"].body = bytes(len(toys.resources["/toy.pth"].body))
+    assert cli.main(["models", "get", "free", "--url", f"{toys.url}/toy.pth"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("tas: ") and error.count("\n") == 1 and "SHA-256" in error
+    assert files(weights) == ["made.pth"]
+
+
+def test_control_c_is_told(toys, capsys, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tasutils.models.fetch", interrupt)
+    assert cli.main(["models", "get", "free"]) == 130
+    streams = capsys.readouterr()
+    assert streams.err == "tas: interrupted\n" and "same command goes on" in streams.out
+
+
+def test_the_bar(toys, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert cli.main(["models", "get", "free", "--url", f"{toys.url}/toy.pth"]) == 0
+    assert "free.pth" in capsys.readouterr().err
+
+
+def test_mistakes_are_one_line(toys, capsys):
+    for args, words in [
+        (["get"], "name what to get"),
+        (["get", "fre"], "did you mean free?"),
+        (["check", "xyz"], "no published model 'xyz'"),
+        (["get", "bound", "--url", "http://127.0.0.1:9/toy.pth"], "--url is for one model"),
+        (["check", "--preset", "huge"], "unknown preset"),
+        (["get", "free", "--url", "http://127.0.0.1:9/toy.pth"], "no answer"),
+    ]:
+        assert cli.main(["models", *args]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("tas: ") and error.count("\n") == 1 and words in error

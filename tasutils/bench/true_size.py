@@ -12,11 +12,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasutils.checkpoints import SAFELY
 from tasutils.config import Preset
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
 from tasutils.errors import TasError
 from tasutils.paths import weights_path
-from tasutils.pretrained import SAFELY
 from tasutils.proposals.sam import SamProposer
 from tasutils.tas import TAS
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tasutils.captioners.settings import CaptionerConfig
-from tasutils.checkpoints import quiet_transformers
+from tasutils.checkpoints import (
+    Pixels,
+    load_model,
+    load_tokenizer,
+    local_folder,
+    quiet_transformers,
+)
 from tasutils.compute import Batches, tune
 from tasutils.config import PLAIN, ComputeConfig
 from tasutils.errors import TasError
-from tasutils.pretrained import Pixels, load_model, load_tokenizer, local_folder
 
 if TYPE_CHECKING:
     import torch

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasutils import paths
-from tasutils.archives import unpack
 from tasutils.datasets.files import entries, read_json
 from tasutils.datasets.published import yaml_of
 from tasutils.errors import TasError
-from tasutils.registry.fetch import Expected, Progress, fetch, verify
-
-Bar = Callable[[str], AbstractContextManager[Progress]]
+from tasutils.models import Bar, Expected, fetch, unpack, verify
 
 
 class FilePart(BaseModel):

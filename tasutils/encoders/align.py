@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.checkpoints import Pixels, load_model, load_tokenizer, local_folder
 from tasutils.compute import FEWEST, Batches, tune, unit_rows
 from tasutils.config import PLAIN, ComputeConfig
 from tasutils.encoders.settings import AlignConfig
-from tasutils.pretrained import Pixels, load_model, load_tokenizer, local_folder
 
 if TYPE_CHECKING:
     import torch

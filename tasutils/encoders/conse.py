@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.checkpoints import load_model, load_tokenizer
 from tasutils.compute import Batches, unit_rows
 from tasutils.config import PLAIN, ComputeConfig
 from tasutils.encoders.colors import COLORS, crop_color_shares
@@ -25,7 +26,6 @@ from tasutils.encoders.settings import ConseConfig
 from tasutils.errors import TasError
 from tasutils.language.imagenet import image_classes
 from tasutils.paths import RESULTS, content_digest, weights_path
-from tasutils.pretrained import load_model, load_tokenizer
 
 if TYPE_CHECKING:
     import torch

