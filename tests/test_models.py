@@ -49,6 +49,7 @@ from tasutils.models import (
     model_at,
     part_of,
     present,
+    unpack,
 )
 from tasutils.proposals.sam_net import build_sam
 from tasutils.tas import require_weights
@@ -453,6 +454,62 @@ def test_the_malicious_file_does_run_when_read_unsafely(tmp_path):
     torch.save({"a": Evil(tmp_path / "owned")}, tmp_path / "evil.pth")
     torch.load(tmp_path / "evil.pth", weights_only=False)
     assert (tmp_path / "owned").is_dir()
+
+
+class Call:
+    """A call that a pickle asks for."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def claims():
+    """What a file holds in place of tensors."""
+    storage = torch.zeros(3000).untyped_storage()
+    typed = torch.storage.TypedStorage(wrap_storage=storage, dtype=torch.float32, _internal=True)
+
+    def tensor(shape, strides, offset=0):
+        rebuild = torch._utils._rebuild_tensor_v2
+        return Call(rebuild, typed, offset, shape, strides, False, {})
+
+    return {
+        "steps": tensor((3000, 3000), (3000, 3000)),
+        "offset": tensor((1500,), (1,), 1501),
+        "negative": tensor((3,), (-1,)),
+        "bytes": Call(bytearray, 9000),
+    }
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("name", claims())
+def test_a_torch_file_asks_for_what_it_does_not_hold(tmp_path, name, zipped):
+    path = tmp_path / "w.pth"
+    torch.save({"a": claims()[name]}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(TasError) as error:
+        read_state_dict(path)
+    assert str(error.value).isprintable()
+
+
+def header(text, length=None):
+    raw = text.encode()
+    return struct.pack("<Q", len(raw) if length is None else length) + raw
+
+
+@pytest.mark.parametrize("data", [
+    header('{"a":{}}', 2**63), header('{"a":{}}', 10**9), header('{"a":' * 50_000),
+    header('{"a":{"dtype":"F32","shape":[1e18],"data_offsets":[0,"9"]}}'),
+    header('{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}') + b"x" * 8,
+    header('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,%s]}}' % ("9" * 4000)),
+    header('{"a":{"dtype":"F32","shape":[-1],"data_offsets":[8,0]}}') + b"x" * 8,
+])  # fmt: skip
+def test_safetensors_headers_with_absurd_sizes(tmp_path, data):
+    (tmp_path / "w.safetensors").write_bytes(data)
+    with pytest.raises(TasError, match="no safetensors file"):
+        read_state_dict(tmp_path / "w.safetensors")
 
 
 def test_load_strict_casts_and_copies():
@@ -912,3 +969,64 @@ def test_mistakes_are_one_line(toys, capsys):
         assert cli.main(["models", *args]) == 2
         error = capsys.readouterr().err
         assert error.startswith("tas: ") and error.count("\n") == 1 and words in error
+
+
+# --- archives ---
+
+
+def zip_of(path, *members, packing=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        for name, data in (("set/a.json", "[1]"), ("set/b.p", b"b" * 90), *members):
+            archive.writestr(name, data)
+    return path
+
+
+LINK = zipfile.ZipInfo("set/link")
+LINK.external_attr = 0o120777 << 16
+BAD_ZIPS = {
+    "up": ([("../outside.txt", "x")], "leads out of the folder"),
+    "root": ([("/outside.txt", "x")], "leads out of the folder"),
+    "inside": ([("set/../../outside.txt", "x")], "leads out of the folder"),
+    "twice": ([("set/a.json", "[2]")], "holds 'a.json' twice"),
+    "bomb": ([("set/zeros", bytes(20_000_000))], "more than an archive of its size holds"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", BAD_ZIPS)
+def test_bad_archives_leave_nothing(tmp_path, name):
+    members, words = BAD_ZIPS[name]
+    archive = zip_of(tmp_path / "a.zip", *members)
+    with pytest.raises(TasError, match=words) as error:
+        unpack(archive, tmp_path / "to", progress=False)
+    assert "\n" not in str(error.value)
+    assert [p.name for p in tmp_path.rglob("*") if p.name != "to"] == ["a.zip"]
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_archives_packed_unusually_are_refused(tmp_path, packing):
+    with pytest.raises(TasError, match="unusual"):
+        unpack(zip_of(tmp_path / "a.zip", packing=packing), tmp_path / "to", progress=False)
+
+
+@pytest.mark.parametrize("how", ["half", "flipped", "words"])
+def test_damaged_archives_leave_nothing(tmp_path, how):
+    data = bytearray(zip_of(tmp_path / "a.zip", packing=zipfile.ZIP_STORED).read_bytes())
+    data[data.index(b"bbbb")] ^= 0xFF
+    cut = {"half": data[:150], "flipped": data, "words": b"no archive"}[how]
+    (tmp_path / "a.zip").write_bytes(cut)
+    with pytest.raises(TasError, match="cannot be unpacked"):
+        unpack(tmp_path / "a.zip", tmp_path / "to", progress=False)
+    assert [p.name for p in tmp_path.rglob("*") if p.name != "to"] == ["a.zip"]
+
+
+def test_archives_are_unpacked_whole_and_links_are_only_texts(tmp_path):
+    archive = zip_of(tmp_path / "a.zip", (LINK, "/etc/passwd"), ("__MACOSX/set/a.json", "junk"))
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "a.json").write_text("old")
+    found = unpack(archive, tmp_path / "to", flat=True, progress=False)
+    assert [path.name for path in found] == ["a.json", "b.p", "link"] == files(tmp_path / "to")
+    assert (tmp_path / "to" / "a.json").read_text() == "[1]"
+    assert not (tmp_path / "to" / "link").is_symlink()
+    again = unpack(archive, tmp_path / "deep", progress=False)
+    assert again[0] == tmp_path / "deep" / "set" / "a.json" and again[0].is_file()
