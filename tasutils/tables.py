@@ -118,44 +118,12 @@ def peers_table(table: DataFrame, caption: str) -> Styler:
     return styled(rows.assign(n=table["n"]), caption)
 
 
-def peer_groups_table(table: DataFrame, caption: str) -> Styler:
-    """`peer_study.peer_breakdown` for reading: a line a group, a column a method, mIoU in %.
-
-    Bold: the best of a line. Orange: clearly below the first method (paired interval without 0, of
-    10 sentences or more), blue: clearly above.
-    """
-    keys, methods = ["question", "group", "n"], list(dict.fromkeys(table["method"]))
-    rows = list(table[keys].drop_duplicates().itertuples(index=False, name=None))
-
-    def wide(column: str) -> DataFrame:
-        found = table.pivot(index=keys, columns="method", values=column)
-        return found.loc[rows, methods].rename_axis(columns=None)
-
-    means, low, high = (wide(name) for name in ("mean", "difference_low", "difference_high"))
-    sure = (high > low) & (means.index.get_level_values("n").to_numpy() >= 10)[:, None]
-
-    def look(part: DataFrame) -> DataFrame:
-        css = part.astype(object).mask(high.lt(0) & sure, WORSE).mask(low.gt(0) & sure, BETTER)
-        css = css.where((high.lt(0) | low.gt(0)) & sure, "")
-        best = part.eq(part.max(axis=1), axis=0)
-        return css + best.replace({True: "; font-weight: bold", False: ""})
-
-    return styled(100 * means, caption, index=True, precision=1).apply(look, axis=None)
-
-
 def settings_table(table: DataFrame, caption: str) -> Styler:
     """`sweep.at_own_weights` for reading: a column a form, in points of mIoU."""
     wide = table.assign(change=spans(table, signed=True)).pivot_table(
         "change", ["family", "split", "n", "synonyms"], "rectifier", aggfunc="first", sort=False
     )
     return styled(wide.reset_index().rename_axis(columns=None), caption)
-
-
-def published_table() -> Styler:
-    """`peer_study.published_numbers` for reading."""
-    from tasutils.peer_study import published_numbers
-
-    return styled(published_numbers(), "mIoU in percent, on RefCOCO's photographs")
 
 
 def weights_note(best: Series) -> str:

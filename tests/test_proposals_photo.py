@@ -5,6 +5,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
@@ -13,7 +15,7 @@ from tasutils.datasets.sample import ImageEntry, RefDataset, Sample
 from tasutils.errors import TasError
 from tasutils.masks import distinct, encode_rle, iou, overlap_filter, rle_ious
 from tasutils.proposals import regions as sp
-from tasutils.proposals.compare import oracle_table, recall_curve, summary
+from tasutils.proposals.compare import crowding, oracle_table, summary
 from tasutils.proposals.freesolo import maskness
 from tasutils.proposals.regions import (
     FreeMaskProposer,
@@ -352,9 +354,6 @@ def test_comparison_by_hand(dataset):
     assert (row["masks"], row["n_targets"], row["n_images"]) == (2, 3, 2)
     assert row["seconds"] >= 0 and list(result.index) == ["half", "none"]
     assert (result.loc["none", ["oracle_miou", "recall@0.5", "masks"]] == 0).all()
-    curve = recall_curve(table, (0.1, 0.5, 0.79))
-    assert curve["half"].tolist() == pytest.approx([1, 1 / 3, 1 / 3])
-    assert len(recall_curve(table)) == 19 and (recall_curve(table)["none"] == 0).all()
     assert row["oracle_oiou"] == pytest.approx((2 + 8 + 10) / (4 + 10 + 50))
     assert table["crowding"].tolist() == [0] * 6 and table["hidden"].isna().all()
     first = summary(oracle_table(proposers, dataset, limit=1))
@@ -366,3 +365,28 @@ def test_comparison_of_nothing_is_an_error(dataset):
         oracle_table({}, dataset)
     with pytest.raises(TasError, match="hand val: no image"):
         oracle_table({"none": lambda image: []}, dataset, limit=0)
+
+
+def slow_crowding(masks):
+    """The same by pixels, one at a time."""
+    shares = []
+    for k, mask in enumerate(masks):
+        places = [(y, x) for y, x in np.ndindex(mask.shape) if mask[y, x]]
+        if not places:
+            shares.append(0.0)
+            continue
+        rows, columns = zip(*places, strict=True)
+        covered = total = 0
+        for y in range(min(rows), max(rows) + 1):
+            for x in range(min(columns), max(columns) + 1):
+                total += 1
+                others = any(m[y, x] for j, m in enumerate(masks) if j != k)
+                covered += others and not mask[y, x]
+        shares.append(covered / total)
+    return shares
+
+
+@given(st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_crowding_equals_a_plain_loop(n, seed):
+    masks = list(np.random.default_rng(seed).random((n, 5, 6)) < 0.3)
+    assert crowding(masks) == pytest.approx(slow_crowding(masks))

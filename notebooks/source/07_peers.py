@@ -3,216 +3,357 @@
 #
 # In this notebook you set TAS beside the methods that it is compared with: all of them choose among the same masks, with the same networks, for the same sentences, and are measured by the same rule. So a difference in the table is a difference between methods, and nothing else.
 #
-# **What you'll do:** look at one picture through the eyes of every method, read the table and who is right on which sentences, and add a method of your own in a few lines.
+# **What you'll do:** look at one picture through the eyes of every method, write one of them out in torch, read the table and who is right on which sentences, and add a method of your own in a few lines.
 # **What you'll learn:** what a map, a crop and a caption each see; how much of a published gap is proposals rather than method.
-# **What you'll need:** nothing but the repository. Where all methods have answered a split (`tas evaluate refscenes val --method all`), those runs are shown; without them the first pictures are answered here. **Takes:** two minutes.
+# **What you'll need:** nothing but the repository. Where several methods have answered a split (`tas evaluate refscenes val --method all`), those runs are shown; without them the first pictures are answered here, and nothing is written but their scenes. **Takes:** about three minutes on two CPU cores without stored runs.
 
 # %% tags=["parameters"]
 preset = "tiny"
 data = "refscenes val"  # data set and split of the pictures below
 number = 7  # which picture to look at, from 0; of fewer the last
-limit = 8  # pictures that are answered here, where there are no runs of all methods
+limit = 8  # pictures that are answered here
 map_limit = 3  # pictures whose maps are judged alone
 n_boot = 1000  # bootstrap resamples of images
 results = ""  # the folder of the runs; empty: results
 
 # %%
+from importlib.resources import files
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+import torch
 from IPython.display import Markdown, display
+from torch.nn.functional import normalize
 
 import tasutils
-from tasutils import compare, paths, peer_study, readable
-from tasutils.baselines import make_method, method_names
+from tasutils import paths
+from tasutils.baselines import METHODS, ActivationMethod, answers_of, make_method
 from tasutils.datasets import load_dataset
 from tasutils.encoders.colors import COLORS, color_shares
-from tasutils.evaluate import evaluate_all
-from tasutils.peer_charts import Question, peer_row, peers_plot
-from tasutils.peer_maps import map_scores
 from tasutils.refer import parse_expression
-from tasutils.runs import read_run
-from tasutils.store import SceneStore
+from tasutils.runs import list_runs
+from tasutils.metrics import bootstrap, paired_difference
+from tasutils.store import SceneStore, scene_key
 
 # %% [markdown]
 # ## One picture, three sentences
 #
-# The picture is described once. What follows differs only in who chooses.
+# The picture is described once; its scene is kept in the store. What follows differs only in who chooses.
 
 # %%
 tas, dataset = tasutils.load(preset), load_dataset(*data.split())
-image_id = dataset.image_ids[min(number, len(dataset.image_ids) - 1)]
-image = tasutils.read_image(dataset.image_path(image_id))
-scene = tas.describe(image, image_id)
+results = Path(results or paths.RESULTS)
+store, digest = SceneStore(results / "scenes"), tas.preset.describe_digest()
+
+
+def described(image_id):
+    """A picture and its scene, out of the store if it is there."""
+    image = tasutils.read_image(dataset.image_path(image_id))
+    scene = store.get(scene_key(image, digest))
+    if scene is None:
+        scene = tas.describe(image, image_id)
+        store.put(scene_key(image, digest), scene)
+    return image, scene
+
 
 # %%
+image_id = dataset.image_ids[min(number, len(dataset.image_ids) - 1)]
+image, scene = described(image_id)
+masks = scene.proposals.masks()  # bool (n, H, W)
 samples = dataset.by_image()[image_id]
 three = [samples[i] for i in np.linspace(0, len(samples) - 1, 3).astype(int)]
 read = [parse_expression(sample.text, tas.language, tas.preset) for sample in three]
-questions = [Question(e, dataset.gt_mask(s)) for e, s in zip(read, three, strict=True)]
-seen = image, scene, questions
+truths = [dataset.gt_mask(sample) for sample in three]
+methods = {name: make_method(name, tas, dataset.name) for name in METHODS}
+print(len(methods), "methods choose among", len(masks), "masks")
+
 
 # %%
-methods = {name: make_method(name, tas, dataset.name) for name in method_names()}
-print(len(methods), "methods choose among", len(scene.proposals), "masks")
+def iou(a, b):
+    return (a & b).sum() / max((a | b).sum(), 1)
+
+
+def line(ax, mask, color, **look):
+    """The outline of a mask; the rim is added so that it closes at the picture's edge."""
+    y, x = (np.arange(-1, side + 1) for side in mask.shape)
+    if mask.any():
+        ax.contour(x, y, np.pad(mask, 1), [0.5], colors=[color], **look)
+
+
+def row(method):
+    """What a method answers to the three sentences, and the map that it draws, if it does."""
+    figure, axes = plt.subplots(1, 3, figsize=(10, 2.9), layout="constrained")
+    answers = answers_of(method, scene, read, image)
+    for ax, expression, truth, answer in zip(axes, read, truths, answers, strict=True):
+        if isinstance(method, ActivationMethod):
+            ax.imshow(image.mean(axis=2), cmap="gray")
+            ax.imshow(method.heatmap(image, expression), cmap="inferno", vmin=0, vmax=1, alpha=0.65)
+        else:
+            ax.imshow(image)
+        line(ax, answer.mask(), "#E69F00", linewidths=2)
+        line(ax, truth, "#56B4E9", linewidths=1.2, linestyles="dashed")
+        title = f"{expression.text}\nIoU {iou(answer.mask(), truth):.2f}"
+        ax.set_title(title, fontsize=8, wrap=True, parse_math=False)
+        ax.set_axis_off()
+    return figure
+
 
 # %% [markdown]
-# ## Those that look at crops and captions
+# ## Those that look at crops, captions and patches
 #
-# Orange: the answer. White: the next best two. Dashed blue: what is meant. Below: what the method is shown of each, and its score.
-
-# %% [markdown]
-# ### CLIP-only
+# Orange: the answer. Dashed blue: what is meant. In brackets: the best mask has this IoU.
 #
-# Each mask is cut out of the picture, everything outside it painted black, and CLIP says how well the sentence fits the cutting. This is V of TAS, taken alone.
-#
-# It knows what a thing is, and nothing of where it lies: a cutting carries no left or right, and no neighbour to be left of.
+# * **clip_only**: each mask is cut out of the picture, everything outside it painted black, and CLIP says how well the sentence fits the cutting. This is V of TAS, taken alone. It knows what a thing is, and nothing of where it lies: a cutting carries no left or right, and no neighbour to be left of.
+# * **text_only**: the captioner puts each cutting into words, and CLIP's text tower compares two sentences: the caption and yours. This is P of TAS, taken alone. What the caption leaves out is lost, and what it gets wrong is believed.
+# * **tas**: V and P together, less N, the mean cosine with noun phrases that are *not* meant. Then the rectifier keeps the masks whose centres lie where the sentence's direction word says. Notebook 06 takes it apart.
+# * **global_local** (Yu, Seo, Son 2023): two views of each mask, the whole picture with the features outside the mask put out late in the network, so that the context has already been seen, and the cutting on a plain ground. Their features are mixed, 95 to 5; on the text side the sentence is mixed with its head noun phrase, half and half. `_rn` is its form for a ResNet.
 
 # %%
-peer_row(methods["clip_only"], *seen)
+print("the best mask of each:", *(f"{max(iou(m, truth) for m in masks):.2f}" for truth in truths))
+for name in ("clip_only", "text_only", "tas", "global_local", "global_local_rn"):
+    display(Markdown(f"**{name}**"))
+    display(row(methods[name]))
+    plt.close()
 
 # %% [markdown]
-# ### Text-only
+# ## Written out: Region Token (Yu, Seo, Son 2023)
 #
-# The captioner puts each cutting into words, and CLIP's text tower compares two sentences: the caption and yours. This is P of TAS, taken alone.
+# Nothing is cut out. A class token for each mask runs beside the picture's own through all blocks of CLIP's ViT, and may look only at the patches that its mask covers and at itself. So all there is to it is one attention mask: rows ask, columns are asked.
 #
-# Words of one tower are closer to one another than words to pictures, so the cosines are high; but what the caption leaves out is lost, and what it gets wrong is believed.
+# The grid is coarse: a mask smaller than a patch may cover none, and then its token sees nothing at all. The package runs the two kinds of tokens side by side, which costs less for many masks; the result is the same.
+
+# %% tags=["region-token"]
+def region_tokens(clip, pixels, masks):
+    """One embedding for each of the masks bool (n, H, W), float32 (n, d); pixels: (1, 3, s, s)."""
+    visual, n = clip.model.visual, len(masks)
+    grid = visual.conv1(pixels)  # (1, width, h, w)
+    patches = grid.flatten(2).mT[0]  # (p, width)
+    x = torch.cat([visual.class_embedding[None], patches]) + visual.positional_embedding
+    covered = torch.from_numpy(masks)[:, None].float()
+    covered = torch.nn.functional.interpolate(covered, grid.shape[2:]).flatten(1) > 0  # (n, p)
+    p = len(patches)
+    sees = torch.full((1 + p + n, 1 + p + n), -torch.inf)
+    sees[: 1 + p, : 1 + p] = 0  # the picture's own tokens: each other
+    sees[1 + p :, 1 : 1 + p] = torch.where(covered, 0.0, -100.0)  # a mask's: its patches
+    sees[1 + p :, 1 + p :].fill_diagonal_(0)  # and itself
+    x = visual.ln_pre(torch.cat([x, x[:1].expand(n, -1)]))  # class, patches, then the masks
+    for block in visual.transformer.resblocks:
+        x = block(x[None], attn_mask=sees)[0]
+    return normalize(visual.ln_post(x[1 + p :]) @ visual.proj, dim=-1)
+
 
 # %%
-peer_row(methods["text_only"], *seen)
-
-# %% [markdown]
-# ### TAS
-#
-# V and P together, less N: the mean cosine with noun phrases that are *not* meant, taken from a caption of the whole picture. Then the rectifier keeps the masks whose centres lie where the sentence's direction word says.
-#
-# The score below is minus the rank, since the rectifier makes an order that no single sum tells. Notebook 06 takes it apart.
-
-# %%
-peer_row(methods["tas"], *seen)
-
-# %% [markdown]
-# ### Region Token (Yu, Seo, Son 2023)
-#
-# Nothing is cut out. A class token for each mask runs beside the picture's own through all blocks of CLIP's ViT, and may look only at the patches that its mask covers. The picture is encoded once, whatever the number of masks.
-#
-# The grid is coarse: a mask smaller than a patch may cover none, and then its token sees nothing at all.
-
-# %%
-peer_row(methods["region_token"], *seen)
-
-# %% [markdown]
-# ### Global-Local (Yu, Seo, Son 2023)
-#
-# Two views of each mask: the whole picture with the features outside the mask put out late in the network, so that the context has already been seen, and the cutting on a plain ground. Their features are mixed, 95 to 5. On the text side the sentence is mixed with its head noun phrase, half and half.
-#
-# The ViT puts out patch tokens before its last three blocks; the ResNet its last map before the pooling.
-
-# %%
-for name in ("global_local", "global_local_rn"):
-    display(Markdown(f"**{name}**"), peer_row(methods[name], *seen))
+method = methods["region_token"]
+clip, side = method.encoder, method.encoder.image_size
+square = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+square = torch.nn.functional.interpolate(
+    square, (side, side), mode="bicubic", antialias=True, align_corners=False
+).clamp(0, 1)  # stretched, not cut: the grid lies over the whole picture
+with torch.inference_mode():
+    tokens = region_tokens(clip, clip.pixel_values(square), masks).numpy()
+template = clip.config.template
+for expression, answer in zip(read, answers_of(method, scene, read, image), strict=True):
+    scores = tokens @ clip.encode_text([template.format(expression.text)])[0]
+    assert np.allclose(scores, answer.total, atol=1e-4) and scores.argmax() == answer.best
+row(method)
+plt.show()
 
 # %% [markdown]
 # ## Those that draw a map
 #
 # Bright: where the sentence is likeliest. The mask with the highest mean inside is the answer (orange).
-
-# %% [markdown]
-# ### Score Map (after Zhou, Loy, Dai 2022)
 #
-# CLIP's pooling is left out: its value projection is applied to every place of the last map, and each place is compared with the sentence by itself.
-#
-# Simple, and known to be turned around on ViTs, where things come out dark and their surroundings bright. Both are drawn, so that you can see whether it is so here.
+# * **score_map** (after Zhou, Loy, Dai 2022): CLIP's pooling is left out; its value projection is applied to every place of the last map, and each place is compared with the sentence by itself. Known to be turned around on ViTs (`_vit`), where things come out dark and their surroundings bright.
+# * **grad_cam** (Selvaraju and others 2017): the similarity of picture and sentence is differentiated by the last map; channels that would raise it count with their mean gradient, and what remains positive is drawn. It answers "what made the whole picture fit the sentence", which need not be the thing that is meant.
+# * **clip_surgery** (Li and others 2023): the attention of the last blocks compares values with values, so that a place keeps to its own kind; then what all texts have in common is taken away. A sentence is the mean over 85 templates, which makes it the dearest of all in text.
+# * **tseg** (Strudel, Laptev, Schmid 2022): the only one that is trained for the task, from pictures and sentences without masks. No public code exists; this one is written from the article, and appendix A6 trains it.
 
 # %%
-for name in ("score_map", "score_map_vit"):
-    display(Markdown(f"**{name}**"), peer_row(methods[name], *seen))
+for name, method in methods.items():
+    if isinstance(method, ActivationMethod):
+        display(Markdown(f"**{name}**"))
+        display(row(method))
+        plt.close()
+
 
 # %% [markdown]
-# ### Grad-CAM (Selvaraju and others 2017)
+# ### The maps without proposals
 #
-# The similarity of picture and sentence is differentiated by the last map: channels that would raise it count with their mean gradient, and what remains positive is drawn.
-#
-# It answers "what made the whole picture fit the sentence", which need not be the thing that is meant; and it needs one backward pass a sentence.
+# *pointing*: the share of sentences whose brightest pixel lies on the target. *cut at 0.5*: mIoU of the map cut at one half. *best cut*: at the cut that is best on these very sentences, so it flatters. Compare with the oracle of the masks below: what proposals add to a map is shape.
 
 # %%
-for name in ("grad_cam", "grad_cam_vit"):
-    display(Markdown(f"**{name}**"), peer_row(methods[name], *seen))
+def map_rows(image_ids, cuts=np.arange(1, 10) / 10):
+    """One row a method, sentence and cut: IoU of the map alone, and whether it points right."""
+    for image_id in image_ids:
+        image = tasutils.read_image(dataset.image_path(image_id))
+        for sample in dataset.by_image()[image_id]:
+            truth = dataset.gt_mask(sample)
+            expression = parse_expression(sample.text, tas.language, tas.preset)
+            for name, method in methods.items():
+                if isinstance(method, ActivationMethod):
+                    heat = method.heatmap(image, expression)
+                    hit = truth.flat[heat.argmax()]
+                    for cut in cuts:
+                        yield name, cut, hit, iou(heat > cut, truth)
 
-# %% [markdown]
-# ### CLIP-Surgery (Li and others 2023)
-#
-# The attention of the last blocks compares values with values instead of queries with keys, on a second path without the feed-forward networks, so that a place keeps to its own kind. Then what all texts have in common is taken away from the similarities.
-#
-# A sentence is the mean over 85 templates, which makes it the dearest of all in text: the table below has the milliseconds.
 
-# %%
-for name in ("clip_surgery", "clip_surgery_rn"):
-    display(Markdown(f"**{name}**"), peer_row(methods[name], *seen))
+found = map_rows(dataset.image_ids[:map_limit])
+alone = pd.DataFrame(found, columns=["method", "cut", "hit", "iou"])
+by_cut = alone.pivot_table(index="method", columns="cut", values="iou", sort=False)  # mIoU
+maps = pd.DataFrame({
+    "pointing": alone.groupby("method", sort=False)["hit"].mean(), "cut at 0.5": by_cut[0.5],
+    "best cut": by_cut.idxmax(axis=1), "mIoU there": by_cut.max(axis=1),
+})  # fmt: skip
+print(f"{data}, partial: the first {map_limit} of {len(dataset.image_ids)} pictures")
+maps.astype(float).round(3)
 
-# %% [markdown]
-# ### TSEG (Strudel, Laptev, Schmid 2022)
-#
-# The only one that is trained for the task, from pictures and sentences without masks: patches are given to sentences or to nobody, and a picture's score for a sentence pools the patches given to it. Appendix A6 trains it.
-#
-# No public code exists; this one is written from the article. Its maps can also be read without any proposal, as below.
-
-# %%
-peer_row(methods["tseg"], *seen)
-
-# %% [markdown]
-# ## The maps without proposals
-#
-# *pointing*: the brightest pixel lies on the target. *miou@0.5*: of the map cut at one half. *best_miou*: at the cut that is best on these very sentences, so it flatters. Compare with the oracle of the masks: what proposals add to a map is shape.
-
-# %%
-alone = map_scores(methods.values(), dataset, tas, map_limit)
-print(f"{data}, the first {map_limit} of {len(dataset.image_ids)} pictures, partial")
-alone.round(3)
 
 # %% [markdown]
 # ## The table
 #
-# Runs of all methods over the same sentences: the newest there are, or else the first pictures answered now. Differences are from the first line, on the same sentences, so their intervals are paired; *won* and *lost* count sentences whose IoU is more than 0.05 above or below. Milliseconds are a method's own on a described picture, on the machine that made the runs.
+# Runs of several methods over the same sentences: the newest there are, or else the first pictures answered now. *won* and *lost* count sentences whose IoU is more than 0.05 above or below that of the first line.
 
 # %%
-results = Path(results or paths.RESULTS)
-runs = peer_study.peer_runs(results, tas.preset.name)
-if not runs:
-    store = SceneStore(results / "scenes")
-    kept = {"store": store, "limit_images": limit, "out": results / "peers", "progress": False}
-    runs = [read_run(run) for run in evaluate_all([dataset], tas, method_names(), **kept)]
+def finished(folder):
+    """Samples of the newest runs of as many methods as possible over the same sentences."""
+    same = {}
+    for run in sorted(list_runs(folder), key=lambda run: run.record.created):
+        record = run.record
+        if record.preset == tas.preset.name and record.metrics:
+            split = same.setdefault((record.dataset, record.split), {})
+            split.setdefault((record.index_digest, record.n_used), {})[record.method] = run
+    for split in same.values():
+        runs = max(reversed(list(split.values())), key=len)  # of as many methods the newest
+        for name in [m for m in METHODS if m in runs] if len(runs) > 1 else []:
+            record, table = runs[name].record, runs[name].samples()
+            table = table[table["gt_area_px"].notna()]
+            yield table.assign(method=name, split=f"{record.dataset} {record.split}")
+
+
+def answered(methods, image_ids):
+    """The same columns for some pictures, answered now; one row a method and sentence."""
+    for image_id in image_ids:
+        image, scene = described(image_id)
+        masks, asked = scene.proposals.masks(), dataset.by_image()[image_id]
+        truths = [dataset.gt_mask(sample) for sample in asked]
+        best = [max((iou(mask, truth) for mask in masks), default=0.0) for truth in truths]
+        for method in methods:
+            texts = [s.raw if getattr(method, "field", "") == "raw" else s.text for s in asked]
+            said = [parse_expression(text, tas.language, tas.preset) for text in texts]
+            answers = answers_of(method, scene, said, image)
+            for sample, truth, oracle, answer in zip(asked, truths, best, answers, strict=True):
+                mask = answer.mask()
+                yield {
+                    "method": method.name, "split": data, "sample_id": sample.sample_id,
+                    "image_id": image_id, "text": sample.text, "oracle_iou": oracle,
+                    "intersection_px": (mask & truth).sum(), "union_px": (mask | truth).sum(),
+                    "gt_area_px": truth.sum(), "iou": iou(mask, truth),
+                }  # fmt: skip
+
 
 # %%
-table = compare.compare_runs(runs)
-note = f"preset {preset}, {'partial' if table['partial'].any() else 'whole splits'}"
-readable.peers_table(table, f"percent; {note}")
+shown = list(finished(results))
+if not shown:
+    shown = [pd.DataFrame(answered(methods.values(), dataset.image_ids[:limit]))]
+columns = ["method", "split", "sample_id", "image_id", "text", "oracle_iou", "gt_area_px", "iou"]
+rows = pd.concat(shown)[[*columns, "intersection_px", "union_px"]]
+whole = {split: len(load_dataset(*split.split())) for split in rows["split"].unique()}
+first = "tas" if "tas" in set(rows["method"]) else rows["method"].iloc[0]
+n = rows.drop_duplicates(["split", "sample_id"]).groupby("split").size()
+note = "; ".join(f"{s}: {n[s]} sentences{'' if n[s] == whole[s] else ', partial'}" for s in n.index)
+note = f"preset {tas.preset.name}; {note}"
+print(note)
+
 
 # %%
-peers_plot(table, note=note)
+def pixels(part):
+    part = part.sort_values(["split", "sample_id"])
+    return (part["intersection_px"], part["union_px"]), part["image_id"], part["iou"].to_numpy()
+
+
+def line_of(part, base):
+    """mIoU of a method's sentences in percent, with intervals over pictures, beside another's."""
+    (pair, images, own), (other, _, theirs) = pixels(part), pixels(base)
+    found = bootstrap(*pair, images, ("miou",), n_resamples=n_boot)["miou"]
+    gain = paired_difference(pair, other, images, ("miou",), n_resamples=n_boot)["miou"]
+    return {
+        "n": found.n, "mIoU": 100 * found.value, "low": 100 * found.low, "high": 100 * found.high,
+        "gain": 100 * gain.value, "gain low": 100 * gain.low, "gain high": 100 * gain.high,
+        "won": (own > theirs + 0.05).sum(), "lost": (own < theirs - 0.05).sum(),
+        "oracle": 100 * part["oracle_iou"].mean(),
+    }  # fmt: skip
+
+
+def beside(rows, first):
+    """One line a split and method, each beside the first method's answers."""
+    for split, part in rows.groupby("split", sort=False):
+        base = part[part["method"] == first]
+        for name, own in part.groupby("method", sort=False):
+            yield {"split": split, "method": name} | line_of(own, base)
+
+
+table = pd.DataFrame(beside(rows, first))
+assert (table["mIoU"] <= table["oracle"] + 1e-9).all()
+table.round(1)
+
+# %%
+splits = list(table["split"].unique())
+figure, axes = plt.subplots(
+    1, len(splits), figsize=(3 + 2.6 * len(splits), 4), sharey=True, squeeze=False,
+    layout="constrained",
+)  # fmt: skip
+for ax, (split, part) in zip(axes.flat, table.groupby("split", sort=False), strict=True):
+    color = ["#D55E00" if name == first else "#0072B2" for name in part["method"]]
+    ax.hlines(part["method"], part["low"], part["high"], color=color)
+    ax.scatter(part["mIoU"], part["method"], color=color, zorder=3)
+    ax.axvline(part["oracle"].iloc[0], color="grey", ls="--", lw=1)
+    ax.set_title(f"{split}, n = {part['n'].iloc[0]}", fontsize=9, loc="left")
+    ax.set_xlabel("mIoU, % (95 %); dashed: the oracle", fontsize=8)
+axes[0, 0].invert_yaxis()
 
 # %% [markdown]
 # ## For which sentences
 #
-# The same answers, by what the sentence and its target are like. A method that is good at naming things need not be good at telling two of a kind apart.
+# The same answers, by what the sentence and its target are like. A method that is good at naming things need not be good at telling two of a kind apart. ▼ and ▲: below and above the first method, with a paired interval that leaves 0 out; no mark where there are fewer than 10 sentences, or an interval without width.
 
 # %%
-groups = peer_study.peer_breakdown(runs, n_boot)
-readable.peer_groups_table(groups, f"mIoU in percent; {note}; coloured: clearly unlike the first")
+words = rows["text"].str.split().str.len()
+picture_px = {split: load_dataset(*split.split()).size_hw for split in splits}
+places = zip(rows["split"], rows["image_id"], strict=True)
+share = rows["gt_area_px"] / [np.prod(picture_px[split](name)) for split, name in places]
+groups = {
+    "up to 3 words": words <= 3, "4 to 6 words": (words > 3) & (words <= 6),
+    "7 words and more": words > 6, "under 1 % of the picture": share < 0.01,
+    "1 to 5 %": (share >= 0.01) & (share < 0.05), "5 % and more": share >= 0.05,
+}  # fmt: skip
+cells = []
+for group, member in groups.items():
+    part = rows[member]
+    for name, own in part.groupby("method", sort=False):
+        found = line_of(own, part[part["method"] == first])
+        sure = found["n"] >= 10 and found["gain low"] < found["gain high"]
+        mark = "▼" * (found["gain high"] < 0) + "▲" * (found["gain low"] > 0)
+        text = f"{found['mIoU']:.1f}{mark if sure else ''}"
+        cells.append({"group": group, "n": found["n"], "method": name, "mIoU": text})
+by_group = pd.DataFrame(cells)
+by_group.pivot(index=["group", "n"], columns="method", values="mIoU")[list(rows["method"].unique())]
 
 # %% [markdown]
 # ## What has been published
 #
-# **Not comparable with anything above**: RefCOCO's photographs, other proposals, other networks. kind P is the authors' own table, S another paper's. A blank cell has no source here.
+# **Not comparable with anything above**: RefCOCO's photographs, other proposals, other networks; mIoU in percent. kind P is the authors' own table, S another paper's. A blank cell has no source here.
 
 # %%
-readable.published_table()
+published = files("tasutils") / "published.csv"
+pd.read_csv(published.open(encoding="utf-8"), dtype=str, keep_default_na=False)
 
 
 # %% [markdown]
 # ## A method of your own
 #
-# A class with a name and a `score`: one number for each mask. This one asks CLIP-only, and adds how much of a mask's pixels have a colour that the sentence names. Change it and run the cells below again.
+# A class with a name and a `score`: one number for each mask; the highest is its answer. One that chooses several masks or none, or draws a mask itself, has `answer` instead, which returns an `Answer` for each sentence. This one asks CLIP-only, and adds how much of a mask's pixels have a colour that the sentence names. Change it and run the cells below again.
 
 # %%
 class Colored:
@@ -228,33 +369,38 @@ class Colored:
 
 
 # %%
-peer_row(Colored(tas), *seen)
+row(Colored(tas))
+plt.show()
 
 # %% [markdown]
 # Beside CLIP-only, on the first pictures: does the colour of the pixels add to what CLIP sees?
 
 # %%
-kept = {"store": SceneStore(results / "scenes"), "out": results / "peers", "progress": False}
-pair = ["clip_only", Colored(tas)]
-folders = evaluate_all([dataset], tas, pair, limit_images=limit, **kept)
-own = compare.compare_runs([read_run(folder) for folder in folders])
-readable.peers_table(own, f"percent; partial, the first {limit} pictures")
-
-# %%
-assert (table["miou"] <= table["oracle_miou"] + 1e-12).all() and len(table) == len(runs)
-assert groups["mean"].between(0, 1).all() and set(groups["method"]) == set(table["method"])
+pair = [methods["clip_only"], Colored(tas)]
+both = pd.DataFrame(answered(pair, dataset.image_ids[:limit]))
+own = pd.DataFrame(beside(both, "clip_only"))
+own.round(1)
 
 # %% [markdown]
 # ## What was seen
 #
-# * The networks of the preset tiny learned in this very world, so nothing here is zero-shot; the preset photo has its own runs.
+# * The networks of the preset tiny learned in this very world, so nothing here is zero-shot.
 # * The oracle stands above every choice: proposals come first, and every method here shares them.
 # * Published gaps between methods with *different* proposals are partly gaps between proposals.
 # * And computed from the tables above, not written beforehand:
 
 # %%
-lines = peer_study.peer_words(table, groups)
+lines = [f"{note}."]
+for split, part in table.groupby("split", sort=False):
+    rest, lead = part[part["method"] != first], part[part["method"] == first].iloc[0]
+    below = ", ".join(rest.loc[rest["gain high"] < 0, "method"]) or "none"
+    above = ", ".join(rest.loc[rest["gain low"] > 0, "method"]) or "none"
+    lines.append(
+        f"{split}: {first} reaches {lead['mIoU']:.1f} [{lead['low']:.1f}, {lead['high']:.1f}] % of "
+        f"the oracle's {lead['oracle']:.1f}. Clearly below it: {below}; clearly above: {above}; "
+        "the rest is not told apart."
+    )
 gain = own.iloc[1]
-ends = [gain[f"miou_difference{end}"] for end in ("", "_low", "_high")]
-lines.append(f"Colour of pixels on top of CLIP-only: {readable.percent(*ends, signed=True)} mIoU.")
+ends = f"[{gain['gain low']:+.1f}, {gain['gain high']:+.1f}]"
+lines.append(f"Colour of pixels on top of CLIP-only: {gain['gain']:+.1f} {ends} points of mIoU.")
 display(Markdown("\n".join(f"* {line}" for line in lines)))

@@ -22,10 +22,9 @@ import pandas as pd
 import torch
 
 import tasutils
-from tasutils import paths, proposal_charts
+from tasutils import paths
 from tasutils.datasets import load_dataset
-from tasutils.proposal_study import reach_by_group
-from tasutils.proposals.compare import oracle_table, recall_curve, summary
+from tasutils.proposals.compare import oracle_table, summary
 from tasutils.proposals.regions import soft_masks
 
 sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
@@ -138,7 +137,26 @@ image_id = samples.image_ids[number]
 image = tasutils.read_image(samples.image_path(image_id))
 targets = {sample.ref_id: sample for sample in samples.by_image()[image_id]}
 truths = [samples.gt_mask(sample) for sample in targets.values()]
-proposal_charts.makers_grid(image, truths, {name: makers[name](image) for name in makers})
+
+
+# %%
+def outline(ax, mask, color, **look):
+    y, x = (np.arange(-1, side + 1) for side in mask.shape)
+    ax.contour(x, y, np.pad(mask, 1), [0.5], colors=[color], **look)
+
+
+figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+for ax, (name, maker) in zip(axes, makers.items(), strict=True):
+    ax.imshow(image)
+    masks = maker(image).masks()
+    for mask in masks:
+        outline(ax, mask, "white", linewidths=0.6)
+    for truth in truths:
+        ious = (masks & truth).sum((1, 2)) / (masks | truth).sum((1, 2))
+        ax.imshow(np.where(masks[ious.argmax()][..., None], [0.9, 0.6, 0, 0.5], 0))
+        outline(ax, truth, "#56B4E9", linestyles="dashed")
+    ax.set_title(f"{name}: {len(masks)} masks")
+    ax.set_axis_off()
 
 # %%
 table = oracle_table(makers, samples, images)
@@ -148,10 +166,16 @@ print(note + ("" if images >= len(samples.image_ids) else ", partial"))
 totals.round(3)
 
 # %%
-proposal_charts.recall_plot(recall_curve(table), note=note)
+bars = np.arange(0.05, 1, 0.05)
+reached = {name: part["oracle_iou"] for name, part in table.groupby("proposer", sort=False)}
+recall = pd.DataFrame({k: [100 * (ious > b).mean() for b in bars] for k, ious in reached.items()})
+recall.set_index(bars).plot(ylabel="targets, %", xlabel="IoU of the best mask is over", title=note);
 
 # %%
-proposal_charts.groups_plot(reach_by_group(table), note=note)
+groups = {"all": table["share"] > 0, "10 % hidden": table["hidden"] >= 0.1,
+          "under 1 % of the picture": table["share"] < 0.01}  # fmt: skip
+by_group = {g: table[who].groupby("proposer")["oracle_iou"].mean() for g, who in groups.items()}
+(100 * pd.DataFrame(by_group)).round(1)
 
 # %%
 assert curve["loss"].iloc[-1] < curve["loss"].iloc[0]

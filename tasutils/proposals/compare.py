@@ -81,13 +81,6 @@ def crowding(masks: Sequence[NDArray[np.bool_]]) -> list[float]:
     return shares
 
 
-def compare_proposers(
-    proposers: Mapping[str, Proposer], dataset: RefDataset, limit: int | None = None
-) -> pd.DataFrame:
-    """One row a proposer, see `summary`; arguments and errors as `oracle_table`."""
-    return summary(oracle_table(proposers, dataset, limit))
-
-
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """One row a proposer of an `oracle_table`, in its order.
 
@@ -109,16 +102,3 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             "n_images": len(images),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("proposer")
-
-
-def recall_curve(table: pd.DataFrame, thresholds: Sequence[float] | None = None) -> pd.DataFrame:
-    """Recall of an `oracle_table` by IoU threshold (rows) and proposer (columns).
-
-    A target counts where its oracle IoU is over the threshold; 0.05, 0.1 ... 0.95 by default.
-    """
-    bars = np.round(np.arange(0.05, 0.96, 0.05), 2) if thresholds is None else thresholds
-    curves = {
-        str(name): [(part["oracle_iou"] > bar).mean() for bar in bars]
-        for name, part in table.groupby("proposer", sort=False)
-    }
-    return pd.DataFrame(curves, index=pd.Index(bars, name="iou"))
