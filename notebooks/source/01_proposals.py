@@ -42,6 +42,7 @@ targets = {sample.ref_id: sample for sample in samples.by_image()[image_id]}
 truths = [samples.gt_mask(sample) for sample in targets.values()]  # bool (H, W) each
 print("targets:", *{sample.category: None for sample in targets.values()}, sep=" · ")
 
+
 # %%
 def iou(masks, truth):
     """Intersection over union of each mask (n, H, W) with one (H, W)."""
@@ -73,6 +74,7 @@ proposer = tasutils.load(settings, device="cpu").proposer
 masks = proposer(image).masks()  # bool (n, H, W)
 figure, ax = plt.subplots(figsize=(6, 4.6), layout="constrained")
 draw(ax, masks, f"{len(masks)} masks of preset {settings.name}")
+
 
 # %% [markdown]
 # ## Written out: non-maximum suppression
@@ -117,6 +119,7 @@ else:
 oracle = np.array([iou(masks, truth).max(initial=0.0) for truth in truths])
 for sample, best in zip(targets.values(), oracle, strict=True):
     print(f"{best:.2f}  {sample.category}")
+
 
 # %% [markdown]
 # ## The makers side by side
@@ -244,6 +247,7 @@ ax.invert_yaxis()
 ax.set_xlabel(f"oracle mIoU, % (95 % interval); {note}", fontsize=9)
 ax.legend(ncols=3, fontsize=9, loc="upper left", bbox_to_anchor=(0, 1.14), frameon=False);
 
+
 # %% [markdown]
 # ### Does the second maker fall behind there?
 #
@@ -266,6 +270,7 @@ assert np.isclose(
     100 * (found.loc[first, "oracle_miou"] - found.loc[second, "oracle_miou"]),
 )
 gaps.astype({"n": int}).round(1)
+
 
 # %% [markdown]
 # ## Turning the knobs
@@ -305,7 +310,7 @@ for field, values in knobs.items():
     seen = summary(oracle_table(made, samples, min(limit or knob_limit, knob_limit)))
     turned.append(seen.rename_axis("value").reset_index().assign(setting=field))
 turned = pd.concat(turned)[["setting", "value", "oracle_miou", "recall@0.5", "masks", "n_targets"]]
-print(f"{data}, partial: {turned['n_targets'].iloc[0]} targets; the preset's: {own}")
+print(f"{data}, partial: {turned['n_targets'].iloc[0]} targets")
 turned.round(3)
 
 # %%

@@ -117,6 +117,7 @@ for name in ("clip_only", "text_only", "tas", "global_local", "global_local_rn")
     display(row(methods[name]))
     plt.close()
 
+
 # %% [markdown]
 # ## Written out: Region Token (Yu, Seo, Son 2023)
 #
@@ -184,7 +185,7 @@ for name, method in methods.items():
 # *pointing*: the share of sentences whose brightest pixel lies on the target. *cut at 0.5*: mIoU of the map cut at one half. *best cut*: at the cut that is best on these very sentences, so it flatters. Compare with the oracle of the masks below: what proposals add to a map is shape.
 
 # %%
-def map_rows(image_ids, cuts=np.arange(1, 10) / 10):
+def map_rows(image_ids):
     """One row a method, sentence and cut: IoU of the map alone, and whether it points right."""
     for image_id in image_ids:
         image = tasutils.read_image(dataset.image_path(image_id))
@@ -195,7 +196,7 @@ def map_rows(image_ids, cuts=np.arange(1, 10) / 10):
                 if isinstance(method, ActivationMethod):
                     heat = method.heatmap(image, expression)
                     hit = truth.flat[heat.argmax()]
-                    for cut in cuts:
+                    for cut in np.arange(1, 10) / 10:
                         yield name, cut, hit, iou(heat > cut, truth)
 
 
