@@ -26,8 +26,8 @@ from IPython.display import Markdown, display
 import tasutils
 from tasutils.config import OverlapConfig
 from tasutils.datasets import load_dataset
-from tasutils.proposals.compare import oracle_table, summary
 from tasutils.metrics import bootstrap, paired_difference
+from tasutils.proposals.compare import oracle_table, summary
 
 # %% [markdown]
 # ## One picture, its masks and its targets

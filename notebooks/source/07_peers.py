@@ -32,9 +32,9 @@ from tasutils import paths
 from tasutils.baselines import METHODS, ActivationMethod, answers_of, make_method
 from tasutils.datasets import load_dataset
 from tasutils.encoders.colors import COLORS, color_shares
+from tasutils.metrics import bootstrap, paired_difference
 from tasutils.refer import parse_expression
 from tasutils.runs import list_runs
-from tasutils.metrics import bootstrap, paired_difference
 from tasutils.store import SceneStore, scene_key
 
 # %% [markdown]
@@ -228,7 +228,7 @@ def finished(folder):
     for split in same.values():
         runs = max(reversed(list(split.values())), key=len)  # of as many methods the newest
         for name in [m for m in METHODS if m in runs] if len(runs) > 1 else []:
-            record, table = runs[name].record, runs[name].samples()
+            record, table = runs[name].record, runs[name].samples
             table = table[table["gt_area_px"].notna()]
             yield table.assign(method=name, split=f"{record.dataset} {record.split}")
 
