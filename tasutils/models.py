@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import urllib.error
 import urllib.request
@@ -443,7 +444,8 @@ def unpack(archive: Path, folder: Path, flat: bool = False, progress: bool = Tru
                 for info in tqdm(members, "unpack", disable=not progress):
                     member = Path(opened.extract(info, stage))  # cleans names, checks the CRC
                     place = member.relative_to(stage)
-                    if place.as_posix() != info.filename.rstrip("/"):
+                    link = stat.S_ISLNK(info.external_attr >> 16)
+                    if link or place.as_posix() != info.filename.rstrip("/"):
                         raise TasError(
                             f"{archive}: refused, its member {info.filename!r} leads out of the "
                             "folder; get the archive from its published address"
