@@ -15,9 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tasutils.errors import TasError
+from tasutils.errors import TasError, one_line
 from tasutils.paths import unfinished_folder
-from tasutils.terminal import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

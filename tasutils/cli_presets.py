@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tasutils.terminal import one_line
+from tasutils.errors import one_line
 
 presets_app = typer.Typer(no_args_is_help=True, help="The named configurations.")
 

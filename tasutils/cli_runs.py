@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from tasutils.cli_data import ImagesOption, RootOption
-from tasutils.errors import TasError
-from tasutils.terminal import one_line
+from tasutils.errors import TasError, one_line
 
 RunArgument = Annotated[Path, typer.Argument(help="The folder of a run.")]
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from tasutils import paths
 from tasutils.config import Difference, Preset, difference_lines, differences, leaves_of
-from tasutils.errors import TasError
+from tasutils.errors import TasError, one_line
 from tasutils.metrics import (
     CONVENTION,
     CONVENTIONS,
@@ -41,7 +41,6 @@ from tasutils.runs import (
     model_files,
     read_run,
 )
-from tasutils.terminal import one_line
 
 if TYPE_CHECKING:
     import pandas as pd

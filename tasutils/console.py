@@ -1,8 +1,9 @@
 """How a command ends: exit code and, for a mistake, one line on stderr.
 
 0 done; 1 a check failed; 2 a user's mistake, too little memory or a disk that refuses, nothing
-half-written; 130 interrupted with ctrl-c, 143 terminated, 129 hung up, what is done kept; 141 the
-reader of its output has gone. A fault of the program itself keeps its traceback.
+half-written; 130 interrupted with ctrl-c, 143 terminated, 129 hung up, as the system ends programs,
+what is done kept; 141 the reader of its output has gone. A fault of the program itself keeps its
+traceback.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from tasutils.errors import TasError
-from tasutils.signals import WORDS, end_at_once, ended_by_signals
-from tasutils.terminal import spelled, spelled_output
+from tasutils.errors import TasError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +28,8 @@ def run(app: Callable[..., Any], args: list[str] | None = None) -> int:
     """Run a command line and return its exit code.
 
     Args:
-        app: a typer app, or what imports and calls one: then a signal meanwhile is heard too.
-        args: None for the program's own. After those it ends, and a signal then ends it at once.
+        app: a typer app, or what imports and calls one: then ctrl-c meanwhile is one line, too.
+        args: None for the program's own.
     """
     if args is None:
         _name_files_in_utf8()
@@ -41,19 +40,13 @@ def run(app: Callable[..., Any], args: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that there is no home for its cache
     _open_streams()
-    with ended_by_signals() as came, spelled_output():
-        try:
-            code, message = _outcome(app, args)
-        except BaseException:
-            if not came:
-                raise  # else what a library has made of the signal
-    if came:
-        code, message = 128 + came[-1], WORDS[came[-1].name]
+    try:
+        code, message = _outcome(app, args)
+    except KeyboardInterrupt:
+        code, message = _INTERRUPTED, "interrupted"
     with suppress(OSError):
         if message:
-            print("tas:", spelled(" ".join(message.split())), file=sys.stderr)
-    if args is None:
-        end_at_once()
+            print("tas:", one_line(" ".join(message.split())), file=sys.stderr)
     return code
 
 
@@ -82,7 +75,7 @@ def _outcome(app: Callable[..., Any], args: list[str] | None) -> tuple[int, str]
             return 2, "no folder for temporary files can be written; name one with TMPDIR=FOLDER"
         name = error.filename2 or error.filename or "file"  # of two the one that was written
         return 2, f"{name}: {error.strerror or error}"
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:
         code = _INTERRUPTED
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
@@ -96,7 +89,7 @@ def _outcome(app: Callable[..., Any], args: list[str] | None) -> tuple[int, str]
             return 2, ""
         return 2, f"{message.rstrip('.')}; `tas --help` lists what there is"
     if code == _INTERRUPTED:
-        return code, WORDS["SIGINT"]
+        return code, "interrupted"
     return (code if isinstance(code, int) else 0), ""
 
 

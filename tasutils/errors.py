@@ -1,6 +1,7 @@
 """The one exception that a user's mistake raises."""
 
 _LONGEST = 2000  # characters: names and values in a message may be someone else's
+_JOINERS = "\u200c\u200d"  # of letters and emojis, which are not seen
 
 
 class TasError(ValueError):
@@ -14,11 +15,16 @@ class TasError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        line = message if message.isprintable() else "".join(map(_shown, message))
+        line = one_line(message)
         super().__init__(line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ...")
 
 
+def one_line(text: str) -> str:
+    """Text of anyone as a part of one line, with all spelled out that a terminal would obey."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
 def _shown(character: str) -> str:
-    if character.isprintable():
+    if character.isprintable() or character in _JOINERS:
         return character
     return " " if character.isspace() else character.encode("unicode_escape").decode()

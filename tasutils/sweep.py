@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.compare import same_order
-from tasutils.errors import TasError
+from tasutils.errors import TasError, one_line
 from tasutils.language import SYNONYM_RULES
 from tasutils.metrics import bootstrap, metric, paired_difference, percent
 from tasutils.rectifier import RECTIFIERS
 from tasutils.score_table import OWN, ScoreTable
-from tasutils.terminal import one_line
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,8 +23,8 @@ from tasutils.tas import TAS
 
 ENDINGS = {
     signal.SIGINT: (130, "tas: interrupted"),
-    signal.SIGTERM: (143, "tas: terminated"),
-    signal.SIGHUP: (129, "tas: hung up"),
+    signal.SIGTERM: (-signal.SIGTERM, ""),  # 143 in a shell
+    signal.SIGHUP: (-signal.SIGHUP, ""),
 }
 
 

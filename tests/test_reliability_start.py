@@ -44,8 +44,8 @@ sys.meta_path.insert(0, Finder())
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("typer", 2), ("typer.core", 15), ("tasutils.cli_app", 2), ("tasutils.cli_sweep", 15),
-     ("PIL.Image", 2), ("numpy", 2), ("pydantic_core._pydantic_core", 15), ("torch", 2)],
+    [("typer", 2), ("typer.core", 15), ("tasutils.cli_app", 2), ("PIL.Image", 2), ("numpy", 2),
+     ("torch", 2)],
 )  # fmt: skip
 def test_a_signal_while_it_is_imported(tmp_path, name, number):
     (tmp_path / "sitecustomize.py").write_text(AT_IMPORT.format(name=name, number=number))
@@ -59,7 +59,7 @@ def test_a_signal_while_it_is_imported(tmp_path, name, number):
         preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (2, 15)],
     )
     code, said = ENDINGS[signal.Signals(number)]
-    assert (run.returncode, run.stdout, run.stderr) == (code, "", said + "\n")
+    assert (run.returncode, run.stdout, run.stderr.strip()) == (code, "", said)
     assert not (tmp_path / "o").exists()
 
 

@@ -17,9 +17,8 @@ from tasutils.datasets import DATASETS, dataset
 from tasutils.datasets.own import notes_of, read_own
 from tasutils.datasets.published import Counts, PublishedSet
 from tasutils.datasets.sample import RefDataset
-from tasutils.errors import TasError
+from tasutils.errors import TasError, one_line
 from tasutils.images import image_size, read_image
-from tasutils.terminal import one_line
 
 SHOWN = 5
 WHAT = ("refs", "images", "sentences")
