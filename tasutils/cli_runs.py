@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tasutils.cli_data import ImagesOption, RootOption
-from tasutils.errors import TasError, one_line
+from tasutils.errors import TasError, one_line, printable
 
 RunArgument = Annotated[Path, typer.Argument(help="The folder of a run.")]
 
@@ -44,10 +44,10 @@ def compare(
         return
     opened = [read_run(run) for run in runs]
     if len(opened) == 1:
-        print(c.conventions_text(opened[0]))
+        print(printable(c.conventions_text(opened[0])))
         return
     if len(opened) > 2:
-        print(c.compare_text(c.compare_runs(opened)))
+        print(printable(c.compare_text(c.compare_runs(opened))))
         return
     pair = opened[0], opened[1]
     diff = c.diff_runs(*pair)
@@ -55,10 +55,10 @@ def compare(
         print(diff.to_json(every))
         return
     try:
-        print(c.compare_text(c.compare_runs(pair)), end="\n\n")
+        print(printable(c.compare_text(c.compare_runs(pair))), end="\n\n")
     except TasError as error:
         print(f"not side by side: {error}\n")
-    print("\n".join(c.diff_lines(diff, pair, every)))
+    print(printable("\n".join(c.diff_lines(diff, pair, every))))
 
 
 def rerun(

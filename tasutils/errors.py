@@ -24,6 +24,11 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else "".join(map(_shown, text))
 
 
+def printable(text: str) -> str:
+    """Lines of text, each as `one_line` has it."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
 def _shown(character: str) -> str:
     if character.isprintable() or character in _JOINERS:
         return character
