@@ -109,8 +109,11 @@ def file_fault(path: Path) -> str | None:
                 return None
         except Exception as error:
             return f"is cut short or no safetensors file ({' '.join(str(error).split())[:80]})"
-    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
-        return "is cut short: the end of the archive is missing"
+    if start.startswith(b"PK"):
+        try:
+            zipfile.ZipFile(path).close()
+        except Exception:  # zipfile raises half a dozen types
+            return "is cut short or damaged: it has no table of contents"
     return None
 
 

@@ -22,13 +22,15 @@ class Reader:
     """What is read, from valid trees of files of which one file at a time is changed.
 
     seeds: makes the trees; read: reads one that lies in a folder; kept: never changed;
-    seconds: of work that one may take.
+    seconds: of work that one may take; may_ask: for memory that it does not touch, as torch does
+    for a string whose length a pickle only claims.
     """
 
     seeds: Callable[[], list[Tree]]
     read: Callable[[Path], Any]
     kept: frozenset[str] = field(default=frozenset())
     seconds: int = 5
+    may_ask: bool = False
 
 
 def _dumped(value: Any) -> bytes:
@@ -376,7 +378,7 @@ READERS = {
     "presets": Reader(_presets, _read_preset),
     "runs": Reader(_runs, _read_run),
     "mirror": Reader(_mirror, _read_mirror),
-    "weights": Reader(_weights, _read_weights),
+    "weights": Reader(_weights, _read_weights, may_ask=True),
     "merges": Reader(_merges, _read_merges),
     "tokenizers": Reader(_tokenizers, _read_tokenizer),
     "archives": Reader(_archives, _read_archive),

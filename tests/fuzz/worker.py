@@ -45,7 +45,8 @@ def outcome(reader: Reader, folder: Path) -> str:
         text, cause = str(error), error.__cause__ or error.__context__
         if len(text.splitlines()) != 1 or not text.isprintable() or len(text) > 2500:
             return f"FAULT not one line: {text[:200]!r}"
-        return "FAULT asks for over 1 GB" if isinstance(cause, MemoryError) else "refused"
+        greedy = isinstance(cause, MemoryError) and not reader.may_ask
+        return "FAULT asks for over 1 GB" if greedy else "refused"
     except BaseException as error:  # a panic of Rust is no Exception
         place = error.__traceback__
         while place and place.tb_next:
