@@ -63,7 +63,7 @@ def draw(ax, masks, title):
     for place, truth in enumerate(truths):
         if len(masks):
             best = masks[iou(masks, truth).argmax()]
-            ax.imshow(np.where(best[..., None], plt.cm.tab10(place % 10, alpha=0.6), 0))
+            ax.imshow(np.where(best[..., None], plt.cm.tab10(place % 10, alpha=0.4), 0))
         line(ax, truth, f"C{place % 10}", linewidths=1.5, linestyles="dashed")
     ax.set_title(title, fontsize=9, loc="left", parse_math=False)
     ax.set_axis_off()
@@ -347,6 +347,7 @@ for hard, easy in pairs if first != second else []:
         a, b = gaps.loc[hard], gaps.loc[easy]
         apart = a["low"] > b["high"] or a["high"] < b["low"]
         told = "the intervals are apart" if apart else "the intervals overlap, no clear difference"
+        told = told if min(a["n"], b["n"]) >= 10 else "too few to tell"
         lines.append(
             f"{second} is behind {first} by {a['points']:.1f} points where {hard} "
             f"(n = {a['n']:.0f}), by {b['points']:.1f} where {easy} (n = {b['n']:.0f}): {told}."

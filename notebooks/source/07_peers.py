@@ -103,7 +103,7 @@ def row(method):
 # %% [markdown]
 # ## Those that look at crops, captions and patches
 #
-# Orange: the answer. Dashed blue: what is meant. In brackets: the best mask has this IoU.
+# Orange: the answer. Dashed blue: what is meant.
 #
 # * **clip_only**: each mask is cut out of the picture, everything outside it painted black, and CLIP says how well the sentence fits the cutting. This is V of TAS, taken alone. It knows what a thing is, and nothing of where it lies: a cutting carries no left or right, and no neighbour to be left of.
 # * **text_only**: the captioner puts each cutting into words, and CLIP's text tower compares two sentences: the caption and yours. This is P of TAS, taken alone. What the caption leaves out is lost, and what it gets wrong is believed.
