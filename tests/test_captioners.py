@@ -1,7 +1,6 @@
 """Captioners: the same words as transformers' own pipeline on random weights, and bad folders."""
 
 import json
-import pickle
 import shutil
 
 import numpy as np
@@ -169,20 +168,6 @@ def test_size_of_processor_and_model(folders, tmp_path):
     values = json.loads(path.read_text())
     path.write_text(json.dumps(values | {"size": {"height": 64, "width": 64}}))
     refused(folder, "64 px, its model takes 48")
-
-
-def test_a_pickle_does_not_run(folders, tmp_path):
-    folder = copied(folders, tmp_path)
-    (folder / "model.safetensors").unlink()
-    marker = tmp_path / "ran"
-
-    class Trap:
-        def __reduce__(self):
-            return (open, (str(marker), "w"))
-
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"query_tokens": Trap()}, protocol=2))
-    refused(folder, "damaged")
-    assert not marker.exists()
 
 
 def test_weights_of_older_files(folders, tmp_path, pictures):

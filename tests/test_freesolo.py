@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -39,11 +38,8 @@ from tasutils.proposals.freesolo import (
     PIXEL_MEAN,
     PIXEL_STD,
     FreeSoloProposer,
-    candidates,
-    dynamic_masks,
     full_size,
     input_size,
-    maskness,
     matrix_nms,
     network_input,
     point_nms,
@@ -167,14 +163,6 @@ def slow_point_nms(heat):
     return result
 
 
-def slow_dynamic(features, kernels):
-    result = np.zeros((len(kernels), *features.shape[1:]))
-    for n, i, j in np.ndindex(result.shape):
-        total = sum(kernels[n, k] * features[k, i, j] for k in range(len(features)))
-        result[n, i, j] = 1 / (1 + np.exp(-total))
-    return result
-
-
 def slow_maskness(soft, bar):
     inside = [value for value in soft.ravel() if value > bar]
     return sum(inside) / len(inside) if inside else 0.0
@@ -243,17 +231,6 @@ def test_point_nms_is_the_slow_one(seed, height, width):
     assert fast.max() == heat.max()
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10_000), st.integers(0, 4))
-def test_dynamic_masks_and_maskness_are_the_slow_ones(seed, n):
-    rng = np.random.default_rng(seed)
-    features, kernels = rng.normal(size=(3, 4, 5)), rng.normal(size=(n, 3))
-    soft = dynamic_masks(torch.from_numpy(features), torch.from_numpy(kernels))
-    assert np.allclose(soft.numpy(), slow_dynamic(features, kernels))
-    slow = [slow_maskness(one, 0.5) for one in soft.numpy()]
-    assert np.allclose(maskness(soft, 0.5).numpy(), slow)
-
-
 @st.composite
 def ranked_masks(draw):
     """Return masks that are not empty, falling scores and labels."""
@@ -284,17 +261,6 @@ def test_matrix_nms_is_the_slow_one_and_raises_no_score(given_masks, sigma):
         assert not (labels == label).any() or np.isclose(
             fast[labels == label][0], scores[labels == label][0]
         )
-
-
-@settings(max_examples=40, deadline=None)
-@given(ranked_masks())
-def test_matrix_nms_treats_each_class_alone(given_masks):
-    masks, scores, labels = given_masks
-    together = fast_nms(masks, scores, labels)
-    assert np.allclose(together, fast_nms(masks, scores, 1 - labels))
-    for label in (0, 1):
-        own = labels == label
-        assert np.allclose(together[own], fast_nms(masks[own], scores[own], labels[own]))
 
 
 def test_a_double_loses_and_a_stranger_does_not():
@@ -368,17 +334,6 @@ def test_small_masks_of_coarse_levels_are_dropped():
     assert none[0].shape == (0, 4, 8) and none[1].shape == (0,)
 
 
-def test_candidates_know_their_level():
-    logits = [torch.full((1, 2, 2, 2), -9.0) for _ in STRIDES]
-    kernels = [torch.full((1, 3, 2, 2), float(level)) for level in range(5)]
-    logits[1][0, 1, 1, 0], logits[4][0, 0, 0, 1] = 2.0, 1.0
-    kernels[1][0, :, 1, 0] = torch.tensor([7.0, 8.0, 9.0])
-    found = candidates(FreeSoloOutput(logits, kernels, kernels, torch.zeros(1)), 0.1)
-    assert found.labels.tolist() == [1, 0] and found.strides.tolist() == [8, 32]
-    assert found.kernels.tolist() == [[7.0, 8.0, 9.0], [4.0, 4.0, 4.0]]
-    assert found.scores.tolist() == pytest.approx([1 / (1 + np.exp(-2)), 1 / (1 + np.exp(-1))])
-
-
 # --- behind Proposer ---
 
 
@@ -435,17 +390,6 @@ def test_the_published_file_is_read_and_others_are_refused(tmp_path):
         build_freesolo("r50")
 
 
-def test_a_malicious_pickle_does_not_run(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "ran"), "w"))
-
-    torch.save({"model": Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(TasError, match="evil.pth"):
-        build_freesolo("tiny", tmp_path / "evil.pth")
-    assert not (tmp_path / "ran").exists()
-
-
 # --- a switch of any preset ---
 
 
@@ -465,20 +409,6 @@ def test_any_preset_can_be_switched_to_it(name):
     assert switched.sources["proposals.checkpoint"] == "override"
     assert switched.override({"proposals.nms_sigma": 1.0}).proposals.nms_sigma == 1.0
     assert switched.encoder == preset.encoder and switched.digest() != preset.digest()
-
-
-def test_a_preset_file_names_it(tmp_path):
-    data = load_preset("tiny").override({"proposals": R101}).model_dump(mode="json")
-    path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(data), encoding="utf-8")
-    assert load_preset(path).proposals == FreeSoloConfig(**R101)
-
-
-@pytest.mark.parametrize("proposals", ["freesolo", {"kind": "freesolo"}, {**R101, "beta": 1}])
-def test_bad_switches_are_told_in_one_line(proposals):
-    with pytest.raises(TasError) as error:
-        load_preset("tiny").override({"proposals": proposals})
-    assert "\n" not in str(error.value)
 
 
 def test_a_missing_file_is_told_in_one_line():

@@ -8,13 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from pydantic import ValidationError
 
 from tasutils.config import OverlapConfig
 from tasutils.datasets.sample import ImageEntry, RefDataset, Sample
 from tasutils.errors import TasError
 from tasutils.masks import distinct, encode_rle, iou, overlap_filter, rle_ious
-from tasutils.proposals import regions as sp
 from tasutils.proposals.compare import crowding, oracle_table, summary
 from tasutils.proposals.freesolo import maskness
 from tasutils.proposals.regions import (
@@ -146,21 +144,6 @@ def test_order_sums_both_ranks():
     assert Hierarchy(np.ones((1, 1), bool), np.zeros(1)).order().tolist() == [0]
 
 
-def test_superpixels_are_labelled_without_a_gap(things):
-    image, _ = things
-    labels = sp.superpixels(sp.color_view(image, "lab"), 50, 40)
-    assert np.array_equal(np.unique(labels), np.arange(labels.max() + 1))
-    boxes = sp.boxes_of(labels)
-    for label, (x0, y0, x1, y1) in enumerate(boxes):
-        rows, columns = np.nonzero(labels == label)
-        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x0, y0, x1, y1)
-    for table, width in (
-        (sp.color_histograms(labels, sp.color_view(image, "hsv")), 25),
-        (sp.texture_histograms(labels, sp.color_view(image, "lab")), 10),
-    ):
-        assert np.allclose(table.reshape(len(table), -1, width).sum(axis=2), 1)
-
-
 def test_soft_masks_equal_a_plain_loop():
     torch.manual_seed(0)
     features = torch.randn(5, 4, 6)
@@ -180,11 +163,6 @@ def test_soft_masks_equal_a_plain_loop():
     assert soft == pytest.approx(np.stack(expected), abs=1e-5)
     for one, value in zip(soft, maskness(torch.from_numpy(soft), 0.6), strict=True):
         assert float(value) == pytest.approx(one[one > 0.6].mean(), abs=1e-5)
-
-
-def test_a_flat_map_has_no_free_mask():
-    assert not soft_masks(torch.ones(3, 4, 4), (1.0,)).any()
-    assert not maskness(torch.zeros(2, 4, 4), 0.5).any()
 
 
 def test_merged_regions_find_the_things(things, makers):
@@ -291,24 +269,6 @@ def test_distinct_and_rle_ious(masks):
     assert distinct(table, 0.5, 9).tolist() == [0, 1, 2]  # exactly the threshold is no double
     assert distinct(table, 0.5, 2).tolist() == [0, 1]
     assert rle_ious([]).shape == (0, 0) and distinct(rle_ious([]), 0.5, 9).tolist() == []
-
-
-@pytest.mark.parametrize(
-    ("config", "changes"),
-    [
-        (MergeConfig, {"color_spaces": ()}),
-        (MergeConfig, {"scale": 0}),
-        (MergeConfig, {"max_masks": 0}),
-        (FreeConfig, {"checkpoint": LITE2, "stride": 4}),
-        (FreeConfig, {"checkpoint": LITE2, "query_scales": (0.0,)}),
-        (FreeConfig, {}),
-        (UnionConfig, {}),
-        (UnionConfig, {"merge": {"kind": "merge"}, "max_masks": 0}),
-    ],
-)
-def test_configurations_refuse_nonsense(config, changes):
-    with pytest.raises(ValidationError):
-        config(**changes)
 
 
 def test_missing_parts_are_named(monkeypatch, tmp_path, picture):

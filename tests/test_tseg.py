@@ -18,7 +18,7 @@ from making.scores import stored_pictures
 from making.tseg import kinds, relation_of, train_tseg, tseg_loss
 from making.tseg_pairs import PairStore, frozen_clip, sentences_of, write_pairs
 from making.words import seen_words
-from tasutils.baselines import ActivationMethod, scores_of
+from tasutils.baselines import scores_of
 from tasutils.baselines.tseg import Tseg, TsegConfig, TsegNet, assign, pool, tiny_maps
 from tasutils.config import load_preset
 from tasutils.encoders.openclip import OpenClipEncoder
@@ -132,14 +132,6 @@ def test_untrained_it_is_the_score_map_of_its_towers(encoder, picture):
 
 
 # --- the method ---
-
-
-def test_the_map_has_the_pictures_size_and_shares_in_0_to_1(method, rng):
-    assert isinstance(method, ActivationMethod)
-    for size_hw in ((60, 80), (97, 41), (240, 320)):
-        found = method.heatmap(rng.integers(0, 255, (*size_hw, 3), dtype=np.uint8), LEFT)
-        assert found.shape == size_hw and found.dtype == np.float32
-        assert found.min() >= 0 and found.max() <= 1
 
 
 def test_scores_are_means_inside_each_mask_whatever_the_other_masks_are(method, picture, rng):
