@@ -188,9 +188,9 @@ def _preset(name: str) -> Preset:
 
 
 def _methods(wanted: list[str] | None) -> list[str]:
-    from tasutils.baselines import method_names
+    from tasutils.baselines import METHODS
 
-    names = list(method_names())
+    names = list(METHODS)
     if wanted and "all" in wanted:
         return names
     for name in wanted or ():

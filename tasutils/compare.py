@@ -741,14 +741,14 @@ def _device(recorded: str) -> str | None:
 
 def _method(record: RunRecord, tas: TAS) -> tuple[str | Method, list[str]]:
     """The method of a record with its switches, and whether they are all that it had."""
-    from tasutils.baselines import make_method, method_names
+    from tasutils.baselines import METHODS, make_method
 
     if record.method == "tas":
         return "tas", []
-    if record.method not in method_names():
+    if record.method not in METHODS:
         raise TasError(
             f"method {record.method} is none of this package's; there are "
-            f"{', '.join(method_names())}"
+            f"{', '.join(METHODS)}"
         )
     alone = record.method in ("clip_only", "text_only")
     switches: dict[str, Any] = {} if alone else dict(record.method_settings)

@@ -281,7 +281,7 @@ def evaluate_all(
         datasets: one split each; see `tasutils.datasets`.
         tas: the preset at work, from `tasutils.load`; its proposals are what all methods choose
             among, and weights are the preset's for the name of the data set.
-        methods: names of `baselines.method_names`, or methods of your own.
+        methods: names of `baselines.METHODS`, or methods of your own.
         limit_images: only the first so many images of each data set; its run is marked partial.
         store: where described scenes are kept and read back. An evaluation that is ended goes on
             from them; one that is killed loses those of the last seconds.

@@ -561,7 +561,7 @@ class Side(ipw.VBox):
     """One side of the Explorer: a preset and a method with their controls, and what they answer."""
 
     def __init__(self, explorer: Explorer, preset: str, method: str) -> None:
-        from tasutils.baselines import method_names
+        from tasutils.baselines import METHODS
         from tasutils.rectifier import RECTIFIERS
 
         self._explorer, self._settling, self._asked = explorer, False, ()
@@ -569,7 +569,7 @@ class Side(ipw.VBox):
         pick = {"layout": ipw.Layout(width="13rem"), "style": {"description_width": "4.2rem"}}
         self.preset = ipw.Dropdown(options=explorer.presets(), description="preset", **pick)
         self.method = ipw.Dropdown(
-            options=method_names(), value=method, description="method", **pick
+            options=tuple(METHODS), value=method, description="method", **pick
         )
         self.weights: dict[str, ipw.FloatSlider] = {}
         self._sliders = ipw.HBox(layout=_WRAP)

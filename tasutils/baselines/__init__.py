@@ -103,11 +103,6 @@ class ActivationMethod(Method, Protocol):
         """Where the sentence is, float32 (H, W) in 0..1."""
 
 
-def method_names() -> tuple[str, ...]:
-    """Names that `make_method` knows, in the order of the table above."""
-    return tuple(METHODS)
-
-
 def make_method(name: str, tas: TAS, dataset: str | None = None, **switches: Any) -> Any:
     """A method by its name.
 
