@@ -38,9 +38,12 @@ def _dumped(value: Any) -> bytes:
 
 
 def _picture(
-    form: str, mode: str = "RGB", size: tuple[int, int] = (24, 18), **options: Any
+    form: str, mode: str = "RGB", size: tuple[int, int] = (24, 18), mask: bool = False,
+    **options: Any,
 ) -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    if mask:
+        noise[:] = 255 * (noise[:, :, :1] > 127)
     buffer = io.BytesIO()
     Image.fromarray(noise).convert(mode).save(buffer, form, **options)
     return buffer.getvalue()
@@ -105,7 +108,8 @@ def _check_phrasecut(folder: Path) -> None:
 
 
 def _own() -> list[Tree]:
-    fixed = {"a.png": _picture("PNG"), "m.png": _picture("PNG", "L"), "p.png": _picture("PNG", "P")}
+    fixed = {"a.png": _picture("PNG"), "m.png": _picture("PNG", "L", mask=True),
+             "p.png": _picture("PNG", "P", mask=True)}
     rle = '{"size": [18, 24], "counts": [100, 50, 282]}'
     rows = [
         {"image": "a.png", "expression": "the dog", "mask": "m.png", "value": "", "extra": 1},
@@ -169,9 +173,9 @@ def _read_picture(folder: Path) -> None:
 
 def _labels() -> list[Tree]:
     return [
-        {"picture": _picture(form, mode, **options)}
+        {"picture": _picture(form, mode, mask=True, **options)}
         for form, mode, options in _FORMS
-        if form in ("PNG", "GIF", "BMP", "TIFF") and mode != "I;16"
+        if form in ("PNG", "GIF", "BMP", "TIFF") and mode != "I;16" and "jpeg" not in str(options)
     ]
 
 
