@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tasutils import paths
 from tasutils.config import Preset
 from tasutils.datasets.sample import RefDataset, Sample
-from tasutils.errors import TasError
+from tasutils.errors import TasError, one_line
 from tasutils.images import pixel_digest, read_image, require_annotated_size
 from tasutils.language import SYNONYM_RULES
 from tasutils.masks import intersection_union
@@ -349,6 +349,8 @@ def evaluate_families(
     from tasutils.tas import load
 
     datasets = [load_dataset(family, split, split_by, root, images) for family in families]
+    for note in (note for data in datasets for note in data.notes):
+        print(f"note: {one_line(note)}", file=sys.stderr)
     out = paths.RESULTS if out is None else Path(out)
     tas, store = load(preset, device=device), SceneStore(out / "scenes")
     return evaluate_all(datasets, tas, methods, store=store, out=out, **options)

@@ -178,9 +178,11 @@ def require_annotated_size(
 ) -> None:
     """Raise TasError if a picture (H, W, 3) has not the (H, W) that its annotations say."""
     if size_hw is not None and image.shape[:2] != size_hw:
+        height, width = size_hw
+        swapped = " (width and height swapped)" if image.shape[:2] == size_hw[::-1] else ""
         raise TasError(
-            f"{path}: the picture is {image.shape[0]} x {image.shape[1]} px (H x W), its "
-            f"annotations say {size_hw}; get the picture again"
+            f"{path}: the picture is {image.shape[1]} x {image.shape[0]} px, its annotations say "
+            f"{width} x {height}{swapped}; get the picture or the annotations again"
         )
 
 

@@ -143,7 +143,7 @@ def write_zip(path, name="refcoco", extra=()):
     return path
 
 
-def write_mirror(folder, named=None, drop=()):
+def write_mirror(folder, named=None, drop=(), shards=1):
     """The files of jxu124/refcoco: testA under the name test."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -166,8 +166,10 @@ def write_mirror(folder, named=None, drop=()):
                 "captions": [s["sent"] for s in ref["sentences"]],
             }  # fmt: skip
             rows.append({key: value for key, value in row.items() if key not in drop})
-        table = pa.Table.from_pylist(rows)
-        pq.write_table(table, folder / f"{mirrored}-00000-of-00001-94431d5f4bd5b93f.parquet")
+        table, size = pa.Table.from_pylist(rows), -(-len(rows) // shards)
+        for k in range(shards):
+            name = f"{mirrored}-{k:05}-of-{shards:05}-94431d5f4bd5b93f.parquet"
+            pq.write_table(table.slice(k * size, size), folder / name)
     return folder
 
 

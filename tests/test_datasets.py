@@ -30,6 +30,7 @@ from tasutils.datasets.phrasecut import load_phrasecut
 from tasutils.datasets.sample import DataSet, image_entry
 from tasutils.datasets.shapes import polygon_mask, segmentation_mask
 from tasutils.errors import TasError
+from tasutils.images import require_annotated_size
 
 FAMILIES = ("refscenes", "refscenes+", "refscenesg", "phrasescenes")
 
@@ -146,6 +147,60 @@ def test_damaged_json(tmp_path, raw):
     one_line(caught)
 
 
+def test_split_letters_as_refer_takes_them(tmp_path):
+    """`test` is all of testA, testB and testAB, `testA` whatever has an A."""
+    refs = references()
+    refs[0]["split"] = "testAB"
+    data = load(write_refcoco(tmp_path, refs=refs), "test")
+    assert len(data) == 6 and {s.split for s in data.samples} == {"test"}
+    assert data.notes == ("refcoco test: testA and testAB and testB together, as REFER takes it",)
+    assert len(load(tmp_path, "testA")) == 5 and len(load(tmp_path, "testB")) == 3
+    assert load(tmp_path, "testAB").notes == ()
+
+
+def test_equal_ids_are_refused_or_named(tmp_path):
+    twice = changed(1)
+    twice["annotations"].append(annotation(0, segmentation=[FAR]))
+    with pytest.raises(TasError, match="two of its annotations have the id 100"):
+        load(write_refcoco(tmp_path, content=twice))
+    twice = instances()
+    twice["images"] = [*twice["images"], twice["images"][0]]  # the very same is none
+    refs = [*references(), reference(0), reference(1) | {"ann_id": 102}]
+    data = load(write_refcoco(tmp_path, refs=refs, content=twice))
+    assert [s.sample_id for s in data.samples] == ["0-0", "0-1", "0-0#2", "0-1#2"]
+    assert data.notes == (
+        "refcoco val: twice in the file, and counted twice: 2 sentences (0-0#2, 0-1#2)",
+    )
+    with pytest.raises(TasError, match="ref 1 is annotation 101 and annotation 102"):
+        load(tmp_path, "testA")
+    twice["images"].append({**twice["images"][0], "file_name": "other.jpg"})
+    with pytest.raises(TasError, match="two of its images have the id 1"):
+        load(write_refcoco(tmp_path, content=twice))
+
+
+@pytest.mark.parametrize("shape", [[], [[]], [SQUARE[:4]], [[1, 1], SQUARE[:4]]])
+def test_targets_without_a_pixel_are_counted(tmp_path, shape):
+    data = load(write_refcoco(tmp_path, content=changed(0, segmentation=shape)))
+    assert not data.gt_mask(data.samples[0]).any()
+    (note,) = data.notes
+    assert note.startswith("refcoco val: a target without a pixel")
+    assert note.endswith(": 2 sentences (0-0, 0-1)")
+
+
+@pytest.mark.parametrize("change", [{"ann_id": [100, 101]}, {"no_target": True, "ann_id": [-1]}])
+def test_grefcoco_is_named(tmp_path, change):
+    with pytest.raises(TasError, match="this is gRefCOCO") as caught:
+        load(write_refcoco(tmp_path, refs=[reference(0, **change), *references()[1:]]))
+    one_line(caught)
+
+
+def test_swapped_sides_are_named():
+    with pytest.raises(TasError, match=f"of {W} x {H} px, width and height swapped;"):
+        segmentation_mask({"size": [W, H], "counts": [H * W]}, (H, W), "x")
+    with pytest.raises(TasError, match=f"is {W} x {H} px, .* say {H} x {W} .width and height sw"):
+        require_annotated_size(paths.DATA, np.zeros((H, W, 3), np.uint8), (W, H))
+
+
 # ---- shapes
 
 
@@ -229,6 +284,18 @@ def test_phrasecut_prefers_the_3000_file_lists_splits_and_keeps_equal_ids_apart(
     data = load_phrasecut(folder / "phrasecut", "test")
     assert [s.sample_id for s in data.samples] == ["1__0", "1__0#2"]
     assert [data.gt_mask(s).sum() for s in data.samples] == [100, 80]
+    assert data.notes == ("phrasecut test: twice in the file, and counted twice: 1 task (1__0#2)",)
+    write_phrasecut(tmp_path, test=[task(0, 1, "a", [[[[1.0, 1.0]]]]), task(1, 1, "a", [near])])
+    for raster, n in (("coco", 1), ("outline", 1)):
+        (note,) = load_phrasecut(folder / "phrasecut", "test", raster=raster).notes
+        assert "a target without a pixel" in note and note.endswith(f": {n} task (1__0)")
+    listed = [{"image_id": 1, "height": H, "width": W}, {"image_id": 1, "height": W, "width": H}]
+    path = folder / "phrasecut" / "image_data_split3000.json"
+    kept = path.read_text()
+    path.write_text(json.dumps(listed))
+    with pytest.raises(TasError, match="two images have the id 1"):
+        load_phrasecut(folder / "phrasecut", "test")
+    path.write_text(kept)
     with pytest.raises(TasError, match="no split 'miniv' of phrasecut; it has test"):
         load_phrasecut(folder / "phrasecut", "miniv")
 
@@ -281,7 +348,7 @@ def test_refscenes_joins_the_flags(world):
 
 def test_refscenes_mistakes(world):
     path = world / "expressions.parquet"
-    with pytest.raises(TasError, match=r"no split 'test'; it has testA, testB, val"):
+    with pytest.raises(TasError, match=r"no split 'test'; it has val, testA"):
         load_dataset("refscenes+", "test", root=world)
     with pytest.raises(TasError, match="cannot be read"):
         load_dataset("refscenesg", "val", root=world)

@@ -160,6 +160,22 @@ def test_the_mirror_of_refcocog_keeps_its_test(tmp_path, small):
     assert len(load_dataset("refcoco+", "testA", root=tmp_path)) == 3
 
 
+def test_all_shards_of_a_mirror_are_read_and_both_tests(tmp_path, small):
+    place = write_mirror(tmp_path / "refcoco", shards=2)
+    assert len(list(place.glob("*.parquet"))) == 6
+    assert [s.sample_id for s in load_dataset("refcoco", "testA", root=tmp_path).samples] == [
+        "1-10", "2-20", "2-21"
+    ]  # fmt: skip
+    data = load_dataset("refcoco", "test", root=tmp_path)
+    assert len(data) == 4
+    assert data.notes == ("refcoco test: testA and testB together, as REFER takes it",)
+    write_refcoco(tmp_path / "published")
+    assert len(load_dataset("refcoco", "test", root=tmp_path / "published")) == 4
+    next(place.glob("test-*")).unlink()
+    with pytest.raises(TasError, match="1 of the 2 files of refcoco testA; get the others: test-"):
+        load_dataset("refcoco", "testA", root=tmp_path)
+
+
 def test_damaged_mirror_and_published_files_before_it(tmp_path):
     place = write_mirror(tmp_path / "refcoco", drop=("raw_anns",))
     with pytest.raises(TasError, match="no column raw_anns; this is no file of the mirror"):
@@ -536,7 +552,8 @@ def one_run(out):
 
 
 def test_evaluate_refcoco(tmp_path, seeing, capsys):
-    write_refcoco(tmp_path, split_by="google")
+    content = changed(1, segmentation=[[]])
+    write_refcoco(tmp_path, split_by="google", content=content)
     args = ["evaluate", "refcoco", "testA", "--split-by", "google", "--root", str(tmp_path)]
     args += ["--preset", "tiny", "--masks"]
     assert cli.main([*args, "--out", str(tmp_path / "runs")]) == 0
@@ -544,12 +561,13 @@ def test_evaluate_refcoco(tmp_path, seeing, capsys):
     record = run.record
     assert (record.dataset, record.split_by, record.split) == ("refcoco", "google", "testA")
     assert record.n_used == 3 and "refcoco-google-testA" in run.folder.name
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "note: refcoco testA: a target without a pixel" in err and "1 sentence (1-10)" in err
     assert "testA tiny (n = 3 sentences, 1 images; 0 without a proposal): oIoU" in out
     assert sorted(p.name for p in (run.folder / "masks").iterdir()) == [
         "1-10.png", "2-20.png", "2-21.png"
     ]  # fmt: skip
-    assert set(run.samples["oracle_iou"]) == {1.0}
+    assert run.samples["oracle_iou"].tolist() == [0.0, 1.0, 1.0]
 
 
 def test_evaluate_phrasecut_and_the_original_numbers(tmp_path, seeing, capsys):

@@ -13,7 +13,8 @@ COCO's id.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tasutils.datasets.sample import (
     ImageEntry,
     RefDataset,
     Sample,
+    counted,
     image_entry,
     numbers,
     unique_ids,
@@ -128,16 +130,11 @@ def read_files(refs_path: Path, instances_path: Path) -> RefFiles:
     """
     content = read_json(refs_path) if refs_path.suffix == ".json" else load_plain(refs_path)
     refs, instances = entries(content, refs_path), read_json(instances_path)
-    try:
-        images, annotations, categories = (
-            {str(entry["id"]): entry for entry in entries(instances, instances_path, key)}
-            for key in ("images", "annotations", "categories")
-        )
-        names = {key: str(entry["name"]) for key, entry in categories.items()}
-    except (KeyError, TypeError):
-        raise TasError(
-            f"{instances_path}: an image, annotation or category without its id; get the file again"
-        ) from None
+    images, annotations, categories = (
+        _by_id(entries(instances, instances_path, key), key, instances_path)
+        for key in ("images", "annotations", "categories")
+    )
+    names = {key: str(entry.get("name", key)) for key, entry in categories.items()}
     digest = digest_of([instances_path, refs_path])
     return RefFiles(refs, images, annotations, names, instances_path, refs_path, digest)
 
@@ -152,9 +149,11 @@ def split_of(
     images: dict[str, ImageEntry] = {}
     shapes: dict[str, Any] = {}
     samples, source = [], files.source
+    targets: dict[str, set[str]] = {}
     for sample_id, (ref, sentence) in zip(ids, pairs, strict=True):
         image_id = str(ref.image_id)
         shapes[sample_id] = _shape(files, ref)
+        targets.setdefault(str(ref.ref_id), set()).add(f"annotation {ref.ann_id}")
         if image_id not in images:
             images[image_id] = _entry(files, image_id, images_dir)
         samples.append(
@@ -176,6 +175,10 @@ def split_of(
         size_hw = images[sample.image_id].size_hw
         return segmentation_mask(shapes[sample.sample_id], size_hw, where, rule)
 
+    for ref_id, named in targets.items():
+        if len(named) > 1:
+            said = " and ".join(sorted(named))
+            raise TasError(f"{files.refs_source}: ref {ref_id} is {said}; get the file again")
     in_parts = {key for key, s in shapes.items() if isinstance(s, list) and len(s) > 1}
 
     def refer_truth(sample: Sample) -> NDArray[np.bool_] | None:
@@ -189,7 +192,41 @@ def split_of(
         index_digest=files.digest,
         ground_truth=ground_truth,
         refer_truth=refer_truth if in_parts else None,
+        notes=tuple(_notes(name, split, files, samples, shapes)),
     )
+
+
+def _notes(
+    name: str, split: str, files: RefFiles, samples: list[Sample], shapes: dict[str, Any]
+) -> Iterator[str]:
+    """What is read and yet worth a line."""
+    parts = sorted({ref["split"] for ref in files.refs if _is_of(ref["split"], split)})
+    if parts != [split]:
+        yield f"{name} {split}: {' and '.join(parts)} together, as REFER takes it"
+    again = [sample.sample_id for sample in samples if "#" in sample.sample_id]
+    if again:
+        yield f"{name} {split}: twice in the file, and counted twice: {counted(again, 'sentence')}"
+    empty = [s.sample_id for s in samples if _covers_nothing(shapes[s.sample_id])]
+    if empty:
+        yield (
+            f"{name} {split}: a target without a pixel, on which every method scores 0: "
+            f"{counted(empty, 'sentence')}"
+        )
+
+
+def _covers_nothing(shape: Any) -> bool:
+    return isinstance(shape, list) and all(isinstance(p, list) and len(p) < 6 for p in shape)
+
+
+def _is_of(own: str, wanted: str) -> bool:
+    """Whether a reference of split `own` belongs to a split, by REFER's rule of letters.
+
+    >>> _is_of("testAB", "testA"), _is_of("testA", "test"), _is_of("testA", "testB")
+    (True, True, False)
+    """
+    if wanted in ("testA", "testB", "testC"):
+        return own.startswith("test") and wanted[-1] in own.removeprefix("test")
+    return wanted in own if wanted == "test" else own == wanted
 
 
 def _refs_of(files: RefFiles, split: str) -> list[_Ref]:
@@ -198,10 +235,15 @@ def _refs_of(files: RefFiles, split: str) -> list[_Ref]:
     if not all(isinstance(ref, dict) and isinstance(ref.get("split"), str) for ref in files.refs):
         raise TasError(f"{source}: a reference without its split; get the file again")
     splits = {ref["split"] for ref in files.refs}
-    if split not in splits:
+    if any(isinstance(ref.get("ann_id"), list) or "no_target" in ref for ref in files.refs):
+        raise TasError(
+            f"{source}: this is gRefCOCO, whose sentences mean several things or none; only "
+            "RefCOCO's files are read here"
+        )
+    if not any(_is_of(own, split) for own in splits):
         known = ", ".join(sorted(splits)) or "none"
         raise TasError(f"{source}: no split {split!r}; it has {known}")
-    return [record(_Ref, ref, source) for ref in files.refs if ref["split"] == split]
+    return [record(_Ref, ref, source) for ref in files.refs if _is_of(ref["split"], split)]
 
 
 def _entry(files: RefFiles, image_id: str, images_dir: Path) -> ImageEntry:
@@ -226,41 +268,61 @@ def _shape(files: RefFiles, ref: _Ref) -> Any:
     return annotation.segmentation
 
 
-def mirror_files(folder: Path) -> dict[str, Path]:
+def mirror_files(folder: Path) -> dict[str, list[Path]]:
     """A mirror's files in a folder or its `data/`, by the mirror's name of the split."""
-    found: dict[str, Path] = {}
-    for place in (folder, folder / "data"):
+    found: dict[str, list[Path]] = {}
+    for place in (folder / "data", folder):
         for split in dict.fromkeys(MIRRORED.values()):
-            for path in sorted(place.glob(f"{split}-*.parquet")):
-                found.setdefault(split, path)
+            paths = sorted(place.glob(f"{split}-*.parquet"))
+            found |= {split: paths} if paths else {}
     return found
 
 
-def read_mirror(name: str, split: str, paths: dict[str, Path]) -> RefFiles:
+def read_mirror(name: str, split: str, paths: dict[str, list[Path]]) -> RefFiles:
     """Read what a mirror holds of one split.
 
     Args:
         name: such as `refcoco`.
-        split: our name of the split, such as `testA`.
+        split: our name of the split, such as `testA`; `test` of one that has a testB is both.
         paths: from `mirror_files`.
 
     Raises:
         TasError: a missing or damaged file.
     """
-    path = paths.get(MIRRORED.get(split, split))
-    if path is None:
-        folder, here = next(iter(paths.values())).parent, sorted(p.name for p in paths.values())
+    wanted = {split: MIRRORED.get(split, split)}
+    if split == "test" and "testB" in paths:
+        wanted = {"testA": "test", "testB": "testB"}
+    refs: list[Any] = []
+    images: list[Any] = []
+    annotations: list[Any] = []
+    files: list[Path] = []
+    for own, mirrored in wanted.items():
+        for path in _shards(name, own, mirrored, paths):
+            rows = _rows(path)
+            refs += [{**row, "split": own} for row in rows]
+            images += [_parsed(row["raw_image_info"], path) for row in rows]
+            annotations += [_parsed(row["raw_anns"], path) for row in rows]
+            files.append(path)
+    by_id = [_by_id(e, "records", files[0]) for e in (images, annotations)]
+    return RefFiles(refs, by_id[0], by_id[1], {}, files[0], files[0], digest_of(files))
+
+
+def _shards(name: str, split: str, mirrored: str, paths: dict[str, list[Path]]) -> list[Path]:
+    """All files of a split."""
+    found = paths.get(mirrored, [])
+    here = [path for each in paths.values() for path in each]
+    if not found:
         raise TasError(
-            f"{folder}: no {MIRRORED.get(split, split)}-*.parquet for {name} {split}; the mirror's "
-            f"files here are {', '.join(here)}"
+            f"{here[0].parent}: no {mirrored}-*.parquet for {name} {split}; the mirror's files "
+            f"here are {', '.join(sorted(path.name for path in here))}"
         )
-    rows = _rows(path)
-    images, annotations = (
-        _by_id((row[column] for row in rows), column, path)
-        for column in ("raw_image_info", "raw_anns")
-    )
-    refs = [{**row, "split": split} for row in rows]
-    return RefFiles(refs, images, annotations, {}, path, path, digest_of([path]))
+    said = re.search(r"-of-(\d+)", found[0].name)
+    if said and int(said[1]) != len(found):
+        raise TasError(
+            f"{found[0].parent}: {len(found)} of the {int(said[1])} files of {name} {split}; get "
+            f"the others: {mirrored}-*.parquet"
+        )
+    return found
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -270,7 +332,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     try:
         missing = [name for name in MIRROR_COLUMNS if name not in pq.read_schema(path).names]
         if not missing:
-            return pq.read_table(path, columns=list(MIRROR_COLUMNS)).to_pylist()
+            return list(pq.read_table(path, columns=list(MIRROR_COLUMNS)).to_pylist())
     except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
         reason = " ".join(str(error).split())[:80]
         raise TasError(f"{path}: damaged ({reason}); get the file again") from None
@@ -280,9 +342,20 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     )
 
 
-def _by_id(texts: Iterable[Any], column: str, path: Path) -> dict[str, Any]:
+def _parsed(text: Any, path: Path) -> Any:
     try:
-        records = [json.loads(text) for text in texts]
-        return {str(entry["id"]): entry for entry in records}
-    except (TypeError, ValueError, KeyError, RecursionError):
-        raise TasError(f"{path}: {column} of a row is no JSON record; get the file again") from None
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        raise TasError(f"{path}: a row without a JSON record; get the file again") from None
+
+
+def _by_id(records: list[Any], what: str, path: Path) -> dict[str, Any]:
+    """Records by their id; the same id may stand for one thing only."""
+    found: dict[str, Any] = {}
+    for record_ in records:
+        if not isinstance(record_, dict) or record_.get("id") is None:
+            raise TasError(f"{path}: one of its {what} has no id; get the file again")
+        key = str(record_["id"])
+        if found.setdefault(key, record_) != record_:
+            raise TasError(f"{path}: two of its {what} have the id {key}; get the file again")
+    return found

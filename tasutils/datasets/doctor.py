@@ -18,7 +18,7 @@ from tasutils.datasets.own import notes_of, read_own
 from tasutils.datasets.published import Counts, PublishedSet
 from tasutils.datasets.sample import RefDataset
 from tasutils.errors import TasError, one_line
-from tasutils.images import image_size, read_image
+from tasutils.images import image_size, is_file, read_image
 
 SHOWN = 5
 WHAT = ("refs", "images", "sentences")
@@ -54,9 +54,10 @@ class Findings:
                 found = read_image(path).shape[:2] if decode else image_size(path)
                 if found != (height, width):
                     sides = f"{found[1]} x {found[0]} px, annotated as {width} x {height}"
-                    self.add("size", f"{path.name} is {sides}")
+                    swapped = " (swapped)" if found == (width, height) else ""
+                    self.add("size", f"{path.name} is {sides}{swapped}")
             except TasError as error:
-                gone = not path.is_file()
+                gone = not is_file(path)
                 missing += gone
                 self.add("image" if gone else "size", path.name if gone else str(error))
             for sample in {sample.ref_id: sample for sample in samples}.values():
@@ -165,10 +166,12 @@ def check_published(
 
 def _check(entry: PublishedSet, split_by: str, root: Path | None, images: Path | None) -> int:
     found, place, expected = Findings(), entry.place(root, images), entry.entry.splits[split_by]
+    notes = dict[str, None]()
     for split, data in _opened(entry, split_by, root, images):
         if isinstance(data, TasError):
             found.add("file", str(data))
             continue
+        notes |= dict.fromkeys(data.notes)
         found.examine(data)
         pairs = [(_cell(found.counts[split], what), _cell(expected[split], what)) for what in WHAT]
         off = [
@@ -189,6 +192,8 @@ def _check(entry: PublishedSet, split_by: str, root: Path | None, images: Path |
         rows.append((split, *refs, *pictures, found.on_disk[split], *said))
     for line in _table(rows, 1) if found.counts else ():
         print(line)
+    for note in notes:
+        print(f"  {one_line(note)}")
     _complain(found.lines())
     for line in _remedies(found, entry, root) if found.n_faults else ["sound"]:
         print(f"  {line}")

@@ -13,7 +13,7 @@ the cumulative IoU is the sum of intersections over the sum of unions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from tasutils.datasets.sample import (
     ImageEntry,
     RefDataset,
     Sample,
+    counted,
     image_entry,
     numbers,
     unique_ids,
@@ -113,15 +114,38 @@ def load_phrasecut(
         images=images,
         index_digest=digest_of([images_path, tasks_path]),
         ground_truth=ground_truth,
+        notes=tuple(_notes(f"{name} {split}", instances, 3 if raster == "coco" else 2)),
     )
+
+
+def _notes(place: str, instances: dict[str, Any], n_points: int) -> Iterator[str]:
+    """What is read and yet worth a line."""
+    again = [sample_id for sample_id in instances if "#" in sample_id]
+    if again:
+        yield f"{place}: twice in the file, and counted twice: {counted(again, 'task')}"
+    empty = [
+        sample_id
+        for sample_id, polygons in instances.items()
+        if all(len(points) < n_points for parts in polygons for points in parts)
+    ]
+    if empty:
+        yield (
+            f"{place}: a target without a pixel, on which every method scores 0: "
+            f"{counted(empty, 'task')}"
+        )
 
 
 def _by_image_id(path: Path) -> dict[str, Any]:
     """The image records by id."""
+    found: dict[str, Any] = {}
     try:
-        return {str(entry["image_id"]): entry for entry in entries(read_json(path), path)}
+        for entry in entries(read_json(path), path):
+            image_id = str(entry["image_id"])
+            if found.setdefault(image_id, entry) != entry:
+                raise TasError(f"{path}: two images have the id {image_id}; get the file again")
     except (KeyError, TypeError):
         raise TasError(f"{path}: an image without its image_id; get the file again") from None
+    return found
 
 
 def _images(

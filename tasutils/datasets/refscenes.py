@@ -50,6 +50,8 @@ class Family(DataSet):
         """
         photographs = split in self.splits and split not in self.drawn
         world = Path(root or (paths.PHOTOSCENES if photographs else paths.REFSCENES))
+        if self.layout == "refcoco" and split not in self.splits:
+            raise TasError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
         if self.layout == "phrasecut":
             data = load_phrasecut(world / self.name, split, world / "images", name=self.name)
         else:

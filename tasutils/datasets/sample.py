@@ -180,6 +180,16 @@ def numbers(ids: Any) -> tuple[int, ...] | None:
         return None
 
 
+def counted(ids: list[str], what: str) -> str:
+    """How many there are of something, and which, for a line.
+
+    >>> counted(["7-1", "7-2"], "sentence")
+    '2 sentences (7-1, 7-2)'
+    """
+    shown = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+    return f"{len(ids)} {what}{'' if len(ids) == 1 else 's'} ({shown})"
+
+
 def unique_ids(ids: list[str]) -> list[str]:
     """The ids, the second and later of equal ones marked.
 

@@ -114,8 +114,13 @@ def _run_length_mask(
     except (KeyError, TypeError, ValueError, OverflowError, IndexError):
         fits = False
     if not fits or lengths.ndim != 1 or lengths.max() > height * width:
+        given = rle.get("size")
+        swapped = (
+            ", width and height swapped" if given == [width, height] != [height, width] else ""
+        )
         raise TasError(
-            f"{source}: run lengths that do not fill the picture of {width} x {height} px; {_AGAIN}"
+            f"{source}: run lengths that do not fill the picture of {width} x {height} px{swapped};"
+            f" {_AGAIN}"
         )
     values = np.arange(len(lengths)) % 2 == 1
     return np.repeat(values, lengths).reshape(width, height).T.copy()

@@ -38,7 +38,10 @@ def _dumped(value: Any) -> bytes:
 
 
 def _picture(
-    form: str, mode: str = "RGB", size: tuple[int, int] = (24, 18), mask: bool = False,
+    form: str,
+    mode: str = "RGB",
+    size: tuple[int, int] = (24, 18),
+    mask: bool = False,
     **options: Any,
 ) -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
@@ -108,8 +111,11 @@ def _check_phrasecut(folder: Path) -> None:
 
 
 def _own() -> list[Tree]:
-    fixed = {"a.png": _picture("PNG"), "m.png": _picture("PNG", "L", mask=True),
-             "p.png": _picture("PNG", "P", mask=True)}
+    fixed = {
+        "a.png": _picture("PNG"),
+        "m.png": _picture("PNG", "L", mask=True),
+        "p.png": _picture("PNG", "P", mask=True),
+    }
     rle = '{"size": [18, 24], "counts": [100, 50, 282]}'
     rows = [
         {"image": "a.png", "expression": "the dog", "mask": "m.png", "value": "", "extra": 1},
