@@ -1,6 +1,6 @@
 # Everything runs in .venv, which the first command makes. Without make: see README.md.
 .POSIX:
-.PHONY: help setup report study test fuzz test-browser coverage mutants lint lab notebooks
+.PHONY: help setup report study test bench fuzz test-browser coverage mutants lint lab notebooks
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -18,6 +18,7 @@ help:
 	@echo "make notebooks    bring notebooks, their twins in notebooks/source and exercises in line"
 	@echo "make test     all tests but those in a browser"
 	@echo "make test-browser    notebooks in JupyterLab, and the report, in Chromium"
+	@echo "make bench    what things cost, against plainly written loops: BENCH=\"crops store\" for some"
 	@echo "make fuzz     mutated files for every reader, 20,000 each: FUZZ=500 for fewer"
 	@echo "make coverage    the tests once more, counting lines and branches that none of them runs"
 	@echo "make mutants  small faults in the metrics, masks, scores, rectifier and pickle reader, each"
@@ -42,6 +43,10 @@ notebooks: $(READY)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+# Nothing else should run meanwhile. BENCH="crops --json data/bench.json": some sections, and where to.
+bench: $(READY)
+	$(BIN)/python tests/bench $(BENCH)
 
 FUZZ = 20000
 

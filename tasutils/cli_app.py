@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tasutils.cli_bench import bench
 from tasutils.cli_data import (
     ImagesOption,
     LimitOption,
@@ -42,7 +41,6 @@ app = typer.Typer(
 app.add_typer(presets_app, name="presets")
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
-app.command()(bench)
 app.command()(sweep)
 app.command()(describe)
 app.command()(report)
