@@ -2,6 +2,7 @@
 
 import csv
 import json
+from itertools import product
 
 import numpy as np
 import pytest
@@ -235,6 +236,236 @@ def test_missing_file(folder):
     with pytest.raises(TasError, match="cannot be read"):
         (folder / "folder.csv").mkdir()
         load_dataset("own", folder / "folder.csv")
+
+
+# ---- what other tools write
+
+
+def mask_of(folder, cell, value="", picture="a.png"):
+    path = write_csv(
+        folder, [(picture, "dog", cell, value)], ("image", "expression", "mask", "value")
+    )
+    data = load_dataset("own", path)
+    return data.gt_mask(data.samples[0])
+
+
+def picture_of(kind):
+    """The square as a mask in the form that a tool writes."""
+    grey = Image.fromarray(square().astype(np.uint8) * 255)
+    white = Image.new("L", (W, H), 255)
+    if kind == "cut-out":
+        return Image.merge("RGBA", [white, white, white, grey])
+    if kind == "grey cut-out":
+        return Image.merge("LA", [white, grey])
+    if kind == "black cut-out":
+        return Image.merge("LA", [Image.new("L", (W, H)), grey])
+    if kind == "both":
+        return Image.merge("RGBA", [grey, grey, grey, grey])
+    if kind == "colour":
+        return Image.merge("RGB", [grey, Image.new("L", (W, H)), Image.new("L", (W, H))])
+    if kind == "palette, light first":
+        made = Image.fromarray((~square()).astype(np.uint8))
+        made.putpalette([255, 255, 255, 0, 0, 0])
+        return made
+    if kind == "palette with a transparent colour":
+        made = Image.fromarray(square().astype(np.uint8))
+        made.putpalette([255, 255, 255] * 2)
+        made.info["transparency"] = 0
+        return made
+    return grey
+
+
+FLAT = ("palette, light first", "palette with a transparent colour", "grey")
+KINDS = (*FLAT, "cut-out", "grey cut-out", "black cut-out", "both", "colour")
+
+
+@pytest.mark.parametrize("kind, form", [*product(KINDS, ("png", "tiff")), *product(FLAT, ("gif",))])
+def test_forms_of_a_mask_that_mean_one_thing(folder, kind, form):
+    picture_of(kind).save(folder / f"mask.{form}")
+    assert (mask_of(folder, f"mask.{form}") == square()).all()
+
+
+def refusal(folder, cell, value=""):
+    with pytest.raises(TasError) as caught:
+        mask_of(folder, cell, value)
+    text = str(caught.value)
+    assert "\n" not in text and "1 bad row: line 2: " in text
+    return text
+
+
+def test_forms_of_a_mask_that_could_mean_two_things(folder):
+    grey = picture_of("grey")
+    grey.save(folder / "stained.jpg", quality=40)
+    Image.open(folder / "stained.jpg").save(folder / "stained.png")
+    assert "export the mask anew as PNG" in refusal(folder, "stained.jpg")
+    text = refusal(folder, "stained.png")
+    assert "px have other values than 0 and 255, such as" in text and "column value" in text
+    grey.resize((W // 4, H // 4)).resize((W, H), Image.Resampling.BICUBIC).save(folder / "soft.png")
+    assert "as JPEG and smooth scaling leave them" in refusal(folder, "soft.png")
+    other = Image.fromarray((~square()).astype(np.uint8) * 255)
+    Image.merge("RGBA", [other, other, other, grey]).save(folder / "two.png")
+    assert "its colours show another mask than its transparency" in refusal(folder, "two.png")
+    made = Image.fromarray(square().astype(np.uint8))
+    made.putpalette([90, 90, 90, 255, 0, 0])
+    made.save(folder / "grounds.png")
+    assert "a palette whose index 0 has the colour (90, 90, 90)" in refusal(folder, "grounds.png")
+    assert (mask_of(folder, "grounds.png", "1") == square()).all()
+    assert (mask_of(folder, "grounds.png", "1.0") == square()).all()  # pandas, beside a gap
+    assert "value '1.5' is no whole number" in refusal(folder, "grounds.png", "1.5")
+    noise = np.random.default_rng(0).integers(0, 256, (H, W, 3), np.uint8)
+    Image.fromarray(noise).save(folder / "photo.png")
+    assert "colours is no mask" in refusal(folder, "photo.png")
+    (folder / "voc.xml").write_text("<annotation/>")
+    assert "as CVAT and VOC write them; export masks as PNG" in refusal(folder, "voc.xml")
+
+
+def test_a_mask_is_turned_as_its_exif_note_says(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.fromarray(np.rot90(square()).astype(np.uint8) * 255)
+    turned.save(folder / "turned.png", exif=exif)
+    assert (mask_of(folder, "turned.png") == square()).all()
+    turned.save(folder / "plain.png")
+    assert "is one of them turned by its EXIF note?" in refusal(folder, "plain.png")
+
+
+PAIRS = [[4, 4], [14, 4], [14, 14], [4, 14]]
+
+
+def label_studio(**value):
+    result = {"original_width": W, "original_height": H, "value": value}
+    return [{"data": {"image": "/data/1-a.png"}, "annotations": [{"result": [result]}]}]
+
+
+def labelme(*shapes):
+    listed = [{"label": n, "points": p, "shape_type": k} for n, p, k in shapes]
+    return {"version": "5", "shapes": listed, "imageHeight": H, "imageWidth": W}
+
+
+def via(*shapes):
+    regions = [{"shape_attributes": s, "region_attributes": {"name": n}} for n, s in shapes]
+    return {"_via_img_metadata": {
+        "a.png1": {"filename": "a.png", "regions": regions},
+        "b.png1": {"filename": "b.png", "regions": []},
+    }}  # fmt: skip
+
+
+def brush(mask):
+    """Label Studio's run lengths: here only literal and repeated bytes in counts of 8 bits."""
+    values = np.repeat(mask.ravel().astype(int) * 255, 4)
+    bits = f"{len(values):032b}" + f"{7:05b}" + f"{7:04b}" * 4
+    at = 0
+    while at < len(values):
+        same = int(np.argmax(np.append(values[at : at + 256] != values[at], True)))
+        same = min(same, 256)
+        bits += "1" + "00" + f"{same - 1:08b}" + f"{values[at]:08b}"
+        at += same
+    bits += "0" * (-len(bits) % 8)
+    return [int(bits[k : k + 8], 2) for k in range(0, len(bits), 8)]
+
+
+X, Y = [x for x, _ in PAIRS], [y for _, y in PAIRS]
+PERCENT = [[100 * x / W, 100 * y / H] for x, y in PAIRS]
+FAR = [[20, 6], [28, 6], [28, 16], [20, 16]]
+
+
+@pytest.mark.parametrize("shape", [
+    PAIRS, [PAIRS], [c for pair in PAIRS for c in pair],
+    labelme(("cup", PAIRS, "polygon")), labelme(("cup", [[14, 14], [4, 4]], "rectangle")),
+    via(("cup", {"name": "polygon", "all_points_x": X, "all_points_y": Y})),
+    via(("cup", {"name": "rect", "x": 4, "y": 4, "width": 10, "height": 10})),
+    label_studio(points=PERCENT, polygonlabels=["cup"]),
+    label_studio(x=12.5, y=100 / 6, width=31.25, height=1000 / 24, rotation=0),
+    label_studio(format="rle", rle=brush(square()), brushlabels=["cup"]),
+    {"label": "cup", "rle": "0, 100", "left": 4, "top": 4, "width": 10, "height": 10},
+    {"id": 7, "image_id": 1, "segmentation": [SQUARE], "bbox": [4, 4, 10, 10], "area": 100},
+])  # fmt: skip
+def test_shapes_of_other_tools(folder, shape):
+    (folder / "shape.json").write_text(json.dumps(shape))
+    assert (mask_of(folder, "shape.json") == square()).all()
+    assert (mask_of(folder, json.dumps(shape)) == square()).all()
+
+
+def test_a_label_chooses_among_several_shapes(folder):
+    two = labelme(("cup", PAIRS, "polygon"), ("pen", FAR, "polygon"))
+    regions = [("cup", X, Y), ("pen", [x for x, _ in FAR], [y for _, y in FAR])]
+    named = via(*((n, {"name": "polygon", "all_points_x": x, "all_points_y": y})
+                  for n, x, y in regions))  # fmt: skip
+    for content, form in ((two, "a labelme file"), (named, "a VIA file")):
+        (folder / "two.json").write_text(json.dumps(content))
+        assert (mask_of(folder, "two.json", "cup") == square()).all()
+        assert mask_of(folder, "two.json", "pen").sum() == 80
+        text = refusal(folder, "two.json")
+        assert f"this is {form} of 2 shapes (cup, pen); name the target's label in the" in text
+        assert "without a shape dog; it has cup, pen" in refusal(folder, "two.json", "dog")
+
+
+@pytest.mark.parametrize("shape, words", [
+    ({"images": [], "annotations": []}, "this is a whole COCO file; give each row one annotation"),
+    (labelme(("cup", [[4, 4], [9, 9]], "circle")), "labelme file, its shape neither polygon nor b"),
+    (labelme() | {"imageWidth": 9}, "a labelme file of a picture of 9 x 24 px, not 32 x 24"),
+    (labelme(), "it has none for this picture"),
+    (via(("x", {"name": "ellipse"})), "this is a VIA file, its shape neither polygon nor box"),
+    (label_studio(x=1, y=1, width=9, height=9, rotation=30), "its shape neither polygon nor box"),
+    (label_studio(format="rle", rle=brush(square()[:9])), "damaged (ValueError"),
+    ({"rle": "0, 9", "left": 4, "top": 4, "width": 10, "height": 10}, "do not fill their box"),
+    ({"rle": "0, 100", "left": 30, "top": 4, "width": 10, "height": 10}, "do not fill their box"),
+    ({"shapes": [{}]}, "damaged (KeyError"), ({"shapes": 3}, "damaged (TypeError"),
+    ({"segmentation": 3}, "neither run lengths nor polygons"),
+])  # fmt: skip
+def test_what_is_not_read_of_other_tools_is_named(folder, shape, words):
+    assert words in refusal(folder, json.dumps(shape))
+
+
+def test_what_pandas_spreadsheets_and_windows_write(folder):
+    path = folder / "x.csv"
+    path.write_text(
+        ",image,expression,mask,value\n0,a.png,dog,masks\\labels.png,1.0\n1,b.png,x,,\n"
+    )
+    data = load_dataset("own", path)
+    assert data.gt_mask(data.samples[0]).sum() == 100 and data.samples[0].flags == {}
+    path.write_text("sep=|\nimage|expression\n.\\a.png|a dog, left; big\n")
+    data = load_dataset("own", path)
+    assert (data.samples[0].text, data.samples[0].sample_id) == ("a dog, left; big", "3")
+    assert data.image_path(data.image_ids[0]).is_file()
+    rows = [{"image": "a.png", "expression": "dog", "mask": PAIRS}, {"image": "b.png"}, 3]
+    (folder / "x.json").write_text(json.dumps(rows))
+    found = read_own(folder / "x.json")
+    assert len(found.samples) == 1 and [f.split(":")[0] for f in found.faults] == [
+        "line 2",
+        "line 3",
+    ]
+    for text, words in (
+        ("{", "no JSON"),
+        ('{"a": 1}', "a list of objects"),
+        ("[NaN]", "no number"),
+    ):
+        (folder / "x.json").write_text(text)
+        with pytest.raises(TasError, match=words):
+            load_dataset("own", folder / "x.json")
+
+
+def test_sentences_of_one_mask_are_one_reference_and_equal_rows_are_told(folder, capsys):
+    one, two = ("masks/labels.png", "1", ""), ("masks/labels.png", "2", "")
+    rows = [
+        ("a.png", "dog", *one), ("a.png", "pup", *one), ("a.png", "cat", *two),
+        ("b.png", "dog", *one), ("a.png", "dog", *one),
+        ("a.png", "x", "", "", "r"), ("a.png", "x", "", "", "r"), ("a.png", "x", "", "", ""),
+    ]  # fmt: skip
+    header = ("image", "expression", "mask", "value", "ref_id")
+    path = write_csv(folder, rows, header)
+    data = load_dataset("own", path)
+    assert [s.ref_id for s in data.samples] == ["2", "2", "4", "5", "2", "r", "r", "9"]
+    assert [s.sent_id for s in data.samples] == ["0", "1", "0", "0", "2", "0", "1", "0"]
+    assert data.notes == (
+        f"{path}: 3 rows say what an earlier one says, and each counts: line 6, 8, 9",
+    )
+    assert cli.main(["data", "check", str(path)]) == 0
+    assert "3 rows say what an earlier one says" in capsys.readouterr().out
+    rows = [("a.png", "dog", json.dumps([SQUARE]), "", "r"), ("a.png", "cat", "", "", "r")]
+    path = write_csv(folder, rows, header)
+    with pytest.raises(TasError, match="line 3: ref_id 'r' has another picture or mask"):
+        load_dataset("own", path)
 
 
 TEXTS = st.text(

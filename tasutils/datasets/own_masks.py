@@ -181,7 +181,7 @@ def _palette_mask(image: Image.Image, colours: NDArray[np.uint8], name: str) -> 
     """The indices that are not 0, or the white ones of black and white."""
     indices = np.asarray(image)
     zero = colours[indices == 0][:1].ravel()  # the colour of index 0, where it is used
-    if not zero.any():
+    if not zero.any() or (colours == zero).all():
         return indices != 0
     if np.isin(colours, (0, 255)).all() and (colours == colours[:, :, :1]).all():
         return colours[:, :, 0] > 0
