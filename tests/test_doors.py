@@ -6,8 +6,10 @@ preset's `kind: my_module:Mine` does the same, and reaches other processes.
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from light import HashEncoder, light_tas
 
 import tasutils
 from tasutils.config import CaptionerSettings, EncoderSettings, Part, ProposerSettings, load_preset
+from tasutils.datasets import DataSet, RefDataset
 from tasutils.errors import TasError
 from tasutils.evaluate import evaluate, evaluate_all
 from tasutils.refer import Answer
@@ -270,7 +273,9 @@ def test_own_parts_as_objects(dataset):
     image = tasutils.read_image(dataset.image_path(dataset.image_ids[0]))
     halves = np.zeros((2, *image.shape[:2]), bool)
     halves[0, :, : image.shape[1] // 2] = halves[1, :, image.shape[1] // 2 :] = True
-    tas = light_tas()
+    light = light_tas()
+    parts = {name: getattr(light, name) for name in ("encoder", "captioner", "language")}
+    tas = tasutils.load("tiny", **parts)
     scene = tas.describe(image, masks=halves)
     assert isinstance(scene, Scene) and (scene.proposals.masks() == halves).all()
     assert tas.refer(scene, "the dog on the right").best == 1
@@ -281,26 +286,44 @@ def test_own_parts_as_objects(dataset):
 # ---------------------------------------------------------------- data sets
 
 
-def test_sentences_that_mean_nothing_or_several_things(make_tas, dataset, tmp_path):
-    from dataclasses import replace
+class NoneAndMany(DataSet):
+    """A data set of one picture: sentences that mean nothing, one thing, and several."""
 
-    first = dataset.samples[0]
-    others = {s.ann_ids for s in dataset.samples if s.image_id == first.image_id}
-    union = tuple(sorted({a for ids in others if ids for a in ids}))
-    samples = [
-        replace(first, sample_id="none", ann_ids=()),
-        replace(first, sample_id="one"),
-        replace(first, sample_id="all", ann_ids=union),
-    ]
-    data = replace(dataset, samples=samples)
-    assert not data.gt_mask(samples[0]).any()
-    assert data.gt_mask(samples[2]).sum() >= data.gt_mask(samples[1]).sum()
-    run = read_run(evaluate(data, make_tas(), progress=False, out=tmp_path / "runs"))
-    rows = run.samples.set_index("sample_id")
-    assert rows.loc["none", "iou"] == 0 and bool(rows.loc["none", "no_target"])
-    nobody = read_run(evaluate_all([data], make_tas(), [Everything()], progress=False,
-                                   out=tmp_path / "runs")[0])  # fmt: skip
-    assert nobody.samples.set_index("sample_id").loc["one", "iou"] > 0
+    splits, drawn = ("all",), ("all",)
+    base: RefDataset
+
+    def load(self, split, **_):
+        first = self.base.samples[0]
+        halves = {"none": (), "one": (1,), "all": (1, 2)}
+        samples = tuple(replace(first, sample_id=k, ann_ids=v) for k, v in halves.items())
+        middle = self.base.size_hw(first.image_id)[1] // 2
+
+        def truth(sample):
+            mask = np.zeros(self.base.size_hw(sample.image_id), bool)
+            mask[:, :middle] |= 1 in sample.ann_ids
+            mask[:, middle:] |= 2 in sample.ann_ids
+            return mask
+
+        return replace(self.base, name="halves", split=split, samples=samples, ground_truth=truth)
+
+
+def test_sentences_that_mean_nothing_or_several_things(monkeypatch, make_tas, dataset, tmp_path):
+    from tasutils.datasets import DATASETS, load_dataset
+
+    own = NoneAndMany()
+    own.base = dataset
+    monkeypatch.setitem(DATASETS, "halves", own)
+    data = load_dataset("halves", "all")
+    methods = ("tas", Everything())
+    folders = evaluate_all([data], make_tas(), methods, progress=False, out=tmp_path / "runs")
+    chosen, drawn = (read_run(folder).samples.set_index("sample_id") for folder in folders)
+    assert bool(chosen.loc["none", "no_target"]) and chosen.loc["none", "iou"] == 0
+    assert drawn.loc["all", "iou"] == 1 and drawn.loc["one", "iou"] == pytest.approx(0.5, abs=0.05)
+    asked = [replace(s, text="nobody") for s in data.samples]
+    nobody = replace(data, samples=tuple(asked))
+    (folder,) = evaluate_all([nobody], make_tas(), methods[1:], progress=False, out=tmp_path / "r")
+    silent = read_run(folder).samples.set_index("sample_id")["iou"]
+    assert silent.to_dict() == {"none": 1, "one": 0, "all": 0}
 
 
 # ---------------------------------------------------------------- kind: my_module:Mine
@@ -338,8 +361,6 @@ def test_a_class_of_one_s_own_reaches_another_process(mine):
         "import pickle, sys; preset = pickle.loads(sys.stdin.buffer.read());"
         "print(preset.captioner.make('cpu', None).caption([0, 0]))"
     )
-    import pickle
-
     done = subprocess.run(
         [sys.executable, "-c", code], input=pickle.dumps(load_preset(mine)), capture_output=True
     )

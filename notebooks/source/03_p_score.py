@@ -28,7 +28,7 @@ from tasutils import charts, show, tables
 from tasutils.captioners import clean_caption
 from tasutils.evaluate import run_of
 from tasutils.gallery import Gallery, changed_run
-from tasutils.language.wordnet import are_synonyms
+from tasutils.language import SYNONYM_RULES
 from tasutils.metrics import paired_difference
 
 # %% [markdown]
@@ -95,9 +95,10 @@ covers = covers.drop_duplicates(["image_id", "proposal"], keep="last").sort_inde
 
 # %%
 def names_it(caption, category):
-    """Whether the caption's head noun and the thing's name are synonyms."""
-    head = tas.language.parse(caption).head if caption else ""
-    return bool(head) and are_synonyms(head, category, tas.preset.language.synonym_threshold)
+    """Whether the rule of negatives calls the caption's head phrase a synonym of the thing."""
+    judge, threshold = SYNONYM_RULES["nearest"], tas.preset.language.synonym_threshold
+    phrase = tas.language.parse(caption).phrase if caption else ""
+    return bool(phrase) and not judge(phrase, tas.language.parse(category), tas.language, threshold).kept
 
 
 # %%

@@ -172,9 +172,11 @@ def way(noun_a, noun_b):
 
 
 # %%
-nouns = [noun for _, noun in candidates if similarity(noun, head) > 0]
-nearest = max(nouns, key=lambda noun: similarity(noun, head), default=None)
-for pair in [*([(head, nearest)] if nearest else []), ("couch", "sofa"), ("dog", "wolf")]:
+compound = "_".join(answer.expression.parse.head_words)  # "teddy_bear", where WordNet knows it
+target = compound if wordnet().synsets(compound, "n") else head
+nouns = [one.noun for one in answer.candidates if similarity(one.noun, target) > 0]
+nearest = max(nouns, key=lambda noun: similarity(noun, target), default=None)
+for pair in [*([(target, nearest)] if nearest else []), ("couch", "sofa"), ("dog", "wolf")]:
     steps = way(*pair)
     print(f"{pair[0]} and {pair[1]}, {similarity(*pair):.2f}:  " + "  ·  ".join(steps))
     assert np.isclose(similarity(*pair), path_similarity(*pair))
