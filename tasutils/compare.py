@@ -501,8 +501,8 @@ def diff_lines(diff: RunDiff, runs: tuple[Run, Run], every: bool = False) -> lis
     for what, facts in diff.facts.items():
         lines.append(f"{what}:" if facts else f"{what}: the same")
         for name, pair in facts.items():
-            told = ["-" if x is None or x == "" else one_line(str(x)) for x in pair]
-            lines.append(f"    {one_line(name)}: {told[0]} -> {told[1]}")
+            shown = ["-" if x is None or x == "" else one_line(str(x)) for x in pair]
+            lines.append(f"    {one_line(name)}: {shown[0]} -> {shown[1]}")
     if diff.sentences is None:
         return [*lines, "", "numbers: not paired: the two runs are over other data"]
     told = pictures_told(diff.pictures) if diff.pictures else "the same"

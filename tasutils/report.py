@@ -484,7 +484,7 @@ def _cards(parts: Sequence[Run]) -> Iterator[dict[str, str]]:
         for turn in range(wanted):
             order = galleries[turn % len(galleries) :] + galleries[: turn % len(galleries)]
             places = [(gallery, row) for gallery in order for row in gallery.rows(kind, 8)]
-            fresh = [place for place in places if place[0].part.images[place[1]] not in used]
+            fresh = [place for place in places if place[0].run.images[place[1]] not in used]
             for gallery, row in fresh[:1]:
                 used.add(gallery.run.images[row])
                 example = gallery.example(int(row))

@@ -20,7 +20,7 @@ from light import (
 from PIL import Image
 
 import tasutils
-from tasutils import cli, cli_describe
+from tasutils import cli
 from tasutils.config import load_preset
 from tasutils.datasets import load_dataset
 from tasutils.engines import describe_dataset, items_of, shard_of
@@ -267,10 +267,10 @@ def test_missing_weights_are_known_before_the_work(pictures, tmp_path):
 
 
 def test_parse_shard():
-    assert cli_describe.parse_shard(None) is None and cli_describe.parse_shard("3/8") == (3, 8)
+    assert cli._shard(None) is None and cli_describe.parse_shard("3/8") == (3, 8)
     for text in ("", "1", "/2", "-1/2", "0/0", "1/2/3", "0/9999999999"):
         with pytest.raises(TasError, match="--shard is i/n"):
-            cli_describe.parse_shard(text)
+            cli._shard(text)
 
 
 @pytest.mark.slow

@@ -523,7 +523,7 @@ def test_load_strict_casts_and_copies():
 
 
 def test_registry_loads_no_torch():
-    code = "import sys, tasutils.models, tasutils.cli_models; print('torch' in sys.modules)"
+    code = "import sys, tasutils.models, tasutils.cli; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from light import FakeCaptioner, a_run, light_tas, make_dataset
 
 from tasutils import charts, cli, readable
-from tasutils.cli_sweep import numbers
+from tasutils.cli import axis
 from tasutils.compare import TOLERANCE, close_calls
 from tasutils.errors import TasError
 from tasutils.evaluate import evaluate_all
@@ -354,7 +354,7 @@ def test_bad_runs_are_one_line(runs, data, tmp_path, capsys):
 @given(st.integers(-50, 50), st.integers(0, 200), st.sampled_from([0.01, 0.05, 0.1, 0.25, 1.0]))
 def test_a_span_reaches_from_its_first_to_its_last_number(first, count, step):
     begin, end = first * step, (first + count) * step
-    found = numbers(f"{begin}:{end}:{step}", "p")
+    _, found = axis(f"p={begin}:{end}:{step}")
     assert len(found) == count + 1
     assert found == [round(x, 2) for x in found]
     np.testing.assert_allclose(found, (first + np.arange(count + 1)) * step, atol=1e-9)

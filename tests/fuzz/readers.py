@@ -367,7 +367,8 @@ def _texts() -> list[Tree]:
 
 
 def _read_texts(folder: Path) -> None:
-    from tasutils.answers import read_sentences, slug
+    from tasutils.cli import read_sentences
+    from tasutils.paths import slug
 
     for number, text in enumerate(read_sentences([], folder / "s.txt")):
         name = slug(number, text)

@@ -149,10 +149,10 @@ def plain_answer(answer: Any) -> dict[str, Any]:
 
 def answer_json(answer: Any, preset: Any) -> dict[str, Any]:
     """What `tas segment` writes as answer.json, but for digests and times."""
-    from tasutils.answers import record
+    from tasutils.cli import answer_json as record
 
     content = record(answer, preset, Path("picture.png"))
-    for name in ("preset_digest", "describe_digest", "times_s"):
+    for name in ("preset_digest", "describe_digest", "times_s", "weights"):
         content.pop(name)
     return content
 
