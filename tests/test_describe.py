@@ -267,7 +267,7 @@ def test_missing_weights_are_known_before_the_work(pictures, tmp_path):
 
 
 def test_parse_shard():
-    assert cli._shard(None) is None and cli_describe.parse_shard("3/8") == (3, 8)
+    assert cli._shard(None) is None and cli._shard("3/8") == (3, 8)
     for text in ("", "1", "/2", "-1/2", "0/0", "1/2/3", "0/9999999999"):
         with pytest.raises(TasError, match="--shard is i/n"):
             cli._shard(text)
