@@ -488,10 +488,10 @@ def evaluate(
     device: DeviceOption = None,
 ) -> None:
     """Run a preset over one SPLIT of DATASET and write one run per family and method."""
-    from tasutils.baselines import method_names
+    from tasutils.baselines import METHODS
     from tasutils.datasets import default_preset, group
 
-    families, methods = group(dataset, family), _named(method, method_names(), "method")
+    families, methods = group(dataset, family), _named(method, METHODS, "method")
     configuration = _preset(preset or default_preset(families[0], split, images), weights)
     from tasutils.compare import run_lines
     from tasutils.evaluate import evaluate_families
