@@ -13,7 +13,7 @@ from tasutils.captioners import check_captioner, clean_caption
 from tasutils.compute import FEWEST
 from tasutils.config import Preset
 from tasutils.encoders import check_encoder, embeddings
-from tasutils.proposals import as_proposals
+from tasutils.proposals import as_proposals, check_proposer
 from tasutils.scene import Floats, Proposals, Scene
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def describe_all(
     Returns scenes in the order of the images; embeddings are rounded to what float16 can hold, as
     the store keeps them. A stage's time is shared evenly by the images that had it together.
     """
+    check_proposer(proposer)
     check_encoder(encoder)
     check_captioner(captioner)
     names = list(image_ids) or [""] * len(images)

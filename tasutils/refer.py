@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tasutils import masks, rectifier
 from tasutils.config import LanguageConfig, RectifierConfig, lookup
+from tasutils.encoders import embeddings
 from tasutils.errors import TasError
 from tasutils.language import Candidate, Direction, Parse, Parser, mine_negatives
 from tasutils.language.released import Reading, read
@@ -168,7 +169,8 @@ def refer_many(
     expressions = [parse_expression(s, language, preset) for s in sentences]
     asked = [[e.text, *(p for t in terms.values() for p in t.phrases(e))] for e in expressions]
     words = list(dict.fromkeys(text for texts in asked for text in texts))
-    rows = encoder.encode_text([preset.encoder.template.format(text) for text in words])
+    written = [preset.encoder.template.format(text) for text in words]
+    rows = embeddings(encoder.encode_text(written), len(written), "texts")
     embedded = dict(zip(words, rows, strict=True))  # (d,) each
     scale = cosine_scale(encoder, preset)
     context = getattr(encoder, "context_length", _CONTEXT_TOKENS)

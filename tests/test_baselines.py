@@ -91,6 +91,7 @@ def test_score_map(picture, five):
     heatmap = method.heatmap(picture, SENTENCE)
     assert heatmap.dtype == np.float32 and heatmap.shape == (60, 80)
     np.testing.assert_allclose(heatmap, wanted, **close)
+    assert np.array_equal(method.heatmap(picture, SENTENCE.text), heatmap)  # a plain text will do
     scores = method.score(scene_of(five), SENTENCE, picture)
     assert scores.dtype == np.float64
     np.testing.assert_allclose(scores, [slow.mean_inside(wanted, m) for m in five], **close)

@@ -16,7 +16,7 @@ from tasutils.datasets import load_dataset
 from tasutils.errors import TasError
 from tasutils.images import read_image
 from tasutils.masks import decode_rle, runs_of
-from tasutils.proposals import as_proposals, sam
+from tasutils.proposals import as_proposals, check_proposer, sam
 from tasutils.proposals.sam import SamProposer, decode_points, stable_masks
 from tasutils.proposals.sam_net import build_sam
 from tasutils.proposals.settings import SamConfig
@@ -292,7 +292,10 @@ def test_masks_of_ones_own_are_read(form, masks, picture):
     assert np.array_equal(as_proposals(form(masks), picture).masks(), masks)
 
 
-def test_no_masks_of_ones_own(picture):
+def test_no_masks_of_ones_own(picture, masks):
+    check_proposer(lambda image: masks)
+    with pytest.raises(TasError, match=r"the proposer is ndarray; give .* lambda image: masks"):
+        check_proposer(masks)
     for none in ([], np.zeros((0, 60, 80), bool)):
         assert as_proposals(none, picture).size_hw == (60, 80)
 

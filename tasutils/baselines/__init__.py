@@ -99,7 +99,9 @@ class Scored:
 class ActivationMethod(Method, Protocol):
     """A method whose scores are the means of a map inside the masks."""
 
-    def heatmap(self, image: NDArray[np.uint8], expression: Expression) -> NDArray[np.float32]:
+    def heatmap(
+        self, image: NDArray[np.uint8], expression: Expression | str
+    ) -> NDArray[np.float32]:
         """Where the sentence is, float32 (H, W) in 0..1."""
 
 

@@ -107,9 +107,9 @@ class Peer(Scored, ABC):
         """Embed several sentences in one batch; without it each is embedded when it comes."""
         self.texts.prepare(expressions)
 
-    def _written(self, expression: Expression) -> str:
-        """The text that `embed` gets of an expression."""
-        return str(self.template.format(expression.text))
+    def _written(self, expression: Expression | str) -> str:
+        """The text that `_embed` gets of an expression, or of a plain text."""
+        return str(self.template.format(getattr(expression, "text", expression)))
 
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
         """Texts -> float32 (n, d)."""
@@ -120,7 +120,9 @@ class Activation(Peer):
     """A method that draws a map of where the sentence is; the highest mean inside a mask wins."""
 
     @abstractmethod
-    def heatmap(self, image: NDArray[np.uint8], expression: Expression) -> NDArray[np.float32]:
+    def heatmap(
+        self, image: NDArray[np.uint8], expression: Expression | str
+    ) -> NDArray[np.float32]:
         """Float32 (H, W) in 0..1 over uint8 (H, W, 3) RGB, 1 where the sentence is likeliest."""
 
     def score(
@@ -177,18 +179,18 @@ class Texts:
     def __init__(
         self,
         embed: Callable[[list[str]], NDArray[np.float32]],
-        write: Callable[[Expression], str],
+        write: Callable[[Any], str],
     ) -> None:
         self._embed, self._write = embed, write
         self._known: dict[str, NDArray[np.float32]] = {}
 
-    def prepare(self, expressions: Iterable[Expression]) -> None:
+    def prepare(self, expressions: Iterable[Expression | str]) -> None:
         """Embed the texts of several expressions in one batch."""
         new = sorted({self._write(expression) for expression in expressions} - self._known.keys())
         if new:
             self._known.update(zip(new, self._embed(new), strict=True))
 
-    def __call__(self, expression: Expression) -> NDArray[np.float32]:
+    def __call__(self, expression: Expression | str) -> NDArray[np.float32]:
         """The embedding of one expression, float32 (d,)."""
         self.prepare([expression])
         return self._known[self._write(expression)]

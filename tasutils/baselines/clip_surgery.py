@@ -69,7 +69,9 @@ class ClipSurgery(base.Activation):
         self._features = base.Latest(self._embed_places)
         self._against: Tensor | None = None
 
-    def heatmap(self, image: NDArray[np.uint8], expression: Expression) -> NDArray[np.float32]:
+    def heatmap(
+        self, image: NDArray[np.uint8], expression: Expression | str
+    ) -> NDArray[np.float32]:
         """Similarity after surgery, float32 (H, W) in 0..1."""
         others = self.config.others
         if self._against is None:
@@ -93,9 +95,9 @@ class ClipSurgery(base.Activation):
                 tokens = vit_surgery(self._visual, pixels, self.config.blocks)
             return F.normalize(tokens[0].float(), dim=-1).cpu()
 
-    def _written(self, expression: Expression) -> str:
-        """The sentence without a template, which `embed` brings."""
-        return expression.text
+    def _written(self, expression: Expression | str) -> str:
+        """The sentence without a template, which `_embed` brings."""
+        return str(getattr(expression, "text", expression))
 
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
         """The mean over the templates of each text, float32 (n, d), L2-normalised."""

@@ -106,9 +106,9 @@ class GlobalLocal(base.Peer):
             return visual.astype(np.float64) @ text.astype(np.float64)
         return terms.v_score(visual, text)
 
-    def _written(self, expression: Expression) -> str:
+    def _written(self, expression: Expression | str) -> str:
         """The sentence without a template."""
-        return self._cased(expression.text)
+        return self._cased(str(getattr(expression, "text", expression)))
 
     def _cased(self, text: str) -> str:
         return text.lower() if self.config.lowercase else text

@@ -49,7 +49,9 @@ class GradCam(base.Activation):
         self._module, self._unit, self._side = self._target()
         self._graph = base.Latest(self._forward)
 
-    def heatmap(self, image: NDArray[np.uint8], expression: Expression) -> NDArray[np.float32]:
+    def heatmap(
+        self, image: NDArray[np.uint8], expression: Expression | str
+    ) -> NDArray[np.float32]:
         """Grad-CAM of the cosine of picture and sentence, float32 (H, W) in 0..1."""
         with torch.inference_mode(False), torch.enable_grad():
             activation, unit = self._graph(image)

@@ -48,7 +48,9 @@ class ScoreMap(base.Activation):
             base.require_tower(self.encoder, "resnet", f"{self.name} with bias_seed")
         self._places = base.Latest(self._features)
 
-    def heatmap(self, image: NDArray[np.uint8], expression: Expression) -> NDArray[np.float32]:
+    def heatmap(
+        self, image: NDArray[np.uint8], expression: Expression | str
+    ) -> NDArray[np.float32]:
         """Cosines of the places with the sentence, float32 (H, W) stretched to 0..1."""
         cosines = self._places(image) @ torch.from_numpy(self.texts(expression))  # (h, w)
         return base.min_max(torch.from_numpy(base.over_picture(cosines, image.shape))).numpy()

@@ -57,7 +57,9 @@ class Tseg(base.Activation):
         self.net.eval().to(self.encoder.device)
         self._patches = base.Latest(self._tokens)
 
-    def heatmap(self, image: NDArray[np.uint8], expression: Expression) -> NDArray[np.float32]:
+    def heatmap(
+        self, image: NDArray[np.uint8], expression: Expression | str
+    ) -> NDArray[np.float32]:
         """Share of each pixel that belongs to the sentence, float32 (H, W) in 0..1."""
         with torch.inference_mode():
             text = torch.from_numpy(self.texts(expression)).to(self.encoder.device)

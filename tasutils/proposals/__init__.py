@@ -30,6 +30,15 @@ class Proposer(Protocol):
         """
 
 
+def check_proposer(proposer: Any) -> None:
+    """Raise TasError unless a maker of masks of one's own can be called."""
+    if not callable(proposer):
+        raise TasError(
+            f"the proposer is {type(proposer).__name__}; give a function of a picture, uint8 "
+            "(H, W, 3), that returns its masks, e.g. lambda image: masks"
+        )
+
+
 def as_proposals(found: Any, image: NDArray[np.uint8]) -> Proposals:
     """What a maker of masks returned for a picture (H, W, 3), as `Proposals`.
 
