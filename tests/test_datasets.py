@@ -293,7 +293,7 @@ def test_phrasecut_prefers_the_3000_file_lists_splits_and_keeps_equal_ids_apart(
     path = folder / "phrasecut" / "image_data_split3000.json"
     kept = path.read_text()
     path.write_text(json.dumps(listed))
-    with pytest.raises(TasError, match="two images have the id 1"):
+    with pytest.raises(TasError, match="two of its images have the image_id 1"):
         load_phrasecut(folder / "phrasecut", "test")
     path.write_text(kept)
     with pytest.raises(TasError, match="no split 'miniv' of phrasecut; it has test"):

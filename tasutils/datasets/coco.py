@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from tasutils.datasets.files import digest_of, entries, load_plain, read_json, record
+from tasutils.datasets.files import by_id, digest_of, entries, load_plain, read_json, record
 from tasutils.datasets.sample import (
     ImageEntry,
     RefDataset,
     Sample,
-    counted,
     image_entry,
     numbers,
     unique_ids,
+    usual_notes,
 )
 from tasutils.datasets.shapes import Overlap, segmentation_mask
 from tasutils.errors import TasError
@@ -131,7 +130,7 @@ def read_files(refs_path: Path, instances_path: Path) -> RefFiles:
     content = read_json(refs_path) if refs_path.suffix == ".json" else load_plain(refs_path)
     refs, instances = entries(content, refs_path), read_json(instances_path)
     images, annotations, categories = (
-        _by_id(entries(instances, instances_path, key), key, instances_path)
+        by_id(entries(instances, instances_path, key), key, instances_path)
         for key in ("images", "annotations", "categories")
     )
     names = {key: str(entry.get("name", key)) for key, entry in categories.items()}
@@ -149,11 +148,13 @@ def split_of(
     images: dict[str, ImageEntry] = {}
     shapes: dict[str, Any] = {}
     samples, source = [], files.source
-    targets: dict[str, set[str]] = {}
+    targets: dict[Any, Any] = {}
     for sample_id, (ref, sentence) in zip(ids, pairs, strict=True):
         image_id = str(ref.image_id)
         shapes[sample_id] = _shape(files, ref)
-        targets.setdefault(str(ref.ref_id), set()).add(f"annotation {ref.ann_id}")
+        if targets.setdefault(ref.ref_id, ref.ann_id) != ref.ann_id:
+            both = f"annotation {targets[ref.ref_id]} and annotation {ref.ann_id}"
+            raise TasError(f"{files.refs_source}: ref {ref.ref_id} is {both}; get the file again")
         if image_id not in images:
             images[image_id] = _entry(files, image_id, images_dir)
         samples.append(
@@ -175,10 +176,9 @@ def split_of(
         size_hw = images[sample.image_id].size_hw
         return segmentation_mask(shapes[sample.sample_id], size_hw, where, rule)
 
-    for ref_id, named in targets.items():
-        if len(named) > 1:
-            said = " and ".join(sorted(named))
-            raise TasError(f"{files.refs_source}: ref {ref_id} is {said}; get the file again")
+    empty = [key for key, shape in shapes.items() if _covers_nothing(shape)]
+    parts = sorted({ref["split"] for ref in files.refs if _is_of(ref["split"], split)})
+    together = f"{name} {split}: {' and '.join(parts)} together, as REFER takes it"
     in_parts = {key for key, s in shapes.items() if isinstance(s, list) and len(s) > 1}
 
     def refer_truth(sample: Sample) -> NDArray[np.bool_] | None:
@@ -192,26 +192,11 @@ def split_of(
         index_digest=files.digest,
         ground_truth=ground_truth,
         refer_truth=refer_truth if in_parts else None,
-        notes=tuple(_notes(name, split, files, samples, shapes)),
+        notes=(
+            *([together] if parts != [split] else []),
+            *usual_notes(f"{name} {split}", "sentence", ids, empty),
+        ),
     )
-
-
-def _notes(
-    name: str, split: str, files: RefFiles, samples: list[Sample], shapes: dict[str, Any]
-) -> Iterator[str]:
-    """What is read and yet worth a line."""
-    parts = sorted({ref["split"] for ref in files.refs if _is_of(ref["split"], split)})
-    if parts != [split]:
-        yield f"{name} {split}: {' and '.join(parts)} together, as REFER takes it"
-    again = [sample.sample_id for sample in samples if "#" in sample.sample_id]
-    if again:
-        yield f"{name} {split}: twice in the file, and counted twice: {counted(again, 'sentence')}"
-    empty = [s.sample_id for s in samples if _covers_nothing(shapes[s.sample_id])]
-    if empty:
-        yield (
-            f"{name} {split}: a target without a pixel, on which every method scores 0: "
-            f"{counted(empty, 'sentence')}"
-        )
 
 
 def _covers_nothing(shape: Any) -> bool:
@@ -292,19 +277,15 @@ def read_mirror(name: str, split: str, paths: dict[str, list[Path]]) -> RefFiles
     wanted = {split: MIRRORED.get(split, split)}
     if split == "test" and "testB" in paths:
         wanted = {"testA": "test", "testB": "testB"}
-    refs: list[Any] = []
-    images: list[Any] = []
-    annotations: list[Any] = []
-    files: list[Path] = []
-    for own, mirrored in wanted.items():
-        for path in _shards(name, own, mirrored, paths):
-            rows = _rows(path)
-            refs += [{**row, "split": own} for row in rows]
-            images += [_parsed(row["raw_image_info"], path) for row in rows]
-            annotations += [_parsed(row["raw_anns"], path) for row in rows]
-            files.append(path)
-    by_id = [_by_id(e, "records", files[0]) for e in (images, annotations)]
-    return RefFiles(refs, by_id[0], by_id[1], {}, files[0], files[0], digest_of(files))
+    files = [(own, p) for own, other in wanted.items() for p in _shards(name, own, other, paths)]
+    rows = [(own, path, row) for own, path in files for row in _rows(path)]
+    refs = [{**row, "split": own} for own, _, row in rows]
+    images, annotations = (
+        by_id([_parsed(row[column], path) for _, path, row in rows], column, files[0][1])
+        for column in ("raw_image_info", "raw_anns")
+    )
+    source, digest = files[0][1], digest_of([path for _, path in files])
+    return RefFiles(refs, images, annotations, {}, source, source, digest)
 
 
 def _shards(name: str, split: str, mirrored: str, paths: dict[str, list[Path]]) -> list[Path]:
@@ -347,15 +328,3 @@ def _parsed(text: Any, path: Path) -> Any:
         return json.loads(text)
     except (TypeError, ValueError, RecursionError):
         raise TasError(f"{path}: a row without a JSON record; get the file again") from None
-
-
-def _by_id(records: list[Any], what: str, path: Path) -> dict[str, Any]:
-    """Records by their id; the same id may stand for one thing only."""
-    found: dict[str, Any] = {}
-    for record_ in records:
-        if not isinstance(record_, dict) or record_.get("id") is None:
-            raise TasError(f"{path}: one of its {what} has no id; get the file again")
-        key = str(record_["id"])
-        if found.setdefault(key, record_) != record_:
-            raise TasError(f"{path}: two of its {what} have the id {key}; get the file again")
-    return found

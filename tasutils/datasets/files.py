@@ -174,3 +174,20 @@ def entries(content: Any, source: Path, key: str | None = None) -> list[Any]:
         place = f"under {key!r}" if key is not None else "at its top"
         raise TasError(f"{source}: no list {place}; get the file again")
     return found
+
+
+def by_id(records: list[Any], what: str, source: Path, key: str = "id") -> dict[str, Any]:
+    """Records by their id.
+
+    Raises:
+        TasError: one has no id, or an id stands for two things.
+    """
+    found: dict[str, Any] = {}
+    for entry in records:
+        if not isinstance(entry, dict) or entry.get(key) is None:
+            raise TasError(f"{source}: one of its {what} has no {key}; get the file again")
+        if found.setdefault(str(entry[key]), entry) != entry:
+            raise TasError(
+                f"{source}: two of its {what} have the {key} {entry[key]}; get the file again"
+            )
+    return found

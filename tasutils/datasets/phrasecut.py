@@ -13,7 +13,7 @@ the cumulative IoU is the sum of intersections over the sum of unions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from tasutils.datasets.files import digest_of, entries, read_json, record
+from tasutils.datasets.files import by_id, digest_of, entries, read_json, record
 from tasutils.datasets.sample import (
     ImageEntry,
     RefDataset,
     Sample,
-    counted,
     image_entry,
     numbers,
     unique_ids,
+    usual_notes,
 )
 from tasutils.datasets.shapes import Raster, polygon_mask
 from tasutils.errors import TasError
@@ -90,13 +90,15 @@ def load_phrasecut(
         raise TasError(f"{root}: no split {split!r} of {name}; it has {', '.join(found) or 'none'}")
     candidates = [root / file for file in IMAGE_FILES]
     images_path = next((path for path in candidates if path.is_file()), candidates[-1])
-    sizes = _by_image_id(images_path)
+    sizes = by_id(entries(read_json(images_path), images_path), "images", images_path, "image_id")
     listed = entries(read_json(tasks_path), tasks_path)
     tasks = [record(_Task, entry, tasks_path) for entry in listed]
     folder = root / "images" if images_dir is None else Path(images_dir)
     images = _images(tasks, sizes, images_path, folder)
     ids = unique_ids([str(task.task_id) for task in tasks])
     instances = {sample_id: task.Polygons for sample_id, task in zip(ids, tasks, strict=True)}
+    least = 3 if raster == "coco" else 2
+    empty = [key for key, all_ in instances.items() if all(len(p) < least for i in all_ for p in i)]
 
     def ground_truth(sample: Sample) -> NDArray[np.bool_]:
         where = f"{tasks_path}: task {sample.ref_id}"
@@ -114,38 +116,8 @@ def load_phrasecut(
         images=images,
         index_digest=digest_of([images_path, tasks_path]),
         ground_truth=ground_truth,
-        notes=tuple(_notes(f"{name} {split}", instances, 3 if raster == "coco" else 2)),
+        notes=tuple(usual_notes(f"{name} {split}", "task", ids, empty)),
     )
-
-
-def _notes(place: str, instances: dict[str, Any], n_points: int) -> Iterator[str]:
-    """What is read and yet worth a line."""
-    again = [sample_id for sample_id in instances if "#" in sample_id]
-    if again:
-        yield f"{place}: twice in the file, and counted twice: {counted(again, 'task')}"
-    empty = [
-        sample_id
-        for sample_id, polygons in instances.items()
-        if all(len(points) < n_points for parts in polygons for points in parts)
-    ]
-    if empty:
-        yield (
-            f"{place}: a target without a pixel, on which every method scores 0: "
-            f"{counted(empty, 'task')}"
-        )
-
-
-def _by_image_id(path: Path) -> dict[str, Any]:
-    """The image records by id."""
-    found: dict[str, Any] = {}
-    try:
-        for entry in entries(read_json(path), path):
-            image_id = str(entry["image_id"])
-            if found.setdefault(image_id, entry) != entry:
-                raise TasError(f"{path}: two images have the id {image_id}; get the file again")
-    except (KeyError, TypeError):
-        raise TasError(f"{path}: an image without its image_id; get the file again") from None
-    return found
 
 
 def _images(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -180,14 +180,20 @@ def numbers(ids: Any) -> tuple[int, ...] | None:
         return None
 
 
-def counted(ids: list[str], what: str) -> str:
-    """How many there are of something, and which, for a line.
+def usual_notes(place: str, what: str, ids: Iterable[str], empty: Sequence[str]) -> Iterator[str]:
+    """Lines about samples that stand twice in a file, and about those that mean no pixel.
 
-    >>> counted(["7-1", "7-2"], "sentence")
-    '2 sentences (7-1, 7-2)'
+    >>> list(usual_notes("x val", "task", ["7", "7#2"], []))
+    ['x val: twice in the file, and counted twice: 1 task (7#2)']
     """
-    shown = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
-    return f"{len(ids)} {what}{'' if len(ids) == 1 else 's'} ({shown})"
+    again = [sample_id for sample_id in ids if "#" in sample_id]
+    for found, fault in (
+        (again, "twice in the file, and counted twice"),
+        (empty, "a target without a pixel, on which every method scores 0"),
+    ):
+        if found:
+            shown = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+            yield f"{place}: {fault}: {len(found)} {what}{'s' * (len(found) > 1)} ({shown})"
 
 
 def unique_ids(ids: list[str]) -> list[str]:
