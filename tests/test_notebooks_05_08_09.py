@@ -9,7 +9,6 @@ from tasutils.anatomy import CAUSES
 
 from tasutils.notebooks import run_notebook
 from tasutils.runs import list_runs
-from tasutils.store import SceneStore
 
 pytestmark = pytest.mark.slow
 IMAGES = 2
@@ -68,22 +67,6 @@ def test_every_wrong_answer_is_sorted_and_shown(results, tmp_path):
     assert none == len(CAUSES) - len(filled)
     frozen = shown.html[shown.html.index('<div class="tas-frozen">') :]
     assert f"of {max(map(int, pairs.values()))}" in frozen and "data:image/png" in frozen
-
-
-def test_the_rectifier_is_taken_apart_on_the_same_run(results, tmp_path):
-    shown = run("05_rectifier", results, tmp_path)
-    assert len(list_runs(results)) == 1  # that of notebook 09, or the one it will find
-    assert len(SceneStore(results / "scenes").keys()) == IMAGES
-    singles = ("example", "middle", "medians", "words", "changes")
-    assert all(shown.pictures(cell) == 1 for cell in singles)
-    assert shown.pictures("failures") == 4
-    for title in ("laptop", "left of the dog", "second from left", "bottom"):
-        assert f"“{title}”" in shown.text("failures")
-    said = shown.text("words-said")
-    for form in ("paper", "extended", "extended, medians", "official"):
-        assert f"* {form}, against no rectifier: " in said
-    assert re.search(r"extended, against .* 0 of the moves on sentences in which no", said)
-    assert "relation" in shown.text("verdicts") and "ordinal" in shown.text("verdicts")
 
 
 def test_real_data_without_any_runs_on_refscenes_and_says_so(results, tmp_path):

@@ -87,7 +87,9 @@ oiou_b = intersection_b.sum() / union_b.sum()
 # %%
 # check
 assert {higher_miou, higher_oiou} <= {"A", "B"}, "predict before you compute"
-assert np.isclose(miou_a, metrics.metric(intersection_a, union_a, "miou")), "first divide, then the mean"
+assert np.isclose(miou_a, metrics.metric(intersection_a, union_a, "miou")), (
+    "first divide, then the mean"
+)
 assert np.isclose(oiou_a, metrics.metric(intersection_a, union_a, "oiou")), "first sum, then divide"
 assert np.isclose(miou_b, metrics.metric(intersection_b, union_b, "miou")), "the same for B"
 assert np.isclose(oiou_b, metrics.metric(intersection_b, union_b, "oiou")), "the same for B"

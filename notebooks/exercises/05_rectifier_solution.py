@@ -68,8 +68,10 @@ by_median = centers[:, 0] >= np.median(centers[:, 0])
 # %%
 # check
 assert len(predicted) == 2 and ... not in predicted, "predict before you compute"
-halves = [in_region(centers, (1, 1 + 2 * k * (image.shape[1] - 1) / 3), [word])
-          for k, word in ((1, "right"), (2, "left"))]
+halves = [
+    in_region(centers, (1, 1 + 2 * k * (image.shape[1] - 1) / 3), [word])
+    for k, word in ((1, "right"), (2, "left"))
+]
 assert (in_middle == np.logical_and(*halves)).all(), "from W - 1 thirds to two thirds"
 assert (by_median == in_region(centers, scene.size_hw, ["right"], "median")).all(), "np.median"
 print(f"predicted {predicted}, counted {by_median.sum()} and {in_middle.sum()} of {len(masks)}")

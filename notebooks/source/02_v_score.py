@@ -56,6 +56,7 @@ example = gallery.example(row, weights={"p": 0, "n": 0}, form="none")
 image, scene, answer = example.image, example.answer.scene, example.answer
 show.overlay(image, answer, example.truth)
 
+
 # %% [markdown]
 # **1. Cut.** Everything outside the mask is painted black, the mask's box is cut out, padded to a square and resized to what the encoder takes.
 
@@ -163,11 +164,13 @@ def gain(after, before, images, **names):
 images = samples.set_index("sample_id")["image_id"]
 alone = pixels(scores, {"v": 1})
 images = images.loc[alone[0].index]
-paint = pd.DataFrame([
-    gain(pixels(other.scores, {"v": 1}), alone, images, group=name)
-    for name, other in others.items()
-    if len(other.samples) == len(samples)
-])
+paint = pd.DataFrame(
+    [
+        gain(pixels(other.scores, {"v": 1}), alone, images, group=name)
+        for name, other in others.items()
+        if len(other.samples) == len(samples)
+    ]
+)
 charts.breakdown_plot(paint, value="V alone, change of mIoU, points", note=note)
 
 # %% [markdown]
@@ -176,13 +179,21 @@ charts.breakdown_plot(paint, value="V alone, change of mIoU, points", note=note)
 # Every sentence that V alone answers wrongly (IoU of 0.5 or less), by what its mask lies on: things that some sentence of the picture asks for are known by name, all else is "nothing asked for".
 
 # %%
-best = best_rows(scores, scores["term_v"]).merge(samples[["sample_id", "image_id", "ref_id", "category"]])
+best = best_rows(scores, scores["term_v"]).merge(
+    samples[["sample_id", "image_id", "ref_id", "category"]]
+)
 best["iou"] = best["intersection_px"] / best["union_px"]
 pairs = scores.merge(samples[["sample_id", "image_id", "ref_id", "category"]])
 pairs["iou"] = pairs["intersection_px"] / pairs["union_px"]
-lies_on = pairs[pairs["iou"] > 0.5].sort_values("iou").drop_duplicates(["image_id", "proposal"], keep="last")
+lies_on = (
+    pairs[pairs["iou"] > 0.5]
+    .sort_values("iou")
+    .drop_duplicates(["image_id", "proposal"], keep="last")
+)
 lies_on = lies_on[["image_id", "proposal", "ref_id", "category"]]
-wrong = best[best["iou"] <= 0.5].merge(lies_on, "left", ["image_id", "proposal"], suffixes=("", "_taken"))
+wrong = best[best["iou"] <= 0.5].merge(
+    lies_on, "left", ["image_id", "proposal"], suffixes=("", "_taken")
+)
 
 # %%
 kinds = pd.Series("nothing asked for", wrong.index)
@@ -211,7 +222,9 @@ assert counts["sentences"].sum() == len(wrong) == (best["iou"] <= 0.5).sum()
 # V is a cosine, and cosines of one encoder lie close together. What counts is the lead of the best mask over the second. Sentences in four equal groups by that lead:
 
 # %%
-lead = scores.groupby("sample_id", sort=False)["term_v"].agg(lambda v: -np.diff(v.nlargest(2)).sum())
+lead = scores.groupby("sample_id", sort=False)["term_v"].agg(
+    lambda v: -np.diff(v.nlargest(2)).sum()
+)
 best["lead"] = best["sample_id"].map(lead)
 best["group"] = pd.qcut(best["lead"], 4, duplicates="drop")
 leads = best.groupby("group", observed=True)["iou"].agg(right=lambda x: (x > 0.5).mean(), n="size")
@@ -257,9 +270,11 @@ assert (gains["low"] <= gains["mean"]).all() and (gains["mean"] <= gains["high"]
 # %%
 kind, share = counts.index[0], counts["share of the mistakes, %"].iloc[0]
 told = "gains" if (gains["low"] > 0).any() else "does not gain clearly"
-display(Markdown(f"""
+display(
+    Markdown(f"""
 * V alone is right on {100 * (best["iou"] > 0.5).mean():.0f} % of {len(best)} sentences ({note}).
 * Its commonest mistake: {kind} ({share:.0f} % of {len(wrong)}).
 * In the quarter with the clearest lead {100 * clear:.0f} % are right, in the least clear {100 * unclear:.0f} %.
 * TAS {told} over V with {len(by_encoder)} encoder(s) here; an interval that holds 0 tells neither way.
-"""))
+""")
+)

@@ -54,6 +54,7 @@ image_id = image_ids[number % len(image_ids)]
 image, scene = gallery.picture(image_id)
 show.proposals_grid(image, scene)
 
+
 # %% [markdown]
 # ## P, step by step
 #
@@ -98,7 +99,10 @@ def names_it(caption, category):
     """Whether the rule of negatives calls the caption's head phrase a synonym of the thing."""
     judge, threshold = SYNONYM_RULES["nearest"], tas.preset.language.synonym_threshold
     phrase = tas.language.parse(caption).phrase if caption else ""
-    return bool(phrase) and not judge(phrase, tas.language.parse(category), tas.language, threshold).kept
+    return (
+        bool(phrase)
+        and not judge(phrase, tas.language.parse(category), tas.language, threshold).kept
+    )
 
 
 # %%
@@ -114,10 +118,18 @@ tables.styled(covers.groupby("good").head(6).sort_values("good")[columns], preci
 # Is a ragged mask harder to name?
 
 # %%
-fit = pd.cut(covers["iou"], [0.5, 0.7, 0.8, 0.9, 1], labels=["0.5 to 0.7", "0.7 to 0.8", "0.8 to 0.9", "above 0.9"])
+fit = pd.cut(
+    covers["iou"],
+    [0.5, 0.7, 0.8, 0.9, 1],
+    labels=["0.5 to 0.7", "0.7 to 0.8", "0.8 to 0.9", "above 0.9"],
+)
 named = covers.groupby(fit, observed=True)["good"].agg(["mean", "size"])
 labels = [f"{group}\nn = {n}" for group, n in named["size"].items()]
-ax = named["mean"].mul(100).plot.bar(rot=0, ylabel="captions that name the thing, %", xlabel="IoU of the mask")
+ax = (
+    named["mean"]
+    .mul(100)
+    .plot.bar(rot=0, ylabel="captions that name the thing, %", xlabel="IoU of the mask")
+)
 ax.set_xticklabels(labels)
 ax.figure.set_size_inches(7, 2.8)
 
@@ -150,6 +162,7 @@ turned = changed_run(run, {"language.clean_captions": switch}, limit)
 both = samples.merge(turned.samples, on="sample_id", suffixes=("", "_turned"))
 moved = (both["chosen"] != both["chosen_turned"]).sum()
 print(f"cleaning {'on' if switch else 'off'}: {moved} of {len(both)} answers differ")
+
 
 # %% [markdown]
 # ## When the caption beats the crop
@@ -199,7 +212,9 @@ for title, fits in {
     "P loses": right["V alone"] & ~right["P alone"],
 }.items():
     rows = order[fits].iloc[:3]
-    shown = [gallery.example(int(row), weights={"v": 0, "p": 1, "n": 0}, form="none") for row in rows]
+    shown = [
+        gallery.example(int(row), weights={"v": 0, "p": 1, "n": 0}, form="none") for row in rows
+    ]
     display(Markdown(f"**{title}: {fits.sum()} sentences**"))
     display(show.gallery(shown) if shown else Markdown("None in these pictures."))
 
@@ -210,9 +225,11 @@ for title, fits in {
 
 # %%
 meant = pairs.loc[pairs.groupby("sample_id", sort=False)["iou"].idxmax()].set_index("sample_id")
-meant = meant.reset_index().merge(
-    covers[["image_id", "proposal", "good"]], "left", ["image_id", "proposal"]
-).set_index("sample_id")
+meant = (
+    meant.reset_index()
+    .merge(covers[["image_id", "proposal", "good"]], "left", ["image_id", "proposal"])
+    .set_index("sample_id")
+)
 quality = meant["good"].map({True: "good caption", False: "bad caption"})
 quality = quality.where(meant["iou"] > 0.5, "no mask above 0.5").loc[right.index]
 
@@ -224,12 +241,20 @@ for weight in dict.fromkeys((alpha, other_alpha)):
         some = quality.index[quality == group]
         if len(some):
             pixels = [
-                (one.loc[some, "intersection_px"], one.loc[some, "union_px"]) for one in (after, before)
+                (one.loc[some, "intersection_px"], one.loc[some, "union_px"])
+                for one in (after, before)
             ]
             where = meant.loc[some, "image_id"]
             found = paired_difference(*pixels, where, ("miou",), n_resamples=n_boot)["miou"]
-            rows.append({"group": f"alpha {weight:g}, {group}", "mean": found.value,
-                         "low": found.low, "high": found.high, "n": found.n})
+            rows.append(
+                {
+                    "group": f"alpha {weight:g}, {group}",
+                    "mean": found.value,
+                    "low": found.low,
+                    "high": found.high,
+                    "n": found.n,
+                }
+            )
 gains = pd.DataFrame(rows)
 charts.breakdown_plot(gains, value="gain of P over V, points", note=note)
 
@@ -245,8 +270,10 @@ tables.interval_table(gains, f"change of mIoU in points; {note}", signed=True)
 
 # %%
 wins, losses = duels["P alone"]["only with P"], duels["P alone"]["only V alone"]
-display(Markdown(f"""
+display(
+    Markdown(f"""
 * {100 * share:.0f} % of the captions of masks that cover a thing name it (n = {len(covers)}; {note}).
 * P alone wins {wins} sentences against V and loses {losses}.
 * With alpha {alpha:g} P changes {(ways["V alone"]["proposal"] != list(ways.values())[1]["proposal"]).sum()} of {len(right)} answers of V.
-"""))
+""")
+)

@@ -52,7 +52,9 @@ def chosen(column, weight):
     """The rows that V + weight x column chooses, by sample; no P, no rectifier."""
     scores = run.scores
     total = scores["term_v"] + weight * np.nan_to_num(column)
-    return scores.loc[total.groupby(scores["sample_id"], sort=False).idxmax()].set_index("sample_id")
+    return scores.loc[total.groupby(scores["sample_id"], sort=False).idxmax()].set_index(
+        "sample_id"
+    )
 
 
 def is_right(rows):
@@ -87,6 +89,7 @@ candidates = [(chunk.text, chunk.root.lemma_) for chunk in chunks if chunk.root.
 print("caption:   ", scene.image_caption)
 print("candidates:", *[phrase for phrase, _ in candidates], sep="  ")
 
+
 # %% [markdown]
 # **3. The head noun of the sentence is what they are judged against.** WordNet is a tree of senses (nearly). Path similarity is 1 / (1 + steps on the shortest way between two senses); for two nouns, the nearest pair of their senses counts.
 
@@ -107,7 +110,10 @@ def mine(candidates, head, threshold):
 head, threshold = answer.expression.parse.head, tas.preset.language.synonym_threshold
 mined = mine(candidates, head, threshold)
 judged = [(phrase, noun, similarity(noun, head), phrase in mined) for phrase, noun in candidates]
-tables.styled(pd.DataFrame(judged, columns=["phrase", "noun", f"similarity to {head!r}", "negative"]))
+tables.styled(
+    pd.DataFrame(judged, columns=["phrase", "noun", f"similarity to {head!r}", "negative"])
+)
+
 
 # %% [markdown]
 # **4. Every mask is compared with the negatives.** The more it looks like them, the further N pulls it down.
@@ -144,7 +150,9 @@ for sample in samples.itertuples():
     verdicts = judge_phrases(picture, expression, tas.language, tas.preset)
     kept = [one.phrase for one in verdicts if one.kept]
     agree.append(mine(found, expression.parse.head, threshold) == kept)
-print(f"these ten lines and the package mine the same negatives in {np.mean(agree):.1%} of {len(agree)}")
+print(
+    f"these ten lines and the package mine the same negatives in {np.mean(agree):.1%} of {len(agree)}"
+)
 
 # %%
 plain = tas.preset.language.synonym_rule == "nearest" and not tas.preset.scores.logit_scale
@@ -154,6 +162,7 @@ elif mined == list(answer.negatives):
     assert np.allclose(n, answer.terms["n"], atol=1e-3)  # stored embeddings are float16
 if preset == "tiny":
     assert np.mean(agree) > 0.9
+
 
 # %% [markdown]
 # ## The way from noun to noun
@@ -165,8 +174,14 @@ def way(noun_a, noun_b):
     """The senses on the shortest way from one noun to the other, over what both are kinds of."""
     pairs = [(a, b) for a in wordnet().synsets(noun_a, "n") for b in wordnet().synsets(noun_b, "n")]
     a, b = min(pairs, key=lambda pair: -(pair[0].path_similarity(pair[1]) or 0))
-    top = min(a.common_hypernyms(b), key=lambda s: a.shortest_path_distance(s) + b.shortest_path_distance(s))
-    climb = [min(one.hypernym_paths(), key=lambda path: path[::-1].index(top) if top in path else 99) for one in (a, b)]
+    top = min(
+        a.common_hypernyms(b),
+        key=lambda s: a.shortest_path_distance(s) + b.shortest_path_distance(s),
+    )
+    climb = [
+        min(one.hypernym_paths(), key=lambda path: path[::-1].index(top) if top in path else 99)
+        for one in (a, b)
+    ]
     up, down = (path[path.index(top) :][::-1] for path in climb)
     return [sense.name() for sense in [*up, *down[::-1][1:]]]
 
@@ -181,6 +196,7 @@ for pair in [*([(target, nearest)] if nearest else []), ("couch", "sofa"), ("dog
     print(f"{pair[0]} and {pair[1]}, {similarity(*pair):.2f}:  " + "  ·  ".join(steps))
     assert np.isclose(similarity(*pair), path_similarity(*pair))
 
+
 # %% [markdown]
 # ## The threshold
 #
@@ -189,15 +205,26 @@ for pair in [*([(target, nearest)] if nearest else []), ("couch", "sofa"), ("dog
 # %%
 def at_threshold(threshold):
     """The negatives at a threshold, and the mask that V + lambda N then chooses."""
-    changed = tas.preset.override({"language.synonym_threshold": threshold, "rectifier.form": "none"})
-    again = tasutils.refer.refer(scene, answer.expression.text, tas.encoder, tas.language, changed,
-                                 weights={"p": 0, "n": lam})
+    changed = tas.preset.override(
+        {"language.synonym_threshold": threshold, "rectifier.form": "none"}
+    )
+    again = tasutils.refer.refer(
+        scene,
+        answer.expression.text,
+        tas.encoder,
+        tas.language,
+        changed,
+        weights={"p": 0, "n": lam},
+    )
     print(f"negatives: {', '.join(again.negatives) or 'none'}; answer: mask {again.best}")
 
 
 stops = [0.05, 0.09, 0.12, 0.18, 0.3, 0.45, 0.9]
 control = ipywidgets.SelectionSlider(options=stops, value=0.9, description="threshold")
-display(ipywidgets.VBox([control, ipywidgets.interactive_output(at_threshold, {"threshold": control})]))
+display(
+    ipywidgets.VBox([control, ipywidgets.interactive_output(at_threshold, {"threshold": control})])
+)
+
 
 # %% [markdown]
 # Over all sentences: what V + λN gains over V with other thresholds, λ as it was. At 0 nothing is a negative.
@@ -239,16 +266,22 @@ charts.breakdown_plot(thresholds, value="gain of N, points", note=note)
 # The article speaks of path similarity and says no more. Rule `nearest`: any pair of senses that is near enough decides. Rule `three_pairs` (the released code): three pairs of senses must be, of any part of speech. Above 1/2 that asks for three senses in common, and a noun of fewer senses is no synonym even of itself:
 
 # %%
-heads = pd.Series([parse_expression(text, tas.language, tas.preset).parse.head for text in samples["text"]])
+heads = pd.Series(
+    [parse_expression(text, tas.language, tas.preset).parse.head for text in samples["text"]]
+)
 pairs = heads.map({noun: similar_pairs(noun, noun) for noun in heads.unique()})
-print(f"{(pairs < 3).sum()} of {len(heads)} sentences ask for such a noun:",
-      ", ".join(heads[pairs < 3].value_counts().index[:12]))
+print(
+    f"{(pairs < 3).sum()} of {len(heads)} sentences ask for such a noun:",
+    ", ".join(heads[pairs < 3].value_counts().index[:12]),
+)
 
 # %%
 own = tas.preset.language.synonym_rule
 rows = [gain(run.scores["term_n"], f"{own} (this preset)")]
 rows += [
-    gain(run.scores[f"alt_n_{rule}"], rule) for rule in SYNONYM_RULES if f"alt_n_{rule}" in run.scores
+    gain(run.scores[f"alt_n_{rule}"], rule)
+    for rule in SYNONYM_RULES
+    if f"alt_n_{rule}" in run.scores
 ]
 rules = pd.DataFrame(rows)
 tables.interval_table(rules, f"gain of N in points; {note}", signed=True)
@@ -298,7 +331,9 @@ if plain:
 
 # %%
 for title, few in (("to right", mended), ("to wrong", broken)):
-    shown = [gallery.example(place[one], weights={"p": 0, "n": lam}, form="none") for one in few[:3]]
+    shown = [
+        gallery.example(place[one], weights={"p": 0, "n": lam}, form="none") for one in few[:3]
+    ]
     shown = [one._replace(note="negatives: " + ", ".join(one.answer.negatives)) for one in shown]
     display(Markdown(f"### {title}: {len(few)} sentences"))
     display(show.gallery(shown) if shown else Markdown("None in these pictures."))
@@ -312,8 +347,10 @@ for title, few in (("to right", mended), ("to wrong", broken)):
 
 # %%
 value = tables.percent(*rules.loc[0, ["mean", "low", "high"]], signed=True)
-display(Markdown(f"""
+display(
+    Markdown(f"""
 * N changes mIoU by {value} points over V alone with lambda {lam:g} ({note}).
 * It mended {len(mended)} answers and broke {len(broken)} of {len(samples)}.
 * The target became its own negative in {", ".join(f"{n} sentences by rule {rule}" for rule, n in own_negatives.items()) or "no sentence"}.
-"""))
+""")
+)

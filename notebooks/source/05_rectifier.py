@@ -37,6 +37,7 @@ samples, scores = run.samples, run.scores
 note = f"{data}, {tables.scope_note([run])}"
 print(note)
 
+
 # %% [markdown]
 # ## The region test
 #
@@ -47,8 +48,12 @@ def in_region(centers_xy, size_hw, words):
     """Which centres, (n, 2) px, lie in every half that the words name."""
     x, y = centers_xy.T
     middle_y, middle_x = (size_hw[0] - 1) / 2, (size_hw[1] - 1) / 2
-    halves = {"left": x <= middle_x, "right": x >= middle_x,
-              "up": y <= middle_y, "bottom": y >= middle_y}
+    halves = {
+        "left": x <= middle_x,
+        "right": x >= middle_x,
+        "up": y <= middle_y,
+        "bottom": y >= middle_y,
+    }
     return np.logical_and.reduce([np.ones(len(x), bool), *(halves[word] for word in words)])
 
 
@@ -74,8 +79,10 @@ for sample in samples.itertuples():
     asked += bool(words)
     if plain and answer.best is not None:
         assert (inside == answer.in_region).all() and rectify(answer.total, inside) == answer.best
-print(f"{asked} of {len(samples)} sentences have a direction word that counts;",
-      "all regions and answers agree" if plain else f"form {rules.form} cuts otherwise: not compared")
+print(
+    f"{asked} of {len(samples)} sentences have a direction word that counts;",
+    "all regions and answers agree" if plain else f"form {rules.form} cuts otherwise: not compared",
+)
 
 # %% [markdown]
 # ## One sentence, by each form
@@ -90,8 +97,10 @@ print(f"{asked} of {len(samples)} sentences have a direction word that counts;",
 # The sentence is the first of the run whose answer the rectifier moved.
 
 # %%
-official = {f"rectifier.{name}": value
-            for name, value in tasutils.load_preset("official").rectifier.model_dump().items()}
+official = {
+    f"rectifier.{name}": value
+    for name, value in tasutils.load_preset("official").rectifier.model_dump().items()
+}
 presets = {form: tas.preset.override({"rectifier.form": form}) for form in RECTIFIERS}
 presets["official"] = tas.preset.override(official)
 presets["extended, cut at the medians"] = presets["extended"].override({"rectifier.cut": "median"})
@@ -112,10 +121,12 @@ row = int(moved[0]) if moved else 0
 example = gallery.example(row)
 answers = ask(samples["image_id"].iloc[row], samples["text"].iloc[row])
 truth = example.truth
-show.gallery([
-    show.Example(example.image, answer, truth, f"{name}: {answer.reason.split('; ')[-1]}")
-    for name, answer in answers.items()
-])
+show.gallery(
+    [
+        show.Example(example.image, answer, truth, f"{name}: {answer.reason.split('; ')[-1]}")
+        for name, answer in answers.items()
+    ]
+)
 
 # %% [markdown]
 # ### Where the cut runs
@@ -133,13 +144,20 @@ display(show.region_picture(example.image, answers["extended, cut at the medians
 
 # %%
 texts = [sample.text for sample in gallery.dataset.samples]
-read = [(word.token, word.skipped or "counts") for text in texts for word in read_directions(text, "extended")]
+read = [
+    (word.token, word.skipped or "counts")
+    for text in texts
+    for word in read_directions(text, "extended")
+]
 words = pd.DataFrame(read, columns=["word", "verdict"])
 table = words.groupby(["word", "verdict"]).size().unstack(fill_value=0)
 table = table.loc[table.sum(axis=1).nlargest(16).index]
 table = table[["counts", *table.columns.drop("counts")]] if "counts" in table else table
-ax = table[::-1].plot.barh(stacked=True, figsize=(8, 4.6), width=0.75, xlabel="occurrences in the split")
-ax.legend(fontsize=8, title=f"{data}, n = {len(texts)} sentences", title_fontsize=8)
+ax = table[::-1].plot.barh(
+    stacked=True, figsize=(8, 4.6), width=0.75, xlabel="occurrences in the split"
+)
+_ = ax.legend(fontsize=8, title=f"{data}, n = {len(texts)} sentences", title_fontsize=8)
+
 
 # %% [markdown]
 # ## What each form changes
@@ -150,33 +168,52 @@ ax.legend(fontsize=8, title=f"{data}, n = {len(texts)} sentences", title_fontsiz
 def chosen(inside):
     """The rows chosen among `inside`, or among all masks of a sentence that has none there."""
     some = inside.groupby(scores["sample_id"]).transform("any")
-    total = sum(weight * np.nan_to_num(scores[f"term_{name}"]) for name, weight in run.record.weights.items())
+    total = sum(
+        weight * np.nan_to_num(scores[f"term_{name}"])
+        for name, weight in run.record.weights.items()
+    )
     total = pd.Series(np.where(inside | ~some, total, -np.inf), scores.index)
-    return scores.loc[total.groupby(scores["sample_id"], sort=False).idxmax()].set_index("sample_id")
+    return scores.loc[total.groupby(scores["sample_id"], sort=False).idxmax()].set_index(
+        "sample_id"
+    )
 
 
 # %%
 every = pd.Series(True, scores.index)
 regions = {f"{rules.form} (this preset)": scores["region"]}
-regions |= {name.removeprefix("region_"): scores[name] for name in scores if name.startswith("region_")}
+regions |= {
+    name.removeprefix("region_"): scores[name] for name in scores if name.startswith("region_")
+}
 before, rows = chosen(every), []
 images = samples.set_index("sample_id").loc[before.index, "image_id"]
-counts_here = pd.Series({
-    s.sample_id: "with a word that counts"
-    if parse_expression(s.text, tas.language, presets["extended"]).directions
-    else "without one"
-    for s in samples.itertuples()
-})
+counts_here = pd.Series(
+    {
+        s.sample_id: "with a word that counts"
+        if parse_expression(s.text, tas.language, presets["extended"]).directions
+        else "without one"
+        for s in samples.itertuples()
+    }
+)
 for form, region in regions.items():
     after = chosen(region.astype(bool))
     for group in ("with a word that counts", "without one"):
         some = before.index[counts_here.loc[before.index] == group]
-        pixels = [(r.loc[some, "intersection_px"], r.loc[some, "union_px"]) for r in (after, before)]
+        pixels = [
+            (r.loc[some, "intersection_px"], r.loc[some, "union_px"]) for r in (after, before)
+        ]
         right = [2 * inter > union for inter, union in pixels]
         found = paired_difference(*pixels, images.loc[some], ("miou",), n_resamples=n_boot)["miou"]
-        rows.append({"group": f"{form}, {group}", "mended": (right[0] & ~right[1]).sum(),
-                     "broken": (~right[0] & right[1]).sum(), "mean": found.value,
-                     "low": found.low, "high": found.high, "n": found.n})
+        rows.append(
+            {
+                "group": f"{form}, {group}",
+                "mended": (right[0] & ~right[1]).sum(),
+                "broken": (~right[0] & right[1]).sum(),
+                "mean": found.value,
+                "low": found.low,
+                "high": found.high,
+                "n": found.n,
+            }
+        )
 changes = pd.DataFrame(rows)
 charts.breakdown_plot(changes, value="change of mIoU, points", note=note)
 
@@ -185,7 +222,9 @@ tables.interval_table(changes, f"change of mIoU in points; {note}", signed=True)
 
 # %%
 if rules.form == "extended":
-    idle = changes[changes["group"].str.startswith("extended") & changes["group"].str.endswith("without one")]
+    idle = changes[
+        changes["group"].str.startswith("extended") & changes["group"].str.endswith("without one")
+    ]
     assert (idle[["mended", "broken", "mean"]] == 0).all(axis=None)
 
 # %% [markdown]
@@ -203,10 +242,14 @@ for text, why in {
     "the thing facing left": "no place at all",
 }.items():
     display(Markdown(f"**“{text}”**: {why}"))
-    display(show.gallery([
-        show.Example(image, answer, None, f"{name}: {answer.reason.split('; ')[-1]}")
-        for name, answer in ask(first, text).items()
-    ]))
+    display(
+        show.gallery(
+            [
+                show.Example(image, answer, None, f"{name}: {answer.reason.split('; ')[-1]}")
+                for name, answer in ask(first, text).items()
+            ]
+        )
+    )
 
 # %% [markdown]
 # ## What was seen
@@ -216,8 +259,10 @@ for text, why in {
 # %%
 own = changes.iloc[0]
 told = words["verdict"].eq("counts").mean()
-display(Markdown(f"""
+display(
+    Markdown(f"""
 * Of {len(words)} direction words in {len(texts)} sentences {100 * told:.0f} % count by the form extended.
 * The rectifier of this preset changes mIoU by {tables.percent(own["mean"], own["low"], own["high"], signed=True)} points where a word counts (n = {own["n"]}), mending {own["mended"]} answers and breaking {own["broken"]}.
 * “left dog” is often said of the leftmost dog, which need not lie in the left half: a region of the picture cannot tell.
-"""))
+""")
+)

@@ -18,11 +18,11 @@ from functools import partial
 from tempfile import TemporaryDirectory
 
 import torch
+from tasutils.bench import charts, profile, released_loop, rows, run_bench, timing
+from tasutils.bench.plan import DATASET, Plan, drawn_cases
 
 import tasutils
 from tasutils import paths
-from tasutils.bench import charts, profile, released_loop, rows, run_bench, timing
-from tasutils.bench.plan import DATASET, Plan, drawn_cases
 from tasutils.config import load_preset
 from tasutils.crops import masked_crops
 from tasutils.store import SceneStore, scene_key
