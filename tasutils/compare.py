@@ -166,6 +166,14 @@ def conventions_text(run: Run) -> str:
         f"{tolerance:g} or less, the best total minus the second: there another device may choose "
         "otherwise"
     )
+    if run.record.dataset == "phrasecut":
+        from tasutils.datasets.phrasecut import scores
+
+        table = scores(run.samples, as_published=True)
+        says.append(
+            "by PhraseCut's own evaluator, which leaves out tasks without a mask (n_missing):"
+        )
+        says.append(table.round(4).to_string())
     return "\n".join([head, shown.to_string(index=False), "", *says])
 
 
@@ -747,8 +755,7 @@ def _method(record: RunRecord, tas: TAS) -> tuple[str | Method, list[str]]:
         return "tas", []
     if record.method not in METHODS:
         raise TasError(
-            f"method {record.method} is none of this package's; there are "
-            f"{', '.join(METHODS)}"
+            f"method {record.method} is none of this package's; there are {', '.join(METHODS)}"
         )
     alone = record.method in ("clip_only", "text_only")
     switches: dict[str, Any] = {} if alone else dict(record.method_settings)

@@ -577,6 +577,10 @@ def test_evaluate_phrasecut_and_the_original_numbers(tmp_path, seeing, capsys):
     out = capsys.readouterr().out
     assert "i_single: mean IoU" in out and "i_multi: mean IoU" in out and "(n = 2, 0 with" in out
     run = one_run(tmp_path / "runs")
+    assert cli.main(["compare", str(run.folder)]) == 0
+    told = capsys.readouterr().out.split("by PhraseCut's own evaluator")[1]
+    assert told.split("\n")[1].split()[:4] == ["n", "n_missing", "mean_iou", "cum_iou"]
+    assert "i_multi" in told and "s_large" in told
     data = load_dataset("phrasecut", "test", root=tmp_path)
     predicted = prediction_files(run.folder / "masks")
     again = scores(predictions_table(data, predicted))

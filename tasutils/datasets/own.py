@@ -23,8 +23,9 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ OPTIONAL = ("mask", "value", "category", "ref_id")
 TAKEN = {
     "sample_id", "image_id", "sent_id", "text", "raw", "split", "chosen", "n_proposals",
     "intersection_px", "union_px", "iou", "gt_area_px", "oracle_intersection_px", "oracle_union_px",
-    "oracle_iou", "rectified", "reason", "image_digest", "ann_ids",
+    "oracle_iou", "rectified", "reason", "image_digest", "ann_ids", "no_target", "own_mask",
 }  # fmt: skip
 Row = dict[str, Any]
 
@@ -139,19 +140,19 @@ def read_own(path: Path | str, images: Path | str | None = None) -> OwnData:
     """
     path = Path(path).expanduser()
     folder = path.parent if images is None else Path(images).expanduser()
-    data, seen = OwnData(path), dict[Path, tuple[int, int] | str]()
+    data, size_of = OwnData(path), cache(lambda picture: read_image(picture).shape[:2])
     for line, row in _read_rows(path):
         try:
             if isinstance(row, str):
                 raise TasError(row)
-            _add(data, line, row, folder, seen)
+            _add(data, line, row, folder, size_of)
         except TasError as error:
             data.faults.append(f"line {line}: {error}")
     return data
 
 
 def _add(
-    data: OwnData, line: int, row: Row, folder: Path, seen: dict[Path, tuple[int, int] | str]
+    data: OwnData, line: int, row: Row, folder: Path, size_of: Callable[[Path], tuple[int, int]]
 ) -> None:
     """Check one row and add it."""
     wrong = [name for name in REQUIRED if not isinstance(row.get(name), str)]
@@ -170,7 +171,7 @@ def _add(
     if not any(c.isprintable() and not c.isspace() for c in text):
         raise TasError("no words in column expression")
     picture = find_file(folder, name)
-    size_hw = _size(picture, seen)
+    size_hw = size_of(picture)
     image_id, sample_id = os.path.normpath(name).replace("\\", "/"), str(line)
     target = (image_id, json.dumps(mask), value)
     if mask:
@@ -204,20 +205,6 @@ def _add(
     )
 
 
-def _size(picture: Path, seen: dict[Path, tuple[int, int] | str]) -> tuple[int, int]:
-    """The (H, W) of a picture, each opened once; raises TasError, for each row that names it."""
-    if picture not in seen:
-        try:
-            pixels = read_image(picture)
-            seen[picture] = (pixels.shape[0], pixels.shape[1])
-        except TasError as error:
-            seen[picture] = str(error)
-    found = seen[picture]
-    if isinstance(found, str):
-        raise TasError(found)
-    return found
-
-
 def _read_rows(path: Path) -> list[tuple[int, Row | str]]:
     """The rows of a file with the numbers of their lines; a text says why a line is none.
 
@@ -233,10 +220,8 @@ def _read_rows(path: Path) -> list[tuple[int, Row | str]]:
         raise TasError(f"{path}: not UTF-8 text; save it as UTF-8") from None
     except OSError as error:
         raise TasError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    if kind == ".json":
-        rows = _json_list(text, path)
-    else:
-        rows = list(_json_lines(text) if kind == ".jsonl" else _csv_rows(text, path))
+    read = {".json": _json_list, ".jsonl": _json_lines}.get(kind, _csv_rows)
+    rows = list(read(text, path))
     if not rows:
         raise TasError(f"{path}: no rows; write one as image,expression under such a header")
     return rows
@@ -287,29 +272,31 @@ def _header(cells: list[str], path: Path) -> list[str]:
     return header
 
 
-def _json_lines(text: str) -> Iterator[tuple[int, Row | str]]:
+def _json_lines(text: str, path: Path) -> Iterator[tuple[int, Row | str]]:
     for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            yield line, _object(json.loads(content, parse_constant=_refused))
-        except (ValueError, RecursionError) as error:
-            yield line, f"no JSON ({str(error)[:60]})"
+        if content.strip():
+            try:
+                yield line, _object(_parsed(content))
+            except TasError as error:
+                yield line, str(error)
 
 
-def _json_list(text: str, path: Path) -> list[tuple[int, Row | str]]:
-    try:
-        content = json.loads(text, parse_constant=_refused)
-    except (ValueError, RecursionError) as error:
-        raise TasError(f"{path}: no JSON ({str(error)[:60]})") from None
+def _json_list(text: str, path: Path) -> Iterator[tuple[int, Row | str]]:
+    content = _parsed(text)
     if not isinstance(content, list):
         raise TasError(f"{path}: own data is a list of objects with image and expression")
-    return [(number, _object(entry)) for number, entry in enumerate(content, start=1)]
+    yield from ((number, _object(entry)) for number, entry in enumerate(content, start=1))
 
 
 def _object(entry: Any) -> Row | str:
     return entry if isinstance(entry, dict) else "no JSON object with image and expression"
 
 
-def _refused(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+def _parsed(text: str) -> Any:
+    def refused(name: str) -> None:
+        raise ValueError(f"{name} is no number")
+
+    try:
+        return json.loads(text, parse_constant=refused)
+    except (ValueError, RecursionError) as error:
+        raise TasError(f"no JSON ({str(error)[:60]})") from None
