@@ -1,4 +1,4 @@
-"""Examples of a run, answered again from its stored scenes; and references, to check by eye.
+"""Examples of a run, answered again from its stored scenes.
 
 Also runs of a preset with another encoder, crop or cleaning, over the same masks and captions:
 these depend on none of it, so the stored scenes give them, and only what hangs on the change is
@@ -16,26 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.canvas import (
-    OKABE_ITO,
-    Picture,
-    axes_in,
-    draw_image,
-    drawn_aspect,
-    fill,
-    fit_text,
-    label,
-    label_points,
-    outline,
-    write,
-)
 from tasutils.errors import TasError
 from tasutils.masks import iou
 from tasutils.score_table import OWN
 from tasutils.show import Example
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
     from tasutils.datasets import RefDataset, Sample
     from tasutils.runs import Run
@@ -194,61 +180,3 @@ def changed_run(run: Run, changes: Mapping[str, Any], limit: int | None = None) 
                 )
                 store.put(key, again)
     return run_of(gallery.dataset, tas, count, run.folder.parent, aside="changed", progress=False)
-
-
-def reference_sheet(data: RefDataset, *, columns: int = 2, width_in: float = 12.0) -> Picture:
-    """Draw the references of every picture of a data set, numbered, with their sentences below.
-
-    Args:
-        data: a small set, such as photos7.
-        columns: pictures side by side.
-        width_in: width of the sheet in inches.
-    """
-    from tasutils.images import read_image
-
-    groups, cell_w = list(data.by_image().items()), width_in / columns
-    rows = [groups[i : i + columns] for i in range(0, len(groups), columns)]
-    heights = [
-        max((cell_w - 0.1) * drawn_aspect(data.size_hw(image_id)) for image_id, _ in row)
-        for row in rows
-    ]
-    text_in = 0.12 + 0.19 * max(len(samples) for _, samples in groups)
-    figure = Picture(figsize=(width_in, sum(heights) + len(rows) * text_in))
-    top = figure.get_figheight()
-    for row, height in zip(rows, heights, strict=True):
-        bottom = top - height
-        for column, (image_id, samples) in enumerate(row):
-            left = column * cell_w + 0.05
-            ax = axes_in(figure, left, bottom, cell_w - 0.1, height)
-            draw_image(ax, read_image(data.image_path(image_id)))
-            lines = _draw_references(ax, data, samples, cell_w - 0.1)
-            write(figure, left, bottom - 0.06 - 0.19 * len(lines), lines, 10)
-        top = bottom - text_in
-    return figure
-
-
-def _draw_references(
-    ax: Axes, data: RefDataset, samples: list[Sample], width_in: float
-) -> list[str]:
-    """Outline each reference once, the largest first; its sentences, one a line."""
-    refs = {sample.ref_id: data.gt_mask(sample) for sample in samples}
-    order = sorted(refs, key=lambda ref: -int(refs[ref].sum()))
-    numbers = {ref: place for place, ref in enumerate(refs, start=1)}
-    colors = list(OKABE_ITO.values())[1:]
-    masks = np.stack([refs[ref] for ref in order[::-1]])  # the smallest first
-    # a number stands beside smaller references, not on them
-    covered = np.cumsum(masks, axis=0) - masks > 0
-    alone = masks & ~covered
-    seen = np.where(alone.any(axis=(1, 2), keepdims=True), alone, masks)
-    centers = np.array([np.argwhere(mask).mean(axis=0)[::-1] for mask in seen])
-    points = dict(zip(order[::-1], label_points(seen, centers), strict=True))
-    for ref in order:
-        color = colors[(numbers[ref] - 1) % len(colors)]
-        fill(ax, refs[ref], color, 0.22)
-        outline(ax, refs[ref], color, 1.3)
-    for ref, (x, y) in points.items():
-        label(ax, x, y, str(numbers[ref]), 13)
-    return [
-        fit_text(f"{numbers[sample.ref_id]}  {sample.raw}", width_in, 10, 1)[0]
-        for sample in samples
-    ]

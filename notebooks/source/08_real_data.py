@@ -34,7 +34,6 @@ from tasutils.datasets.files import load_plain
 from tasutils.datasets.get_data import file_sets
 from tasutils.datasets.phrasecut import load_phrasecut
 from tasutils.evaluate import run_of
-from tasutils.gallery import reference_sheet
 from tasutils.language.reading import find_directions
 from tasutils.paths import REFSCENES
 
@@ -218,11 +217,18 @@ pd.DataFrame(map(facts, sets)).round(3).style.hide(axis="index").format(precisio
 
 # %%
 for each in sets:
-    display(Markdown(f"**{each.name} {each.split}**"))
     first = each.image_ids[0]
-    samples = tuple(each.by_image()[first])
-    one = replace(each, samples=samples, images={first: each.images[first]})
-    display(reference_sheet(one, columns=1, width_in=6.0))
+    figure, ax = plt.subplots(figsize=(6, 4.5), layout="constrained")
+    ax.imshow(tasutils.read_image(each.image_path(first)))
+    ax.set(xticks=[], yticks=[], title=f"{each.name} {each.split}")
+    refs = list(dict.fromkeys(sample.ref_id for sample in each.by_image()[first]))
+    for sample in each.by_image()[first]:
+        k, mask = refs.index(sample.ref_id), each.gt_mask(sample)
+        ax.contour(mask, [0.5], colors=[f"C{k % 10}"])
+        rows, columns = np.nonzero(mask)
+        ax.text(columns.mean(), rows.mean(), str(k), color="white", backgroundcolor=f"C{k % 10}")
+        print(k, sample.raw)
+    plt.show()
 
 # %% [markdown]
 # ## Answers
