@@ -22,7 +22,6 @@ from tasutils.score_table import OWN
 from tasutils.show import Example
 
 if TYPE_CHECKING:
-
     from tasutils.datasets import RefDataset, Sample
     from tasutils.runs import Run
     from tasutils.scene import Scene

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.captioners.settings import ComposedConfig
 from tasutils.compute import Batches
 from tasutils.config import PLAIN, ComputeConfig
 from tasutils.encoders.colors import COLORS, crop_color_shares
@@ -21,6 +20,8 @@ from tasutils.language.imagenet import everyday_classes, image_classes
 
 if TYPE_CHECKING:
     import torch
+
+    from tasutils.captioners.settings import ComposedConfig
 
 _MOST_THINGS = 4  # in the caption of a whole picture
 # a word of at most so many classes says it better than the class: "elephant", not "tusker"

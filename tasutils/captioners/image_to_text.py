@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tasutils.captioners.settings import CaptionerConfig
 from tasutils.checkpoints import (
     Pixels,
     load_model,
@@ -18,6 +17,8 @@ from tasutils.errors import TasError
 
 if TYPE_CHECKING:
     import torch
+
+    from tasutils.captioners.settings import CaptionerConfig
 
 # of BLIP-2 and BLIP; of an encoder-decoder; of GIT
 _IMAGE_TOWERS = {"vision_model", "encoder", "git.image_encoder"}

@@ -13,12 +13,13 @@ from tasutils.checkpoints import load_strict, load_tokenizer, read_state_dict
 from tasutils.compute import FEWEST, Batches, tune, unit_rows
 from tasutils.config import PLAIN, ComputeConfig
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
-from tasutils.encoders.settings import AlbefConfig
 from tasutils.errors import TasError
 from tasutils.paths import weights_path
 
 if TYPE_CHECKING:
     import torch
+
+    from tasutils.encoders.settings import AlbefConfig
 
 WORDS = 30  # of a text, and tokens too: configs/Retrieval_*.yaml and Retrieval.py of ALBEF
 _PUNCTUATION = str.maketrans(dict.fromkeys(",.'!?\"()*#:;~", "") | {"-": " ", "/": " "})

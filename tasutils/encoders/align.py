@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from tasutils.checkpoints import Pixels, load_model, load_tokenizer, local_folder
 from tasutils.compute import FEWEST, Batches, tune, unit_rows
 from tasutils.config import PLAIN, ComputeConfig
-from tasutils.encoders.settings import AlignConfig
 
 if TYPE_CHECKING:
     import torch
+
+    from tasutils.encoders.settings import AlignConfig
 
 _TEXT_TOKENS = 64  # AlignProcessor's, transformers models/align/processing_align.py
 

@@ -22,13 +22,14 @@ from tasutils.compute import Batches, unit_rows
 from tasutils.config import PLAIN, ComputeConfig
 from tasutils.encoders.colors import COLORS, crop_color_shares
 from tasutils.encoders.efficientnet import IMAGE_SIZE, load_classifier, probabilities
-from tasutils.encoders.settings import ConseConfig
 from tasutils.errors import TasError
 from tasutils.language.imagenet import image_classes
 from tasutils.paths import RESULTS, content_digest, weights_path
 
 if TYPE_CHECKING:
     import torch
+
+    from tasutils.encoders.settings import ConseConfig
 
 _COLOR_TEMPLATE = "a photo of a {} thing"
 _MAX_TOKENS = 256  # max_seq_length of all-MiniLM-L6-v2's sentence_bert_config.json

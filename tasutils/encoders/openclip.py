@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from tasutils.checkpoints import load_strict, load_tokenizer, quiet_transformers, read_state_dict
 from tasutils.compute import FEWEST, Batches, tune, unit_rows
 from tasutils.config import PLAIN, ComputeConfig
-from tasutils.encoders.settings import EncoderConfig
 from tasutils.errors import TasError
 from tasutils.paths import weights_path
 
 if TYPE_CHECKING:
     import torch
+
+    from tasutils.encoders.settings import EncoderConfig
 
 _CONFIGS = Path(__file__).parent / "configs"
 _CLIP_VOCABULARY = 49408  # entries of CLIP's own tokenizer

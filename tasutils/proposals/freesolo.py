@@ -1,6 +1,8 @@
 """FreeSOLO's masks (Wang et al. 2022), then the overlap filter; no mask label is learned from."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +15,10 @@ from tasutils.config import OverlapConfig
 from tasutils.paths import weights_path
 from tasutils.proposals import filtered
 from tasutils.proposals.freesolo_net import STRIDES, FreeSoloOutput, build_freesolo
-from tasutils.proposals.settings import FreeSoloConfig
 from tasutils.scene import Proposals
+
+if TYPE_CHECKING:
+    from tasutils.proposals.settings import FreeSoloConfig
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # of RGB 0..255
 PIXEL_STD = (58.395, 57.12, 57.375)

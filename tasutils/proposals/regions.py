@@ -4,10 +4,12 @@ Selective search (Uijlings et al. 2013) over Felzenszwalb and Huttenlocher's (20
 free masks as FreeSOLO makes them (Wang et al. 2022).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -22,8 +24,10 @@ from tasutils.errors import TasError
 from tasutils.masks import distinct, rle_ious
 from tasutils.proposals import Proposer, filtered
 from tasutils.proposals.freesolo import maskness
-from tasutils.proposals.settings import FreeConfig, MergeConfig, UnionConfig
 from tasutils.scene import Proposals
+
+if TYPE_CHECKING:
+    from tasutils.proposals.settings import FreeConfig, MergeConfig, UnionConfig
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]

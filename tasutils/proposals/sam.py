@@ -1,7 +1,9 @@
 """SAM's automatic masks, then the overlap filter."""
 
+from __future__ import annotations
+
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,8 +19,10 @@ from tasutils.masks import Runs, decode_rle, runs_of
 from tasutils.paths import weights_path
 from tasutils.proposals import filtered
 from tasutils.proposals.sam_net import build_sam
-from tasutils.proposals.settings import SamConfig
 from tasutils.scene import Proposals
+
+if TYPE_CHECKING:
+    from tasutils.proposals.settings import SamConfig
 
 # pixels at a time: on a CPU what its cache holds, else what a small GPU has room for
 _CPU_PX, _GPU_PX = 1 << 20, 1 << 26
@@ -82,7 +86,7 @@ class SamProposer:
         proposals = Proposals.from_runs(found.runs, guesses, stability, found.masks)
         return filtered(proposals, self.overlap)
 
-    def _stable(self, image: NDArray[np.uint8]) -> "list[Found]":
+    def _stable(self, image: NDArray[np.uint8]) -> list[Found]:
         """The stable masks of the points, some points at a time."""
         size_hw = image.shape[:2]
         resized = torch.from_numpy(self._resize.apply_image(image)).to(self.device)
@@ -131,7 +135,7 @@ class Found(NamedTuple):
     masks: torch.Tensor | None
 
     @classmethod
-    def joined(cls, parts: "list[Found]") -> "Found":
+    def joined(cls, parts: list[Found]) -> Found:
         """The masks of several batches, at least one."""
         held = [part.masks for part in parts if part.masks is not None]
         return cls(
@@ -141,7 +145,7 @@ class Found(NamedTuple):
             torch.cat(held) if len(held) == len(parts) else None,
         )
 
-    def take(self, indices: NDArray[np.int64]) -> "Found":
+    def take(self, indices: NDArray[np.int64]) -> Found:
         """The masks of those indices, in their order."""
         masks = None if self.masks is None else self.masks[indices]
         return Found(self.runs.take(indices), self.guesses[indices], self.stability[indices], masks)
