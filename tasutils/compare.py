@@ -513,10 +513,10 @@ def diff_lines(diff: RunDiff, runs: tuple[Run, Run], every: bool = False) -> lis
             lines.append(f"    {one_line(name)}: {shown[0]} -> {shown[1]}")
     if diff.sentences is None:
         return [*lines, "", "numbers: not paired: the two runs are over other data"]
-    told = pictures_told(diff.pictures) if diff.pictures else "the same"
+    pictures = pictures_told(diff.pictures) if diff.pictures else "the same"
     partial = any(run.record.partial for run in runs)
     return [
-        *lines, f"pictures: {told}", *_number_lines(diff, partial), *_sentence_lines(diff, every)
+        *lines, f"pictures: {pictures}", *_number_lines(diff, partial), *_sentence_lines(diff, every)
     ]  # fmt: skip
 
 

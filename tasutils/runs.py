@@ -312,8 +312,10 @@ def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.
     """
     # V, where no two rows are alike, is packed by places of its bytes
     unlike = [name for name in scores if str(name) in ("term_v", "score")]
-    packing = {"use_dictionary": [n for n in scores if n not in unlike], "compression": "zstd",
-               "use_byte_stream_split": unlike}  # fmt: skip
+    packing: dict[str, Any] = {
+        "compression": "zstd", "use_byte_stream_split": unlike,
+        "use_dictionary": [name for name in scores if name not in unlike],
+    }  # fmt: skip
     try:
         samples.to_parquet(folder / SAMPLES_FILE, index=False)
         scores.to_parquet(folder / SCORES_FILE, index=False, **packing)

@@ -3,9 +3,9 @@
 #
 # In this notebook every wrong answer of a run gets exactly one cause, the causes are weighed against the distance from the oracle to the result, and each of them shows its cases.
 #
-# **What you'll do:** look at one wrong answer, sort all of them, walk down from the oracle to the result, click a bar and see the cases.
+# **What you'll do:** write each cause as a column of true and false, look at one wrong answer, walk down from the oracle to the result, click a bar and see the cases.
 # **What you'll learn:** how much of what is missing is proposals, how much is choice, and which term of the choice is to blame; why "to blame" is not "would be right without".
-# **What you'll need:** nothing but the repository. The newest runs are taken where there are any; without one the first pictures are answered here. **Takes:** half a minute with a run, a minute without.
+# **What you'll need:** nothing but the repository. The newest runs are taken where there are any; without one the first pictures are answered here, and a line tells how far it is. **Takes:** half a minute with a run, a minute without.
 #
 # The preset `tiny` was trained in the drawn world that it is asked about here, so nothing of it is zero-shot.
 
@@ -17,13 +17,19 @@ n_boot = 1000  # bootstrap resamples of images
 results = ""  # the folder of runs and described pictures; empty: results
 
 # %%
+import ipywidgets as ipw
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 from IPython.display import Markdown, display
-from tasutils.anatomy_widget import AnatomyBrowser
 
 import tasutils
-from tasutils import anatomy, anatomy_charts, paths, readable, show
-from tasutils.evaluate import newest_runs, run_of
+from tasutils import paths, show, tables
+from tasutils.evaluate import newest_runs, run_of, unreadable
 from tasutils.gallery import Gallery
+from tasutils.language.parse import Parser
+from tasutils.metrics import bootstrap, iou, segment_argmax
+from tasutils.terms import combine
 
 # %% [markdown]
 # ## The runs
@@ -32,62 +38,196 @@ from tasutils.gallery import Gallery
 
 # %%
 tas = tasutils.load(preset)
-part = run_of(data, tas, limit, results)
+run = run_of(data, tas, limit, results)
 others = newest_runs(results or paths.RESULTS, tas.preset.name)
-place = part.family, part.split
-parts = [part] + [other for other in others if (other.family, other.split) != place]
-galleries, note = [Gallery(each) for each in parts], readable.scope_note(parts)
+place = run.family, run.split
+runs = [run] + [other for other in others if (other.family, other.split) != place]
+galleries, note = [Gallery(each) for each in runs], tables.scope_note(runs)
 
 # %%
-print("\n".join(f"{each.family} {each.split}: {each.run.record.run_id}" for each in parts))
-
-# %% [markdown]
-# ## One wrong answer
-#
-# A mask is *good* when its IoU with what was meant is above 0.5, and an answer is right when it is such a mask. Below, the dearest mistake of all: how far the best mask that was proposed lay above the one that was chosen. Orange: the answer. Dashed blue: what was meant.
-
-# %%
-table = anatomy.anatomy(parts)
-wrong = table[table["cause"] != ""]
-dearest = wrong.sort_values("lost", ascending=False, kind="stable").head(1)
-
-# %%
-for example in anatomy_charts.cases(galleries, dearest):
-    print(f"sorted under: {dearest['cause'].item()}")
-    display(show.overlay(*example[:3]))
+print("\n".join(f"{each.family} {each.split}: {each.record.run_id}" for each in runs))
 
 # %% [markdown]
 # ## One cause for each
 #
-# The causes are asked in this order, and the first that holds is the cause:
+# A mask is *good* when its IoU with what was meant is above 0.5, and an answer is right when it is such a mask. Each wrong answer has exactly one cause. The causes are asked in this order, and the first that holds is the cause:
 #
 # * **proposals**: no good mask was proposed. No choice could have been right.
 # * **ambiguous**: the data set itself gives the sentence several targets, and the answer is one of them.
 # * **pronoun**: the sentence names no thing (*the one behind the bus*, *second from the left*).
 # * **rectifier**: all good masks lie outside the region that the direction words name, or the answer would have been right without the rectifier.
-# * **V**, **P**, **N**: a good mask competed and lost. The best of the good ones is set beside the answer. What it lacks in S = V + α·P + λ·N is the sum of what it lacks in V, in α·P and in λ·N; the cause is the term in which it lacks most.
+# * **V**, **P**, **N**: a good mask competed and lost. The best of the good ones, the *rival*, is set beside the answer. What it lacks in S = V + α·P + λ·N is the sum of what it lacks in V, in α·P and in λ·N; the cause is the term in which it lacks most.
 #
-# The last rule is arithmetic and says nothing about what would have been: a mask can lack most in N and still lose without N. The table below counts both.
+# The last rule is arithmetic and says nothing about what would have been: a mask can lack most in N and still lose without N. The table further below counts both.
+#
+# Here they are as columns of true and false. `run.table` holds the stored scores as arrays: `segment` is the sentence of each row, `choose` gives the row of each sentence's answer, -1 for none.
+
+# %% tags=["definition"]
+GOOD = 0.5
+MEANING = {
+    "proposals": "no good mask was proposed",
+    "ambiguous": "one of several targets of the sentence",
+    "pronoun": "the sentence names no thing",
+    "rectifier": "the rectifier shut the good masks out",
+    **{name.upper(): f"the best good mask lost most in {name.upper()}, weighted"
+       for name in run.record.weights},
+}  # fmt: skip
+NAMELESS = "one ones it he she they him her them this that these those who someone somebody something"
+NAMELESS = [*NAMELESS.split(), "everyone", "other", "others", ""]
+
+
+def ious(run, rows):
+    """IoU of each sentence with the mask of a row, 0 for none."""
+    return iou(*run.table.pixels(rows), run.epsilon)
+
+
+# %% tags=["definition"]
+def best_rival(run):
+    """The row of the good mask with the highest sum among those that compete; -1 for none."""
+    table, inside = run.table, run.table.regions["own"][0]
+    held = np.bincount(table.segment[inside], minlength=len(run.samples)) > 0
+    competes = (table.ious > GOOD) & (inside | ~held[table.segment])
+    total = np.nan_to_num(combine(table.terms["own"], run.record.weights))
+    best = segment_argmax(table.segment, np.where(competes, total, -np.inf), len(run.samples))
+    return np.where(np.append(competes, False)[best], best, -1)
+
+
+# %% tags=["definition"]
+def is_ambiguous(run, rows):
+    """Is the answer one of several targets, by the data set's flags or its other sentences?"""
+    samples, (inter, union) = run.samples, run.table.pixels(rows)
+    mostly_inside = (rows >= 0) & (2 * inter > union - run.table.gt_area_px + inter)
+    several = np.zeros(len(samples), bool)
+    for flag, most in {"n_targets": 1, "multi": 0}.items():
+        if flag in samples:
+            several |= pd.to_numeric(samples[flag], errors="coerce").to_numpy() > most
+    right = pd.Series(ious(run, rows) > GOOD)
+    asked = [samples[name].to_numpy() for name in ("image_id", "text")]
+    return (several & mostly_inside) | right.groupby(asked).transform("any").to_numpy(bool)
+
+
+# %% tags=["definition"]
+def names_nothing(run, asked):
+    """Which sentences name no thing: by the data set's flag, else by the parser, of those asked."""
+    if "pronoun" in run.samples:
+        return run.samples["pronoun"].to_numpy(bool)
+    language = run.record.config["language"]
+    parser = Parser(language["spacy_model"])
+    texts = run.samples["raw" if language.get("field") == "raw" else "text"]
+    heads = [
+        "-" if not ask else "" if unreadable(text) else parser.parse(text).head.lower()
+        for text, ask in zip(texts, asked, strict=True)
+    ]
+    return np.isin(heads, NAMELESS)
+
+
+# %% tags=["definition"]
+def sort_out(run):
+    """One row a sentence: its cause, "" where the answer is right, and what the rival is behind in."""
+    table, weights = run.table, run.record.weights
+    chosen, rival = table.choose(), best_rival(run)
+    got, oracle = ious(run, chosen), iou(*run.pixels("oracle_"), run.epsilon)
+    own = [w * table.terms["own"][name] if w else 0 * table.ious for name, w in weights.items()]
+    own = np.vstack([np.stack(own, axis=1), np.full(len(weights), np.nan)])  # row -1 is nobody's
+    behind = own[chosen] - own[rival]  # (sentences, terms)
+    furthest = np.nan_to_num(behind, nan=np.inf).argmax(axis=1)
+    without = {"rectifier": ious(run, table.choose(form="none"))}
+    for name in list(weights)[1:]:
+        without[name.upper()] = ious(run, table.choose(weights | {name: 0.0}))
+    holds = pd.DataFrame({
+        "proposals": oracle <= GOOD,
+        "ambiguous": is_ambiguous(run, chosen),
+        "pronoun": (chosen < 0) | names_nothing(run, got <= GOOD),
+        "rectifier": (rival < 0) | (without["rectifier"] > GOOD),
+        **{name.upper(): furthest == k for k, name in enumerate(weights)},
+    })
+    cause = holds.idxmax(axis=1).where(got <= GOOD, "")  # the first that holds
+    cured = np.select([cause == name for name in without], [x > GOOD for x in without.values()])
+    about = run.samples[["image_id", "text"]].reset_index(drop=True)
+    return about.assign(
+        row=np.arange(len(about)), family=run.family, split=run.split, cause=cause, iou=got,
+        oracle_iou=oracle, lost=oracle - got, cured=cured.astype(bool),
+        **dict(zip(weights, behind.T, strict=True)),
+    )
+
 
 # %%
-known = wrong["cause"].isin(list(anatomy.CAUSES))
-assert known.all() and ((table["iou"] <= anatomy.GOOD) == (table["cause"] != "")).all()
+table = pd.concat([sort_out(one).assign(run=k) for k, one in enumerate(runs)], ignore_index=True)
+wrong = table[table["cause"] != ""]
+assert np.allclose(table["iou"], np.concatenate([one.samples["iou"] for one in runs]))
+assert wrong["cause"].isin(list(MEANING)).all() and ((table["iou"] <= GOOD) == (table["cause"] != "")).all()
+wrong.groupby("cause").size().reindex(MEANING, fill_value=0).rename("wrong answers").to_frame().T
+
+
+# %% [markdown]
+# ## One wrong answer
+#
+# The dearest mistake of all: how far the best mask that was proposed lay above the one that was chosen. Orange: the answer. Dashed blue: what was meant. Below: its cause, and what the rival has more (+) or less (−) than the answer in each weighted term.
+
+# %% tags=["definition"]
+def case(row):
+    """The picture of a row of the table, with what it was lost by."""
+    example = galleries[row.run].example(row.row)
+    terms = {name: getattr(row, name) for name in run.record.weights}
+    told = ", ".join(f"{name.upper()} {-value:+.3f}" for name, value in terms.items() if value == value)
+    place = f"{row.family} {row.split}: IoU {row.iou:.2f}, best mask {row.oracle_iou:.2f}"
+    return example._replace(note=f"{place}; {row.cause}" + (f"; rival against answer: {told}" if told else ""))
+
+
+# %%
+for row in wrong.sort_values("lost", ascending=False, kind="stable").head(1).itertuples():
+    example = case(row)
+    display(Markdown(f"**“{row.text}”**: {example.note}. {row.cause} means: {MEANING[row.cause]}."))
+    display(show.overlay(*example[:3]))
 
 # %% [markdown]
 # ## From the oracle to the result
 #
 # The oracle always takes the best mask that was proposed. Each step is what the answers of one cause lost to it, divided by the number of *all* sentences; the thin lines are 95 % bootstrap intervals over images. The steps add up to the result exactly. *Right, but not the best mask* is what right answers lack to the oracle.
 
-# %%
-steps = anatomy.waterfall(table, n_boot)
-anatomy_charts.waterfall_plot(steps, note=note)
+# %% tags=["definition"]
+RIGHT = "right, but not the best mask"
+
+
+def waterfall(table, n_boot=1000):
+    """A row a step: the oracle's mIoU, what each cause takes away, and the result's."""
+    steps = {"oracle": table["oracle_iou"]}
+    steps |= {name: -table["lost"].where(table["cause"] == name, 0.0) for name in MEANING}
+    steps |= {RIGHT: -table["lost"].where(table["cause"] == "", 0.0), "result": table["iou"]}
+    rows = []
+    for step, change in steps.items():
+        who = table["cause"] == step if step in MEANING else change != 0
+        found = bootstrap(change, np.ones(len(table)), table["image_id"], ("miou",), n_resamples=n_boot)
+        value, low, high, *_ = found["miou"]
+        n = len(table) if step in ("oracle", "result") else int(who.sum())
+        rows.append({"step": step, "n": n, "right without it": int(table["cured"][who].sum()),
+                     "mean": value, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
 
 # %%
-assert steps["n"].iloc[1:8].sum() == len(wrong)
-assert abs(steps["mean"].iloc[:-1].sum() - steps["mean"].iloc[-1]) < 1e-9
+steps = waterfall(table, n_boot)
+assert steps["n"].iloc[1:-2].sum() == len(wrong)
+assert np.isclose(steps["mean"].iloc[:-1].sum(), steps["mean"].iloc[-1])
 
 # %%
-anatomy_charts.steps_table(steps, f"percent of mIoU; {note}")
+COLORS = dict(zip([*MEANING, RIGHT], plt.get_cmap("tab20").colors[::2], strict=False))
+level = np.append(0, 100 * steps["mean"].iloc[:-1].cumsum())
+figure, ax = plt.subplots(figsize=(8.4, 0.36 * len(steps) + 1), layout="constrained")
+for y, row in enumerate(steps.itertuples()):
+    whole = row.step in ("oracle", "result")
+    start = 0 if whole else level[y]
+    ax.barh(y, 100 * row.mean, left=start, color="white" if whole else COLORS[row.step], ec="black", lw=0.6)
+    ax.plot([start + 100 * row.low, start + 100 * row.high], [y, y], color="black", lw=1)
+    ax.text(1.02, y, f"{100 * row.mean:{'' if whole else '+'}.1f}   n = {row.n}", fontsize=9, va="center",
+            transform=ax.get_yaxis_transform())
+ax.set(yticks=range(len(steps)), yticklabels=steps["step"], ylim=(len(steps) - 0.4, -0.6), xlabel=f"mIoU, points; {note}")
+ax.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %%
+meaning = steps["step"].map(MEANING).fillna("")
+tables.interval_table(steps.assign(meaning=meaning), f"mIoU in percent; right without it: of the rectifier and of all terms but V; {note}", signed=True)
 
 # %% [markdown]
 # ## By family and split
@@ -95,27 +235,58 @@ anatomy_charts.steps_table(steps, f"percent of mIoU; {note}")
 # The same causes as shares of each family's sentences. `refscenes` has direction words, `refscenes+` has none, `refscenesg` has pronouns, and only `phrasescenes` has sentences with several targets, so each family can show causes that another cannot.
 
 # %%
-anatomy_charts.causes_plot(table, note=note)
+keys = [table["family"] + " " + table["split"], table["cause"]]
+shares = table.groupby(keys, sort=False).size().unstack(fill_value=0).reindex(columns=MEANING, fill_value=0)
+sizes = table.groupby(keys[0], sort=False).size()
+ax = (100 * shares.div(sizes, axis=0)).plot.barh(
+    stacked=True, figsize=(8.4, 0.4 * len(shares) + 1.4), color=[COLORS[name] for name in MEANING]
+)
+ax.set(xlabel="wrong answers, % of the sentences", ylabel="")
+ax.set_yticklabels([f"{name}, {shares.loc[name].sum()} of {sizes[name]}" for name in shares.index])
+ax.legend(ncols=4, fontsize=8.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
+plt.show()
+
 
 # %% [markdown]
 # ## Click a bar, see the cases
 #
-# Each bar is a button, and *next cases* goes on. The dearest come first, one an image before any image comes again. The buttons work in JupyterLab and VS Code; on a web page the first cases of every cause stand below instead.
+# Each bar is a button; a second click goes on to the next cases. The dearest come first, one an image before any image comes again. The buttons work in JupyterLab and VS Code; on a web page the first cases of every cause stand below instead.
+
+# %% tags=["definition"]
+def cases(cause, start=0, count=3):
+    """The pictures of a cause from number `start` on, one an image before any comes again."""
+    some = table[table["cause"] == cause].sort_values("lost", ascending=False, kind="stable")
+    turns = some.groupby("image_id").cumcount().sort_values(kind="stable")
+    return [case(row) for row in some.loc[turns.index].iloc[start : start + count].itertuples()]
+
 
 # %%
-AnatomyBrowser(galleries, table)
+counts = table["cause"].value_counts()
+picture, seen = ipw.Image(format="png", value=b""), dict.fromkeys(MEANING, 0)
+
+
+def show_next(button):
+    cause = button.tooltip
+    picture.value = show.gallery(cases(cause, seen[cause])).png()
+    seen[cause] = (seen[cause] + 3) % (3 * -(-counts[cause] // 3))
+
+
+bars = []
+for cause in [name for name in MEANING if counts.get(name, 0)]:
+    width = f"{max(300 * counts[cause] // counts[wrong['cause'].unique()].max(), 30)}px"
+    bars.append(ipw.Button(description=str(counts[cause]), tooltip=cause, layout=ipw.Layout(width=width)))
+    bars[-1].on_click(show_next)
+ipw.VBox([*(ipw.HBox([ipw.Label(bar.tooltip, layout=ipw.Layout(width="90px")), bar]) for bar in bars), picture])
 
 # %% [markdown]
 # ## The first cases of each cause
-#
-# Below a picture stands what the best good mask has more (+) or less (−) than the answer in each term.
 
 # %%
-for cause, meaning in anatomy.CAUSES.items():
-    rows = anatomy_charts.case_rows(table, cause)
-    display(Markdown(f"### {cause}: {meaning}" + ("" if len(rows) else " - none here")))
-    if len(rows):
-        display(show.gallery(anatomy_charts.cases(galleries, rows)))
+for cause, meaning in MEANING.items():
+    some = cases(cause)
+    display(Markdown(f"### {cause}: {meaning}" + ("" if some else " - none here")))
+    if some:
+        display(show.gallery(some))
 
 # %% [markdown]
 # ## What was seen
@@ -123,5 +294,21 @@ for cause, meaning in anatomy.CAUSES.items():
 # Computed from the tables above, not written beforehand:
 
 # %%
-lines = anatomy.anatomy_words(table, steps, note)
+by_step = steps.set_index("step")
+causes = by_step.loc[list(MEANING)]
+oracle, result = (tables.percent(*by_step.loc[step, ["mean", "low", "high"]]) for step in ("oracle", "result"))
+lines = [
+    f"What all of this rests on: {note}.",
+    f"{len(wrong)} of {len(table)} answers are wrong (IoU at most {GOOD}): "
+    f"{', '.join(f'{name} {n}' for name, n in causes['n'].items())}; together {causes['n'].sum()}.",
+    f"The oracle's mIoU is {oracle}, the result's {result}.",
+]
+if len(wrong):
+    dear = causes["mean"].idxmin()
+    cost = tables.percent(*causes.loc[dear, ["mean", "low", "high"]])
+    lines.append(f"Dearest: {dear} ({MEANING[dear]}), {cost} points, {causes.loc[dear, 'n']} answers.")
+for name in ["rectifier", *[term.upper() for term in list(run.record.weights)[1:]]]:
+    if causes.loc[name, "n"]:
+        n, cured = causes.loc[name, ["n", "right without it"]]
+        lines.append(f"Of {n} answers put down to {name}, {cured} would be right without it.")
 display(Markdown("\n".join(f"* {line}" for line in lines)))

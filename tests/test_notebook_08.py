@@ -1,14 +1,12 @@
-"""Notebooks 05, 08 and 09, executed on two pictures that are described once."""
+"""Notebook 08, executed on two pictures that are described once."""
 
 import re
 
 import nbformat
 import pytest
 from published_trees import write_refcoco
-from tasutils.anatomy import CAUSES
 
 from tasutils.notebooks import run_notebook
-from tasutils.runs import list_runs
 
 pytestmark = pytest.mark.slow
 IMAGES = 2
@@ -47,26 +45,6 @@ def run(name, results, out, **parameters):
     return shown
 
 
-def test_every_wrong_answer_is_sorted_and_shown(results, tmp_path):
-    shown = run("09_error_anatomy", results, tmp_path)
-    (made,) = list_runs(results)
-    samples = made.samples
-    wrong = int((samples["iou"] <= 0.5).sum())
-    said = shown.text("words")
-    assert f"{wrong} of {len(samples)} answers are wrong" in said
-    assert f"partial, n = {len(samples)} of" in said
-    counts = re.search(r"\(IoU at most 0.5\): (.*); together (\d+)", said)
-    pairs = dict(pair.rsplit(" ", 1) for pair in counts[1].split(", "))
-    assert set(pairs) == set(CAUSES) and sum(map(int, pairs.values())) == wrong == int(counts[2])
-    oracle, result = samples["oracle_iou"].mean(), samples["iou"].mean()
-    assert f"mIoU is {100 * oracle:.1f} [" in said and f"result's {100 * result:.1f} [" in said
-    assert all(shown.pictures(cell) == 1 for cell in ("one", "waterfall", "families"))
-    filled = [name for name, count in pairs.items() if int(count)]
-    assert shown.pictures("cases") == len(filled)
-    none = shown.text("cases").count("none here")
-    assert none == len(CAUSES) - len(filled)
-    frozen = shown.html[shown.html.index('<div class="tas-frozen">') :]
-    assert f"of {max(map(int, pairs.values()))}" in frozen and "data:image/png" in frozen
 
 
 def test_real_data_without_any_runs_on_refscenes_and_says_so(results, tmp_path):
