@@ -515,9 +515,8 @@ def diff_lines(diff: RunDiff, runs: tuple[Run, Run], every: bool = False) -> lis
         return [*lines, "", "numbers: not paired: the two runs are over other data"]
     pictures = pictures_told(diff.pictures) if diff.pictures else "the same"
     partial = any(run.record.partial for run in runs)
-    return [
-        *lines, f"pictures: {pictures}", *_number_lines(diff, partial), *_sentence_lines(diff, every)
-    ]  # fmt: skip
+    lines.append(f"pictures: {pictures}")
+    return [*lines, *_number_lines(diff, partial), *_sentence_lines(diff, every)]
 
 
 def pictures_told(names: list[str]) -> str:
