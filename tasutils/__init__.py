@@ -6,6 +6,7 @@
 >>> answer.table()                                           # doctest: +SKIP
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from tasutils.errors import TasError
     from tasutils.images import read_image
     from tasutils.tas import TAS, load, segment
+
+# OpenMP's threads spin while they wait, which takes the time of whoever else works on the machine,
+# and of themselves. Told before torch is loaded: GNU's on Linux, LLVM's and Intel's elsewhere.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 __version__ = "0.1.0"
 __all__ = ["TAS", "TasError", "__version__", "load", "load_preset", "read_image", "segment"]

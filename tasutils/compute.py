@@ -105,7 +105,10 @@ def autocast(device: str, precision: "Precision") -> AbstractContextManager[Any]
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run PyTorch's own work on the CPU in one thread, and then in as many as before."""
+    """Run PyTorch's own work on the CPU in one thread, and then in as many as before.
+
+    Such as small work, for which threads wait for each other.
+    """
     import torch
 
     before = torch.get_num_threads()

@@ -1,51 +1,104 @@
-"""Mask, then crop: the pictures that the encoder and the captioner see of each proposal."""
+"""Mask, then crop: the views of each proposal that the encoder and the captioner see.
 
-from collections.abc import Sequence
+A view is a function (image, masks, boxes_xyxy, size, config, device) -> pixels float32
+(n, 3, size, size) in 0..1, by name in `VIEWS`; describe() makes those that a preset's terms name.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.compute import one_thread
 from tasutils.config import CropConfig
-from tasutils.resampling import resample, resized_by_pillow, taps
 
 if TYPE_CHECKING:
     import torch
 
+Ints = NDArray[np.int64]
 Resize = Literal["float", "clip", "blip"]
 CLIP_MEAN_RGB = (0.48145466, 0.4578275, 0.40821073)  # open_clip/constants.py, 0..1
 CLIP_STD_RGB = (0.26862954, 0.26130258, 0.27577711)  # the same
 # crops of one resampling, by kind of device; on the CPU one alone stays in its caches
 _AT_ONCE = {"cpu": 1, "cuda": 32}
-_WHOLE = CropConfig(pad_square=False)
 
 
-class Picture:
-    """A picture with its masks on a device, for crops of several kinds.
+def masked_crops(
+    image: NDArray[np.uint8],
+    masks: "NDArray[np.bool_] | torch.Tensor",
+    boxes_xyxy: NDArray[np.float32],
+    size: int,
+    config: CropConfig,
+    device: "torch.device | str" = "cpu",
+) -> "torch.Tensor":
+    """The article's crop(I, m) of each mask; the view `crop`.
+
+    Outside its mask a crop is black, the blurred picture, or CLIP's mean colour (`config.fill`);
+    it is cut to its box, centred in a square of the same colour (of black for blur) and resampled
+    as `config.resize` says. Without `pad_square` it is not padded. With the geometry `released` a
+    box lacks its last row and column (but keeps one pixel), and both sides are padded by the same
+    whole number of pixels, so that a square from an odd difference is a pixel short.
 
     Args:
         image: uint8 (H, W, 3) RGB.
         masks: bool (n, H, W), an array or a tensor.
         boxes_xyxy: (n, 4), px, end-exclusive, see `masks.boxes_xyxy`.
+        size: side of the result in px.
+        config: fill, geometry, padding and resampling.
         device: where the crops are made.
+
+    Returns float32 (n, 3, size, size) RGB in 0..1, within 2e-6 of Pillow's floats. On the CPU no
+    bit of a crop hangs on the others.
+
+    Source of geometry `released`, resize `clip` and `blip`: TAS released code, CLIP's and LAVIS's
+    preprocessing.
     """
+    picture = _Picture(image, masks, device)
+    boxes = enumerate(boxes_xyxy.astype(int).tolist())
+    windows = [_window(picture, index, box, config) for index, box in boxes]
+    if config.resize == "float":
+        return _resized(windows, size, config, picture.device)
+    cuts = (_cut(window, config) for window in windows)
+    return _resized_by_pillow(cuts, size, config.resize, picture.device)
+
+
+VIEWS: dict[str, Callable[..., Any]] = {"crop": masked_crops}
+
+
+def whole_image(
+    image: NDArray[np.uint8],
+    size: int,
+    device: "torch.device | str" = "cpu",
+    resize: Resize = "float",
+) -> "torch.Tensor":
+    """The whole picture as a square, stretched (or cut, `resize` "clip"), see `CropConfig.resize`.
+
+    Returns float32 (1, 3, size, size) RGB in 0..1 on `device`.
+    """
+    picture = _Picture(image, np.zeros((0, *image.shape[:2]), bool), device)
+    if resize != "float":
+        return _resized_by_pillow([image], size, resize, picture.device)
+    height, width = image.shape[:2]
+    window = _Window(picture, None, (0, 0), (height, width), (0, 0), (height, width))
+    return _resized([window], size, CropConfig(pad_square=False), picture.device)
+
+
+class _Picture:
+    """A picture with its masks on a device."""
 
     def __init__(
         self,
         image: NDArray[np.uint8],
         masks: "NDArray[np.bool_] | torch.Tensor",
-        boxes_xyxy: NDArray[np.float32],
-        device: "torch.device | str" = "cpu",
+        device: "torch.device | str",
     ) -> None:
         import torch
 
-        self.image = image
+        self.image, self.device = image, torch.device(device)
         whole = np.ascontiguousarray(masks) if isinstance(masks, np.ndarray) else masks
         self.masks = torch.as_tensor(whole, device=device)
-        self.boxes = boxes_xyxy.astype(int).tolist()
-        self.device = torch.device(device)
         self._blurred: dict[int, torch.Tensor] = {}
 
     @cached_property
@@ -72,7 +125,7 @@ class Picture:
 class _Window(NamedTuple):
     """A part of a picture that lies somewhere in a larger rectangle; px."""
 
-    picture: Picture
+    picture: _Picture
     mask: int | None  # which one; None for the picture without any
     xy: tuple[int, int]
     size_hw: tuple[int, int]
@@ -86,83 +139,10 @@ class _Window(NamedTuple):
         return slice(y, y + height), slice(x, x + width)
 
 
-def masked_crops(
-    image: NDArray[np.uint8],
-    masks: "NDArray[np.bool_] | torch.Tensor",
-    boxes_xyxy: NDArray[np.float32],
-    size: int,
-    config: CropConfig,
-    device: "torch.device | str" = "cpu",
-) -> "torch.Tensor":
-    """`crops_of` one picture."""
-    return crops_of([Picture(image, masks, boxes_xyxy, device)], size, config)
-
-
-def crops_of(pictures: Sequence[Picture], size: int, config: CropConfig) -> "torch.Tensor":
-    """The article's crop(I, m) of each mask, picture after picture, on the pictures' device.
-
-    Outside its mask a crop is black, the blurred picture, or CLIP's mean colour (`config.fill`);
-    it is cut to its box, centred in a square of the same colour (of black for blur) and resampled
-    as `config.resize` says. Without `pad_square` it is not padded. With the geometry `released` a
-    box lacks its last row and column (but keeps one pixel), and both sides are padded by the same
-    whole number of pixels, so that a square from an odd difference is a pixel short.
-
-    Args:
-        pictures: at least one, all on the same device.
-        size: side of the result in px.
-        config: fill, geometry, padding and resampling.
-
-    Returns float32 (n, 3, size, size) RGB in 0..1, within 2e-6 of Pillow's floats. On the CPU no
-    bit of a crop hangs on the others.
-
-    Source of geometry `released`, resize `clip` and `blip`: TAS released code, CLIP's and LAVIS's
-    preprocessing.
-    """
-    windows = [
-        _window(picture, index, config)
-        for picture in pictures
-        for index in range(len(picture.boxes))
-    ]
-    if config.resize == "float":
-        return _resized(windows, size, config, pictures[0].device)
-    cuts = (_cut(window, config) for window in windows)
-    return resized_by_pillow(cuts, size, config.resize, pictures[0].device)
-
-
-def whole_images(
-    pictures: Sequence[Picture], size: int, resize: Resize = "float"
-) -> "torch.Tensor":
-    """The whole pictures as squares, stretched (or cut, `resize` "clip"): see `whole_image`."""
-    if resize == "float":
-        sizes = [picture.image.shape[:2] for picture in pictures]
-        windows = [
-            _Window(picture, None, (0, 0), size_hw, (0, 0), size_hw)
-            for picture, size_hw in zip(pictures, sizes, strict=True)
-        ]
-        return _resized(windows, size, _WHOLE, pictures[0].device)
-    images = (picture.image for picture in pictures)
-    return resized_by_pillow(images, size, resize, pictures[0].device)
-
-
-def whole_image(
-    image: NDArray[np.uint8],
-    size: int,
-    device: "torch.device | str" = "cpu",
-    resize: Resize = "float",
-) -> "torch.Tensor":
-    """The whole picture as a square, stretched (or cut, `resize` "clip"), see `CropConfig.resize`.
-
-    Returns float32 (1, 3, size, size) RGB in 0..1 on `device`.
-    """
-    none = np.zeros((0, *image.shape[:2]), bool)
-    picture = Picture(image, none, np.zeros((0, 4), np.float32), device)
-    return whole_images([picture], size, resize)
-
-
-def _window(picture: Picture, index: int, config: CropConfig) -> _Window:
+def _window(picture: _Picture, index: int, box: list[int], config: CropConfig) -> _Window:
     """Where a mask is cut and lies in its square; an odd pixel goes right, below or off."""
     short = config.geometry == "released"
-    x0, y0, x1, y1 = picture.boxes[index]
+    x0, y0, x1, y1 = box
     x, y = max(x0, 0), max(y0, 0)
     height, width = max(y1 - short - y, 1), max(x1 - short - x, 1)
     if not config.pad_square:
@@ -184,7 +164,7 @@ def _resized(
         return out
     places = np.array([(*w.whole_hw, *w.offset_yx, *w.size_hw) for w in windows], np.int64)
     down, across = (
-        taps(places[:, axis], places[:, 2 + axis], places[:, 4 + axis], size) for axis in (0, 1)
+        _taps(places[:, axis], places[:, 2 + axis], places[:, 4 + axis], size) for axis in (0, 1)
     )
     across = across._replace(weight=across.weight / np.float32(255))
     border = _mean_colour(device) if config.fill == "mean" else None
@@ -194,9 +174,9 @@ def _resized(
             part = slice(start, start + step)
             columns = _columns(windows[part], config)  # (n, w, 3, h)
             n, _, _, height = columns.shape
-            wide = resample(columns.flatten(2), across.of(part)).view(n, size, 3, height)
+            wide = _resample(columns.flatten(2), across.of(part)).view(n, size, 3, height)
             rows = wide.permute(0, 3, 2, 1).reshape(n, height, 3 * size)
-            small = resample(rows, down.of(part)).view(n, size, 3, size).permute(0, 2, 1, 3)
+            small = _resample(rows, down.of(part)).view(n, size, 3, size).permute(0, 2, 1, 3)
             small = small if border is None else small + border[..., None]
             torch.clamp(small, 0, 1, out=out[part])
     return out
@@ -259,3 +239,100 @@ def _cut(window: _Window, config: CropConfig) -> NDArray[np.uint8]:
         stencil, picture.image[window.slices], outside
     )
     return square
+
+
+class _Taps(NamedTuple):
+    """Which samples of a window each output takes, and how much of each.
+
+    sample: int64 (t,), in its window; one output's taps follow the other's.
+    weight: float32 (t,).
+    bounds: int64 (n, size + 1), where the taps of a window's outputs begin, and where they all end.
+    """
+
+    sample: Ints
+    weight: NDArray[np.float32]
+    bounds: Ints
+
+    def of(self, part: slice) -> "_Taps":
+        """Those of some of the windows."""
+        bounds = self.bounds[part]
+        mine = slice(bounds[0, 0], bounds[-1, -1])
+        return _Taps(self.sample[mine], self.weight[mine], bounds - bounds[0, 0])
+
+
+def _taps(side: Ints, offset: Ints, extent: Ints, size: int) -> _Taps:
+    """Keys' cubic kernel (a = -0.5), widened where the picture shrinks, as in Pillow.
+
+    Each line of `side` samples becomes one of `size`; of its samples only the window from `offset`
+    on is given, and the others are 0. A line's taps do not hang on the other lines.
+
+    Args:
+        side, offset, extent: int64 (n,), samples of the whole line, where the window begins in it
+            and how many samples the window has.
+        size: samples of the result.
+    """
+    scale = (side / size)[:, None]
+    stretch = np.maximum(scale, 1)
+    center = (np.arange(size) + 0.5) * scale  # (n, size)
+    first = np.maximum(np.floor(center - 2 * stretch + 0.5), 0)
+    step = np.arange(int(np.ceil(4 * stretch.max())) + 1)  # (k,)
+    place = first[..., None] + step
+    x = np.abs((place + 0.5 - center[..., None]) / stretch[..., None])
+    weight = np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2)
+    weight[(x >= 2) | (place >= side[:, None, None])] = 0
+    # one after the other: a longer row of taps, which another line asks for, adds but zeros
+    weight /= np.cumsum(weight, axis=2)[..., -1:]
+    place -= offset[:, None, None]
+    used = (weight != 0) & (place >= 0) & (place < extent[:, None, None])
+    ends = np.cumsum(np.count_nonzero(used, axis=2)).reshape(-1, size)
+    begins = np.append(0, ends[:-1, -1])[:, None]
+    bounds = np.concatenate([begins, ends], axis=1)
+    return _Taps(place[used].astype(np.int64), weight[used].astype(np.float32), bounds)
+
+
+def _resample(rows: "torch.Tensor", across: _Taps) -> "torch.Tensor":
+    """Weighted sums of rows: float32 (n, extent, width) -> (n, size, width), on their device.
+
+    The windows of `across` have at most `extent` samples.
+    """
+    import torch
+
+    n, extent, width = rows.shape
+    bounds = across.bounds
+    window = np.repeat(np.arange(n), bounds[:, -1] - bounds[:, 0])
+    index, start, weight = (
+        torch.from_numpy(array).to(rows.device)
+        for array in (across.sample + extent * window, bounds[:, :-1].ravel(), across.weight)
+    )
+    found = torch.nn.functional.embedding_bag(
+        index, rows.reshape(n * extent, width), start, mode="sum", per_sample_weights=weight
+    )
+    return found.view(n, -1, width)
+
+
+def _resized_by_pillow(
+    images: Iterable[NDArray[np.uint8]], size: int, how: str, device: "torch.device"
+) -> "torch.Tensor":
+    """Pillow's bicubic in whole numbers, one picture after another, as the released code has it.
+
+    Args:
+        images: uint8 (H, W, 3) RGB, of any sizes.
+        size: side of the result in px.
+        how: `clip`: the shorter side, then the middle, as in torchvision; `blip`: stretched.
+        device: where the result goes.
+
+    Returns float32 (n, 3, size, size), 0..1.
+    """
+    import torch
+    from PIL import Image
+
+    found = []
+    for pixels in images:
+        height, width = pixels.shape[:2]
+        short = min(height, width)
+        wanted = (size * width // short, size * height // short) if how == "clip" else (size, size)
+        small = Image.fromarray(pixels).resize(wanted, Image.Resampling.BICUBIC)
+        left, top = round((wanted[0] - size) / 2), round((wanted[1] - size) / 2)
+        found.append(np.asarray(small.crop((left, top, left + size, top + size))))
+    stack = torch.from_numpy(np.array(found, np.uint8).reshape(-1, size, size, 3))
+    return stack.to(device).permute(0, 3, 1, 2).float().contiguous() / 255

@@ -1,6 +1,6 @@
 """describe(): everything that depends on an image alone, for one image or several together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tasutils.captioners import captions as checked_captions
 from tasutils.captioners import check_captioner, clean_caption
 from tasutils.compute import FEWEST
-from tasutils.config import Preset
+from tasutils.config import CropConfig, Preset, lookup
 from tasutils.encoders import check_encoder, embeddings
 from tasutils.proposals import as_proposals, check_proposer
 from tasutils.scene import Floats, Proposals, Scene
@@ -33,31 +33,6 @@ class Chunker(Protocol):
         """Noun phrases of a text in reading order, those of pronouns if asked; "" has none."""
 
 
-def describe(
-    image: Image,
-    *,
-    proposer: "Proposer",
-    encoder: "ImageTextEncoder",
-    captioner: "Captioner",
-    language: Chunker,
-    preset: Preset,
-    image_id: str = "",
-) -> Scene:
-    """Everything that depends on the image alone (uint8 (H, W, 3) RGB, see `images.read_image`).
-
-    An image without proposals is a valid scene: n = 0, its arrays are (0, d).
-    """
-    return describe_all(
-        [image],
-        proposer=proposer,
-        encoder=encoder,
-        captioner=captioner,
-        language=language,
-        preset=preset,
-        image_ids=[image_id],
-    )[0]
-
-
 def describe_all(
     images: Sequence[Image],
     *,
@@ -68,10 +43,11 @@ def describe_all(
     preset: Preset,
     image_ids: Sequence[str] = (),
 ) -> list[Scene]:
-    """The scenes of several images, their crops and texts going through the networks together.
+    """All that depends on images alone; their crops and texts go through the networks together.
 
-    A scene does not hang on the images beside it: on the CPU bit for bit, on a GPU, where the
-    kernel of a matrix product is chosen by its size, within rounding.
+    An image without proposals is a valid scene: n = 0, its arrays are (0, d). A scene does not hang
+    on the images beside it: on the CPU bit for bit, on a GPU, where the kernel of a matrix product
+    is chosen by its size, within rounding.
 
     Args:
         images: uint8 (H, W, 3) RGB, of any sizes; so many together as `preset.compute` says.
@@ -101,10 +77,10 @@ def describe_all(
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the networks see in several images; captions as generated, crops one after the other."""
+    """What the networks see in several images; captions as generated, masks one after the other."""
 
     proposals: list[Proposals]
-    crop_embeddings: Floats  # (sum of n, d)
+    views: dict[str, Floats]  # (sum of n, d) each
     captions: list[str]
     image_captions: list[str]
 
@@ -120,33 +96,60 @@ def _look(
     """Crop, embed and caption the proposals of several images."""
     import torch
 
-    from tasutils.crops import Picture, crops_of, whole_images
+    from tasutils.crops import masked_crops, whole_image
 
-    device, views_config = getattr(encoder, "device", "cpu"), preset.captioner.crop
-    pictures = [
-        Picture(image, proposals.mask_tensor(device), proposals.boxes_xyxy, device)
-        for image, proposals in zip(images, found, strict=True)
-    ]
-    crops = crops_of(pictures, encoder.image_size, preset.crop)
-    views = crops
-    if (views_config, captioner.image_size) != (preset.crop, encoder.image_size):
-        views = crops_of(pictures, captioner.image_size, views_config)
-    wholes = whole_images(pictures, captioner.image_size, views_config.resize)
+    device, config = getattr(encoder, "device", "cpu"), preset.captioner.crop
+    pixels = _views(images, found, encoder, preset)
+    crops = pixels.get("crop")
+    if crops is None or (config, captioner.image_size) != (preset.crop, encoder.image_size):
+        crops = _pixels(masked_crops, images, found, captioner.image_size, config, device)
+    wholes = torch.cat(
+        [whole_image(image, captioner.image_size, device, config.resize) for image in images]
+    )
     clock.lap("crops")
-    embeddings = _embedded(crops, encoder)
+    views = {name: _embedded(shown, encoder) for name, shown in pixels.items()}
     clock.lap("encode")
     # a captioner may have other words for a whole picture than for a masked crop
     caption_image = getattr(captioner, "caption_image", None)
     if caption_image:
-        captions = checked_captions(captioner.caption(views), len(views))
+        captions = checked_captions(captioner.caption(crops), len(crops))
         image_captions = [caption_image(whole[None]) for whole in wholes]
     else:
-        together = torch.cat([views, wholes])
+        together = torch.cat([crops, wholes])
         texts = checked_captions(captioner.caption(together), len(together))
-        captions, image_captions = texts[: len(views)], texts[len(views) :]
+        captions, image_captions = texts[: len(crops)], texts[len(crops) :]
     clock.lap("caption")
-    return _Seen(
-        [proposals.released() for proposals in found], embeddings, captions, image_captions
+    return _Seen([proposals.released() for proposals in found], views, captions, image_captions)
+
+
+def _views(
+    images: Sequence[Image], found: Sequence[Proposals], encoder: "ImageTextEncoder", preset: Preset
+) -> "dict[str, torch.Tensor]":
+    """The pixels of each view that the preset's terms name, see `crops.VIEWS`."""
+    device, size = getattr(encoder, "device", "cpu"), encoder.image_size
+    return {
+        name: _pixels(
+            lookup("tasutils.crops:VIEWS", name), images, found, size, preset.crop, device
+        )
+        for name in preset.views()
+    }
+
+
+def _pixels(
+    view: "Callable[..., torch.Tensor]",
+    images: Sequence[Image],
+    found: Sequence[Proposals],
+    size: int,
+    config: CropConfig,
+    device: str,
+) -> "torch.Tensor":
+    import torch
+
+    return torch.cat(
+        [
+            view(image, masks.mask_tensor(device), masks.boxes_xyxy, size, config, device)
+            for image, masks in zip(images, found, strict=True)
+        ]
     )
 
 
@@ -169,23 +172,18 @@ def describe_again(
     preset: Preset,
     read_only: bool = False,
 ) -> Scene:
-    """`describe` of a preset that differs in encoder, crop or the reading of captions alone.
+    """`describe_all` of a preset that differs in encoder, crop or the reading of captions alone.
 
     Masks and captions as generated are those of `scene`, which the rest of the preset made.
-    With `read_only` only the reading differs, and so the embeddings of the crops stay.
+    With `read_only` only the reading differs, and so the views stay.
     """
-    from tasutils.crops import masked_crops
-
-    proposals, clock, embeddings = scene.proposals, _Clock(1), scene.crop_embeddings
+    proposals, clock, views = scene.proposals, _Clock(1), scene.views
     if not read_only:
-        masks = proposals.mask_tensor(encoder.device)
-        crops = masked_crops(
-            image, masks, proposals.boxes_xyxy, encoder.image_size, preset.crop, encoder.device
-        )
+        pixels = _views([image], [proposals], encoder, preset)
         clock.lap("crops")
-        embeddings = _embedded(crops, encoder)
+        views = {name: _embedded(shown, encoder) for name, shown in pixels.items()}
         clock.lap("encode")
-    seen = _Seen([proposals], embeddings, scene.captions_raw, [scene.image_caption_raw])
+    seen = _Seen([proposals], views, scene.captions_raw, [scene.image_caption_raw])
     again = _read(seen, [scene.image_id], encoder, language, preset, clock)[0]
     return replace(again, times_s=scene.times_s | again.times_s)
 
@@ -223,7 +221,7 @@ def _read(
                 image_id=names[index],
                 size_hw=proposals.size_hw,
                 proposals=proposals,
-                views={"crop": seen.crop_embeddings[mine].copy()},
+                views={name: rows[mine].copy() for name, rows in seen.views.items()},
                 captions=captions[mine],
                 captions_raw=seen.captions[mine],
                 caption_embeddings=caption_rows[mine].copy(),

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tasutils import masks, rectifier
+from tasutils.compute import one_thread
 from tasutils.config import LanguageConfig, RectifierConfig, lookup
 from tasutils.encoders import embeddings
 from tasutils.errors import TasError
@@ -170,7 +171,8 @@ def refer_many(
     asked = [[e.text, *(p for t in terms.values() for p in t.phrases(e))] for e in expressions]
     words = list(dict.fromkeys(text for texts in asked for text in texts))
     written = [preset.encoder.template.format(text) for text in words]
-    rows = embeddings(encoder.encode_text(written), len(written), "texts")
+    with one_thread():
+        rows = embeddings(encoder.encode_text(written), len(written), "texts")
     embedded = dict(zip(words, rows, strict=True))  # (d,) each
     scale = cosine_scale(encoder, preset)
     context = getattr(encoder, "context_length", _CONTEXT_TOKENS)
@@ -199,6 +201,12 @@ def score_terms(
     found = {}
     for name in names:
         term = lookup("tasutils.terms:TERMS", name)
+        missing = set(term.views) - set(scene.views)
+        if missing:
+            raise TasError(
+                f"the scene has no view {min(missing)!r}, which the term {name} asks for; describe "
+                "the image again with this preset"
+            )
         value = term.score(scene, expression, texts, preset.term_settings(name))
         found[name] = scale * np.asarray(value, dtype=np.float64)
     if "n" in found and not len(texts.negatives) and preset.scores.strict_official:

@@ -1,7 +1,6 @@
 """Masked crops against a slow loop and against Pillow, and their properties."""
 
 import itertools
-import time
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasutils import crops as module
 from tasutils.config import CropConfig
-from tasutils.crops import CLIP_MEAN_RGB, Picture, crops_of, masked_crops, whole_image, whole_images
+from tasutils.crops import CLIP_MEAN_RGB, masked_crops, whole_image
 from tasutils.masks import boxes_xyxy
 
 
@@ -117,25 +116,6 @@ def test_whole_image(picture):
     assert whole_image(picture[:1, :1], 20).shape == (1, 3, 20, 20)
 
 
-def test_thirty_masks_are_quick(rng):
-    image = rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)
-    masks = np.zeros((30, 240, 320), bool)
-    for mask in masks:
-        y, x = rng.integers(0, 160), rng.integers(0, 240)
-        mask[y : y + 80, x : x + 80] = True
-    boxes = boxes_xyxy(masks)
-    threads, times_s = torch.get_num_threads(), []
-    torch.set_num_threads(1)  # processor time of one core: the bound holds beside other work
-    try:
-        for _ in range(5):
-            start = time.process_time()
-            masked_crops(image, masks, boxes, 112, CropConfig())
-            times_s.append(time.process_time() - start)
-    finally:
-        torch.set_num_threads(threads)
-    assert min(times_s) < 0.15
-
-
 # --- many at once ---
 
 TOLERANCE = 2e-6  # of Pillow's floats, in 0..1
@@ -192,46 +172,26 @@ def random_picture(seed, n):
     return image, masks
 
 
-PICTURES = st.lists(st.tuples(st.integers(0, 9999), st.integers(0, 5)), min_size=1, max_size=4)
-
-
 @settings(max_examples=60, deadline=None)
-@given(PICTURES, st.sampled_from([1, 5, 16, 40]), st.sampled_from(CONFIGS), st.integers(1, 9))
-def test_crops_of_several_pictures_equal_pillow_s_one_by_one(seeds, size, config, at_once):
-    pairs = [random_picture(*seed) for seed in seeds]
-    pictures = [Picture(image, masks, boxes_xyxy(masks)) for image, masks in pairs]
-    alone = [masked_crops(i, m, boxes_xyxy(m), size, config) for i, m in pairs]
-    together = crops_of(pictures, size, config)
-    assert torch.equal(together, torch.cat(alone)), "bit for bit, whatever stands beside it"
+@given(st.integers(0, 9999), st.integers(0, 5), st.sampled_from([1, 5, 16, 40]),
+       st.sampled_from(CONFIGS), st.integers(1, 9))  # fmt: skip
+def test_crops_equal_pillow_s_one_by_one(seed, n, size, config, at_once):
+    image, masks = random_picture(seed, n)
+    together = masked_crops(image, masks, boxes_xyxy(masks), size, config)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(module._AT_ONCE, "cpu", at_once)  # as another device does it
-        torch.testing.assert_close(crops_of(pictures, size, config), together, atol=1e-6, rtol=0)
-        wholes = whole_images(pictures, size)
+        other = masked_crops(image, masks, boxes_xyxy(masks), size, config)
+    torch.testing.assert_close(other, together, atol=1e-6, rtol=0)
     assert together.is_contiguous() and together.dtype == torch.float32
-    plain = [pillow_crop(i, mask, size, config) for i, masks in pairs for mask in masks]
+    plain = [pillow_crop(image, mask, size, config) for mask in masks]
     wanted = np.array(plain, np.float32).reshape(-1, 3, size, size)
     np.testing.assert_allclose(together.numpy(), wanted, atol=TOLERANCE)
-    plain = torch.cat([whole_image(image, size) for image, _ in pairs])
-    torch.testing.assert_close(wholes, plain, atol=1e-6, rtol=0)
 
 
 def test_whole_images_are_pillow_s(picture):
     for size in (1, 20, 97):
         wanted = pillow_crop(picture, np.ones((60, 80), bool), size, CropConfig(pad_square=False))
         np.testing.assert_allclose(whole_image(picture, size)[0].numpy(), wanted, atol=TOLERANCE)
-
-
-@pytest.mark.parametrize("resize", ["clip", "blip"])
-def test_released_resizes_of_several_pictures(picture, masks, resize):
-    config = CropConfig(geometry="released", resize=resize, fill="blur", blur_kernel_px=9)
-    other = picture[:50, ::-1], masks[:1, :50, ::-1]
-    pairs = [(picture, masks), (picture, masks[:0]), other]
-    pictures = [Picture(i, m, boxes_xyxy(m)) for i, m in pairs]
-    alone = [masked_crops(i, m, boxes_xyxy(m), 9, config) for i, m in pairs]
-    assert torch.equal(crops_of(pictures, 9, config), torch.cat(alone))
-    assert alone[1].shape == (0, 3, 9, 9)
-    wholes = torch.cat([whole_image(i, 9, resize=resize) for i, _ in pairs])
-    assert torch.equal(whole_images(pictures, 9, resize), wholes)
 
 
 def test_masks_may_be_a_tensor_and_nothing_is_written_to(picture, masks):
@@ -248,10 +208,8 @@ def test_a_picture_is_blurred_once_for_all_its_crops(picture, masks, monkeypatch
 
     kernels, blur = [], cv2.GaussianBlur
     monkeypatch.setattr(cv2, "GaussianBlur", lambda i, k, s: kernels.append(k[0]) or blur(i, k, s))
-    views = [Picture(picture, masks, boxes_xyxy(masks))]
-    for size, kernel in ((9, 5), (20, 5), (20, 7), (9, 7)):
-        crops_of(views, size, CropConfig(fill="blur", blur_kernel_px=kernel))
-    assert kernels == [5, 7]
+    masked_crops(picture, masks, boxes_xyxy(masks), 9, CropConfig(fill="blur", blur_kernel_px=5))
+    assert kernels == [5]
 
 
 def test_threads_are_given_back(picture, masks):

@@ -227,15 +227,17 @@ def test_each_network_is_asked_once_and_nothing_twice(encoder, captioner, monkey
 def test_equal_crops_are_made_once(encoder, captioner, monkeypatch):
     from tasutils import crops
 
-    made, real = [], crops.crops_of
-    monkeypatch.setattr(crops, "crops_of", lambda *a: made.append(a[1:]) or real(*a))
+    made, real = [], crops.masked_crops
+    counted = lambda *a: made.append(a[3:5]) or real(*a)  # noqa: E731
+    monkeypatch.setattr(crops, "masked_crops", counted)
+    monkeypatch.setitem(crops.VIEWS, "crop", counted)
     alike = Counting(captioner)
     alike.image_size = encoder.image_size
     alike.caption = lambda crops: ["a dog"] * len(crops)
     describe_all(IMAGES[:2], **parts(encoder, alike))
-    assert made == [(encoder.image_size, TINY.crop)]
+    assert made == [(encoder.image_size, TINY.crop)] * 2
     describe_all(IMAGES[:2], **parts(encoder, captioner))
-    assert len(made) == 3
+    assert len(made) == 6
 
 
 def test_tas_reads_pictures_and_names_must_fit(encoder, captioner, alone):

@@ -450,14 +450,14 @@ class Images(HashEncoder):
 
 
 def test_captions_and_chunks_as_generated(picture, masks):
-    from tasutils.describe import describe
+    from tasutils.describe import describe_all
 
     def scene(**changes):
         preset = PAPER.override({f"language.{k}": v for k, v in changes.items()})
-        return describe(
-            picture, proposer=lambda image: masks, encoder=Images(), captioner=Mumbling(),
+        return describe_all(
+            [picture], proposer=lambda image: masks, encoder=Images(), captioner=Mumbling(),
             language=PARSER, preset=preset,
-        )  # fmt: skip
+        )[0]  # fmt: skip
 
     tidy, raw = scene(), scene(clean_captions=False)
     assert tidy.captions == ["a dog", "", "a cat"] and not tidy.caption_embeddings[1].any()
