@@ -69,7 +69,7 @@ HOSTILE_CELLS = f"""\
 from dataclasses import replace
 import tasutils
 from IPython.display import display
-from tasutils import charts, readable, show
+from tasutils import charts, show, tables
 from tasutils.datasets import load_dataset
 from tasutils.explore import Explorer
 said = {HOSTILE!r}
@@ -86,7 +86,7 @@ answer = tas.refer(scene, sentence)
 
 Explorer(tas, image, scene, sentence)
 
-display(readable.style_table(answer), readable.negatives_table(answer))
+display(tables.style_table(answer), tables.negatives_table(answer))
 display(show.overlay(image, answer), show.proposals_grid(image, scene), charts.score_bars(answer))
 print(said, answer.reason)
 answer, scene.image_caption"""

@@ -291,7 +291,7 @@ def test_equal_sums_are_equal_shares_or_nan():
 
 @pytest.mark.parametrize("preset", [OFFICIAL, STRICT])
 def test_answers_with_nan_are_written_shown_and_listed(preset, tmp_path):
-    from tasutils import charts, readable, show
+    from tasutils import charts, show, tables
 
     scene = hand_made(("a man",))
     for sentence in ("right man", "the man", "bright man"):
@@ -304,7 +304,7 @@ def test_answers_with_nan_are_written_shown_and_listed(preset, tmp_path):
         show.overlay(image, answer).png()
         show.region_picture(image, answer).png()
         charts.score_bars(answer).png()
-        readable.style_table(answer).to_html()
+        tables.style_table(answer).to_html()
 
 
 def test_the_region_that_is_drawn_is_the_region_of_the_centres():

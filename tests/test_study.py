@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from light import a_run
 
-from tasutils import readable, study
+from tasutils import study, tables
 from tasutils.config import load_preset
 from tasutils.runs import Run
 from tasutils.sweep import sweep
@@ -140,17 +140,17 @@ def test_a_sweep_holds_the_numbers_of_the_ablation(part, ablation):
 
 
 def test_a_partial_study_says_so_everywhere(part, ablation):
-    note = readable.scope_note([part, part_of(1, partial=False)])
+    note = tables.scope_note([part, part_of(1, partial=False)])
     assert note == "partial, n = 120 of 400 sentences"
-    assert readable.scope_note([part_of(1, partial=False)]) == "n = 60 sentences, whole splits"
-    html = readable.ablation_table(ablation, note).to_html()
+    assert tables.scope_note([part_of(1, partial=False)]) == "n = 60 sentences, whole splits"
+    html = tables.ablation_table(ablation, note).to_html()
     assert "partial, n = 120" in html and html.count("refscenes") == 5
 
 
 def test_tables_say_where_captions_come_from_the_classifier(part):
-    note = readable.scope_note([part, part_of(1, kind="composed")])
+    note = tables.scope_note([part, part_of(1, kind="composed")])
     assert "P no independent evidence" in note
-    assert "evidence" not in readable.scope_note([part])
+    assert "evidence" not in tables.scope_note([part])
 
 
 def test_words_follow_the_numbers(part, ablation):
@@ -161,12 +161,12 @@ def test_words_follow_the_numbers(part, ablation):
     ]  # fmt: skip
     columns = ["family", "split", "piece", "mean", "low", "high", "n"]
     table = pd.DataFrame(rows, columns=columns)
-    (line,) = readable.findings(table)
+    (line,) = tables.findings(table)
     assert "P gains +2.0 [+1.0, +3.0] mIoU (n = 9)" in line and "N costs -2.0" in line
     assert "rectifier makes no clear change: +2.0" in line
     assert "rectifier, no direction word changes nothing at all (n = 5)" in line
     groups = study.breakdown([part], n_boot=50)
-    lines = readable.summary(ablation, table, groups, "partial, n = 60 of 200 sentences")
+    lines = tables.summary(ablation, table, groups, "partial, n = 60 of 200 sentences")
     assert "partial, n = 60" in lines[0] and "of the oracle's" in lines[1]
     assert sum(line.startswith("Clear on") for line in lines) == 2
     assert sum(line.startswith("By ") for line in lines) == 4

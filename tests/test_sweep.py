@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from light import FakeCaptioner, a_run, light_tas, make_dataset
 
-from tasutils import charts, cli, readable
+from tasutils import charts, cli, tables
 from tasutils.cli import axis
 from tasutils.compare import TOLERANCE, close_calls
 from tasutils.errors import TasError
@@ -256,7 +256,7 @@ def test_rules_and_forms_at_the_run_s_own_weights(runs):
         assert table["own"].tolist() == [pair == own for pair in names]
         place = names.index(own)
         assert (table.loc[place, ["mean", "low", "high"]] == 0).all() and table["mean"].any()
-        html = readable.settings_table(table, "n = 30").to_html()
+        html = tables.settings_table(table, "n = 30").to_html()
         assert html.count("+0.0 [+0.0, +0.0]") >= 1 and "three_pairs" in html and "n = 30" in html
         (axes,) = charts.settings_plot(table, note="hollow: own").axes
         points = [line for line in axes.lines if line.get_marker() in "os"]

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 import tasutils
-from tasutils import charts, readable, show
+from tasutils import charts, show, tables
 from tasutils.datasets import load_dataset
 from tasutils.tas import preset_for
 from tasutils.masks import iou
@@ -76,7 +76,7 @@ print("direction words:", [word.token for word in answer.expression.directions])
 # Their sum is **S = V + α·P + λ·N**.
 
 # %%
-readable.style_table(answer)
+tables.style_table(answer)
 
 # %%
 table = answer.table()
@@ -97,7 +97,7 @@ charts.score_bars(answer)
 
 # %%
 print("caption:", scene.image_caption)
-readable.negatives_table(answer)
+tables.negatives_table(answer)
 
 # %% [markdown]
 # ### Where the direction points

@@ -1,3 +1,0 @@
-"""The older name of `tables`."""
-
-from tasutils.tables import *  # noqa: F403
