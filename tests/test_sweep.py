@@ -100,7 +100,7 @@ def test_every_setting_gives_the_answers_of_refer(data, runs, name):
 
 
 @st.composite
-def tables(draw):
+def frames_of_runs(draw):
     """Frames of a run with ties, sentences without negatives, empty regions and no proposals."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     counts = draw(st.lists(st.integers(0, 7), min_size=1, max_size=12))
@@ -136,7 +136,7 @@ def slow_worth(rows, weights, nan_ties, n="term_n"):
 
 
 @settings(max_examples=60, deadline=None)
-@given(tables(), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0]))
+@given(frames_of_runs(), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0]))
 def test_blocks_choose_as_the_plain_loop_does(frames, p, n):
     samples, scores, nan_ties, epsilon = frames
     weights = {"v": 1.0, "p": p, "n": n}
@@ -176,7 +176,7 @@ def slow_margin(rows, weights, nan_ties):
 
 
 @settings(max_examples=30, deadline=None)
-@given(tables())
+@given(frames_of_runs())
 def test_the_grid_s_sums_are_the_metrics_of_its_answers(frames):
     samples, scores, nan_ties, epsilon = frames
     config = {"metrics": {"epsilon": epsilon}}

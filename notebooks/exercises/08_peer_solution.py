@@ -9,7 +9,7 @@
 import numpy as np
 
 import tasutils
-from tasutils import compare, paths, readable
+from tasutils import compare, paths, tables
 from tasutils.datasets import load_dataset
 from tasutils.evaluate import evaluate_all
 from tasutils.refer import parse_expression
@@ -92,7 +92,7 @@ kept = {"store": SceneStore(paths.RESULTS / "scenes"), "out": paths.RESULTS / "p
 methods = ["tas", "clip_only", Largest(), Middle()]
 folders = evaluate_all([data], tas, methods, limit_images=12, progress=False, **kept)
 table = compare.compare_runs([read_run(folder) for folder in folders])
-readable.peers_table(table, "percent; partial, the first 12 pictures of RefScenes val, preset tiny")
+tables.peers_table(table, "percent; partial, the first 12 pictures of RefScenes val, preset tiny")
 
 # %%
 # check
@@ -131,7 +131,7 @@ class Mine:
 # %%
 folders = evaluate_all([data], tas, ["clip_only", Mine()], limit_images=12, progress=False, **kept)
 own = compare.compare_runs([read_run(folder) for folder in folders])
-readable.peers_table(own, "percent; partial, the first 12 pictures of RefScenes val, preset tiny")
+tables.peers_table(own, "percent; partial, the first 12 pictures of RefScenes val, preset tiny")
 
 # %% [markdown]
 # ## To think about
