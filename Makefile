@@ -19,7 +19,7 @@ help:
 	@echo "make test     all tests but those in a browser"
 	@echo "make test-browser    notebooks in JupyterLab, and the report, in Chromium"
 	@echo "make bench    what things cost, against plainly written loops: BENCH=\"crops store\" for some"
-	@echo "make fuzz     mutated files for every reader, 20,000 each: FUZZ=500 for fewer"
+	@echo "make fuzz     mutated files for every reader, 2,000 each: FUZZ=500 for fewer"
 	@echo "make coverage    the tests once more, counting lines and branches that none of them runs"
 	@echo "make mutants  small faults in the metrics, masks, scores, rectifier and pickle reader, each"
 	@echo "              of which the tests must notice: tests/MUTANTS.md"
@@ -48,10 +48,10 @@ test: $(READY)
 bench: $(READY)
 	$(BIN)/python tests/bench $(BENCH)
 
-FUZZ = 20000
+FUZZ = 2000
 
 fuzz: $(READY)
-	$(BIN)/python tests/fuzz/run.py $(FUZZ)
+	$(BIN)/python tests/fuzz.py $(FUZZ)
 
 test-browser: $(BROWSER_READY)
 	@command -v "$${CHROMIUM:-chromium}" >/dev/null || command -v chromium-browser >/dev/null || \

@@ -1,12 +1,31 @@
-"""Every reader of files from outside, with valid miniature files to begin from."""
+"""`make fuzz`: mutated files for every reader, each read or refused in one line.
 
+    python tests/fuzz.py [inputs a reader, 2000] [reader ...] [--from first number]
+
+An input is told by its reader and number alone, so that a fault can be looked at again:
+`python tests/fuzz.py 1 pictures --from 1234`. Every reader has a process of its own, which stops at
+an input that crashes it, hangs or asks for too much memory; that one was printed last.
+"""
+
+import argparse
+import contextlib
+import copy
 import gzip
 import io
 import json
 import pickle
+import random
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +34,82 @@ import published_trees as trees
 from PIL import Image
 
 Tree = dict[str, bytes]
+GROWTH = 2 << 30  # bytes that reading may ask for
+SECONDS = 5  # of work on one input
 
 
 @dataclass(frozen=True)
 class Reader:
-    """What is read, from valid trees of files of which one file at a time is changed.
-
-    seeds: makes the trees; read: reads one that lies in a folder; kept: never changed;
-    seconds: of work that one may take; may_ask: for memory that it does not touch, as torch does
-    for a string whose length a pickle only claims.
-    """
+    """seeds: makes valid trees of files, of which one is changed; read: reads one in a folder."""
 
     seeds: Callable[[], list[Tree]]
     read: Callable[[Path], Any]
-    kept: frozenset[str] = field(default=frozenset())
-    seconds: int = 5
-    may_ask: bool = False
+
+
+# ------------------------------------------------------------------ changes
+
+_WORDS = [b"\x00", b"\xff", b"\x7f", b"\x80", b"\n", b"{", b"[", b'"', b"../", b"PK\x03\x04"]
+_WORDS += [struct.pack(form, number) for form, number in [
+    ("<H", 0xFFFF), ("<I", 0), ("<I", 0x7FFFFFFF), ("<I", 0xFFFFFFFF), (">I", 0x7FFFFFFF),
+    (">I", 30_000), ("<Q", 2**63 - 1), ("<Q", 2**64 - 1), ("<q", -1), (">d", float("nan")),
+]]  # fmt: skip
+_NUMBERS = [b"-1", b"0", b"1e9", b"99999999999", b"NaN", b"9" * 400, b"9" * 5000, b"''"]
+_VALUES = [
+    None, True, 0, 1, -1, 2**31, 2**64, 10**400, 0.5, 1e308, float("nan"), "", "0", "nan", "\0",
+    "\ud800", "../../x", "/etc/passwd", "C:\\x", "<img src=x onerror=alert(1)>", "$\\frac$",
+    "\x1b[31m", "line\nbreak", "x" * 5_000, "o" * 40_000, [], {}, [[]], [None], [0] * 1000,
+    [[0, 0, 5, 5, 0, 5]], {"size": [4, 4], "counts": "o" * 9_000},
+    {"size": [10**9, 10**9], "counts": [10**18]},
+]  # fmt: skip
+
+
+def mutated(rng: random.Random, name: str, data: bytes) -> bytes:
+    """A change of the values of a JSON file, or of the bytes of any."""
+    if name.endswith(".json") and rng.random() < 0.6:
+        with contextlib.suppress(ValueError):
+            text = json.dumps(_changed(rng, json.loads(data)))
+            return text.encode("utf-8", "surrogatepass")
+    if name.endswith(".gz") and rng.random() < 0.6:
+        with contextlib.suppress(OSError):
+            return gzip.compress(mutated(rng, "", gzip.decompress(data)), mtime=0)
+    for _ in range(rng.choice([1, 1, 2, 4, 16])):
+        a, b = sorted(rng.randrange(len(data) + 1) for _ in range(2))
+        kind = rng.randrange(6)
+        word = rng.choice(_NUMBERS if kind == 1 else _WORDS)
+        if kind == 0 and data:
+            a = min(a, len(data) - 1)
+            data = data[:a] + bytes([data[a] ^ (1 << rng.randrange(8))]) + data[a + 1 :]
+        elif kind < 3:
+            data = data[:a] + word + data[a + len(word) :]
+        elif kind == 3:
+            data = data[:a] + word * rng.choice([1, 4, 200]) + data[a:]
+        else:
+            data = data[:a] + data[b:] if kind == 4 else (data[:b] + data[a:])[: 1 << 20]
+    return data
+
+
+def _changed(rng: random.Random, root: Any) -> Any:
+    """Lists, dictionaries and scalars changed at a few random places."""
+    for _ in range(rng.choice([1, 1, 2, 4])):
+        places, level = [], [root]
+        while level and len(places) < 4000:
+            item = level.pop()
+            keys = item if isinstance(item, dict) else range(len(item) * isinstance(item, list))
+            places += [(item, key) for key in keys]
+            level += [item[key] for key in keys if isinstance(item[key], (dict, list))]
+        if not places:
+            return copy.deepcopy(rng.choice(_VALUES))
+        holder, key = rng.choice(places)
+        if rng.random() < 0.15:
+            del holder[key]
+        elif rng.random() < 0.15 and isinstance(holder, list):
+            holder[key:key] = [holder[key]] * rng.choice([1, 3, 100])
+        else:
+            holder[key] = copy.deepcopy(rng.choice(_VALUES))
+    return root
+
+
+# ------------------------------------------------------------------ readers
 
 
 def _dumped(value: Any) -> bytes:
@@ -389,9 +468,92 @@ READERS = {
     "presets": Reader(_presets, _read_preset),
     "runs": Reader(_runs, _read_run),
     "mirror": Reader(_mirror, _read_mirror),
-    "weights": Reader(_weights, _read_weights, may_ask=True),
+    "weights": Reader(_weights, _read_weights),
     "merges": Reader(_merges, _read_merges),
     "tokenizers": Reader(_tokenizers, _read_tokenizer),
     "archives": Reader(_archives, _read_archive),
     "sentences": Reader(_texts, _read_texts),
 }
+
+
+# ------------------------------------------------------------------ running
+
+
+def outcome(reader: Reader, folder: Path) -> str:
+    """What becomes of reading a folder: `ok`, `refused`, or the fault."""
+    from tasutils.errors import TasError
+
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            reader.read(folder)
+    except TasError as error:
+        text = str(error)
+        if len(text.splitlines()) == 1 and text.isprintable() and len(text) < 2500:
+            return "refused"
+        return f"FAULT not one line: {text[:200]!r}"
+    except BaseException as error:  # a panic of Rust is no Exception
+        return f"FAULT {type(error).__name__}: {str(error)[:120]!r}"
+    return "ok"
+
+
+def work(name: str, numbers: list[int]) -> None:
+    """Read those inputs, printing each number and then what became of it."""
+    reader, trees_of = READERS[name], READERS[name].seeds()
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "input"
+        for number in [-1, *numbers]:
+            rng = random.Random(f"{name} {number}")
+            tree = dict(rng.choice(trees_of))
+            if number >= 0:  # before them a valid one, by which all that reading needs is imported
+                file = rng.choice(sorted(tree))
+                tree[file] = mutated(rng, file, tree[file])
+            shutil.rmtree(folder, ignore_errors=True)
+            for file, data in tree.items():
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                (folder / file).write_bytes(data)
+            print(f"{name} {number}", end=" ", flush=True)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS if number >= 0 else 0)
+            print(outcome(reader, folder), flush=True)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            if number < 0:
+                pages = int(Path("/proc/self/statm").read_text().split()[0])
+                in_use = pages * resource.getpagesize()
+                resource.setrlimit(resource.RLIMIT_AS, (in_use + GROWTH, -1))
+
+
+def fuzz(name: str, numbers: "list[int] | range") -> list[str]:
+    """The faults that a reader shows with those inputs, in a process of its own."""
+    command = [sys.executable, __file__, "--work", name, "--numbers", ",".join(map(str, numbers))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    faults = [line for line in lines if "FAULT" in line]
+    if not lines or not lines[0].endswith((" ok", " refused")):
+        faults.append(f"{name}: a valid file is not read: {done.stderr[-500:]}")
+    elif done.returncode or len(lines) != len(numbers) + 1:
+        faults.append(f"{lines[-1]} ended by {done.returncode}: {done.stderr[-200:]}")
+    return faults
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("inputs", nargs="?", type=int, default=2000)
+    parser.add_argument("readers", nargs="*", default=[])
+    parser.add_argument("--from", dest="first", type=int, default=0)
+    parser.add_argument("--work", help=argparse.SUPPRESS)
+    parser.add_argument("--numbers", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.work:
+        work(given.work, [int(number) for number in given.numbers.split(",")])
+        return 0
+    found = {
+        name: fuzz(name, range(given.first, given.first + given.inputs))
+        for name in given.readers or READERS
+    }
+    for name, faults in found.items():
+        print(f"{name}: {len(faults)} faults", *faults[:30], sep="\n  ", flush=True)
+    return 1 if any(found.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
