@@ -1,6 +1,6 @@
 # Everything runs in .venv, which the first command makes. Without make: see README.md.
 .POSIX:
-.PHONY: help setup report study test bench fuzz test-browser coverage mutants lint lab notebooks
+.PHONY: help setup report study test bench fuzz test-browser coverage mutants lint lab notebooks clean
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -15,7 +15,8 @@ help:
 	@echo "make report   the study on 40 val images of each family, browsable: a few minutes"
 	@echo "make study    the study on all splits, whole"
 	@echo "make lab      JupyterLab on notebooks/00_quickstart.ipynb"
-	@echo "make notebooks    bring notebooks, their twins in notebooks/source and exercises in line"
+	@echo "make notebooks    bring notebooks, their twins and exercises in line, and run 00 to 10 for git"
+	@echo "make clean    delete the reports in results/; runs and scenes, which are reused, stay"
 	@echo "make test     all tests but those in a browser"
 	@echo "make test-browser    notebooks in JupyterLab, and the report, in Chromium"
 	@echo "make bench    what things cost, against plainly written loops: BENCH=\"crops store\" for some"
@@ -39,7 +40,10 @@ lab: $(READY)
 	$(BIN)/python -m jupyterlab notebooks/00_quickstart.ipynb
 
 notebooks: $(READY)
-	$(BIN)/python notebooks/build.py
+	$(BIN)/python notebooks/build.py --execute
+
+clean:
+	rm -rf results/*_report_* results/.tas-* results/browser
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder

@@ -84,7 +84,7 @@ class Picture(Figure):
     def encoded(self, kind: str = "") -> tuple[str, bytes]:
         """The figure as a file of a kind: image/png, or of one with a photograph image/jpeg."""
         kind, buffer = kind or ("image/jpeg" if self.photograph else "image/png"), io.BytesIO()
-        pil = {"quality": 85} if kind == "image/jpeg" else None
+        pil = {"quality": 80} if kind == "image/jpeg" else None
         self.savefig(buffer, format=kind.removeprefix("image/"), pil_kwargs=pil)
         return kind, buffer.getvalue()
 

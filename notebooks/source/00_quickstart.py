@@ -3,7 +3,7 @@
 #
 # In this notebook you point at a thing in a picture with a sentence, and see which mask TAS chooses and why.
 #
-# **What you'll do:** describe one picture, ask for things in it, read the scores, move the weights, then mirror the picture and look again.
+# **What you'll do:** describe one picture, ask for things in it, read the scores, choose the mask yourself in two lines, move the weights, then mirror the picture and look again.
 # **What you'll learn:** an answer is one sum over masks, S = V + alpha P + lambda N, and a picture is described once for any number of sentences.
 # **What you'll need:** nothing but the repository. **Takes:** under a minute.
 #
@@ -27,10 +27,13 @@ import pandas as pd
 import tasutils
 from tasutils import charts, show, tables
 from tasutils.datasets import load_dataset
-from tasutils.tas import preset_for
-from tasutils.masks import iou
-from tasutils.rectifier import in_region
 from tasutils.explore import Explorer
+from tasutils.masks import iou
+from tasutils.notebooks import refuse_unknown
+from tasutils.rectifier import in_region
+from tasutils.tas import preset_for
+
+refuse_unknown()
 
 # %% [markdown]
 # ## 1. Describe the picture
@@ -43,7 +46,7 @@ image_id = samples.image_ids[number]
 image = tasutils.read_image(picture or samples.image_path(image_id))
 tas = tasutils.load(preset or preset_for(image))
 scene = tas.describe(image)
-print(f"{tas.preset.name}: {len(scene.proposals)} masks, {sum(scene.times_s.values()):.1f} s")
+print(f"{tas.preset.name}: {len(scene.proposals)} masks")
 
 # %%
 show.proposals_grid(image, scene)
@@ -54,7 +57,8 @@ show.proposals_grid(image, scene)
 # One sentence, one mask. Orange is the answer; the numbers are ranks.
 
 # %%
-answer = tas.refer(scene, sentence, weights={"p": alpha, "n": lam})
+weights = {name: w for name, w in {"p": alpha, "n": lam}.items() if w is not None}
+answer = tas.refer(scene, sentence, weights=weights)
 show.overlay(image, answer)
 
 # %%
@@ -78,11 +82,20 @@ print("direction words:", [word.token for word in answer.expression.directions])
 # %%
 tables.style_table(answer)
 
+# %% [markdown]
+# Choosing is one sum and one argmax. The direction words of the sentence say which masks may win at all (`in_region`, section *Where the direction points*); where they leave none, all may.
+
 # %%
-table = answer.table()
-total = table["v"] + answer.alpha * table["p"] + answer.lam * table["n"]
-assert np.allclose(table["total"], total)
-assert answer.best is None or table["rank"].idxmin() == answer.best
+V, P, N = (answer.terms[name] for name in ("v", "p", "n"))  # float64 (n_masks,) each
+a, b = answer.weights["p"], answer.weights["n"]
+S = V + a * P + b * N
+inside = answer.in_region if answer.in_region.any() else np.ones(len(S), bool)
+best = int(np.where(inside, S, -np.inf).argmax()) if len(S) else None
+print(f"S is highest for mask {best}, tas.refer chose {answer.best}")
+
+# %%
+assert np.allclose(answer.total, S, rtol=0, atol=1e-12)
+assert best == answer.best
 
 # %% [markdown]
 # The same as bars. On the left what each mask earned; on the right only how it differs from the answer, for that is what decides. A hatched mask lies outside the region that the sentence names: it may score higher and still not win.
@@ -119,12 +132,31 @@ if not answer.expression.directions:
 # The scene is kept, so leaving a piece out costs nothing.
 
 # %%
-a, b = answer.alpha, answer.lam
-weights = {"V": (0, 0), "V+P": (a, 0), "V+N": (0, b), "V+P+N": (a, b)}
-answers = {name: tas.refer(scene, sentence, weights={"p": x, "n": y}) for name, (x, y) in weights.items()}
-rows = {name: (one.unrectified, one.best) for name, one in answers.items()}
+pieces = {"V": (0, 0), "V+P": (a, 0), "V+N": (0, b), "V+P+N": (a, b)}
+rows = {}
+for name, (x, y) in pieces.items():
+    one = V + x * P + y * N
+    rows[name] = one.argmax(), np.where(inside, one, -np.inf).argmax()
 columns = ["mask without rectifier", "mask with rectifier"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+# %%
+for name, (x, y) in pieces.items():
+    asked = tas.refer(scene, sentence, weights={"p": x, "n": y})
+    assert (asked.unrectified, asked.best) == rows[name]
+
+# %% [markdown]
+# ### What another preset sees
+#
+# The same picture and the same sentence, once more with other networks: `tiny` knows its drawn world alone, `photo` what a classifier of photographs knows.
+
+# %%
+other = tasutils.load("tiny" if tas.preset.name == "photo" else "photo")
+theirs = other.refer(other.describe(image), sentence)
+show.gallery(
+    [show.Example(image, each, note=f"{each.preset.name}: {each.reason}") for each in (answer, theirs)],
+    columns=2,
+)
 
 # %% [markdown]
 # ## 4. Play
@@ -134,7 +166,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # The controls move in JupyterLab and VS Code; on a web page they stand as they were, and the masks still answer to the mouse.
 
 # %%
-Explorer(tas, image, scene, sentence, {name: w for name, w in (("p", alpha), ("n", lam)) if w is not None})
+Explorer(tas, image, scene, sentence, weights)
 
 # %% [markdown]
 # Sentences that others wrote about this picture, if it is one of the data set's:
@@ -151,7 +183,7 @@ print(*(sample.raw for sample in known), sep="\n")
 # %%
 mirrored = np.ascontiguousarray(image[:, ::-1])
 scene_mirrored = tas.describe(mirrored)
-again = tas.refer(scene_mirrored, sentence, weights={"p": alpha, "n": lam})
+again = tas.refer(scene_mirrored, sentence, weights=weights)
 show.overlay(mirrored, again)
 
 # %% [markdown]
@@ -160,7 +192,7 @@ show.overlay(mirrored, again)
 # %%
 swap = {"left": "right", "right": "left"}
 swapped = " ".join(swap.get(word, word) for word in sentence.split())
-back = tas.refer(scene_mirrored, swapped, weights={"p": alpha, "n": lam})
+back = tas.refer(scene_mirrored, swapped, weights=weights)
 same = iou(back.mask()[:, ::-1], answer.mask())
 print(f"“{swapped}” in the mirrored picture: IoU {same:.2f} with the first answer")
 show.overlay(mirrored, back)
