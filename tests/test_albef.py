@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 import small_models
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from slow_networks import Weights, bert_states, resized, vit_tokens
 
-from tasutils.config import ComputeConfig, Preset, load_preset
+from tasutils.config import ComputeConfig
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
 from tasutils.encoders import albef
 from tasutils.encoders.albef import (
@@ -148,19 +146,6 @@ def test_another_size_of_pictures(files, words, shape):
     assert state["visual_encoder.pos_embed"].shape == (1, 17, 32)
 
 
-@settings(max_examples=15, deadline=None)
-@given(order=st.permutations(range(5)), seed=st.integers(0, 99))
-def test_order_and_norm(encoder, order, seed):
-    crops, texts = crops_of(seed, 5), TEXTS[:5]
-    for encode, items in ((encoder.encode_images, crops), (encoder.encode_dense, crops)):
-        whole = encode(items)
-        assert np.abs(encode(items[list(order)]) - whole[list(order)]).max() < 1e-5
-        assert np.abs(np.linalg.norm(whole, axis=-1) - 1).max() < 1e-5
-    whole = encoder.encode_text(texts)
-    again = encoder.encode_text([texts[i] for i in order])
-    assert np.abs(again - whole[list(order)]).max() < 1e-5
-
-
 def test_nothing_to_encode(encoder):
     assert encoder.encode_images(crops_of(0, 0)).shape == (0, 16)
     assert encoder.encode_dense(crops_of(0, 0)).shape == (0, 3, 3, 16)
@@ -234,14 +219,3 @@ def test_tokenizer_missing_or_another(files, words, shape, tmp_path):
     refused(files, (tmp_path, 0), shape, "no usable tokenizer")
     (tmp_path / "vocab.txt").write_text("\n".join([*small_models.SPECIAL, "a", "dog"]))
     refused(files, (tmp_path, 0), shape, f"7 entries, ALBEF's {words[1]}")
-
-
-def test_albef_in_a_preset(files, words):
-    data = load_preset("tiny").model_dump()
-    config = {"kind": "albef", "checkpoint": str(files / "retrieval.pth")}
-    data |= {"encoder": config | {"tokenizer": str(words[0])}, "sources": {}}
-    preset = Preset.model_validate(data)
-    assert preset.encoder.image_size == 384
-    assert set(preset.weight_paths()) >= {"encoder.checkpoint", "encoder.tokenizer"}
-    with pytest.raises(TasError, match="ALBEF's 30522"):
-        preset.encoder.make()

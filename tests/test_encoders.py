@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from tasutils.config import Preset, load_preset
+from tasutils.config import load_preset
 from tasutils.encoders import DenseEncoder, check_encoder, dense, embeddings
 from tasutils.encoders.align import AlignEncoder
 from tasutils.encoders.conse import ConseEncoder
@@ -365,14 +365,6 @@ def test_align_needs_its_own_whole_folder(align_folder, tmp_path):
     del state["text_projection.weight"]
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     told("text_projection.weight", AlignEncoder, AlignConfig(checkpoint=str(folder)))
-
-
-def test_align_in_a_preset(align_folder):
-    data = load_preset("tiny").model_dump() | {"sources": {}}
-    data["encoder"] = {"kind": "align", "checkpoint": str(align_folder)}
-    preset = Preset.model_validate(data)
-    assert "encoder.checkpoint" in preset.weight_paths()
-    assert preset.encoder.make().dim == 80
 
 
 # --- an encoder of one's own ---

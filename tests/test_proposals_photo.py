@@ -12,7 +12,7 @@ from PIL import Image
 from tasutils.config import OverlapConfig
 from tasutils.datasets.sample import ImageEntry, RefDataset, Sample
 from tasutils.errors import TasError
-from tasutils.masks import distinct, encode_rle, iou, overlap_filter, rle_ious
+from tasutils.masks import iou, overlap_filter, rle_ious
 from tasutils.proposals.compare import crowding, oracle_table, summary
 from tasutils.proposals.freesolo import maskness
 from tasutils.proposals.regions import (
@@ -206,15 +206,6 @@ def test_odd_pictures(kind, size_hw, makers):
         assert np.isfinite(proposals.centers_xy).all()
 
 
-def test_large_pictures_come_back_at_their_own_size(things, makers):
-    image, masks = things
-    large = np.asarray(Image.fromarray(image).resize((1024, 768), Image.Resampling.NEAREST))
-    found = makers["merge"](large).masks()
-    assert found.shape[1:] == (768, 1024)
-    truth = masks[1].repeat(8, 0).repeat(8, 1)
-    assert max(iou(truth, one) for one in found) > 0.9
-
-
 def test_enlarged_keeps_straight_borders():
     mask = np.zeros((1, 4, 4), bool)
     mask[0, :, :2] = True
@@ -244,14 +235,6 @@ def test_union_keeps_the_first_of_doubles(things, makers):
     assert len(parts[0]) != len(parts[1])  # so that the shorter one runs out
 
 
-def test_union_of_one_is_that_one_filtered(things, makers):
-    image, _ = things
-    alone = makers["merge"](image)
-    kept = distinct(rle_ious(alone.rles), 0.5, 60)
-    assert makers["union of one"](image).rles == [alone.rles[index] for index in kept]
-    assert len(kept) < len(alone)
-
-
 def test_overlap_filter_and_cap_hold_in_the_union(things):
     image, _ = things
     config = UnionConfig(merge=MergeConfig(), max_masks=5)
@@ -260,15 +243,6 @@ def test_overlap_filter_and_cap_hold_in_the_union(things):
     masks = proposals.masks()
     assert 1 <= len(masks) <= 5 and (masks.sum(axis=(1, 2)) >= 200).all()
     assert len(overlap_filter(proposals.rles, proposals.areas_px, 200, 0.5)) == len(masks)
-
-
-def test_distinct_and_rle_ious(masks):
-    table = rle_ious(encode_rle(masks))
-    assert table == pytest.approx(np.array([[iou(a, b) for b in masks] for a in masks]))
-    assert distinct(table, 0.49, 9).tolist() == [0, 1]
-    assert distinct(table, 0.5, 9).tolist() == [0, 1, 2]  # exactly the threshold is no double
-    assert distinct(table, 0.5, 2).tolist() == [0, 1]
-    assert rle_ious([]).shape == (0, 0) and distinct(rle_ious([]), 0.5, 9).tolist() == []
 
 
 def test_missing_parts_are_named(monkeypatch, tmp_path, picture):

@@ -5,7 +5,7 @@
 #
 # **What you'll do:** write out non-maximum suppression and the oracle for one picture, check that the package gives the same, then run all makers over many pictures and turn their knobs.
 # **What you'll learn:** what each maker misses, and what a setting costs in masks.
-# **What you'll need:** nothing but the repository; for the preset `photo` its extra, which `make setup` installs. **Takes:** about two minutes on two CPU cores, most of them for the knobs at the end.
+# **What you'll need:** nothing but the repository; for the preset `photo` its extra, which `make setup` installs. **Takes:** about a minute on two idle CPU cores.
 #
 # Mind what each maker was taught. The tiny SAM learned **from masks**: of drawn scenes, and of photographic cut-outs of which none is in valP or testP. The tiny FreeSOLO learned **without any mask label**, from free masks (appendix A5). So where SAM is ahead here, labels are a reason, beside the architecture. Published: SAM from 11 million pictures with masks, FreeSOLO from unlabelled ones. Free masks and merged superpixels, which stand beside SAM in the preset `photo`, never saw a mask: one has the features of an ImageNet classifier, the other colour and texture alone.
 

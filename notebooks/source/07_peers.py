@@ -5,7 +5,7 @@
 #
 # **What you'll do:** look at one picture through the eyes of every method, write one of them out in torch, read the table and who is right on which sentences, and add a method of your own in a few lines.
 # **What you'll learn:** what a map, a crop and a caption each see; how much of a published gap is proposals rather than method.
-# **What you'll need:** nothing but the repository. Where several methods have answered a split (`tas evaluate refscenes val --method all`), those runs are shown; without them the first pictures are answered here, and nothing is written but their scenes. **Takes:** about three minutes on two CPU cores without stored runs.
+# **What you'll need:** nothing but the repository. Where several methods have answered a split (`tas evaluate refscenes val --method all`), those runs are shown; without them the first pictures are answered here, and nothing is written but their scenes. **Takes:** about a minute on two idle CPU cores, without stored runs.
 
 # %% tags=["parameters"]
 preset = "tiny"

@@ -28,12 +28,15 @@ from numpy.typing import NDArray
 
 from tasutils.config import lookup
 from tasutils.errors import TasError
-from tasutils.refer import Answer
+from tasutils.refer import Answer, Expression
+from tasutils.scene import Scene
 
 if TYPE_CHECKING:
-    from tasutils.refer import Expression
-    from tasutils.scene import Scene
     from tasutils.tas import TAS
+
+Image = NDArray[np.uint8]  # (H, W, 3) RGB
+Scores = NDArray[np.float64]  # (n,), one a mask
+Map = NDArray[np.float32]  # (H, W) in 0..1
 
 #: Name -> "module:Class" of a class with `make(name, tas, dataset, **switches)`, or a method.
 METHODS: dict[str, Any] = {
@@ -62,9 +65,7 @@ class Method(Protocol):
 
     name: str
 
-    def answer(
-        self, scene: Scene, expressions: Sequence[Expression], image: NDArray[np.uint8]
-    ) -> list[Answer]:
+    def answer(self, scene: Scene, expressions: Sequence[Expression], image: Image) -> list[Answer]:
         """One answer a sentence.
 
         scene: the described picture; expressions: the sentences, read; image: uint8 (H, W, 3) RGB.
@@ -76,15 +77,11 @@ class Scored:
 
     name: str
 
-    def score(
-        self, scene: Scene, expression: Expression, image: NDArray[np.uint8]
-    ) -> NDArray[np.float64]:
+    def score(self, scene: Scene, expression: Expression, image: Image) -> Scores:
         """A number for each mask, float64 (n,)."""
         raise NotImplementedError
 
-    def answer(
-        self, scene: Scene, expressions: Sequence[Expression], image: NDArray[np.uint8]
-    ) -> list[Answer]:
+    def answer(self, scene: Scene, expressions: Sequence[Expression], image: Image) -> list[Answer]:
         """See `Method.answer`; the numbers are the one term, `score`."""
         answers = []
         for expression in expressions:
@@ -99,9 +96,7 @@ class Scored:
 class ActivationMethod(Method, Protocol):
     """A method whose scores are the means of a map inside the masks."""
 
-    def heatmap(
-        self, image: NDArray[np.uint8], expression: Expression | str
-    ) -> NDArray[np.float32]:
+    def heatmap(self, image: Image, expression: Expression | str) -> Map:
         """Where the sentence is, float32 (H, W) in 0..1."""
 
 
@@ -123,7 +118,7 @@ def make_method(name: str, tas: TAS, dataset: str | None = None, **switches: Any
 
 
 def answers_of(
-    method: Any, scene: Scene, expressions: Sequence[Expression], image: NDArray[np.uint8]
+    method: Any, scene: Scene, expressions: Sequence[Expression], image: Image
 ) -> list[Answer]:
     """What a method says of several sentences about one picture, one answer each, checked.
 
@@ -151,9 +146,7 @@ def answers_of(
     return answers
 
 
-def scores_of(
-    method: Any, scene: Scene, expression: Expression, image: NDArray[np.uint8]
-) -> NDArray[np.float64]:
+def scores_of(method: Any, scene: Scene, expression: Expression, image: Image) -> Scores:
     """What a method says of each mask, float64 (n,), checked; the first highest is its answer.
 
     Raises TasError when it has not one finite number for each mask.

@@ -19,14 +19,14 @@ from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasutils.baselines import Scored
+from tasutils.baselines import Image, Map, Scored, Scores
 from tasutils.config import Part
 from tasutils.encoders import ImageTextEncoder
 from tasutils.errors import TasError
+from tasutils.refer import Expression
+from tasutils.scene import Scene
 
 if TYPE_CHECKING:
-    from tasutils.refer import Expression
-    from tasutils.scene import Scene
     from tasutils.tas import TAS
 
 T = TypeVar("T")
@@ -120,14 +120,10 @@ class Activation(Peer):
     """A method that draws a map of where the sentence is; the highest mean inside a mask wins."""
 
     @abstractmethod
-    def heatmap(
-        self, image: NDArray[np.uint8], expression: Expression | str
-    ) -> NDArray[np.float32]:
+    def heatmap(self, image: Image, expression: Expression | str) -> Map:
         """Float32 (H, W) in 0..1 over uint8 (H, W, 3) RGB, 1 where the sentence is likeliest."""
 
-    def score(
-        self, scene: Scene, expression: Expression, image: NDArray[np.uint8]
-    ) -> NDArray[np.float64]:
+    def score(self, scene: Scene, expression: Expression, image: Image) -> Scores:
         """The map's mean inside each mask, float64 (n,) in 0..1; 0 for an empty mask.
 
         Each mask is summed alone, so the others change no bit of its mean.
@@ -143,7 +139,7 @@ class Activation(Peer):
     def _insides(self) -> Latest[tuple[csr_array, NDArray[np.int64]]]:
         """The pixels of each mask as a sparse (n, H * W), and how many they are, at least 1."""
 
-        def inside(image: NDArray[np.uint8], scene: Scene) -> tuple[csr_array, NDArray[np.int64]]:
+        def inside(image: Image, scene: Scene) -> tuple[csr_array, NDArray[np.int64]]:
             flat = scene.proposals.masks().reshape(len(scene.proposals), -1)
             return csr_array(flat.astype(np.float64)), np.maximum(flat.sum(axis=1), 1)
 
@@ -158,11 +154,11 @@ class Latest(Generic[T]):
 
     def __init__(self, compute: Callable[..., T]) -> None:
         self._compute = compute
-        self._image: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._image: Image = np.zeros(0, np.uint8)
         self._scene: Scene | None = None
         self._value: T
 
-    def __call__(self, image: NDArray[np.uint8], scene: Scene | None = None) -> T:
+    def __call__(self, image: Image, scene: Scene | None = None) -> T:
         """compute(image), or compute(image, scene), made anew only for other ones."""
         if scene is not self._scene or not np.array_equal(image, self._image):
             self._value = self._compute(image) if scene is None else self._compute(image, scene)
@@ -209,7 +205,7 @@ def check_picture(scene: Scene, image: NDArray[Any]) -> None:
 
 
 def square_picture(
-    image: NDArray[np.uint8], encoder: Any, config: SquareConfig, size: int | None = None
+    image: Image, encoder: Any, config: SquareConfig, size: int | None = None
 ) -> Tensor:
     """Uint8 (H, W, 3) stretched: float32 (1, 3, size, size) RGB, ready for `encoder.pixel_values`.
 
@@ -220,7 +216,7 @@ def square_picture(
     return restandardised(square, encoder, config)
 
 
-def planes(image: NDArray[np.uint8], device: str) -> Tensor:
+def planes(image: Image, device: str) -> Tensor:
     """Uint8 (H, W, 3) -> float32 (3, H, W) in 0..1 on `device`."""
     return torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1).float() / 255
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,12 +11,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasutils.baselines import base
+from tasutils.baselines import Image, Map, base
 from tasutils.config import Part
 from tasutils.errors import TasError
-
-if TYPE_CHECKING:
-    from tasutils.refer import Expression
+from tasutils.refer import Expression
 
 _SCENE_TEMPLATES = (
     *("there is a {} in the scene.", "there is the {} in the scene."),
@@ -69,9 +67,7 @@ class ClipSurgery(base.Activation):
         self._features = base.Latest(self._embed_places)
         self._against: Tensor | None = None
 
-    def heatmap(
-        self, image: NDArray[np.uint8], expression: Expression | str
-    ) -> NDArray[np.float32]:
+    def heatmap(self, image: Image, expression: Expression | str) -> Map:
         """Similarity after surgery, float32 (H, W) in 0..1."""
         others = self.config.others
         if self._against is None:
@@ -84,7 +80,7 @@ class ClipSurgery(base.Activation):
         side = round((len(tokens) - 1) ** 0.5)
         return base.over_picture(base.min_max(similarity[1:]).view(side, side), image.shape)
 
-    def _embed_places(self, image: NDArray[np.uint8]) -> Tensor:
+    def _embed_places(self, image: Image) -> Tensor:
         """Unit features of the class token and the places, float32 (1 + h * w, d) on the CPU."""
         with torch.inference_mode():
             crops = base.square_picture(image, self.encoder, self.config.square, self._size)

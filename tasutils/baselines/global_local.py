@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tasutils import terms
-from tasutils.baselines import base
+from tasutils.baselines import Image, Scores, base
 from tasutils.config import Part
 from tasutils.masks import boxes_xyxy
+from tasutils.refer import Expression
+from tasutils.scene import Scene
 
 if TYPE_CHECKING:
-    from tasutils.refer import Expression
-    from tasutils.scene import Scene
     from tasutils.tas import TAS
 
 
@@ -94,9 +94,7 @@ class GlobalLocal(base.Peer):
         self.texts.prepare(expressions)
         self._phrases.prepare(expressions)
 
-    def score(
-        self, scene: Scene, expression: Expression, image: NDArray[np.uint8]
-    ) -> NDArray[np.float64]:
+    def score(self, scene: Scene, expression: Expression, image: Image) -> Scores:
         """Cosine of the two mixtures, float64 (n,); with `released` and a ResNet a dot product."""
         base.check_picture(scene, image)
         visual = self._visuals(image, scene)  # (n, d)
@@ -122,7 +120,7 @@ class GlobalLocal(base.Peer):
                 rows = F.normalize(rows, dim=-1)
             return np.asarray(rows.cpu().numpy())
 
-    def _embed_masks(self, image: NDArray[np.uint8], scene: Scene) -> NDArray[np.float32]:
+    def _embed_masks(self, image: Image, scene: Scene) -> NDArray[np.float32]:
         """v * global + (1 - v) * local of each mask, float32 (n, d)."""
         masks = scene.proposals.masks()
         if len(masks) == 0:
@@ -132,14 +130,14 @@ class GlobalLocal(base.Peer):
             around, local = self._global(image, masks), self._local(image, masks)
             return np.asarray(v * around.cpu().numpy() + (1 - v) * local.cpu().numpy())
 
-    def _global(self, image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> Tensor:
+    def _global(self, image: Image, masks: NDArray[np.bool_]) -> Tensor:
         """The picture with each of the masks (n, H, W) laid over its features, float32 (n, d)."""
         crops = base.square_picture(image, self.encoder, self.config.square)
         pixels = self.encoder.pixel_values(crops)
         embed = self._resnet_global if self._is_resnet else self._vit_global
         return embed(pixels, masks).float()
 
-    def _local(self, image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> Tensor:
+    def _local(self, image: Image, masks: NDArray[np.bool_]) -> Tensor:
         """The filled crop of each of the masks (n, H, W), float32 (n, d)."""
 
         def embed(crops: Tensor) -> Tensor:
@@ -171,7 +169,7 @@ class GlobalLocal(base.Peer):
         antialias = self.config.square.antialias
         return base.masks_on_grid(masks, grid_hw, self.encoder.device, "bilinear", antialias)
 
-    def _crops(self, image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> Tensor:
+    def _crops(self, image: Image, masks: NDArray[np.bool_]) -> Tensor:
         """Float32 (n, 3, s, s), ready for `encoder.pixel_values`."""
         size, config, device = self.encoder.image_size, self.config.square, self.encoder.device
         picture = base.planes(image, device)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from tasutils.baselines import base
+from tasutils.baselines import Image, Map, base
 from tasutils.config import Part
 from tasutils.errors import TasError
-
-if TYPE_CHECKING:
-    from tasutils.refer import Expression
+from tasutils.refer import Expression
 
 _EPSILON = 1e-7  # of the package grad-cam, utils/image.py
 
@@ -49,9 +45,7 @@ class GradCam(base.Activation):
         self._module, self._unit, self._side = self._target()
         self._graph = base.Latest(self._forward)
 
-    def heatmap(
-        self, image: NDArray[np.uint8], expression: Expression | str
-    ) -> NDArray[np.float32]:
+    def heatmap(self, image: Image, expression: Expression | str) -> Map:
         """Grad-CAM of the cosine of picture and sentence, float32 (H, W) in 0..1."""
         with torch.inference_mode(False), torch.enable_grad():
             activation, unit = self._graph(image)
@@ -61,7 +55,7 @@ class GradCam(base.Activation):
         cam = (slopes.mean(dim=(1, 2), keepdim=True) * channels).sum(dim=0).relu()  # (h, w)
         return _stretched(torch.from_numpy(base.over_picture(_stretched(cam), image.shape))).numpy()
 
-    def _forward(self, image: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+    def _forward(self, image: Image) -> tuple[Tensor, Tensor]:
         """The map and the unit embedding, with the graph between the two."""
         seen: list[Tensor] = []
 

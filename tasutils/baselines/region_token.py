@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tasutils import terms
-from tasutils.baselines import base
+from tasutils.baselines import Image, Scores, base
 from tasutils.config import Part
 from tasutils.errors import TasError
-
-if TYPE_CHECKING:
-    from tasutils.refer import Expression
-    from tasutils.scene import Scene
+from tasutils.refer import Expression
+from tasutils.scene import Scene
 
 
 class RegionTokenConfig(Part):
@@ -62,16 +60,12 @@ class RegionToken(base.Peer):
             lambda image, scene: self.embed_masks(image, scene.proposals.masks())
         )
 
-    def score(
-        self, scene: Scene, expression: Expression, image: NDArray[np.uint8]
-    ) -> NDArray[np.float64]:
+    def score(self, scene: Scene, expression: Expression, image: Image) -> Scores:
         """Cosine of each mask's token with the sentence, float64 (n,) in -1..1."""
         base.check_picture(scene, image)
         return terms.v_score(self._regions(image, scene), self.texts(expression))
 
-    def embed_masks(
-        self, image: NDArray[np.uint8], masks: NDArray[np.bool_]
-    ) -> NDArray[np.float32]:
+    def embed_masks(self, image: Image, masks: NDArray[np.bool_]) -> NDArray[np.float32]:
         """The tokens of masks (n, H, W) in the joint space, float32 (n, d), not normalised."""
         if len(masks) == 0:
             return np.zeros((0, self.encoder.dim), np.float32)

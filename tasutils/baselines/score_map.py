@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from tasutils.baselines import base
+from tasutils.baselines import Image, Map, base
 from tasutils.config import Part
 from tasutils.encoders import dense
-
-if TYPE_CHECKING:
-    from tasutils.refer import Expression
+from tasutils.refer import Expression
 
 
 class ScoreMapConfig(Part):
@@ -48,14 +42,12 @@ class ScoreMap(base.Activation):
             base.require_tower(self.encoder, "resnet", f"{self.name} with bias_seed")
         self._places = base.Latest(self._features)
 
-    def heatmap(
-        self, image: NDArray[np.uint8], expression: Expression | str
-    ) -> NDArray[np.float32]:
+    def heatmap(self, image: Image, expression: Expression | str) -> Map:
         """Cosines of the places with the sentence, float32 (H, W) stretched to 0..1."""
         cosines = self._places(image) @ torch.from_numpy(self.texts(expression))  # (h, w)
         return base.min_max(torch.from_numpy(base.over_picture(cosines, image.shape))).numpy()
 
-    def _features(self, image: NDArray[np.uint8]) -> torch.Tensor:
+    def _features(self, image: Image) -> torch.Tensor:
         """Unit features of the places, float32 (h, w, d) on the CPU."""
         crops = base.square_picture(image, self.encoder, self.config.square)
         if self.config.bias_seed is None:

@@ -6,17 +6,15 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasutils import terms
-from tasutils.baselines import Scored
+from tasutils.baselines import Image, Scored, Scores
 from tasutils.baselines.base import Texts, encoder_name
 from tasutils.errors import TasError
-from tasutils.refer import cosine_scale
+from tasutils.refer import Expression, cosine_scale
+from tasutils.scene import Scene
 
 if TYPE_CHECKING:
-    from tasutils.refer import Expression
-    from tasutils.scene import Scene
     from tasutils.tas import TAS
 
 
@@ -49,9 +47,7 @@ class Alone(Scored):
 class TextOnly(Alone):
     """S = P: the caption of each crop against the sentence (article, section 4)."""
 
-    def score(
-        self, scene: Scene, expression: Expression, image: NDArray[np.uint8]
-    ) -> NDArray[np.float64]:
+    def score(self, scene: Scene, expression: Expression, image: Image) -> Scores:
         """The column p of TAS's table, float64 (n,)."""
         return self._scale * terms.p_score(scene.caption_embeddings, self._texts(expression))
 
@@ -59,9 +55,7 @@ class TextOnly(Alone):
 class ClipOnly(Alone):
     """S = V: each masked crop against the sentence (article, section 4)."""
 
-    def score(
-        self, scene: Scene, expression: Expression, image: NDArray[np.uint8]
-    ) -> NDArray[np.float64]:
+    def score(self, scene: Scene, expression: Expression, image: Image) -> Scores:
         """The column v of TAS's table, float64 (n,)."""
         return self._scale * terms.v_score(scene.crop_embeddings, self._texts(expression))
 
@@ -87,15 +81,11 @@ class Tas(Alone):
         """The encoder's name and both weights, for the record of a run."""
         return super().settings | {"weights": self._tas.preset.weights(self.dataset)}
 
-    def score(
-        self, scene: Scene, expression: Expression, image: NDArray[np.uint8]
-    ) -> NDArray[np.float64]:
+    def score(self, scene: Scene, expression: Expression, image: Image) -> Scores:
         """1 - rank of each mask, float64 (n,)."""
         (answer,) = self.answer(scene, [expression], image)
         return 1.0 - answer.rank.astype(np.float64)
 
-    def answer(
-        self, scene: Scene, expressions: Sequence[Expression], image: NDArray[np.uint8]
-    ) -> list[Any]:
+    def answer(self, scene: Scene, expressions: Sequence[Expression], image: Image) -> list[Any]:
         """TAS's own answers."""
         return [self._tas.refer(scene, e.text, dataset=self.dataset) for e in expressions]

@@ -6,22 +6,18 @@ Strudel, Laptev, Schmid, "Weakly-supervised segmentation of referring expression
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasutils.baselines import base
+from tasutils.baselines import Image, Map, base
 from tasutils.checkpoints import load_strict, read_state_dict
 from tasutils.config import Part
 from tasutils.errors import TasError
 from tasutils.paths import weights_path
-
-if TYPE_CHECKING:
-    from tasutils.refer import Expression
+from tasutils.refer import Expression
 
 SHORT_SIDE_PX, MULTIPLE_PX = 480, 32
 COARSE, FINE, WIDTH, HEADS = 128, 256, 128, 4  # channels of tiny-RN's two maps; of a token
@@ -57,9 +53,7 @@ class Tseg(base.Activation):
         self.net.eval().to(self.encoder.device)
         self._patches = base.Latest(self._tokens)
 
-    def heatmap(
-        self, image: NDArray[np.uint8], expression: Expression | str
-    ) -> NDArray[np.float32]:
+    def heatmap(self, image: Image, expression: Expression | str) -> Map:
         """Share of each pixel that belongs to the sentence, float32 (H, W) in 0..1."""
         with torch.inference_mode():
             text = torch.from_numpy(self.texts(expression)).to(self.encoder.device)
@@ -67,7 +61,7 @@ class Tseg(base.Activation):
             large = base.over_picture(assign(margins)[0, ..., 0], image.shape)
         return large.clip(0, 1)  # bilinear weights may sum to a little more than one
 
-    def _tokens(self, image: NDArray[np.uint8]) -> Tensor:
+    def _tokens(self, image: Image) -> Tensor:
         """Patch tokens (1, h, w, width) of a picture."""
         with torch.inference_mode():
             pictures = torch.from_numpy(image[None].copy()).to(self.encoder.device)

@@ -34,12 +34,8 @@ class ComposedCaptioner:
     The words come from the classifier that `encoders.conse` uses, so P is not independent of V.
     No material or size is told: neither can be read off a crop that fills its square.
 
-    Args:
-        config: the classifier and how sure it must be.
-        device: "cpu", "cuda", ...
-        compute: precision, and pictures at a time (the encoder's, which asks the same classifier).
-
-    Raises TasError when the classifier or WordNet is missing or damaged.
+    Pictures at a time are the encoder's, which asks the same classifier. Raises TasError when the
+    classifier or WordNet is missing or damaged.
     """
 
     def __init__(

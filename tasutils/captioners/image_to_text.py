@@ -29,13 +29,10 @@ class ImageToTextCaptioner:
 
     Beam search without sampling; pictures are scaled as the folder's own processor says.
 
-    Args:
-        config: `checkpoint` is a folder as written by save_pretrained (absolute, or relative to
-            data/weights), or the hub name of a model that is in the local Hugging Face cache.
-        device: "cpu", "cuda", ...
-        compute: precision, here of the weights too; layout, compilation, pictures at a time.
-
-    Raises TasError when the folder is missing, damaged, of another kind, or does not fit its model.
+    `checkpoint` is a folder as written by save_pretrained (absolute, or relative to data/weights),
+    or the hub name of a model that is in the local Hugging Face cache. The precision is here that
+    of the weights too. Raises TasError when the folder is missing, damaged, of another kind, or
+    does not fit its model.
     """
 
     def __init__(

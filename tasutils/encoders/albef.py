@@ -54,13 +54,8 @@ class AlbefEncoder:
 
     The CLS tokens of the image tower and of the text tower's first six layers, each projected.
 
-    Args:
-        config: file of the weights, folder of BERT's tokenizer, side of the pictures in px.
-        device: "cpu", "cuda", ...
-        compute: precision, memory layout, compilation, crops and texts at a time.
-        shape: sizes of the parts, the published ones unless a test wants less.
-
-    Raises TasError when a file is missing, damaged or of another model.
+    shape: sizes of the parts, the published ones unless a test wants less. Raises TasError when a
+    file is missing, damaged or of another model.
     """
 
     def __init__(

@@ -25,11 +25,6 @@ class AlignEncoder:
     Crops come at the size that the folder's processor resizes to (346 px in kakaobrain/align-base)
     and are cut to its centre (289 px) as the processor does, so the rim of a crop is not seen.
 
-    Args:
-        config: `checkpoint`, a folder as written by save_pretrained.
-        device: "cpu", "cuda", ...
-        compute: precision, memory layout, compilation, crops and texts at a time.
-
     Raises TasError when the folder is missing, damaged or of another model.
     """
 

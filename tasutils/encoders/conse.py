@@ -38,11 +38,6 @@ _MAX_TOKENS = 256  # max_seq_length of all-MiniLM-L6-v2's sentence_bert_config.j
 class ConseEncoder:
     """ConSE over EfficientNet-Lite2 and MiniLM as `ImageTextEncoder`, zero-shot.
 
-    Args:
-        config: the two models and how they are joined.
-        device: "cpu", "cuda", ...
-        compute: precision, memory layout, compilation, crops and texts at a time.
-
     Raises TasError when a file of the models or WordNet is missing or damaged.
     """
 

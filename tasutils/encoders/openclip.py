@@ -33,12 +33,8 @@ _MAX_BYTES = 1 << 23  # of a file of merges, unpacked; CLIP's own are 3 MB
 class OpenClipEncoder:
     """An open_clip model as `DenseEncoder`; nothing is ever downloaded.
 
-    Args:
-        config: model name, checkpoint, tokenizer; `config.checkpoint` None gives random weights.
-        device: "cpu", "cuda", ...
-        compute: precision, memory layout, compilation, crops and texts at a time.
-
-    Raises TasError for an unknown model and for a missing, damaged or unfit checkpoint.
+    Without a checkpoint its weights are random. Raises TasError for an unknown model and for a
+    missing, damaged or unfit checkpoint.
     """
 
     def __init__(

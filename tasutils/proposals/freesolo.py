@@ -116,12 +116,8 @@ def matrix_nms(masks: Tensor, scores: Tensor, labels: Tensor, sigma: float) -> T
 class FreeSoloProposer:
     """FreeSOLO behind `Proposer`; its score of a mask is the proposals' `predicted_iou`.
 
-    Args:
-        config: sizes and thresholds; `config.checkpoint` None gives random weights.
-        overlap: the filter of what the network returns.
-        device: "cpu", "cuda", ...
-
-    Raises TasError when the checkpoint is missing, damaged or of another network.
+    Without a checkpoint its weights are random; overlap: the filter of what it finds. Raises
+    TasError when the checkpoint is missing, damaged or of another network.
     """
 
     def __init__(self, config: FreeSoloConfig, overlap: OverlapConfig, device: str = "cpu") -> None:

@@ -38,13 +38,8 @@ class SamProposer:
     for bit, unless its last batch has under four points: products of few rows are rounded
     otherwise. Layers of crops are left to the generator itself.
 
-    Args:
-        config: the generator's settings; `config.checkpoint` None gives random weights.
-        overlap: the filter of what the generator returns.
-        device: "cpu", "cuda", ...
-        compute: precision, and layout and compilation of the image encoder.
-
-    Raises TasError when the checkpoint is missing or damaged.
+    Without a checkpoint its weights are random; overlap: the filter of what it finds. Raises
+    TasError when the checkpoint is missing or damaged.
     """
 
     def __init__(
