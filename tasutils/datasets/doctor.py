@@ -6,8 +6,8 @@ Each is opened with its own reader. Faults go to stderr, one a line, counts and 
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
@@ -31,58 +31,38 @@ KINDS = {
     "image": ("missing image", "missing images", "{images}"),
     "size": ("image of another size", "images of another size", "{images}"),
 }
+Faults = dict[str, dict[str, None]]  # by kind, each once
 
 
-@dataclass
-class Findings:
-    """What was found in a data set: counts and images on disk by split, faults by kind."""
+def faults_of(data: RefDataset, faults: Faults, decode: bool = False) -> int:
+    """Look at every picture (to its end: `decode`) and every truth of a split, and note faults.
 
-    counts: dict[str, Counts] = field(default_factory=dict)
-    on_disk: dict[str, int] = field(default_factory=dict)
-    faults: dict[str, dict[str, None]] = field(default_factory=dict)
-
-    def add(self, kind: str, text: str) -> None:
-        """Note a fault, once; `kind` is a key of `KINDS`."""
-        self.faults.setdefault(kind, {})[text] = None
-
-    def examine(self, data: RefDataset, decode: bool = False) -> None:
-        """Look at every picture (to its end: `decode`) and every truth of a split."""
-        place, images, missing = f"{data.name} {data.split}", data.by_image(), 0
-        for image_id, samples in tqdm(images.items(), place, disable=len(images) < 1000):
-            path, (height, width) = data.image_path(image_id), data.size_hw(image_id)
+    Returns:
+        How many pictures are there.
+    """
+    place, images, n_there = f"{data.name} {data.split}", data.by_image(), 0
+    for image_id, samples in tqdm(images.items(), place, disable=len(images) < 1000):
+        path, (height, width) = data.image_path(image_id), data.size_hw(image_id)
+        there = is_file(path)
+        n_there += there
+        try:
+            found = read_image(path).shape[:2] if decode else image_size(path)
+            if found != (height, width):
+                swapped = " (swapped)" if found == (width, height) else ""
+                sides = f"{found[1]} x {found[0]} px, annotated as {width} x {height}{swapped}"
+                faults["size"][f"{path.name} is {sides}"] = None
+        except TasError as error:
+            faults["size" if there else "image"][str(error) if there else path.name] = None
+        for sample in {sample.ref_id: sample for sample in samples}.values():
             try:
-                found = read_image(path).shape[:2] if decode else image_size(path)
-                if found != (height, width):
-                    sides = f"{found[1]} x {found[0]} px, annotated as {width} x {height}"
-                    swapped = " (swapped)" if found == (width, height) else ""
-                    self.add("size", f"{path.name} is {sides}{swapped}")
+                if not data.gt_mask(sample).any() and sample.ann_ids != ():
+                    faults["empty"][f"{place}: ref {sample.ref_id}"] = None
             except TasError as error:
-                gone = not is_file(path)
-                missing += gone
-                self.add("image" if gone else "size", path.name if gone else str(error))
-            for sample in {sample.ref_id: sample for sample in samples}.values():
-                try:
-                    if not data.gt_mask(sample).any() and sample.ann_ids != ():
-                        self.add("empty", f"{place}: ref {sample.ref_id}")
-                except TasError as error:
-                    self.add("mask", str(error).partition(";")[0])
-        self.counts[data.split], self.on_disk[data.split] = counted(data), len(images) - missing
-
-    @property
-    def n_faults(self) -> int:
-        """Number of faults of all kinds."""
-        return sum(map(len, self.faults.values()))
-
-    def lines(self) -> Iterator[str]:
-        """Every kind with its first faults, one a line, and how many more there are."""
-        for kind, (one, several, _) in KINDS.items():
-            found = list(self.faults.get(kind, ()))
-            yield from (f"{one}: {text}" for text in found[:SHOWN])
-            if len(found) > SHOWN:
-                yield f"... and {len(found) - SHOWN} more, {len(found)} {several} in all"
+                faults["mask"][str(error).partition(";")[0]] = None
+    return n_there
 
 
-def counted(data: RefDataset) -> Counts:
+def counts_of(data: RefDataset) -> Counts:
     """References, images and sentences of a split."""
     refs = len({sample.ref_id for sample in data.samples})
     return Counts(refs=refs, images=len(data.image_ids), sentences=len(data))
@@ -110,11 +90,11 @@ def list_lines(root: Path | None = None) -> Iterator[str]:
     damaged = dict[str, None]()
     for entry in _published():
         for split_by, splits in entry.entry.splits.items():
-            here, found = _here(entry, split_by, root), dict[str, Counts]()
+            found = dict[str, Counts]()
             for split, data_ in _opened(entry, split_by, root, None):
                 if isinstance(data_, RefDataset):
-                    found[split] = counted(data_)
-                elif here:
+                    found[split] = counts_of(data_)
+                elif entry.splits_here(split_by, root):
                     damaged[entry.name] = None
             for split, counts in splits.items():
                 have = found.get(split)
@@ -123,8 +103,7 @@ def list_lines(root: Path | None = None) -> Iterator[str]:
     yield from ("", f"published data sets in {paths.DATA if root is None else root}")
     yield from _table(rows, 3)
     where = f" --root {root}" if root is not None else ""
-    for name in damaged:
-        yield f"{name} is damaged: tas data check {name}{where}"
+    yield from (f"{name} is damaged: tas data check {name}{where}" for name in damaged)
     absent = [entry.name for entry in _published() if not entry.here(root)]
     if absent:
         yield f"- is not here; to fetch it: tas data get {' | '.join(absent)}{where}"
@@ -132,13 +111,14 @@ def list_lines(root: Path | None = None) -> Iterator[str]:
 
 def check_shipped() -> int:
     """Examine what ships with the project, print what is found, return the number of faults."""
-    found, n = Findings(), 0
+    faults: Faults = defaultdict(dict)
+    n = 0
     for data in shipped():
-        found.examine(data, decode=True)
+        faults_of(data, faults, decode=True)
         n += len(data)
-    _complain(found.lines())
-    print(f"{n} sentences checked, {found.n_faults} faults")
-    return found.n_faults
+    n_faults = _complain(faults)
+    print(f"{n} sentences checked, {n_faults} faults")
+    return n_faults
 
 
 def check_published(
@@ -156,67 +136,60 @@ def check_published(
         raise TasError(f"no published data set {name!r}; there are {', '.join(known)}")
     n_faults = 0
     for entry in known.values() if name is None else [known[name]]:
-        here = [by for by in entry.entry.splits if _here(entry, by, root)]
+        here = [by for by in entry.entry.splits if entry.splits_here(by, root)]
         if name is not None and (split_by or not here):
             here = [entry.known_split_by(split_by)]
-        for by in here:
-            n_faults += _check(entry, by, root, images)
+        n_faults += sum(_check(entry, by, root, images) for by in here)
     return n_faults
 
 
 def _check(entry: PublishedSet, split_by: str, root: Path | None, images: Path | None) -> int:
-    found, place, expected = Findings(), entry.place(root, images), entry.entry.splits[split_by]
+    faults: Faults = defaultdict(dict)
     notes = dict[str, None]()
+    head = ("split", "refs", "published", "images", "published", "on disk", "sentences")
+    rows: list[Sequence[object]] = [(*head, "published")]
     for split, data in _opened(entry, split_by, root, images):
         if isinstance(data, TasError):
-            found.add("file", str(data))
+            faults["file"][str(data)] = None
             continue
         notes |= dict.fromkeys(data.notes)
-        found.examine(data)
-        pairs = [(_cell(found.counts[split], what), _cell(expected[split], what)) for what in WHAT]
-        off = [
-            f"{a} {w} ({b})"
-            for w, (a, b) in zip(WHAT, pairs, strict=True)
-            if b not in (a, "unknown")
-        ]
+        n_there, have, wanted = (
+            faults_of(data, faults),
+            counts_of(data),
+            entry.entry.splits[split_by],
+        )
+        refs, pictures, said = ((_cell(have, what), _cell(wanted[split], what)) for what in WHAT)
+        rows.append((split, *refs, *pictures, n_there, *said))
+        pairs = zip(WHAT, (refs, pictures, said), strict=True)
+        off = [f"{a} {what} ({b})" for what, (a, b) in pairs if b not in (a, "unknown")]
         if off:
-            found.add("count", f"{split}: {', '.join(off)}")
+            faults["count"][f"{split}: {', '.join(off)}"] = None
+    place = entry.place(root, images)
     mirror = f" (mirror {entry.entry.mirror})" if place.mirror else ""
     title = f"{entry.name} {split_by}".rstrip()
     print(one_line(f"{title} in {place.folder}{mirror}, images in {place.images}"))
-    rows: list[Sequence[object]] = [
-        ("split", "refs", "published", "images", "published", "on disk", "sentences", "published")
-    ]
-    for split, have in found.counts.items():
-        refs, pictures, said = ((_cell(have, what), _cell(expected[split], what)) for what in WHAT)
-        rows.append((split, *refs, *pictures, found.on_disk[split], *said))
-    for line in _table(rows, 1) if found.counts else ():
-        print(line)
-    for note in notes:
-        print(f"  {one_line(note)}")
-    _complain(found.lines())
-    for line in _remedies(found, entry, root) if found.n_faults else ["sound"]:
-        print(f"  {line}")
-    return found.n_faults
-
-
-def _remedies(found: Findings, entry: PublishedSet, root: Path | None) -> Iterator[str]:
-    """For every kind of fault found, how many there are and what to do."""
+    for line in (*(_table(rows, 1) if len(rows) > 1 else ()), *(f"  {note}" for note in notes)):
+        print(one_line(line))
+    n_faults = _complain(faults)
     where, archive = f" --root {root}" if root is not None else "", entry.archive(root)
     unpack = f"unpack {archive} with: " if archive else ""
-    annotations = f"{unpack}tas data get {entry.name}{where}"
-    images = f"tas data get {entry.entry.get[-1]}{where}, or name their folder with --images"
+    remedies = {
+        "annotations": f"{unpack}tas data get {entry.name}{where}",
+        "images": f"tas data get {entry.entry.get[-1]}{where}, or name their folder with --images",
+    }
     for kind, (one, several, remedy) in KINDS.items():
-        n = len(found.faults.get(kind, ()))
+        n = len(faults[kind])
         if n:
-            text = remedy.format(annotations=annotations, images=images)
-            yield f"{n} {one if n == 1 else several}: {text}"
+            print(f"  {n} {one if n == 1 else several}: {remedy.format(**remedies)}")
+    if not n_faults:
+        print("  sound")
+    return n_faults
 
 
 def check_own(path: Path, images: Path | None) -> int:
     """Examine a file of own data, print what is found, return the number of bad rows."""
     data = read_own(path, images)
-    _complain(f"{path}: {fault}" for fault in data.faults)
+    _print_faults(f"{path}: {fault}" for fault in data.faults)
     for note in notes_of(data):
         print(one_line(note))
     counts = f"{len(data.samples)} sentences on {len(data.images)} images"
@@ -228,21 +201,11 @@ def _published() -> list[PublishedSet]:
     return [entry for entry in map(dataset, DATASETS) if isinstance(entry, PublishedSet)]
 
 
-def _here(entry: PublishedSet, split_by: str, root: Path | None) -> list[str]:
-    """Splits whose annotations are here, by their files."""
-    place, splits = entry.place(root), list(entry.entry.splits[split_by])
-    if entry.entry.layout == "phrasecut":
-        return [split for split in splits if (place.folder / f"refer_{split}.json").is_file()]
-    if place.mirror:
-        return splits if split_by == entry.entry.split_by else []
-    return splits if (place.folder / f"refs({split_by}).p").is_file() else []
-
-
 def _opened(
     entry: PublishedSet, split_by: str, root: Path | None, images: Path | None
 ) -> Iterator[tuple[str, RefDataset | TasError]]:
     """Every split that is here, or why it cannot be opened; where none is, why the first cannot."""
-    splits = _here(entry, split_by, root) or list(entry.entry.splits[split_by])[:1]
+    splits = entry.splits_here(split_by, root) or list(entry.entry.splits[split_by])[:1]
     try:
         open_split = entry.opener(split_by, root, images)
         for split in splits:
@@ -270,7 +233,17 @@ def _table(rows: list[Sequence[object]], n_words: int) -> Iterator[str]:
         yield ("  " + "  ".join(cells)).rstrip()
 
 
-def _complain(lines: Iterable[str]) -> None:
+def _complain(faults: Faults) -> int:
+    """Print every kind with its first faults and how many more there are; the number of all."""
+    for kind, (one, several, _) in KINDS.items():
+        found = list(faults[kind])
+        _print_faults(f"{one}: {text}" for text in found[:SHOWN])
+        if len(found) > SHOWN:
+            _print_faults([f"... and {len(found) - SHOWN} more, {len(found)} {several} in all"])
+    return sum(map(len, faults.values()))
+
+
+def _print_faults(lines: Iterable[str]) -> None:
     sys.stdout.flush()
     for line in lines:
         print(one_line(line), file=sys.stderr)

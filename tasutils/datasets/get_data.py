@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasutils import paths
+from tasutils.config import Part
 from tasutils.datasets.files import entries, read_json
 from tasutils.datasets.published import yaml_of
 from tasutils.errors import TasError
 from tasutils.models import Bar, Expected, fetch, unpack, verify
 
 
-class FilePart(BaseModel):
+class FilePart(Part):
     """One file as it is published: its size in bytes and digests, None where no source states them.
 
     `sources` names keys of `sources` in published.yaml.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     url: str
     name: str
     bytes: int | None
@@ -35,10 +35,9 @@ class FilePart(BaseModel):
         return Expected(size=self.bytes, sha256=self.sha256, md5=self.md5)
 
 
-class FileSet(BaseModel):
+class FileSet(Part):
     """Files that are fetched together: their terms, and where they go below the data folder."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     terms: str
     terms_from: str
     parts: list[FilePart]

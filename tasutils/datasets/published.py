@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict
 
 from tasutils import paths
+from tasutils.config import Part
 from tasutils.datasets.coco import mirror_files, read_files, read_mirror, split_of
 from tasutils.datasets.phrasecut import load_phrasecut
 from tasutils.datasets.sample import DataSet, RefDataset
@@ -32,22 +32,20 @@ IMAGE_FOLDERS = ("coco/train2014", "train2014", "images/mscoco/images/train2014"
 PHRASECUT_FOLDERS = ("phrasecut", "VGPhraseCut_v0")
 
 
-class Counts(BaseModel):
+class Counts(Part):
     """What a split counts; None where no source states it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     refs: int
     images: int
     sentences: int | None
 
 
-class Entry(BaseModel):
+class Entry(Part):
     """A data set of published.yaml; `splits` by whose they are (`unc`, `google`, `umd`) and name.
 
     `counts_from` and `get` name keys of `sources` and of `files` there.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     layout: Literal["refcoco", "phrasecut"]
     split_by: str
     mirror: str | None
@@ -92,9 +90,16 @@ class PublishedSet(DataSet):
 
     def here(self, root: Path | str | None = None) -> bool:
         """Whether its annotations lie in a folder of data sets."""
-        place = self.place(root)
-        found = [*place.folder.glob("instances.json"), *place.folder.glob("refer_*.json")]
-        return bool(found or place.mirror)
+        return self._holds(self.place(root).folder)
+
+    def splits_here(self, split_by: str, root: Path | str | None = None) -> list[str]:
+        """Splits whose annotations are here, by their files."""
+        place, splits = self.place(root), list(self.entry.splits[split_by])
+        if self.entry.layout == "phrasecut":
+            return [s for s in splits if (place.folder / f"refer_{s}.json").is_file()]
+        if place.mirror:
+            return splits if split_by == self.entry.split_by else []
+        return splits if (place.folder / f"refs({split_by}).p").is_file() else []
 
     def load(
         self,
@@ -130,16 +135,14 @@ class PublishedSet(DataSet):
                 remedy = f"{archive.name} lies there packed, unpack it with"
             get = f"tas data get {self.name}{where}"
             raise TasError(f"{self.name} is not at {place.folder}; {remedy}: {get}")
-        refs_path, instances_path = (
-            place.folder / name for name in (f"refs({split_by}).p", "instances.json")
-        )
         if place.mirror and split_by != self.entry.split_by:
             raise TasError(
                 f"{place.folder}: the mirror of {self.name} holds the splits by "
                 f"{self.entry.split_by} only; for {split_by} get the published files with: "
                 f"tas data get {self.name}"
             )
-        read = cache(lambda: read_files(refs_path, instances_path))
+        refs_path = place.folder / f"refs({split_by}).p"
+        read = cache(lambda: read_files(refs_path, place.folder / "instances.json"))
 
         def open_split(split: str) -> RefDataset:
             splits = self.entry.splits[split_by]
