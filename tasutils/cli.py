@@ -72,7 +72,12 @@ def _outcome(args: list[str] | None) -> tuple[int, str]:
     )
     try:
         code = app(args, prog_name="tas", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # `tas ... >&-`
+            sys.stdout.flush()
+    except SystemExit as end:  # what typer makes of a broken pipe
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        return 141, ""
     except TasError as error:
         return 2, str(error)
     except BrokenPipeError:  # `tas ... | head`: the reader has what it wanted
