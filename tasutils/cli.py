@@ -583,7 +583,7 @@ def rerun(
 ) -> None:
     """Make RUN again from its record alone; 0 if all its sentences come out the same, else 1."""
     from tasutils import paths
-    from tasutils.compare import rerun as run_again
+    from tasutils.rerun import rerun as run_again
     from tasutils.runs import read_run
     from tasutils.store import SceneStore
 

@@ -8,46 +8,34 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from tasutils import paths
-from tasutils.config import Difference, Preset, difference_lines, differences, leaves_of
+from tasutils.config import Difference, difference_lines, differences
 from tasutils.errors import TasError, one_line
 from tasutils.metrics import (
     CONVENTION,
     CONVENTIONS,
     METRIC_NAMES,
-    METRIC_VERSION,
     iou,
     metric,
     metric_variants,
     paired_difference,
     percent,
 )
-from tasutils.provenance import git_state, library_versions
 from tasutils.runs import (
     MASKS_FOLDER,
-    SAMPLES_FILE,
-    SEEDS,
     Metric,
     Run,
     RunRecord,
     metrics_of,
-    model_files,
-    read_run,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasutils.baselines import Method
-    from tasutils.datasets.sample import RefDataset
-    from tasutils.tas import TAS
 
 METRICS = ("oiou", "miou", "p@0.5")
 WON = 0.05  # a sentence is won by more IoU than this; less is the rim of a mask
@@ -579,188 +567,3 @@ def _sentence_lines(diff: RunDiff, every: bool) -> list[str]:
         ious = f"IoU {row['iou_first']:.3f} -> {row['iou_second']:.3f}"
         lines.append(f"    {where} {row['text']!r}: {mask}, {ious}")
     return lines
-
-
-# --- a run made again from its record alone ---
-
-
-@dataclass(frozen=True)
-class Rerun:
-    """A run and its second making.
-
-    n: sentences; n_changed: of them, those whose answer or pixels came out otherwise; same_bytes:
-    is samples.parquet equal byte for byte; notes: what differs around the run that need not matter,
-    such as versions; pictures: names of those whose pixels were others.
-    """
-
-    first: Run
-    again: Run
-    n: int
-    n_changed: int
-    same_bytes: bool
-    notes: list[str]
-    pictures: list[str]
-
-    def __str__(self) -> str:
-        others = f"; of the pictures {pictures_told(self.pictures)}" if self.pictures else ""
-        if self.n_changed:
-            return (
-                f"not reproduced: {self.n_changed} of {self.n} sentences came out otherwise"
-                f"{others}; tas compare {self.first.folder} {self.again.folder}"
-            )
-        how = "byte for byte" if self.same_bytes else "in every answer and pixel, not in all bytes"
-        return f"reproduced: samples of all {self.n} sentences are equal {how}{others}"
-
-
-def rerun(
-    run: Run,
-    *,
-    file: Path | None = None,
-    root: Path | None = None,
-    images: Path | None = None,
-    device: str | None = None,
-    anyway: bool = False,
-    out: Path | None = None,
-    **options: Any,
-) -> Rerun:
-    """Make a run again from its record alone.
-
-    The record holds settings, data set, split, limit, method and seeds; models are checked by
-    digest and the data set by the digest of its index files before any work is done.
-
-    Args:
-        run: what is made again; it stays as it is.
-        file, root, images: where the data is if not in its usual place; file: of own data.
-        device: where the networks run; None: where they ran.
-        anyway: whether to go on where settings, models or data are not those of the record.
-        out: folder of the new run, as in `evaluate_all`.
-        options: `store` and `progress`, as in `evaluate_all`; without a store all is described.
-
-    Raises:
-        TasError: the record has settings unknown to this version, names a method that is not the
-            package's, or, unless `anyway`, something here is not as it was; says in one line what.
-    """
-    from tasutils.evaluate import evaluate_all
-    from tasutils.tas import load
-
-    record = run.record
-    preset = _recorded_preset(run)
-    dataset = _dataset(run, file, root, images)
-    tas = load(preset, device=device or _device(record.device))
-    method, unlike = _method(record, tas)
-    unlike = [*_unlike(record, preset, dataset, tas.device), *unlike]
-    if unlike and not anyway:
-        more = f"; and {len(unlike) - 3} more" if len(unlike) > 3 else ""
-        raise TasError(
-            f"{run.folder.name} cannot be made again as it was: {'; '.join(unlike[:3])}"
-            f"{more}; go on with --anyway"
-        )
-    options |= {"limit_images": record.n_images if record.partial else None, "out": out}
-    options["masks"] = (run.folder / MASKS_FOLDER).is_dir()
-    again = read_run(evaluate_all([dataset], tas, [method], **options)[0])
-    rows, n = sentence_table(run.samples, again.samples), max(len(run.samples), len(again.samples))
-    files = [(one.folder / SAMPLES_FILE).read_bytes() for one in (run, again)]
-    n_changed = n - len(rows) + int(rows["changed"].sum())  # one that a run lacks counts
-    pictures = other_pictures(run.samples, again.samples)
-    notes = [*unlike, *_notes(record)]
-    return Rerun(run, again, n, n_changed, files[0] == files[1], notes, pictures)
-
-
-def _recorded_preset(run: Run) -> Preset:
-    """The preset of a run's record, settings that came after it at their defaults."""
-    try:
-        return Preset.model_validate(run.record.config)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "preset"
-        raise TasError(
-            f"{run.folder.name} has a setting that this version does not know: {where}: "
-            f"{first['msg'][:80]}; make it again with its own version, commit "
-            f"{run.record.git_commit}"
-        ) from None
-
-
-def _unlike(record: RunRecord, preset: Preset, dataset: RefDataset, device: str) -> list[str]:
-    """What is not as the record says, each in a few words."""
-    told = leaves_of(record.config)
-    later = [name for name in preset.leaves() if name not in told]
-    found = []
-    if later:
-        found.append(f"{len(later)} settings came after it, such as {later[0]}")
-    elif preset.digest() != record.config_digest:
-        found.append("its settings were edited: their digest is another")
-    if dataset.index_digest != record.index_digest:
-        found.append(
-            f"the index files of {record.dataset} are others (digest {record.index_digest[:12]} "
-            f"then, {dataset.index_digest[:12]} now)"
-        )
-    elif len(dataset) != record.n_total:
-        found.append(f"{record.split} had {record.n_total} sentences and has {len(dataset)}")
-    here = model_files(preset, record.method, record.method_settings)
-    for name, model in record.models.items():
-        now = here[name].sha256 if name in here else "missing"
-        if now != model.sha256:
-            found.append(f"{name} is another (sha256 {model.sha256[:12]} then, {now[:12]} now)")
-    if device != record.device:
-        found.append(f"it ran on {record.device}, not on {device}")
-    if record.seeds != SEEDS:
-        found.append(f"seeds were {record.seeds} and are {SEEDS}")
-    if record.metric_version != METRIC_VERSION:
-        found.append(f"metrics were {record.metric_version} and are {METRIC_VERSION}")
-    return found
-
-
-def _notes(record: RunRecord) -> list[str]:
-    """What may have a say and need not: commit and versions."""
-    commit, dirty = git_state(paths.ROOT)
-    then, now = (
-        f"{(c or 'no commit')[:12]}{' and changes' if d else ''}"
-        for c, d in ((record.git_commit, record.git_dirty), (commit, dirty))
-    )
-    notes = [f"code: {then} then, {now} now"] if then != now or dirty else []
-    changed = _facts(record.versions, library_versions())
-    return notes + [f"{n} {old} then, {new or 'none'} now" for n, (old, new) in changed.items()]
-
-
-def _dataset(run: Run, file: Path | None, root: Path | None, images: Path | None) -> RefDataset:
-    """The split of a record, from where it is now."""
-    from tasutils.datasets import load_dataset
-
-    record = run.record
-    if (file is not None) != (record.dataset == "own"):
-        raise TasError(
-            f"{run.folder.name} is over {record.dataset} {record.split}: "
-            + ("leave out --file" if file else "name its .csv or .jsonl with --file")
-        )
-    split = record.split if file is None else str(file)
-    return load_dataset(record.dataset, split, record.split_by or None, root, images)
-
-
-def _device(recorded: str) -> str | None:
-    """The recorded device, or None for what is here."""
-    from tasutils.tas import pick_device
-
-    try:
-        return pick_device(recorded)
-    except TasError:
-        return None
-
-
-def _method(record: RunRecord, tas: TAS) -> tuple[str | Method, list[str]]:
-    """The method of a record with its switches, and whether they are all that it had."""
-    from tasutils.baselines import METHODS, make_method
-
-    if record.method == "tas":
-        return "tas", []
-    if record.method not in METHODS:
-        raise TasError(
-            f"method {record.method} is none of this package's; there are {', '.join(METHODS)}"
-        )
-    alone = record.method in ("clip_only", "text_only")
-    switches: dict[str, Any] = {} if alone else dict(record.method_settings)
-    switches.pop("encoder", None)
-    method = make_method(record.method, tas, record.dataset, **switches)
-    settings = dict(getattr(method, "settings", {}))
-    if settings == record.method_settings:
-        return method, []
-    return method, [f"{record.method} had {record.method_settings} and has {settings}"]

@@ -351,7 +351,8 @@ def metric_variants(samples: pd.DataFrame) -> pd.DataFrame:
 
 def _rows(convention: Convention, samples: pd.DataFrame) -> list[dict[str, object]]:
     if convention.name == "answered":
-        samples = samples[samples["chosen"] >= 0]
+        drawn = samples.get("own_mask", False)
+        samples = samples[(samples["chosen"] >= 0) | drawn]
     units = np.arange(len(samples))  # which unit each sentence belongs to, (n,)
     if convention.unit == "reference":
         units = np.unique(samples["ref_id"].to_numpy(str), return_inverse=True)[1].reshape(-1)

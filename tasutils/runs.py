@@ -190,6 +190,21 @@ class Run:
         """Of the IoU, see `metrics.iou`."""
         return float(self.record.config.get("metrics", {}).get("epsilon", 0.0))
 
+    def preset(self) -> Preset:
+        """The preset that the run had, settings that came after it at their defaults."""
+        from tasutils.config import Preset
+
+        try:
+            return Preset.model_validate(self.record.config)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "preset"
+            raise TasError(
+                f"{self.folder.name} has a setting that this version does not know: {where}: "
+                f"{first['msg'][:80]}; evaluate anew, or take its own version, commit "
+                f"{self.record.git_commit}"
+            ) from None
+
     def pixels(self, who: str = "") -> Pixels:
         """Intersection and union of each answer, int64 (n,) px; who: "oracle_" for the best masks.
 

@@ -26,6 +26,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -297,7 +298,7 @@ def _runs() -> list[Tree]:
     preset = load_preset("tiny")
     record = {
         "run_id": "20261123-101500_refscenes-val_tiny_3f2a9c", "created": "2026-11-23T10:15:00",
-        "preset": "tiny", "config": preset.model_dump(mode="json"), "alpha": 0.1, "lam": 0.1,
+        "preset": "tiny", "config": preset.model_dump(mode="json"), "weights": preset.weights(),
         "config_digest": preset.digest(), "dataset": "refscenes", "split": "val", "n_total": 2,
         "index_digest": "0" * 64, "n_used": 2, "n_images_total": 1, "n_images": 1,
         "dtype": "float32", "n_without_proposals": 0, "partial": False,
@@ -305,26 +306,27 @@ def _runs() -> list[Tree]:
         "versions": {"python": "3"}, "git_commit": None, "git_dirty": None, "device": "cpu",
         "seeds": {"bootstrap": 0}, "wall_s": 1.0, "times_s": {"crops": 1.0}, "n_described": 1,
         "peak_memory_mib": {"host": 9.0}, "metrics": dict.fromkeys(names, metric),
-        "metric_version": "1",
+        "metric_version": "1", "pictures_digest": "0" * 64,
     }  # fmt: skip
     samples = pd.DataFrame([
         {"sample_id": f"s{k}", "image_id": "i", "ref_id": "r", "sent_id": "0", "text": "a dog",
          "raw": "A dog", "category": "dog", "split": "val", "chosen": k, "n_proposals": 2,
          "intersection_px": 5, "union_px": 9, "iou": 5 / 9, "gt_area_px": 7,
          "oracle_intersection_px": 6, "oracle_union_px": 8, "oracle_iou": 0.75,
-         "rectified": False, "reason": "the best"}
+         "rectified": False, "reason": "the best", "image_digest": "0"}
         for k in range(2)
     ])  # fmt: skip
     scores = pd.DataFrame([
-        {"sample_id": f"s{k}", "proposal": j, "v": 0.5, "p": 0.1, "n": 0.0, "region": True,
-         "intersection_px": 5 - j, "union_px": 9}
+        {"sample_id": f"s{k}", "proposal": j, "term_v": 0.5, "term_p": 0.1, "term_n": 0.0,
+         "region": True, "intersection_px": 5 - j, "union_px": 9}
         for k in range(2) for j in range(2)
     ])  # fmt: skip
-    return [{
-        "run.json": _dumped(record),
+    tables = {
         "samples.parquet": samples.to_parquet(index=False),
         "scores.parquet": scores.to_parquet(index=False),
-    }]  # fmt: skip
+    }
+    record["tables"] = {name: sha256(data).hexdigest() for name, data in tables.items()}
+    return [{"run.json": _dumped(record), **tables}]
 
 
 def _read_run(folder: Path) -> None:

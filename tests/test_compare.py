@@ -21,7 +21,6 @@ from tasutils.compare import (
     diff_lines,
     diff_runs,
     pictures_told,
-    rerun,
     results_table,
     run_lines,
     sentence_table,
@@ -31,6 +30,7 @@ from tasutils.errors import TasError
 from tasutils.evaluate import evaluate_all
 from tasutils.images import read_image
 from tasutils.metrics import iou, metric
+from tasutils.rerun import rerun
 from tasutils.runs import list_runs, read_run
 from tasutils.store import SceneStore
 
