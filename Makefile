@@ -22,8 +22,8 @@ help:
 	@echo "make bench    what things cost, against plainly written loops: BENCH=\"crops store\" for some"
 	@echo "make fuzz     mutated files for every reader, 2,000 each: FUZZ=500 for fewer"
 	@echo "make coverage    the tests once more, counting lines and branches that none of them runs"
-	@echo "make mutants  small faults in the metrics, masks, scores, rectifier and pickle reader, each"
-	@echo "              of which the tests must notice: tests/MUTANTS.md"
+	@echo "make mutants  small faults in the metrics, masks, terms, rectifier and pickle reader, each"
+	@echo "              of which the tests must notice"
 	@echo "make lint     ruff and mypy"
 
 setup: $(READY)
