@@ -1,7 +1,7 @@
-"""Appendices A5 and A6 on two pictures: a little training, and what the shipped weights reach."""
+"""Appendices A1 to A6, small: a little training each, and what the shipped weights reach."""
 
 import pytest
-from shown import pictures, tables
+from shown import outputs, pictures, tables
 
 from tasutils.notebooks import run_notebook
 
@@ -33,3 +33,21 @@ def test_the_appendix_trains_tseg_without_masks(tmp_path):
     assert scores["all"].astype(float).between(0, 1).all()
     text = page.read_text(encoding="utf-8")
     assert "partial" in text and "nothing here is zero-shot" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "shown"),
+    [
+        ("A1_world", {"n_scenes": 3}, 2),  # sprites, scenes
+        ("A2_clip", {"scenes": 4, "steps": 4, "score_images": 1}, 2),  # a batch, losses
+        ("A3_sam", {"scenes": 4, "steps": 4, "score_images": 2}, 3),  # points, losses, masks
+        ("A4_captioner", {"scenes": 4, "steps": 4, "score_images": 1}, 3),  # examples, losses, said
+    ],
+)
+def test_the_appendices_show_how_world_and_models_were_made(name, given, shown, tmp_path):
+    """Their cells assert that what is written out is what `data/making` does; and it learns."""
+    page = run_notebook(name, given, tmp_path)
+    executed = page.with_suffix(".ipynb")
+    assert len(pictures(executed)) == shown
+    text = "".join(output.get("text", "") for output in outputs(executed))
+    assert name == "A1_world" or "loss: " in text

@@ -9,7 +9,6 @@
 
 # %% tags=["parameters"]
 split = "val"
-seed = 7
 n_scenes = 6
 rebuild = False
 
@@ -25,7 +24,7 @@ from tasutils.paths import REFSCENES
 
 sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
 
-from making.build import draw_split
+from making.build import SPLITS, draw_split
 from making.categories import load_categories
 from making.sprites import load_sprite
 
@@ -60,8 +59,8 @@ plt.show()
 # A scene holds three to ten things, several of one category in most scenes (otherwise nothing needs referring to), partly hiding each other. Sentences are written over the scene graph and *executed* on it: one is kept only if it means exactly its target, with a margin that leaves a reader in no doubt.
 
 # %%
-pictures = list(draw_split(split, n_scenes))
-figure, axes = plt.subplots(-(-n_scenes // 3), 3, figsize=(11, 3.6 * (n_scenes // 3)))
+pictures = list(draw_split(SPLITS[split], n_scenes))
+figure, axes = plt.subplots(-(-n_scenes // 3), 3, figsize=(11, 3.6 * -(-n_scenes // 3)))
 for axis, picture in zip(axes.flat, pictures, strict=False):
     axis.imshow(picture.rendered.image)
     for target, color in zip(picture.targets, ("#E69F00", "#56B4E9", "#CC79A7"), strict=False):
