@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from light import D, H, HashEncoder, Same, W, boxes, embed, scene_of
 
-from tasutils import answers, terms
+from tasutils import cli, terms
 from tasutils.config import load_preset
 from tasutils.datasets.sample import Sample
 from tasutils.evaluate import Choice, Overlaps, Task
@@ -296,10 +296,10 @@ def test_answers_with_nan_are_written_shown_and_listed(preset, tmp_path):
     scene = hand_made(("a man",))
     for sentence in ("right man", "the man", "bright man"):
         answer = refer(scene, sentence, Scaled(), PARSER, preset)
-        record = answers.record(answer, preset, Path("x.jpg"))
+        record = cli.answer_json(answer, preset, Path("x.jpg"))
         rows = json.loads(json.dumps(record, allow_nan=False))["proposals"]
         assert [row["total"] is None for row in rows] == [preset is STRICT] * 5
-        assert "why: mask" in answers.answer_lines(answer, tmp_path)
+        assert "why: mask" in cli.answer_lines(answer, tmp_path)
         image = np.zeros((*(H, W), 3), np.uint8)
         show.overlay(image, answer).png()
         show.region_picture(image, answer).png()
@@ -516,7 +516,6 @@ def test_tiny_with_official_s_switches_runs_end_to_end(tiny_official, tmp_path):
 
 
 def test_presets_diff(capsys):
-    from tasutils import cli
 
     assert cli.main(["presets", "diff", "paper", "official"]) == 0
     page = capsys.readouterr().out
