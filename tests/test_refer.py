@@ -1,7 +1,6 @@
 """refer(): the whole of the second half, over scenes made by hand and a hash for an encoder."""
 
 import dataclasses
-import time
 
 import numpy as np
 import pytest
@@ -228,15 +227,3 @@ def test_scenes_of_another_encoder_are_refused() -> None:
     other = dataclasses.replace(scene, views={"crop": scene.crop_embeddings[:, :8]})
     with pytest.raises(TasError, match="describe the image again"):
         ask(other, "dog")
-
-
-def test_a_further_sentence_takes_under_50_ms() -> None:
-    scene = scene_of(boxes(40, 5), phrases=("a dog", "two red cars", "a banana", "a big tree"))
-    ask(scene, "the warm-up car on the left")
-    sentences = ["the dog on the left", "yellow banana at the top", "zebra", "tall guy", "old sofa"]
-    seconds = []
-    for sentence in sentences:
-        start = time.perf_counter()
-        ask(scene, sentence)
-        seconds.append(time.perf_counter() - start)
-    assert np.median(seconds) < 0.05
