@@ -20,7 +20,7 @@ images = ""  # the folder of their images; empty: the published place in root
 
 # %%
 import json
-from dataclasses import replace
+
 
 import matplotlib.pyplot as plt
 import numpy as np
