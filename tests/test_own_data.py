@@ -374,7 +374,7 @@ FAR = [[20, 6], [28, 6], [28, 16], [20, 16]]
     labelme(("cup", PAIRS, "polygon")), labelme(("cup", [[14, 14], [4, 4]], "rectangle")),
     via(("cup", {"name": "polygon", "all_points_x": X, "all_points_y": Y})),
     via(("cup", {"name": "rect", "x": 4, "y": 4, "width": 10, "height": 10})),
-    label_studio(points=PERCENT, polygonlabels=["cup"]),
+    label_studio(points=PERCENT, polygonlabels=["cup"]), label_studio(points=PERCENT, labels=[[]]),
     label_studio(x=12.5, y=100 / 6, width=31.25, height=1000 / 24, rotation=0),
     label_studio(format="rle", rle=brush(square()), brushlabels=["cup"]),
     {"label": "cup", "rle": "0, 100", "left": 4, "top": 4, "width": 10, "height": 10},

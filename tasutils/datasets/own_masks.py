@@ -141,21 +141,19 @@ def _foreground(image: Image.Image, name: str) -> NDArray[np.bool_]:
     except ValueError:
         raise TasError(f"{name}: {image.mode} is no mode of masks; save it as PNG") from None
     colours, alpha = rgba[:, :, :3], rgba[:, :, 3]
-    if image.mode == "L" and (alpha == alpha[0, 0]).all():
-        return _two_values(colours[:, :, 0], name)
-    plain = (colours == colours[0, 0]).all()
-    if plain and not (alpha == alpha[0, 0]).all():
+    clear = not (alpha == alpha[0, 0]).all()  # somewhere, and not everywhere alike
+    if clear and (colours == colours[0, 0]).all():
         return _two_values(alpha, name)
     if image.mode == "P":
         mask = _palette_mask(image, colours, name)
     elif (colours == colours[:, :, :1]).all():
         mask = _two_values(colours[:, :, 0], name)
     else:
-        n_colours = len(np.unique(colours.reshape(-1, 3), axis=0))
+        n_colours = len(np.unique(colours @ np.array([1 << 16, 1 << 8, 1])))
         if n_colours > _MOST_COLOURS:
             raise TasError(f"{name}: a picture of {n_colours} colours is no mask; paint it in two")
         mask = np.asarray(colours.any(axis=2))
-    if not (alpha == alpha[0, 0]).all() and ((alpha > 0) != mask).any():
+    if clear and ((alpha > 0) != mask).any():
         raise TasError(
             f"{name}: its colours show another mask than its transparency; save the one that is "
             "meant in black and white"
@@ -337,7 +335,8 @@ def _label_studio(
             for result in annotation["result"]:
                 value = result["value"]
                 width, height = result["original_width"] / 100, result["original_height"] / 100
-                label = next((v[0] for k, v in value.items() if k.endswith("labels") and v), "")
+                labels = (v[0] for k, v in value.items() if k.endswith("labels") and v)
+                label = str(next(labels, ""))
                 if "points" in value:
                     yield label, [[c for x, y in value["points"] for c in (x * width, y * height)]]
                 elif value.get("format") == "rle":
