@@ -23,15 +23,6 @@ from tasutils.encoders.settings import AlignConfig, EncoderConfig
 from tasutils.errors import TasError
 
 TEXTS = ["a red car", "", "🐈 " * 200, "naïve café", "two dogs on the left", "x" * 5000, "a"]
-SMALL_SIGLIP = {
-    "embed_dim": 96,
-    "custom_text": True,
-    "vision_cfg": {"image_size": 160, "timm_model_name": "test_vit3", "timm_pool": "map"}
-    | {"timm_proj": "none", "timm_model_pretrained": False},
-    "text_cfg": {"context_length": 16, "vocab_size": 110, "width": 64, "heads": 2, "layers": 1}
-    | {"hf_tokenizer_name": "somebody/words", "tokenizer_kwargs": {"clean": "canonicalize"}}
-    | {"no_causal_mask": True, "proj_bias": True, "pool_type": "last"},
-}
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +38,12 @@ def clip(clip_file):
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
     folder = tmp_path_factory.mktemp("words")
-    small_models.write_bert_words(folder)
+    small_models.write_siglip(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def siglip(tmp_path_factory, words):
-    path = tmp_path_factory.mktemp("siglip") / "test-SigLIP.json"
-    path.write_text(json.dumps(SMALL_SIGLIP))
-    open_clip.add_model_config(path)
+def siglip(words):
     torch.manual_seed(0)
     return OpenClipEncoder(EncoderConfig(model="test-SigLIP", tokenizer=str(words)))
 

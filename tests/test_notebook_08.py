@@ -45,8 +45,6 @@ def run(name, results, out, **parameters):
     return shown
 
 
-
-
 def test_real_data_without_any_runs_on_refscenes_and_says_so(results, tmp_path):
     shown = run("08_real_data", results, tmp_path, data="refscenes val", root=str(tmp_path))
     told = "\n".join(shown.text(cell) for cell in shown.cells)
