@@ -153,7 +153,7 @@ def described(request: pytest.FixtureRequest) -> list[tuple[dict[str, Any], Any]
     """Of a split's first pictures the committed scene and the one made here."""
     preset, names, split, _ = record.GROUPS[request.param]
     data, tas = record.dataset(names[0], split), record.load(preset)
-    old = list(record.scenes(request.param).values())[: {"val": 4, "valP": 2}[request.param]]
+    old = list(record.scenes(request.param).values())[: {"val": 4, "valP": 1}[request.param]]
     paths = [data.image_path(row["image_id"]) for row in old]
     made = tas.describe_all(paths, [row["image_id"] for row in old])
     return list(zip(old, made, strict=True))

@@ -338,7 +338,7 @@ PEERS = (
     "clip_surgery", "clip_surgery_rn", "score_map", "score_map_vit", "grad_cam", "grad_cam_vit",
     "tseg",
 )  # fmt: skip
-N_PEER_PICTURES, N_PEER_SENTENCES = 8, 3
+N_PEER_PICTURES, N_PEER_SENTENCES = 8, 2
 
 
 MAPS = (
