@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tqdm import tqdm
 
+from tasutils.config import lookup
 from tasutils.errors import TasError
 from tasutils.images import decode_image, require_annotated_size
 from tasutils.store import SceneStore, scene_key
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from tasutils.scene import Scene
     from tasutils.tas import TAS
 
-ENGINES = ("local", "ray")
+ENGINES = {"local": "tasutils.engines:describe_here", "ray": "tasutils.engines.ray:describe_by_ray"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +107,7 @@ def describe_dataset(
     step = tas.preset.compute.image_batch
     batches = [items[start : start + step] for start in range(0, len(items), step)]
     Random().shuffle(batches)
-    if engine == "ray":
-        from tasutils.engines.ray import describe_by_ray
-
-        results = describe_by_ray(batches, tas, store, address=address)
-    else:
-        results = _describe_here(batches, tas, store)
+    results = lookup("tasutils.engines:ENGINES", engine)(batches, tas, store, address)
     n_done, n_had, faults = 0, 0, dict[str, str]()
     with (
         closing(results),
@@ -183,9 +179,10 @@ def describe_batch(items: Sequence[Item], tas: TAS, store: SceneStore) -> list[D
     return described
 
 
-def _describe_here(
-    batches: Sequence[Sequence[Item]], tas: TAS, store: SceneStore
+def describe_here(
+    batches: Sequence[Sequence[Item]], tas: TAS, store: SceneStore, address: None = None
 ) -> Generator[list[Described], None, None]:
+    """What came of each batch, in this process; see `describe_dataset`."""
     for part in ("proposer", "encoder", "captioner", "language"):
         getattr(tas, part)  # weights that are missing are known before the work
     for batch in batches:

@@ -43,7 +43,6 @@ def describe_by_ray(
     batches: Sequence[Sequence[Item]],
     tas: TAS,
     store: SceneStore,
-    *,
     address: str | None = None,
     actors: int | None = None,
 ) -> Generator[list[Described], None, None]:
