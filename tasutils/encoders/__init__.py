@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.compute import FEWEST, Batches, unit_rows
 from tasutils.errors import TasError
 
 if TYPE_CHECKING:
     import torch
+
+    from tasutils.config import ComputeConfig
 
 
 ENCODERS: dict[str, Any] = {  # kind: its settings, which make it; see `config.lookup`
@@ -49,6 +52,44 @@ class DenseEncoder(ImageTextEncoder, Protocol):
 
     def encode_dense(self, crops: torch.Tensor) -> NDArray[np.float32]:
         """As encode_images, but (n, h, w, dim): a grid over the whole crop, rows from the top."""
+
+
+class TowerEncoder:
+    """Base of the encoders here: two towers, asked for some items at a time; see `DenseEncoder`."""
+
+    dim: int
+    image_size: int
+
+    def __init__(self, name: str, device: str, compute: ComputeConfig) -> None:
+        self.device = device
+        self.crop_batches = Batches(name, compute.crop_batch, device, compute.precision)
+        self.text_batches = Batches(name, compute.text_batch, device, compute.precision)
+
+    def encode_images(self, crops: torch.Tensor) -> NDArray[np.float32]:
+        """Float32 (n, 3, image_size, image_size) RGB in 0..1 -> float32 (n, dim), L2-normalised."""
+        return unit_rows(crops, self._embed_images, self.crop_batches, self.dim, FEWEST)
+
+    def encode_dense(self, crops: torch.Tensor) -> NDArray[np.float32]:
+        """As encode_images, but (n, h, w, dim): a grid over the whole crop."""
+        if len(crops) == 0:
+            return self.encode_dense(crops.new_zeros((1, *crops.shape[1:])))[:0]
+        return unit_rows(crops, self._embed_places, self.crop_batches, self.dim)
+
+    def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
+        """n texts as they stand -> float32 (n, dim), L2-normalised."""
+        return unit_rows(texts, self._embed_texts, self.text_batches, self.dim)
+
+    def _embed_images(self, crops: torch.Tensor) -> torch.Tensor:
+        """(n, dim), any length."""
+        raise NotImplementedError
+
+    def _embed_places(self, crops: torch.Tensor) -> torch.Tensor:
+        """(n, h, w, dim), any length."""
+        raise NotImplementedError
+
+    def _embed_texts(self, texts: list[str]) -> torch.Tensor:
+        """(n, dim), any length."""
+        raise NotImplementedError
 
 
 def dense(encoder: Any) -> DenseEncoder:

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tasutils.checkpoints import load_strict, load_tokenizer, read_state_dict
-from tasutils.compute import FEWEST, Batches, tune, unit_rows
+from tasutils.compute import tune
 from tasutils.config import PLAIN, ComputeConfig
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
+from tasutils.encoders import TowerEncoder
 from tasutils.errors import TasError
 from tasutils.paths import weights_path
 
@@ -49,7 +47,7 @@ class AlbefShape:
 PUBLISHED = AlbefShape()
 
 
-class AlbefEncoder:
+class AlbefEncoder(TowerEncoder):
     """ALBEF before its fusion (Li et al., arXiv 2107.07651) as `DenseEncoder`.
 
     The CLS tokens of the image tower and of the text tower's first six layers, each projected.
@@ -67,9 +65,8 @@ class AlbefEncoder:
     ) -> None:
         import torch
 
-        self.config, self.device = config, device
-        self.crop_batches = Batches("ALBEF", compute.crop_batch, device, compute.precision)
-        self.text_batches = Batches("ALBEF", compute.text_batch, device, compute.precision)
+        super().__init__("ALBEF", device, compute)
+        self.config = config
         self.image_size, self.dim = config.image_size, shape.dim
         self.tokenizer = _load_tokenizer(config.tokenizer, shape.vocabulary)
         model = build_albef(config.image_size, shape)
@@ -80,23 +77,6 @@ class AlbefEncoder:
         self._mean = torch.tensor(CLIP_MEAN_RGB, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(CLIP_STD_RGB, device=device).view(1, 3, 1, 1)
 
-    def encode_images(self, crops: torch.Tensor) -> NDArray[np.float32]:
-        """Float32 (n, 3, image_size, image_size) RGB in 0..1 -> float32 (n, dim), L2-normalised."""
-        first = lambda few: self._tokens(few)[:, 0]  # noqa: E731
-        return unit_rows(crops, first, self.crop_batches, self.dim, FEWEST)
-
-    def encode_dense(self, crops: torch.Tensor) -> NDArray[np.float32]:
-        """As encode_images, but (n, h, w, dim): each patch token projected as the CLS token is."""
-        if len(crops) == 0:
-            return self.encode_dense(crops.new_zeros((1, *crops.shape[1:])))[:0]
-        grid = self.model["visual_encoder"].patch_embed.grid_size  # (h, w)
-        places = lambda few: self._tokens(few)[:, 1:].unflatten(1, grid)  # noqa: E731
-        return unit_rows(crops, places, self.crop_batches, self.dim)
-
-    def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
-        """n texts, see `plain_words` -> float32 (n, dim), L2-normalised; cut at 30 tokens."""
-        return unit_rows(texts, self._embed_text, self.text_batches, self.dim)
-
     def pixel_values(self, crops: torch.Tensor) -> torch.Tensor:
         """What the network sees of crops."""
         return (crops.to(self.device, self._mean.dtype) - self._mean) / self._std
@@ -106,7 +86,14 @@ class AlbefEncoder:
         tokens = self.model["visual_encoder"].forward_features(self.pixel_values(crops))
         return self.model["vision_proj"](tokens)
 
-    def _embed_text(self, texts: list[str]) -> torch.Tensor:
+    def _embed_images(self, crops: torch.Tensor) -> torch.Tensor:
+        return self._tokens(crops)[:, 0]
+
+    def _embed_places(self, crops: torch.Tensor) -> torch.Tensor:
+        grid = self.model["visual_encoder"].patch_embed.grid_size  # (h, w)
+        return self._tokens(crops)[:, 1:].unflatten(1, grid)
+
+    def _embed_texts(self, texts: list[str]) -> torch.Tensor:
         tokens = self.tokenizer(
             [plain_words(text) for text in texts],
             padding="max_length", truncation=True, max_length=WORDS, return_tensors="pt",

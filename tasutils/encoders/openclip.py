@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.checkpoints import load_strict, load_tokenizer, quiet_transformers, read_state_dict
-from tasutils.compute import FEWEST, Batches, tune, unit_rows
+from tasutils.compute import tune, unit_rows
 from tasutils.config import PLAIN, ComputeConfig
+from tasutils.encoders import TowerEncoder
 from tasutils.errors import TasError
 from tasutils.paths import weights_path
 
@@ -30,7 +31,7 @@ _CLIP_VOCABULARY = 49408  # entries of CLIP's own tokenizer
 _MAX_BYTES = 1 << 23  # of a file of merges, unpacked; CLIP's own are 3 MB
 
 
-class OpenClipEncoder:
+class OpenClipEncoder(TowerEncoder):
     """An open_clip model as `DenseEncoder`; nothing is ever downloaded.
 
     Without a checkpoint its weights are random. Raises TasError for an unknown model and for a
@@ -42,9 +43,8 @@ class OpenClipEncoder:
     ) -> None:
         import torch
 
-        self.config, self.device = config, device
-        self.crop_batches = Batches("CLIP", compute.crop_batch, device, compute.precision)
-        self.text_batches = Batches("CLIP", compute.text_batch, device, compute.precision)
+        super().__init__("CLIP", device, compute)
+        self.config = config
         model = build_clip(config.model)
         if config.checkpoint is not None:
             load_strict(model, read_state_dict(weights_path(config.checkpoint)), config.checkpoint)
@@ -65,16 +65,6 @@ class OpenClipEncoder:
             and isinstance(model.text_projection, torch.Tensor)
         )
         self.dim = int(self._embed_tokens(self.tokenize([""])).shape[1])
-
-    def encode_images(self, crops: torch.Tensor) -> NDArray[np.float32]:
-        """Float32 (n, 3, image_size, image_size) RGB in 0..1 -> float32 (n, dim), L2-normalised."""
-        return unit_rows(crops, self._embed_images, self.crop_batches, self.dim, FEWEST)
-
-    def encode_dense(self, crops: torch.Tensor) -> NDArray[np.float32]:
-        """As encode_images, but (n, h, w, dim), see `place_features`."""
-        if len(crops) == 0:
-            return self.encode_dense(crops.new_zeros((1, *crops.shape[1:])))[:0]
-        return unit_rows(crops, self._embed_places, self.crop_batches, self.dim)
 
     def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
         """n texts as they stand -> float32 (n, dim), L2-normalised; cut at the model's context."""
