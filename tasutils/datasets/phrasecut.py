@@ -13,7 +13,6 @@ the cumulative IoU is the sum of intersections over the sum of unions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,6 @@ from tasutils.datasets.sample import (
 )
 from tasutils.datasets.shapes import Raster, polygon_mask
 from tasutils.errors import TasError
-from tasutils.masks import intersection_union
 from tasutils.metrics import METRIC_NAMES, metric
 
 if TYPE_CHECKING:
@@ -94,7 +92,18 @@ def load_phrasecut(
     listed = entries(read_json(tasks_path), tasks_path)
     tasks = [record(_Task, entry, tasks_path) for entry in listed]
     folder = root / "images" if images_dir is None else Path(images_dir)
-    images = _images(tasks, sizes, images_path, folder)
+    images: dict[str, ImageEntry] = {}
+    for task in tasks:
+        image_id = str(task.image_id)
+        if image_id not in sizes:
+            raise TasError(
+                f"{images_path}: image {image_id} of task {task.task_id} is not in it; "
+                "get both files from the same place"
+            )
+        size = record(_Image, sizes[image_id], images_path)
+        images[image_id] = images.get(image_id) or image_entry(
+            folder, f"{image_id}.jpg", size.height, size.width, str(images_path)
+        )
     ids = unique_ids([str(task.task_id) for task in tasks])
     instances = {sample_id: task.Polygons for sample_id, task in zip(ids, tasks, strict=True)}
     least = 3 if raster == "coco" else 2
@@ -118,26 +127,6 @@ def load_phrasecut(
         ground_truth=ground_truth,
         notes=tuple(usual_notes(f"{name} {split}", "task", ids, empty)),
     )
-
-
-def _images(
-    tasks: list[_Task], sizes: dict[str, Any], path: Path, folder: Path
-) -> dict[str, ImageEntry]:
-    """The images that tasks use, by image id."""
-    images: dict[str, ImageEntry] = {}
-    for task in tasks:
-        image_id = str(task.image_id)
-        if image_id not in sizes:
-            raise TasError(
-                f"{path}: image {image_id} of task {task.task_id} is not in it; "
-                "get both files from the same place"
-            )
-        if image_id not in images:
-            size = record(_Image, sizes[image_id], path)
-            images[image_id] = image_entry(
-                folder, f"{image_id}.jpg", size.height, size.width, str(path)
-            )
-    return images
 
 
 def _sample(sample_id: str, task: _Task, split: str, images: dict[str, ImageEntry]) -> Sample:
@@ -173,7 +162,7 @@ def subsets(samples: pd.DataFrame, as_published: bool = False) -> dict[str, NDAr
     s_large above 20 %). The subsets by frequency of words and by lists of words are not here.
 
     Args:
-        samples: samples.parquet of a run on PhraseCut, or `predictions_table`.
+        samples: samples.parquet of a run on PhraseCut.
         as_published: take i_many out of i_multi, as the code does against its own description.
 
     Returns:
@@ -239,54 +228,3 @@ def scores(samples: pd.DataFrame, as_published: bool = False) -> pd.DataFrame:
             **{f"acc@{name[2:]}": found[name] for name in METRIC_NAMES[2:]},
         }
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def predictions_table(
-    data: RefDataset, predict: Callable[[Sample], NDArray[np.bool_] | None]
-) -> pd.DataFrame:
-    """A table for `scores` of any predictor.
-
-    Args:
-        data: a split of PhraseCut.
-        predict: the predicted mask of a task, bool (H, W), or None when there is none; such as
-            `prediction_files(folder)`.
-    """
-    import pandas as pd
-
-    rows = []
-    for sample in data.samples:
-        gt, mask = data.gt_mask(sample), predict(sample)
-        nothing = np.zeros((1, *gt.shape), np.bool_)
-        intersection, union = intersection_union(nothing if mask is None else mask[None], gt)
-        rows.append({
-            "sample_id": sample.sample_id,
-            "image_id": sample.image_id,
-            **sample.flags,
-            "chosen": -1 if mask is None else 0,
-            "intersection_px": int(intersection[0]),
-            "union_px": int(union[0]),
-            "gt_area_px": int(np.count_nonzero(gt)),
-        })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def prediction_files(folder: Path | str) -> Callable[[Sample], NDArray[np.bool_] | None]:
-    """Predictions as the evaluator takes them: `<task_id>.png`, what is not 0 is predicted.
-
-    Raises:
-        TasError: there is no such folder; later, a file that is no picture.
-    """
-    from tasutils.datasets.own_masks import open_mask
-
-    place = Path(folder)
-    if not place.is_dir():
-        raise TasError(f"{place}: no folder of predictions; `tas evaluate ... --masks` writes one")
-
-    def predict(sample: Sample) -> NDArray[np.bool_] | None:
-        path = place / f"{sample.sample_id}.png"
-        if not path.is_file():
-            return None
-        labels = np.asarray(open_mask(path))
-        return np.asarray(labels[:, :, :3].any(axis=2) if labels.ndim == 3 else labels != 0)
-
-    return predict
