@@ -10,7 +10,6 @@ an input that crashes it, hangs or asks for too much memory; that one was printe
 import argparse
 import contextlib
 import copy
-import gzip
 import io
 import json
 import pickle
@@ -70,9 +69,6 @@ def mutated(rng: random.Random, name: str, data: bytes) -> bytes:
         with contextlib.suppress(ValueError):
             text = json.dumps(_changed(rng, json.loads(data)))
             return text.encode("utf-8", "surrogatepass")
-    if name.endswith(".gz") and rng.random() < 0.6:
-        with contextlib.suppress(OSError):
-            return gzip.compress(mutated(rng, "", gzip.decompress(data)), mtime=0)
     for _ in range(rng.choice([1, 1, 2, 4, 16])):
         a, b = sorted(rng.randrange(len(data) + 1) for _ in range(2))
         kind = rng.randrange(6)
@@ -159,12 +155,6 @@ def _look(data: Any) -> None:
             data.refer_truth(sample)
 
 
-def _check_refcoco(folder: Path) -> None:
-    from tasutils.datasets.doctor import check_published
-
-    check_published("refcoco", "unc", folder.parent, None)
-
-
 def _phrasecut() -> list[Tree]:
     task = {
         "task_id": "1__2", "image_id": 1, "phrase": "left dog", "ann_ids": ["7"],
@@ -182,12 +172,6 @@ def _read_phrasecut(folder: Path) -> None:
 
     _look(load_phrasecut(folder, "val"))
     _look(load_phrasecut(folder, "val", raster="outline"))
-
-
-def _check_phrasecut(folder: Path) -> None:
-    from tasutils.datasets.doctor import check_published
-
-    check_published("phrasecut", None, folder, None)
 
 
 def _own() -> list[Tree]:
@@ -381,41 +365,6 @@ def _read_weights(folder: Path) -> None:
         read_state_dict(path)
 
 
-def _merges() -> list[Tree]:
-    merges = "#version\ni n\nt h\nth e</w>\na n\nan d</w>\ni s</w>\nin g</w>"
-    return [{"merges.txt.gz": gzip.compress(merges.encode(), mtime=0)}]
-
-
-def _read_merges(folder: Path) -> None:
-    from tasutils.encoders.openclip import tiny_tokenizer
-
-    tiny_tokenizer(folder / "merges.txt.gz")
-
-
-def _tokenizers() -> list[Tree]:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    words = {
-        word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "cat", "##s"])
-    }
-    made = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    config = {"tokenizer_class": "BertTokenizer", "model_max_length": 32, "pad_token": "[PAD]",
-              "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}  # fmt: skip
-    return [{
-        "tokenizer.json": made.to_str().encode(),
-        "tokenizer_config.json": _dumped(config),
-        "config.json": _dumped({"model_type": "bert", "vocab_size": 7}),
-    }]  # fmt: skip
-
-
-def _read_tokenizer(folder: Path) -> None:
-    from tasutils.checkpoints import load_tokenizer
-
-    load_tokenizer(folder, "BERT")
-
-
 def _archives() -> list[Tree]:
     made = []
     for packing in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -443,27 +392,9 @@ def _read_archive(folder: Path) -> None:
         shutil.rmtree(inner, ignore_errors=True)
 
 
-def _texts() -> list[Tree]:
-    return [{"s.txt": "the red car\n\nthe dog on the left, é 🐈\n".encode()}]
-
-
-def _read_texts(folder: Path) -> None:
-    from tasutils.cli import read_sentences
-    from tasutils.paths import slug
-
-    for number, text in enumerate(read_sentences([], folder / "s.txt")):
-        name = slug(number, text)
-        assert Path(name).name == name and len(name) < 60
-
-
 READERS = {
     "refcoco": Reader(_refcoco, _read_refcoco),
-    "refcoco doctor": Reader(
-        lambda: [{f"refcoco/{k}": v for k, v in tree.items()} for tree in _refcoco()],
-        lambda folder: _check_refcoco(folder / "refcoco"),
-    ),
     "phrasecut": Reader(_phrasecut, _read_phrasecut),
-    "phrasecut doctor": Reader(_phrasecut, _check_phrasecut),
     "own data": Reader(_own, _read_own),
     "pictures": Reader(_pictures, _read_picture),
     "masks": Reader(_labels, _read_labels),
@@ -471,10 +402,7 @@ READERS = {
     "runs": Reader(_runs, _read_run),
     "mirror": Reader(_mirror, _read_mirror),
     "weights": Reader(_weights, _read_weights),
-    "merges": Reader(_merges, _read_merges),
-    "tokenizers": Reader(_tokenizers, _read_tokenizer),
     "archives": Reader(_archives, _read_archive),
-    "sentences": Reader(_texts, _read_texts),
 }
 
 
