@@ -34,6 +34,7 @@ EXTRAS = ("dev", "notebooks", "photo", "scale", "browser", "measure")
 ON_DEMAND = {"playwright", "greenlet", "coverage", "libcst", "linkify-it-py", "mutmut"}
 ON_DEMAND |= {"pytest-cov", "setproctitle", "textual", "uc-micro-py"}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+INSTALL = (ROOT / "INSTALL.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -47,7 +48,7 @@ def pins():
 
 def blocks(kind):
     """Return the fenced blocks of the README whose info string is `kind`."""
-    return re.findall(rf"^```{kind}\n(.*?)^```", README, flags=re.M | re.S)
+    return re.findall(rf"^```{kind}\n(.*?)^```", README + INSTALL, flags=re.M | re.S)
 
 
 def commands(*kinds):
@@ -210,13 +211,13 @@ def test_windows_commands_do_what_make_does():
 
 
 def test_readme_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", README + INSTALL):
         assert "://" in target or (ROOT / target).exists(), target
 
 
 def test_readme_commands_exist(capsys):
     shown = [line for line in commands("sh", "sh run") if line.startswith("tas ")]
-    assert len(shown) >= 10
+    assert len(shown) >= 8
     for line in shown:
         words = line.split()[1:]
         nested = 2 if words[0] in {"presets", "data", "models"} else 1
@@ -252,10 +253,28 @@ def test_readme_commands_run(example_folder, line):
 
 
 @pytest.mark.slow
-def test_readme_python_runs(example_folder):
-    (code,) = blocks("python run")
-    out = run_in(example_folder, [sys.executable, "-c", code + "\nassert mask.shape == (240, 320)"])
-    assert "in_region" in out
+def test_readme_python_runs_and_prints_what_stands_there(tmp_path):
+    first, own = blocks("python run")
+    (printed,) = blocks("text")
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    out = run_in(tmp_path, [sys.executable, "-c", first + "\nassert mask.shape == (240, 320)"])
+    assert out == printed
+    run_in(tmp_path, [sys.executable, "-c", own + "\nassert answer.best == 0"])
+
+
+@pytest.mark.slow
+def test_the_notebook_by_hand_runs(example_folder):
+    (command,) = commands("sh papermill")
+    command = command.replace("notebooks/", f"{ROOT}/notebooks/")
+    run_in(example_folder, ["sh", "-c", command])
+    misspelt = command.replace("-p data", "-p dta")
+    with pytest.raises(AssertionError, match="no parameter 'dta'"):
+        run_in(example_folder, ["sh", "-c", misspelt])
+
+
+def test_the_readme_is_short_and_begins_with_a_result():
+    assert len(README.split()) <= 1100
+    assert README.split("\n").index("import tasutils") < 40
 
 
 def test_reserved_notebooks_are_listed():
