@@ -2,6 +2,8 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -73,19 +75,7 @@ def is_file(path: Path) -> bool:
 
 def decode_image(file: "Path | BinaryIO", name: str) -> NDArray[np.uint8]:
     """A picture as `read_image` gives it, from a file or from its bytes; `name` is for errors."""
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(file, formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise TasError(_too_large(name)) from error
-    except Image.UnidentifiedImageError as error:
-        raise TasError(f"{name} is no picture that Pillow can read; convert it to PNG") from error
-    except Exception as error:  # Pillow raises many types for damaged files
-        raise TasError(f"cannot read {name} ({_brief(error)}); check or convert it") from error
-    with image:
+    with _told(name), _opened(file) as image:
         return _from_pil(image, name)
 
 
@@ -94,45 +84,59 @@ def image_size(path: Path) -> tuple[int, int]:
 
     Raises TasError when there is no file, or no picture in it; damage further on is not seen.
     """
-    from PIL import Image
-
     if not is_file(path):
         raise TasError(f"no picture at {path}; check the path")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
-                width, height = image.size
-                turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-    except Image.DecompressionBombError as error:
-        raise TasError(_too_large(str(path))) from error
-    except Exception as error:  # as in decode_image
-        raise TasError(f"{path} is no picture that can be read; get it again") from error
+    with _told(str(path)), _opened(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
+
+
+@contextmanager
+def _opened(file: "Path | BinaryIO") -> "Iterator[PilImage]":
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(file, formats=FORMATS) as image:
+            yield image
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """One line for the many types that Pillow raises."""
+    from PIL import Image
+
+    try:
+        yield
+    except TasError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise TasError(_too_large(name)) from error
+    except Image.UnidentifiedImageError as error:
+        raise TasError(f"{name} is no picture that Pillow can read; convert it to PNG") from error
+    except Exception as error:
+        brief = " ".join(str(error).split())[:120] or type(error).__name__
+        raise TasError(
+            f"cannot decode {name} ({brief}); the file is damaged or truncated, check it"
+        ) from error
 
 
 def _from_pil(image: "PilImage", name: str) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
     check_size(image.width, image.height, name)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image.load()
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I") or image.mode == "F":
-                return _from_array(_deep_gray(np.asarray(image)))
-            if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
-                image = image.convert("RGBA")
-                white = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(white, image)
-            return np.array(image.convert("RGB"), dtype=np.uint8)
-    except Image.DecompressionBombError as error:
-        raise TasError(_too_large(name)) from error
-    except Exception as error:  # as in decode_image
-        raise TasError(
-            f"cannot decode {name} ({_brief(error)}); the file is damaged or truncated"
-        ) from error
+    with _told(name), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I") or image.mode == "F":
+            return _from_array(_deep_gray(np.asarray(image)))
+        if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+        return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
 def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -196,7 +200,3 @@ def check_size(width: int, height: int, name: str) -> None:
 
 def _too_large(name: str) -> str:
     return f"{name} is larger than {MAX_PIXELS / 1e6:.0f} million pixels, shrink it first"
-
-
-def _brief(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
