@@ -34,7 +34,7 @@ EXTRAS = ("dev", "notebooks", "photo", "scale", "browser", "measure")
 ON_DEMAND = {"playwright", "greenlet", "coverage", "libcst", "linkify-it-py", "mutmut"}
 ON_DEMAND |= {"pytest-cov", "setproctitle", "textual", "uc-micro-py"}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-INSTALL = (ROOT / "INSTALL.md").read_text(encoding="utf-8")
+INSTALL = (ROOT / "notebooks/INSTALL.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
