@@ -254,7 +254,7 @@ def test_a_failing_notebook_does_not_stop_the_report(folder, tmp_path, capsys):
     assert "so far" in (page.parent / "02_bad.html").read_text(encoding="utf-8")
     for name in ("00_good", "02_bad", "03_fine"):
         assert f'href="{name}.html"' in html
-    assert not list(out.glob(".unfinished*")) and not fetched(html)
+    assert not list(out.glob(".tas-*")) and not fetched(html)
 
 
 @pytest.mark.parametrize("words", [["--only", "77"], ["--dataset", "coco"], ["--family", "x"]])

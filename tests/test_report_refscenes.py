@@ -34,7 +34,7 @@ def test_the_report_lies_whole_in_its_folder(report):
     tables = {"ablation.csv", "contributions.csv", "breakdown.csv"}
     assert names == {"index.html", "runs", *tables, *pages}
     results = report.parent.parent
-    assert not list(results.glob(".unfinished*"))
+    assert not list(results.glob(".tas-*"))
     assert {run.record.dataset for run in list_runs(results)} == set(group("refscenes"))
 
 
