@@ -80,6 +80,23 @@ def fails_unsolved(unsolved: str, block: list[str], check: str, names: dict[str,
     return False
 
 
+@pytest.mark.parametrize("value", [..., "50 %", None], ids=str)
+def test_what_is_no_number_is_told_and_no_type_error(value):
+    """Of each check the assertion about a predicted number, with a wrong value for it."""
+    n = 0
+    for name in NAMES:
+        for cell in solution(name).cells:
+            check = cell.source.startswith("# check")
+            for node in ast.parse(cell.source).body if check else ():
+                told = ast.get_source_segment(cell.source, node)
+                if told.startswith("assert isinstance("):
+                    (names,) = re.findall(r"^assert isinstance\((\w+)", told)
+                    with pytest.raises(AssertionError, match="predict before you compute"):
+                        exec(told, {names: value})
+                    n += 1
+    assert n >= 7
+
+
 def test_there_are_enough_of_them():
     assert len(NAMES) >= 6
     assert [int(name[:2]) for name in NAMES] == list(range(1, len(NAMES) + 1))

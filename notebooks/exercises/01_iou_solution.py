@@ -47,7 +47,9 @@ iou = intersection / union
 
 # %%
 # check
-assert 0 <= prediction <= 1, "write down a number before you count"
+assert isinstance(prediction, float | int) and 0 <= prediction <= 1, (
+    "predict before you compute: a number from 0 to 1, such as 0.5"
+)
 assert (intersection, union) == (8, 24), "count the # for the one, every sign but the dots for both"
 assert np.isclose(iou, metrics.iou([intersection], [union])[0]), "divide the one by the other"
 print(f"predicted {prediction}, counted {iou:.3f}: what is missed and what is too much both cost")
@@ -93,6 +95,8 @@ assert np.isclose(miou_a, metrics.metric(intersection_a, union_a, "miou")), (
 assert np.isclose(oiou_a, metrics.metric(intersection_a, union_a, "oiou")), "first sum, then divide"
 assert np.isclose(miou_b, metrics.metric(intersection_b, union_b, "miou")), "the same for B"
 assert np.isclose(oiou_b, metrics.metric(intersection_b, union_b, "oiou")), "the same for B"
+right = ["A" if a > b else "B" for a, b in ((miou_a, miou_b), (oiou_a, oiou_b))]
+print(f"predicted {higher_miou}, {higher_oiou}; higher mIoU: {right[0]}, higher oIoU: {right[1]}")
 print(f"A: mIoU {miou_a:.2f}, oIoU {oiou_a:.2f};  B: mIoU {miou_b:.2f}, oIoU {oiou_b:.2f}")
 
 # %% [markdown]
@@ -123,7 +127,9 @@ n_half = int(np.searchsorted(largest_first, union_px.sum() / 2)) + 1
 # %%
 # check
 order = np.argsort(-union_px)
-assert 0 <= predicted_share <= 1, "predict before you compute"
+assert isinstance(predicted_share, float | int) and 0 <= predicted_share <= 1, (
+    "predict before you compute: a number from 0 to 1, such as 0.5"
+)
 assert union_px[order[:n_half]].sum() >= union_px.sum() / 2, "these do not reach half yet"
 assert union_px[order[: n_half - 1]].sum() < union_px.sum() / 2, "fewer would do"
 share = n_half / len(union_px)

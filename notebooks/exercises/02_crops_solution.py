@@ -123,7 +123,9 @@ changed = (winners["black"] != winners["blur"]).mean()
 # %%
 # check
 by_refer = [tas.refer(scene, text, weights={"p": 0, "n": 0}).terms["v"].argmax() for text in texts]
-assert 0 <= prediction <= 1, "predict before you compute"
+assert isinstance(prediction, float | int) and 0 <= prediction <= 1, (
+    "predict before you compute: a number from 0 to 1, such as 0.5"
+)
 assert (winners["black"] == by_refer).all(), "black is what the preset has: V must agree with it"
 assert changed == np.mean([a != b for a, b in zip(*map(winners.get, fills[:2]), strict=True)])
 print(f"predicted {prediction:.0%}; for {changed:.0%} of {len(texts)} sentences the winner changes")

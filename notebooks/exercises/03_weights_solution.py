@@ -107,7 +107,9 @@ share = (alone != weighted).mean()
 
 # %%
 # check
-assert 0 <= predicted_share <= 1, "predict before you compute"
+assert isinstance(predicted_share, float | int) and 0 <= predicted_share <= 1, (
+    "predict before you compute: a number from 0 to 1, such as 0.5"
+)
 answers = {"V": alone, "whole": weighted}
 ious = {name: np.divide(*run.table.pixels(rows)).mean() for name, rows in answers.items()}
 assert np.isclose(ious["whole"], run.samples["iou"].mean()), "the run's own weights"

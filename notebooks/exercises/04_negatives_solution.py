@@ -113,7 +113,9 @@ own_negative = [name for name in names if similar_pairs(name, name) < 3]
 # %%
 # check
 share = len(own_negative) / len(names)
-assert 0 <= prediction <= 1, "predict before you compute"
+assert isinstance(prediction, float | int) and 0 <= prediction <= 1, (
+    "predict before you compute: a number from 0 to 1, such as 0.5"
+)
 assert "giraffe" in own_negative and "dog" not in own_negative, (
     "fewer than three senses with itself"
 )

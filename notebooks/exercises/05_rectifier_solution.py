@@ -67,7 +67,9 @@ by_median = centers[:, 0] >= np.median(centers[:, 0])
 
 # %%
 # check
-assert len(predicted) == 2 and ... not in predicted, "predict before you compute"
+assert isinstance(predicted, tuple) and all(isinstance(one, int) for one in predicted), (
+    "predict before you compute: two numbers of masks"
+)
 halves = [
     in_region(centers, (1, 1 + 2 * k * (image.shape[1] - 1) / 3), [word])
     for k, word in ((1, "right"), (2, "left"))

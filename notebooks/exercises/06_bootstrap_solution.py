@@ -77,7 +77,7 @@ low_images, high_images = np.quantile(clustered, [0.025, 0.975])
 # check
 found = bootstrap(intersection, union, run.images, ("oiou",))["oiou"]
 package = found.low, found.high
-assert predicted_factor is not ..., "predict before you compute"
+assert isinstance(predicted_factor, float | int), "predict before you compute: a number"
 assert np.allclose([low_images, high_images], package, atol=0.04), f"the package finds {package}"
 factor = (high_images - low_images) / (high - low)
 print(f"over pictures: [{low_images:.3f}, {high_images:.3f}]")

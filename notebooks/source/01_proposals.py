@@ -27,7 +27,10 @@ import tasutils
 from tasutils.config import OverlapConfig
 from tasutils.datasets import load_dataset
 from tasutils.metrics import bootstrap, paired_difference
+from tasutils.notebooks import refuse_unknown
 from tasutils.proposals.compare import oracle_table, summary
+
+refuse_unknown()
 
 # %% [markdown]
 # ## One picture, its masks and its targets

@@ -32,6 +32,9 @@ from tasutils.crops import masked_crops
 from tasutils.evaluate import run_of
 from tasutils.gallery import Gallery, changed_run
 from tasutils.metrics import paired_difference
+from tasutils.notebooks import refuse_unknown
+
+refuse_unknown()
 
 # %% [markdown]
 # ## The run

@@ -30,6 +30,9 @@ from tasutils.evaluate import run_of
 from tasutils.gallery import Gallery, changed_run
 from tasutils.language import SYNONYM_RULES
 from tasutils.metrics import paired_difference
+from tasutils.notebooks import refuse_unknown
+
+refuse_unknown()
 
 # %% [markdown]
 # ## The run

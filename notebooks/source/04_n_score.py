@@ -31,7 +31,10 @@ from tasutils.language import SYNONYM_RULES
 from tasutils.language.parse import read_doc
 from tasutils.language.wordnet import path_similarity, similar_pairs, wordnet
 from tasutils.metrics import paired_difference
+from tasutils.notebooks import refuse_unknown
 from tasutils.refer import judge_phrases, parse_expression
+
+refuse_unknown()
 
 # %% [markdown]
 # ## The run

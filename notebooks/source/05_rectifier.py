@@ -27,8 +27,11 @@ from tasutils.evaluate import run_of
 from tasutils.gallery import Gallery
 from tasutils.language.reading import read_directions
 from tasutils.metrics import paired_difference
+from tasutils.notebooks import refuse_unknown
 from tasutils.rectifier import RECTIFIERS
 from tasutils.refer import parse_expression, refer
+
+refuse_unknown()
 
 # %%
 run = run_of(data, tasutils.load(preset), limit, results)

@@ -30,9 +30,12 @@ from tasutils import charts, paths, study, tables
 from tasutils.errors import TasError
 from tasutils.evaluate import newest_runs, run_of
 from tasutils.gallery import KINDS, Gallery
+from tasutils.notebooks import refuse_unknown
 from tasutils.show import gallery
 from tasutils.sweep import TUNING_SPLITS, at_own_weights, best_settings, sweep
 from tasutils.tas import TAS
+
+refuse_unknown()
 
 # %% [markdown]
 # ## The runs

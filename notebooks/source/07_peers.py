@@ -33,9 +33,12 @@ from tasutils.baselines import METHODS, ActivationMethod, answers_of, make_metho
 from tasutils.datasets import load_dataset
 from tasutils.encoders.colors import COLORS, color_shares
 from tasutils.metrics import bootstrap, paired_difference
+from tasutils.notebooks import refuse_unknown
 from tasutils.refer import parse_expression
 from tasutils.runs import list_runs
 from tasutils.store import SceneStore, scene_key
+
+refuse_unknown()
 
 # %% [markdown]
 # ## One picture, three sentences

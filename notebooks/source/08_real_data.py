@@ -21,7 +21,6 @@ images = ""  # the folder of their images; empty: the published place in root
 # %%
 import json
 
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -35,7 +34,10 @@ from tasutils.datasets.get_data import file_sets
 from tasutils.datasets.phrasecut import load_phrasecut
 from tasutils.evaluate import run_of
 from tasutils.language.reading import find_directions
+from tasutils.notebooks import refuse_unknown
 from tasutils.paths import REFSCENES
+
+refuse_unknown()
 
 # %% [markdown]
 # ## What there is, and what to fetch

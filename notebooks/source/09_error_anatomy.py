@@ -29,7 +29,10 @@ from tasutils.evaluate import newest_runs, run_of, unreadable
 from tasutils.gallery import Gallery
 from tasutils.language.parse import Parser
 from tasutils.metrics import bootstrap, iou, segment_argmax
+from tasutils.notebooks import refuse_unknown
 from tasutils.terms import combine
+
+refuse_unknown()
 
 # %% [markdown]
 # ## The runs

@@ -36,7 +36,10 @@ from tasutils.captioners import clean_caption
 from tasutils.crops import masked_crops
 from tasutils.datasets import load_dataset
 from tasutils.masks import boxes_xyxy
+from tasutils.notebooks import refuse_unknown
 from tasutils.store import SceneStore, scene_key
+
+refuse_unknown()
 
 torch.set_num_threads(threads)
 tas, data = tasutils.load(preset, device="cpu"), load_dataset("refscenes", "val")

@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from tasutils import paths
+from tasutils.notebooks import refuse_unknown
 from tasutils.paths import REFSCENES
 
 sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
@@ -27,6 +28,8 @@ sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
 from making.build import SPLITS, draw_split
 from making.categories import load_categories
 from making.sprites import load_sprite
+
+refuse_unknown()
 
 # %% [markdown]
 # ## Things

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from tasutils import paths
 from tasutils.config import load_preset
 from tasutils.encoders.openclip import OpenClipEncoder, tiny_tokenizer
+from tasutils.notebooks import refuse_unknown
 from tasutils.paths import RESULTS
 
 sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
@@ -39,6 +40,8 @@ from making.pairs import draw_pairs
 from making.pools import FIRST_TRAINING_SEED, ScenePool, draw_shard, fill_pool
 from making.tokenizer import TOKENIZER
 from making.words import seen_words
+
+refuse_unknown()
 
 torch.set_num_threads(threads)
 torch.manual_seed(seed);

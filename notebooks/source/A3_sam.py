@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from tasutils import paths
 from tasutils.config import load_preset
+from tasutils.notebooks import refuse_unknown
 from tasutils.paths import RESULTS
 from tasutils.proposals.sam import SamProposer
 
@@ -34,6 +35,8 @@ from making.export import export
 from making.pools import FIRST_TRAINING_SEED, ScenePool, draw_shard, fill_pool
 from making.sam import draw_prompts, encode, prompt, sam_loss, train_sam, trainable
 from making.scores import best_iou, stored_pictures
+
+refuse_unknown()
 
 torch.set_num_threads(threads)
 torch.manual_seed(seed);

@@ -28,6 +28,7 @@ from tasutils import paths
 from tasutils.captioners.image_to_text import ImageToTextCaptioner
 from tasutils.config import load_preset
 from tasutils.crops import whole_image
+from tasutils.notebooks import refuse_unknown
 from tasutils.paths import RESULTS
 
 sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
@@ -37,6 +38,8 @@ from making.export import export, measure
 from making.pools import FIRST_TRAINING_SEED, ScenePool, draw_shard, fill_pool
 from making.scores import stored_pictures
 from making.words import seen_words
+
+refuse_unknown()
 
 torch.set_num_threads(threads)
 torch.manual_seed(seed);

@@ -24,6 +24,7 @@ import torch
 import tasutils
 from tasutils import paths
 from tasutils.datasets import load_dataset
+from tasutils.notebooks import refuse_unknown
 from tasutils.proposals.compare import oracle_table, summary
 from tasutils.proposals.regions import soft_masks
 
@@ -41,6 +42,8 @@ from making.freesolo import (
 from making.layout import training_scene
 from making.pools import FIRST_TRAINING_SEED, TRAINING
 from making.render import render
+
+refuse_unknown()
 
 torch.set_num_threads(threads)
 torch.manual_seed(seed);

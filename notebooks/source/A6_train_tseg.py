@@ -26,6 +26,7 @@ import torch
 from tasutils import paths
 from tasutils.baselines.tseg import TsegNet
 from tasutils.encoders.openclip import tiny_tokenizer
+from tasutils.notebooks import refuse_unknown
 from tasutils.paths import RESULTS
 
 sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
@@ -37,6 +38,8 @@ from making.tokenizer import TOKENIZER
 from making.tseg import AbsentPhrases, draw_batch, step_loss, train_tseg
 from making.tseg_pairs import PairStore, fill_pairs, frozen_clip, write_pairs
 from making.tseg_scores import FAMILIES, heatmaps, score_table, val_pictures
+
+refuse_unknown()
 
 torch.set_num_threads(threads)
 torch.manual_seed(seed)
