@@ -57,6 +57,16 @@ class Counted(SlowProposer):
         return super().__call__(image)
 
 
+def until(true):
+    """Steps until something is true; a quarter of an hour is not slowness, but a fault."""
+    for _ in range(45_000):
+        if true():
+            return
+        yield
+        time.sleep(0.02)
+    pytest.fail("it never came")
+
+
 class Child:
     """A fork that runs `tas` with some arguments; its output goes to files.
 
@@ -107,9 +117,8 @@ class Child:
     def wait(self, true):
         """Wait until something is true; fail if the process has ended before."""
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        while not true():
+        for _ in until(true):
             assert os.waitid(os.P_PID, self.pid, options) is None or true(), self.err
-            time.sleep(0.005)
 
     def after(self, n, number):
         """Wait until n pictures are begun, then send a signal and wait for the end."""
@@ -449,8 +458,8 @@ def test_an_ended_report_leaves_no_kernel_and_keeps_what_has_run(report, tmp_pat
     # from a terminal ctrl-c reaches the kernels as well
     (os.killpg if number == signal.SIGINT else os.kill)(child.pid, number)
     assert child.end() in (-number, 128 + number)
-    while not gone(mark):  # pytest's own limit ends this
-        time.sleep(0.02)
+    for _ in until(lambda: gone(mark)):
+        pass
     assert len(list_runs(out)) == 1
     kept = list(out.glob("*_report_refscenes+_tiny_unfinished"))
     if number == signal.SIGINT:
