@@ -53,6 +53,10 @@ def notebook_of(text: str, older: NotebookNode | None = None) -> NotebookNode:
     notebook = _read(text)
     if older is not None:
         notebook = combine_inputs_with_outputs(notebook, older, FORMAT)
+        known = {cell.source for cell in older.cells}
+        for cell in notebook.cells:
+            if cell.cell_type == "code" and cell.source not in known:
+                cell.outputs, cell.execution_count = [], None
     return clean(notebook, outputs=True)
 
 

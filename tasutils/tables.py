@@ -151,16 +151,6 @@ def scope_note(parts: Iterable[Run]) -> str:
     return note
 
 
-def findings(table: DataFrame) -> list[str]:
-    """Say in words what `contributions` measured; "no clear change" where the interval holds 0."""
-    lines = []
-    for family, split in table[["family", "split"]].drop_duplicates().itertuples(index=False):
-        part = table[(table["family"] == family) & (table["split"] == split)]
-        said = [finding(row) for row in part.to_dict("records") if row["n"]]
-        lines.append(f"{family} {split}: {'; '.join(said)}.")
-    return lines
-
-
 def finding(row: dict[Any, Any]) -> str:
     """Say a change of mIoU in words: piece, mean, low, high (fractions) and n."""
     change, low, high = row["mean"], row["low"], row["high"]
@@ -169,45 +159,3 @@ def finding(row: dict[Any, Any]) -> str:
     verb = "gains" if low > 0 else "costs" if high < 0 else "makes no clear change:"
     numbers = percent(change, low, high, signed=True)
     return f"{row['piece']} {verb} {numbers} mIoU (n = {row['n']})"
-
-
-def summary(
-    ablation: DataFrame, contributions: DataFrame, breakdown: DataFrame, note: str
-) -> list[str]:
-    """Say in words what the three tables of a study hold: every number is read from them."""
-    lines = [f"What all of this rests on: {note}."]
-    for (family, split), part in ablation.groupby(["family", "split"], sort=False):
-        lines.append(f"{family} {split}: {_reach(part)}")
-    pieces = contributions[~contributions["piece"].str.contains(", (?:no )?direction")]
-    clear = pieces[(pieces["low"] > 0) | (pieces["high"] < 0)]
-    for row in clear.sort_values("mean", ascending=False).to_dict("records"):
-        lines.append(f"Clear on {row['family']} {row['split']}: {finding(row)}.")
-    if clear.empty:
-        lines.append("No piece makes a clear change: every interval holds 0.")
-    for question, part in breakdown.groupby("question", sort=False):
-        lines.append(f"By {question}: {_gap(part)}")
-    return lines
-
-
-def _reach(part: DataFrame) -> str:
-    """How far the whole method gets on one family and split, and which variant gets furthest."""
-    oracle = part[part["variant"] == "oracle"].iloc[0]
-    rest = part[part["variant"] != "oracle"]
-    whole = rest[(rest["variant"] == "V+P+N") & rest["rectifier"]].iloc[0]
-    best = rest.sort_values("mean", ascending=False).iloc[0]
-    name = f"{best['variant']} {'with' if best['rectifier'] else 'without'} the rectifier"
-    share = 100 * whole["mean"] / oracle["mean"] if oracle["mean"] > 0 else 0.0
-    interval = percent(whole["mean"], whole["low"], whole["high"])
-    return (
-        f"the whole method reaches {interval} mIoU, {share:.0f} % of the oracle's "
-        f"{100 * oracle['mean']:.1f}; the best variant is {name} "
-        f"with {100 * best['mean']:.1f} (n = {whole['n']})."
-    )
-
-
-def _gap(part: DataFrame) -> str:
-    """The groups of one question from the easiest to the hardest."""
-    rows = part.sort_values("mean", ascending=False).to_dict("records")
-    said = [f"{r['group']} {percent(r['mean'], r['low'], r['high'])} (n = {r['n']})" for r in rows]
-    apart = len(rows) > 1 and rows[0]["low"] > rows[-1]["high"]
-    return "; ".join(said) + ("; the intervals lie apart." if apart else "; the intervals overlap.")

@@ -20,19 +20,34 @@ COMMON = ["preset", "data", "limit", "n_boot", "results"]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_notebook_is_tidy(name):
-    notebook = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    path = paths.NOTEBOOKS / f"{name}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert all(not cell.outputs and cell.execution_count is None for cell in code)
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
     assert all(re.fullmatch(r"[a-z][a-z-]*", cell.id) for cell in notebook.cells)
-    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.metadata.kernelspec.name == "python3" and "widgets" not in notebook.metadata
     assert "In this notebook" in notebook.cells[0].source
     assert any("What was seen" in cell.source for cell in notebook.cells[-2:])
+    assert any("refuse_unknown()" in cell.source for cell in code[:3])
     source = "\n".join(cell.source for cell in code)
     assert "/home" not in source and "data/" not in source
-    assert "/tmp" not in source and "/root" not in source
-    assert notebook_parameters(paths.NOTEBOOKS / f"{name}.ipynb")
+    assert notebook_parameters(path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_notebook_shows_in_git_is_small_and_of_no_machine(name):
+    text = (paths.NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert len(text) <= build.LARGEST_BYTES
+    words = re.sub(r'"image/(?:png|jpeg)": "[^"]*"|base64,[A-Za-z0-9+/=]+', "", text)
+    for place in (*map(str, (paths.ROOT, paths.RESULTS)), "/tmp/", "/home/", "/root/", "/work/"):
+        assert place not in words, place
+    assert not re.search(r"\b20\d{6}-\d{6}_|\d\d:\d\d:\d\d", words)
+    assert "widget-view" not in words
+
+
+def test_all_notebooks_together_are_small():
+    assert sum(path.stat().st_size for path in paths.NOTEBOOKS.glob("*.ipynb")) <= 8_000_000
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n[0] != "A" and n[:2] not in ALONE])
@@ -46,11 +61,8 @@ def test_common_parameters_have_one_order(name):
 def test_a_notebook_and_its_twin_agree(name):
     notebook = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4)
     text = (build.SOURCE / f"{name}.py").read_text(encoding="utf-8")
-    assert jupytext.writes(notebook, build.FORMAT) == text, "run: make notebooks"
-    assert build.notebook_of(text, notebook) == build.clean(notebook)
-    assert nbformat.writes(build.clean(notebook)) == nbformat.writes(notebook), (
-        "run: make notebooks"
-    )
+    assert jupytext.writes(notebook, build.FORMAT) == text, "run: python notebooks/build.py"
+    assert build.clean(build.notebook_of(text, notebook)) == build.clean(notebook)
 
 
 def test_no_twin_is_left_over():
@@ -90,6 +102,18 @@ def test_a_changed_twin_wins_and_cells_keep_their_ids(pair):
     assert [cell.id for cell in after.cells] == ["a-title", "one-word", "a-title-code"]
     assert [cell.source for cell in after.cells] == ["# A title", "a = 2", "b = 3"]
     assert after.cells[1].metadata == {"tags": ["x"]} and not after.cells[1].outputs
+
+
+def test_outputs_stay_where_the_code_is_the_same(pair):
+    book, twin = pair
+    before = nbformat.read(book, as_version=4)
+    before.cells[1].outputs = [nbformat.v4.new_output("stream", text="shown")]
+    nbformat.write(before, book)
+    twin.write_text(twin.read_text().replace("# A title", "# Another title"))
+    changed_after(twin, book)
+    after = nbformat.reads(build.wanted()[book], as_version=4)
+    assert after.cells[0].source == "# Another title"
+    assert [output.text for output in after.cells[1].outputs] == ["shown"]
 
 
 def test_a_changed_notebook_wins_and_loses_its_outputs(pair):
