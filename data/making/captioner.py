@@ -127,13 +127,11 @@ def train_captioner(
     scenes: Path = POOL,
     held_out: Path = HELD_OUT,
 ) -> dict[str, Any]:
-    """Train the tiny BLIP-2.
+    """Train the tiny BLIP-2; see `loop.Training`.
 
     The vision tower is frozen at first, as in the published training, then all parts learn.
 
     Args:
-        minutes: total training time over all sessions; the one knob.
-        folder: checkpoint folder, taken up again when ``resume``.
         scenes: folder of the training scenes; ``held_out``: of those that it is watched by.
         clip_weights: safetensors of the CLIP model whose vision tower it starts with.
     """

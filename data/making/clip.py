@@ -141,17 +141,12 @@ def train_clip(
     scenes: Path = POOL,
     held_out: Path = HELD_OUT,
 ) -> dict[str, Any]:
-    """Train ``tiny-RN`` or ``tiny-ViT`` for some minutes, counted over all sessions.
+    """Train ``tiny-RN`` or ``tiny-ViT``; see `loop.Training`.
 
     Args:
         name: open_clip configuration.
-        minutes: total training time; the one knob.
-        folder: checkpoint folder, taken up again when ``resume``.
         scenes: folder of the training scenes; ``held_out``: of those that it is watched by.
         text_from: see `start_clip`.
-
-    Returns:
-        the record: minutes, images seen, curve of losses and scores.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)

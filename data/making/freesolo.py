@@ -319,16 +319,11 @@ def train_freesolo(
     scenes: Path = POOL,
     masks: Path = FREE_MASKS,
 ) -> dict[str, Any]:
-    """Train the tiny FreeSOLO on pseudo masks for some minutes, counted over all sessions.
+    """Train the tiny FreeSOLO on pseudo masks; see `loop.Training`.
 
     Args:
-        minutes: total training time.
-        folder: checkpoint folder, taken up again when ``resume``.
         images: pictures a step.
         scenes: folder of the training pictures; ``masks``: of their pseudo masks.
-
-    Returns:
-        the record: minutes, images seen, curve of losses and of the scores on val.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)

@@ -85,6 +85,9 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
 class Training:
     """A model under training, its average, its clock and its folder.
 
+    What the `train_` functions share: minutes, seed, resume; folder: where the checkpoint lies;
+    threads: of torch. They return the record: minutes, images seen, curve of losses and scores.
+
     Args:
         minutes: total training time over all sessions; the one knob.
         rates: peak learning rate of each part, by the start of its parameters' names; "" is the

@@ -245,17 +245,12 @@ def train_sam(
     scenes: Path = POOL,
     photographs: Path = PHOTO_POOL,
 ) -> dict[str, Any]:
-    """Train the tiny SAM for some minutes, counted over all sessions.
+    """Train the tiny SAM; see `loop.Training`.
 
     Args:
-        minutes: total training time; the one knob.
-        folder: checkpoint folder, taken up again when ``resume``.
         scenes: folder of the training scenes; ``photographs``: of those made of cut-outs, which
             are half of what is drawn.
         images: pictures a step; ``points``: prompts a picture, one of them on the background.
-
-    Returns:
-        the record: minutes, images seen, curve of losses and IoU on the training scenes.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)

@@ -155,15 +155,13 @@ def train_tseg(
     pairs: Path = PAIRS,
     score_images: int = SCORE_IMAGES,
 ) -> dict[str, Any]:
-    """Train TSEG's own parts for some minutes, counted over all sessions.
+    """Train TSEG's own parts; see `loop.Training`.
 
     The average with the highest sum of two mIoUs on the first pictures of val, of the chosen
     proposal and of the map alone, is kept as ``best.pt``: the one place where a mask is read, and
     no weight learns from it.
 
     Args:
-        minutes: total training time; the one knob.
-        folder: checkpoint folder, taken up again when ``resume``.
         images: pictures a step.
         pairs: folder of `tseg_pairs`, which may still be growing.
         score_images: pictures of val; 0 scores none, and the last average is the best.
@@ -185,7 +183,7 @@ def train_tseg(
         trial = TsegNet().eval()
         trial.load_state_dict(state)
         scores = score_tseg(trial, watched) if watched else {}
-        if sum(scores.values()) > record["best"]:
+        if sum(scores.values()) >= record["best"]:
             record["best"] = sum(scores.values())
             folder.mkdir(parents=True, exist_ok=True)
             torch.save(state, folder / "best.pt")
