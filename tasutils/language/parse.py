@@ -14,11 +14,11 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from tasutils.errors import TasError
-from tasutils.language.reading import EXTENDED_WORDS
+from tasutils.language.reading import EXTENDED_WORDS, TURNS
 
 if TYPE_CHECKING:
     from spacy.language import Language
-    from spacy.tokens import Doc, Token
+    from spacy.tokens import Doc, Span, Token
 
 _LOCK = Lock()
 
@@ -39,6 +39,20 @@ _ACTIONS = frozenset(
     | {"eating", "looking", "facing", "hanging", "leaning", "running", "playing", "kneeling"}
     | {"stand", "sit", "lie", "lay", "hold", "wear", "walk", "ride", "eat", "look", "stood", "sat"}
 )
+# Who speaks and what they ask for, before anything is named: "please show me", "can you point to".
+_SPEAKERS = frozenset({"i", "me", "you", "we", "us"})
+_REQUESTS = frozenset(
+    {"please", "show", "find", "point", "want", "need", "pick", "select", "segment", "locate"}
+    | {"give", "see", "choose", "get", "highlight", "mark", "click", "identify"}
+)
+_ANYBODY = frozenset({"one", "ones", "someone", "somebody", "anyone", "anybody", "everyone"})
+_ADVERBS = frozenset({"close", "upside", "away", "together", "alone", "here", "there"})
+_WITH = frozenset({"w", "w/", "w/o"})
+# A sentence that begins so names another thing: "under the table", "holding umbrella".
+_LEADERS = frozenset(
+    {"under", "underneath", "behind", "beside", "near", "with", "by", "between", "inside"}
+    | {"against", "w/", "holding", "wearing", "carrying", "riding"}
+)
 _COLORS = frozenset(
     {"red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white"}
     | {"grey", "gray"}
@@ -58,8 +72,9 @@ class Parse:
     text: as given; phrase: the head noun phrase, or the whole text where there is none; head:
     lemma of the head noun, "" where the text names no thing ("second from the left");
     head_words: the words of the phrase up to the head noun ("red fire engine"), in which WordNet
-    may know a compound; chunks: noun chunks in order, duplicates kept, pronouns left out;
-    all_chunks: with those led by a pronoun; first_noun: the first noun as written, or "".
+    may know a compound; chunks: noun chunks in order, duplicates kept, pronouns left out, compounds
+    of WordNet whole ("a purple fire extinguisher" where spaCy ends at "fire");
+    all_chunks: as spaCy has them, with those led by a pronoun; first_noun: as written, or "".
     """
 
     text: str
@@ -95,23 +110,20 @@ class Parser:
 def _parse(spacy_model: str, text: str) -> Parse:
     doc = read_doc(spacy_model, text)
     head = find_head(doc)
-    chunks = list(doc.noun_chunks)
-    around = next((c for c in chunks if head is not None and c.start <= head.i < c.end), None)
-    if around is None and head is None:
-        around = chunks[0] if chunks else None
-    if around is None and head is not None:
-        around = doc[_phrase_start(head) : head.i + 1]
+    plain = list(doc.noun_chunks)
+    chunks = _joined(plain)
+    around = next(iter(chunks), None) if head is None else _phrase_of(head, chunks)
     words: tuple[str, ...] = ()
     if head is not None and around is not None:
-        before = doc[around.start : head.i]
-        words = (*(t.text for t in before if _may_join(t)), _word(head))
+        before = [t for t in doc[around.start : head.i] if _may_join(t) or _is_compound(t, head)]
+        words = (*(t.text for t in before), _word(head))
     return Parse(
         text=text,
         phrase=around.text if around is not None else text,
         head=_lemma(head) if head is not None else "",
         head_words=words,
         chunks=tuple(c.text for c in chunks if c.root.pos_ != "PRON"),
-        all_chunks=tuple(c.text for c in chunks),
+        all_chunks=tuple(c.text for c in plain),
         first_noun=next((t.text for t in doc if t.tag_.startswith("NN")), ""),
     )
 
@@ -123,6 +135,7 @@ def find_head(doc: Doc) -> Token | None:
     possessive passes the head on ("the man's hat" -> hat), and so do "of" without a noun before
     it ("largest of the dogs") and words of quantity ("pair of scissors"). Where spaCy sees no
     noun at all, the last other content word stands in ("donut on left", read as an adverb).
+    WordNet's compounds stay whole ("fire hydrant", read as a noun and an adverb).
     """
     noun: Token | None = None
     place: Token | None = None
@@ -131,26 +144,85 @@ def find_head(doc: Doc) -> Token | None:
         word = token.lower_
         if token.tag_ == "POS":  # possessive: the owner is not the thing
             noun = place = other = None
-        elif word in EXTENDED_WORDS or word in _ORDINALS:
+        elif word in EXTENDED_WORDS or word in _ORDINALS or _is_letter(token):
             continue
-        elif word == "of" and (noun is None or noun.lower_ in _QUANTITY_WORDS):
+        elif noun is None and (word in _SPEAKERS | _REQUESTS or _is_expletive(token)):
+            other = None
+        elif _leads_elsewhere(token):
+            return None
+        elif word == "of" and place is not None and noun is None and place.lower_ == "hand":
+            break  # "the left hand of the man"
+        elif word == "of" and (noun is None or _is_quantity(noun)):
             noun = place = other = None
         elif word in _PLACE_WORDS:
             place = token
+        elif noun is not None and _is_compound(noun, token):
+            noun = token
         elif _ends_phrase(token, noun) if noun is not None else other and _starts_another(token):
             break
         elif _is_thing(token) or (noun is not None and _is_misread_noun(token, noun)):
             noun = token
-        elif _is_content(token):
+        elif _is_content(token) and not (other and word in _ADVERBS):
             other = token
     return noun or other or place
 
 
+def _is_letter(token: Token) -> bool:
+    """Is it the "L" of "dog L"?"""
+    return token.lower_ in {"l", "r"} and token.i + 1 == len(token.doc)
+
+
+def _is_expletive(token: Token) -> bool:
+    """Is it the "it" of "it is the cat"?"""
+    after = token.doc[token.i + 1 : token.i + 3]
+    return token.tag_ == "PRP" and [t.pos_ for t in after] == ["AUX", "DET"]
+
+
+def _leads_elsewhere(token: Token) -> bool:
+    """Does the sentence begin with where the thing is, or what it does, and never name it?"""
+    if token.i == 1:
+        return token.lower_ == "to" and token.nbor(-1).lower_ in {"next", "close"}
+    return token.i == 0 and token.lower_ in _LEADERS and len(token.doc) > 1
+
+
+def _is_quantity(noun: Token) -> bool:
+    compound = noun.i and _is_compound(noun.nbor(-1), noun)  # "parking lot"
+    return noun.lower_ in _QUANTITY_WORDS and not compound
+
+
+def _is_compound(first: Token, second: Token) -> bool:
+    """Does WordNet know the two neighbours as one noun ("fire hydrant")?"""
+    from tasutils.language.wordnet import ancestors  # which reads with this module
+
+    if second.i != first.i + 1 or second.is_stop or not second.is_alpha or not first.is_alpha:
+        return False
+    if second.tag_ == "VBG" or second.lower_ in _ACTIONS or {first.lower_, second.lower_} & {
+        *EXTENDED_WORDS, *_ORDINALS, *_PLACE_WORDS, *_COLORS,
+    }:  # fmt: skip
+        return False
+    return bool(ancestors(f"{first.lower_} {second.lower_}"))
+
+
+def _joined(chunks: list[Span]) -> list[Span]:
+    """The chunks, each up to the end of the compound that it begins."""
+    found: list[Span] = []
+    for chunk in chunks:
+        if found and chunk.start < found[-1].end:
+            continue
+        doc, end = chunk.doc, chunk.end
+        while end < len(doc) and _is_compound(doc[end - 1], doc[end]):
+            end += 1
+        found.append(doc[chunk.start : end])
+    return found
+
+
 def _ends_phrase(token: Token, noun: Token) -> bool:
     """Does the token belong to something else than the noun before it?"""
-    if token.lower_ in _ACTIONS:
+    if token.lower_ in _ACTIONS | _WITH:
         return True
-    if token.tag_ == "HYPH" or _is_misread_noun(token, noun):
+    if token.lower_ in TURNS and token.i + 1 < len(token.doc):  # "bus heading left"
+        return token.nbor().lower_ in {*EXTENDED_WORDS, "to", "towards"}
+    if token.tag_ in {"HYPH", "``", "''"} or _is_misread_noun(token, noun):
         return False
     return token.pos_ in _ENDS or token.tag_ in _SUPERLATIVES | _RELATIVES
 
@@ -167,7 +239,7 @@ def _is_misread_noun(token: Token, noun: Token) -> bool:
 
 def _starts_another(token: Token) -> bool:
     """Does a preposition, relative pronoun or action begin after a word that may be the thing?"""
-    if token.tag_ in _RELATIVES:
+    if token.tag_ in _RELATIVES or token.lower_ in _WITH:
         return True
     if token.lower_ in _ACTIONS:  # but "small running shoe" goes on
         return token.i + 1 == len(token.doc) or token.nbor().pos_ not in _NOUNS
@@ -177,7 +249,7 @@ def _starts_another(token: Token) -> bool:
 def _is_thing(token: Token) -> bool:
     if token.lower_ in _COLORS | _ACTIONS:
         return False
-    return token.pos_ in _NOUNS or token.lower_ in {"one", "ones"} or token.tag_ == "PRP"
+    return token.pos_ in _NOUNS or token.lower_ in _ANYBODY or token.tag_ == "PRP"
 
 
 def _is_content(token: Token) -> bool:
@@ -193,12 +265,17 @@ def _word(token: Token) -> str:
     return str(token.doc[start : token.i + 1].text)
 
 
-def _phrase_start(head: Token) -> int:
-    """Where the phrase of a head begins that spaCy left outside its noun chunks."""
-    start = head.i
-    while start and head.doc[start - 1].pos_ in _NOUNS | {"ADJ", "DET", "NUM", "ADV"}:
-        start -= 1
-    return start
+def _phrase_of(head: Token, chunks: list[Span]) -> Span:
+    """The noun chunk around a head, or the words before it that spaCy left outside its chunks."""
+    doc, start = head.doc, head.i
+    around = next((chunk for chunk in chunks if chunk.start <= head.i < chunk.end), None)
+    if around is None:
+        while start and doc[start - 1].pos_ in _NOUNS | {"ADJ", "DET", "NUM", "ADV"}:
+            start -= 1
+        around = doc[start : head.i + 1]
+    if 0 < around.start == head.i and _is_compound(doc[head.i - 1], head):
+        return doc[head.i - 1 : around.end]  # "frying pan", read as a verb and a noun
+    return around
 
 
 def _may_join(token: Token) -> bool:

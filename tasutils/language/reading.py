@@ -6,18 +6,21 @@ leaves out those uses of which the picture's halves say nothing:
 
 | use | example | why it does not count |
 |---|---|---|
-| relation | "left of the dog", "above the bus", "on top of the table" | holds for another thing |
+| relation | "left of the dog", "above and to the left of it" | holds for another thing |
+| another's | "in front of the left car" | says where another thing is |
+| negation | "not on the left", "except the left one" | says where it is not |
 | ordinal | "second from the left", "third right" | the second may stand in the other half |
 | orientation | "zebra facing left", "looking up" | where it looks, not where it is |
-| particle | "man standing up", "lying down", "trunk up" | belongs to the verb or a part |
-| intensifier | "right behind the bus" | means "directly" |
-| verb | "the man who left" | went away |
+| body | "his left", "the bear's left eye", "in the right hand" | seen from the other |
+| particle | "man standing up", "trunk up", "up close" | belongs to the verb or a part |
+| intensifier | "right behind the bus", "right on the edge" | means "directly" |
+| verb | "the man who left", "left on the ground", "last slice left" | went away, remains |
+| compound | "left-handed", "top hat", "pick-up truck" | is part of another word |
 | garment | "girl in red top", "tank top" | a thing |
 
 Words match as tokens ("laptop" and "bright" hold no direction), unless substrings are asked for,
 as in the released code. No parser is asked: on phrases this short it takes "left" for a verb in
-"left man" and in "guy left". Known limit: a direction that belongs to another thing ("dog next to
-the left car") still counts.
+"left man" and in "guy left". Where a word may be meant either way it does not count.
 """
 
 from __future__ import annotations
@@ -42,10 +45,10 @@ def _table(*rows: tuple[str, Names]) -> dict[str, Names]:
 
 
 EXTENDED_WORDS = _table(
-    ("up top upper above highest uppermost topmost upmost", ("up",)),
+    ("up top upper above higher highest uppermost topmost upmost", ("up",)),
     ("bottom lower below down lowest lowermost bottommost downmost", ("bottom",)),
-    ("left leftmost lefthand leftside lefthandside", ("left",)),
-    ("right rightmost righthand rightside righthandside", ("right",)),
+    ("left leftmost lefthand leftside lefthandside lhs", ("left",)),
+    ("right rightmost righthand rightside righthandside rhs", ("right",)),
     ("topleft upperleft", ("up", "left")),
     ("topright upperright", ("up", "right")),
     ("bottomleft lowerleft", ("bottom", "left")),
@@ -66,18 +69,23 @@ WORDS: dict[str, dict[str, Names]] = {
     "none": {},
 }
 
+_LETTERS: dict[str, Names] = {"l": ("left",), "r": ("right",)}
 _ARTICLES = _words("the a an this that its his her their our my your")
 _SIDES = _words("side half part corner edge end hand most area section region")
 _PICTURE = _words(
     "image picture pic photo photograph frame screen scene shot view center centre middle"
+    " me us you viewer photographer"
 )
-_COUNTS = _words("two three four five six seven all both these those them many several pair group")
+_COUNTS = _words(
+    "two three four five six seven all both these those them many several pair trio group row bunch"
+    " lineup queue"
+)
 _ORDINALS = _words(
     "second third fourth fifth sixth seventh eighth ninth tenth next"
     " 2nd 3rd 4th 5th 6th 7th 8th 9th 10th"
 )
 _NUMERALS = _words("two three four five six 2 3 4 5 6")
-_TURNS = _words(
+TURNS = _words(
     "facing faces looking looks pointing points turning turned turns heading headed moving going"
     " leaning leans walking running driving flying swimming tilted"
 )
@@ -91,9 +99,33 @@ _TOPS = _words(
 )
 _BEHIND_RIGHT = _words(
     "next behind beside by before after near under beneath over at there here above below"
-    " underneath against between"
+    " underneath against between inside within into onto through outside across along"
 )
 _ON = _words("the on at to far in upper lower top bottom most very side")
+_BE = _words("is are was were be been being")
+_LEAVERS = _words(
+    "who has have had he she they we i you someone somebody everyone people nobody having"
+)
+_AS_LEFT = _words("there behind over open alone out empty unattended untouched uneaten")
+_LAST = _words("last only remaining what any anything something nothing")
+_DENIALS = _words("not isn isnt aren arent wasn never no except excluding nor")
+_ALL = _words("any every all each anything nothing everything anyone everyone")
+_OWNERS = _words("s his her its their whose")
+_BODY = _words(
+    "hand hands arm arms leg legs eye eyes ear ears foot feet paw paws wing wings shoulder knee"
+    " cheek wrist ankle elbow thigh hoof horn tusk fist thumb finger"
+)
+_NEAR = _words("behind beside near with over under beneath by against around")
+_NO_NOUNS = _words(
+    "who that which whose with in on at of to from by near next behind beside under over and or is"
+    " are was has not w holding wearing"
+)
+_COMPOUNDS = {
+    "left": _words("turn handed hander footed fielder winger"),
+    "right": _words("turn handed hander footed fielder winger angle triangle"),
+    "top": _words("hat hats coat knot down"),
+    "down": _words("vest jacket coat comforter pillow duvet"),
+}
 
 
 @dataclass(frozen=True)
@@ -158,7 +190,11 @@ def read_directions(
     found = []
     for i, match in enumerate(matches):
         names = known.get(words[i], ())
+        if form == "extended" and 0 < i == len(words) - 1:  # "dog L"
+            names = names or _LETTERS.get(words[i], ())
         skipped = _why_skipped(words, i) if names and form == "extended" else ""
+        if names and form == "extended" and _is_tied(text, match, words, i):
+            skipped = "compound"
         if matching == "substring" and not names:
             inside = [known[word] for word in known if word in words[i]]
             names = tuple(dict.fromkeys(name for group in inside for name in group))
@@ -174,50 +210,124 @@ def plan_words(form: str, text: str, matching: Matching, shut: str = "") -> Plan
     return Plan((), tuple(counting), tuple(skipped))
 
 
+def _is_tied(text: str, match: re.Match[str], words: list[str], i: int) -> bool:
+    """Does a hyphen tie the word to one that names no place ("left-handed", "pick-up")?"""
+    ties = (match.start() and text[match.start() - 1] == "-", text[match.end() :][:1] == "-")
+    others = [words[i + step] for tied, step in zip(ties, (-1, 1), strict=True)
+              if tied and 0 <= i + step < len(words)]  # fmt: skip
+    return not {*others} <= {*EXTENDED_WORDS} | _SIDES | _PICTURE | {"far"}
+
+
 def _why_skipped(words: list[str], i: int) -> str:
     """Why the direction word at i says nothing about the picture's halves; "" if it does."""
-    before, after = words[:i], words[i + 1 :]
-    if words[i] == "right" and _is_intensifier(before, after):
+    word, before, after = words[i], words[:i], words[i + 1 :]
+    if word == "right" and _is_intensifier(before, after):
         return "intensifier"
-    if _is_relation(words[i], before, after):
+    way = word == "right" and after[:2] == ["of", "way"]
+    if {*after[:1]} & _COMPOUNDS.get(word, frozenset()) or way or words[i - 1 : i + 1] == [
+        "top", "down",
+    ]:  # fmt: skip
+        return "compound"
+    if _is_relation(word, before, after):
         return "relation"
     while before and before[-1] in EXTENDED_WORDS:  # "top left": judged by what is around both
         before = before[:-1]
+    if _is_denied(before):
+        return "negation"
     if _is_ordinal(before):
         return "ordinal"
-    if _is_verb(words[i], before):
+    if word == "left" and before and _is_verb(before, after):
         return "verb"
-    if _is_turn(words[i], before):
+    if _is_turn(word, before):
         return "orientation"
-    if words[i] in {"up", "down"} and _is_particle(before, after):
+    if word in {"left", "right"} and before == words[:i] and _is_body(before, after):
+        return "body"
+    if word in {"up", "down"} and _is_particle(before, after):
         return "particle"
-    return "garment" if words[i] == "top" and _is_thing(before, after) else ""
+    if word == "top" and _is_thing(before, after):
+        return "garment"
+    return "another's" if _is_anothers(before, after) else ""
+
+
+def _is_denied(before: list[str]) -> bool:
+    """Do "not the left", "isn't on the left", "except the left", "other than the left" end here?"""
+    at = len(before) - 1
+    while at >= 0 and before[at] in _ARTICLES | _ON | {"one", "ones", "t"} | {*EXTENDED_WORDS}:
+        at -= 1
+    word, pair = " ".join(before[max(at, 0) : at + 1]), " ".join(before[max(at - 1, 0) : at + 1])
+    if word == "but":
+        return not _ALL.isdisjoint(before)
+    return word in _DENIALS or pair in {"other than", "rather than", "instead of"}
 
 
 def _is_ordinal(before: list[str]) -> bool:
-    """Do "second left", "second to the left" or "second dog from the left" end here?"""
-    rest = [word for word in before if word not in _ARTICLES]
+    """Do "second left", "second to the left" or "second dog from the far left" end here?"""
+    rest = [word for word in before if word not in _ARTICLES | {"far", "very"}]
+    if " to last " in f" {' '.join(rest)} ":
+        return True
     if rest and rest[-1] in {"from", "to"}:
         return bool(_NUMERALS & set(rest[-2:-1]) or _ORDINALS & set(rest[:-1]))
     return bool(rest) and rest[-1] in _ORDINALS
 
 
-def _is_verb(word: str, before: list[str]) -> bool:
-    if word != "left" or not before:
+def _is_verb(before: list[str], after: list[str]) -> bool:
+    """Is "left" what someone did, or what remains?"""
+    if (
+        before[-1] in _LEAVERS | _BE
+        and after[:1] != ["of"]
+        or (before[-1] == "that" and len(before) > 1)
+    ):
+        return True
+    if before[-1] in _ON | _ARTICLES:
         return False
-    return before[-1] in {"who", "has", "have", "had"} or (before[-1] == "that" and len(before) > 1)
+    if after[:1] in (["on"], ["in"]) and not (after[1:] and _is_picture(after[1:])):
+        return not after[1:] or after[1] in _ARTICLES
+    remains = not after and not _LAST.isdisjoint(before)
+    return remains or not _AS_LEFT.isdisjoint(after[:1])
+
+
+def _is_body(before: list[str], after: list[str]) -> bool:
+    """Is it someone's own side: "his left", "the bear's left eye", "in the right hand"?"""
+    if before and before[-1] in _OWNERS:
+        return True
+    if not after or after[0] not in _BODY or _ARTICLES.issuperset(before):
+        return False  # "right eye of the cat" is what is meant, seen by who looks
+    more = after[1:2]  # but "left hand dog", "right hand side"
+    return after[0] != "hand" or not more or more[0] in _NO_NOUNS or not more[0].isalnum()
+
+
+def _is_anothers(before: list[str], after: list[str]) -> bool:
+    """Is the noun behind it another thing: "in front of the left car", "sitting on the left bench"?
+
+    Only where a noun follows at once: "man on the left with a hat" and "on the left side" count.
+    """
+    while after and after[0] in EXTENDED_WORDS:
+        after = after[1:]
+    if not after or after[0] in _SIDES | _PICTURE | _NO_NOUNS or not after[0].isalnum():
+        return False
+    if len(after[0]) > 4 and after[0].endswith(("ing", "ed")):
+        return False
+    rest = list(before)
+    while rest and rest[-1] in _ARTICLES:
+        rest.pop()
+    if len(rest) < 2:
+        return False
+    if rest[-1] in {"on", "in", "at"}:
+        return len(rest) > 2 and len(rest[-2]) > 4 and rest[-2].endswith("ing")
+    pair = rest[-2:]
+    return rest[-1] in _NEAR or pair in (["front", "of"], ["next", "to"], ["close", "to"])
 
 
 def _is_turn(word: str, before: list[str]) -> bool:
     rest = [w for w in before if w not in _ARTICLES | {"to", "towards", "toward"}]
-    return word != "top" and bool(rest) and rest[-1] in _TURNS
+    return word != "top" and bool(rest) and rest[-1] in TURNS
 
 
 def _is_particle(before: list[str], after: list[str]) -> bool:
     last = before[-1] if before else ""
     if after[:1] in (["high"], ["low"]):
         return False
-    if after and after[0] in _ARTICLES:  # "up the hill"
+    if after and after[0] in _ARTICLES | {"close", "front", "against"}:  # "up the hill"
         return True
     return last in _HOSTS or (len(last) > 4 and last.endswith(("ing", "ed")))
 
@@ -226,6 +336,10 @@ def _is_intensifier(before: list[str], after: list[str]) -> bool:
     if not after or (before and before[-1] in _ON):
         return False
     middle = [word for word in after[:3] if word not in _ARTICLES][:2]
+    if after[0] == "up" and after[1:2]:
+        return after[1] in _BEHIND_RIGHT | _ON
+    if after[0] == "on" and after[1:2]:
+        return after[1] in _ARTICLES | {"top"}
     return after[0] in _BEHIND_RIGHT or middle in (["in", "front"], ["in", "middle"])
 
 
@@ -236,6 +350,10 @@ def _is_thing(before: list[str], after: list[str]) -> bool:
 
 def _is_relation(word: str, before: list[str], after: list[str]) -> bool:
     """Does an object follow that is not the picture: "of the dog", "side of it", "above a car"?"""
+    joined = [w for w in after[:4] if w not in _ARTICLES | _ON or w in EXTENDED_WORDS][:2]
+    if joined[:1] in (["and"], ["or"]) and joined[1:] and joined[1] in EXTENDED_WORDS:
+        at = after.index(joined[1])  # "above and to the left of it"
+        return _is_relation(joined[1], [*before, word, *after[:at]], after[at + 1 :])
     while after and after[0] in EXTENDED_WORDS:  # "upper left of the dog"
         word, after = after[0], after[1:]
     while after and after[0] in _SIDES:
@@ -250,8 +368,9 @@ def _is_relation(word: str, before: list[str], after: list[str]) -> bool:
     target = after[1:]
     if word.endswith(("most", "est")) or _is_picture(target):
         return False
-    rest = [w for w in target[:2] if w not in _ARTICLES]
-    return not (rest and rest[0] in _COUNTS)  # "the left of the two dogs" is one of them
+    rest = [w for w in target[:3] if w not in _ARTICLES]
+    pair = rest[:2] == ["pair", "of"]  # of headphones: one thing
+    return pair or not (rest and rest[0] in _COUNTS)  # "the left of the two dogs" is one of them
 
 
 def _is_picture(target: list[str]) -> bool:
