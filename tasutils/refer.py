@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tasutils.scene import Scene
 
 MAX_CHARACTERS = 2000  # far beyond any referring sentence, far below what slows the parser
-_CONTEXT_TOKENS = 77  # of CLIP's text towers, begin and end included
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,6 @@ def refer_many(
         rows = embeddings(encoder.encode_text(written), len(written), "texts")
     embedded = dict(zip(words, rows, strict=True))  # (d,) each
     scale = cosine_scale(encoder, preset)
-    context = getattr(encoder, "context_length", _CONTEXT_TOKENS)
     answers = []
     for expression, (text, *phrases) in zip(expressions, asked, strict=True):
         candidates = judge_phrases(scene, expression, language, preset)
@@ -183,7 +181,7 @@ def refer_many(
         found = {phrase: embedded[phrase] for phrase in phrases}
         texts = Texts(embedded[text], scene.phrase_embeddings[kept], found)
         scores = score_terms(scene, expression, texts, preset, list(weights), scale)
-        truncated = len(expression.text.split()) > context - 2
+        truncated = _is_cut(encoder, preset.encoder.template.format(text))
         asked_of = (scene, expression, texts)
         answers.append(_choose(*asked_of, scores, weights, candidates, truncated, preset))
     return answers
@@ -212,6 +210,12 @@ def score_terms(
     if "n" in found and not len(texts.negatives) and preset.scores.strict_official:
         found["n"] = np.full_like(found["n"], np.nan)  # the released code's mean of nothing
     return found
+
+
+def _is_cut(encoder: ImageTextEncoder, text: str) -> bool:
+    """Does the text tower read less than the whole text? False where the encoder cannot tell."""
+    count: Callable[[str], int] | None = getattr(encoder, "n_tokens", None)
+    return count is not None and count(text) > int(getattr(encoder, "context_length", 0))
 
 
 def cosine_scale(encoder: ImageTextEncoder, preset: Preset) -> float:

@@ -205,10 +205,33 @@ def test_sentences_that_are_no_text_or_too_long_are_refused() -> None:
         parse_expression(7, PARSER)  # type: ignore[arg-type]
 
 
-def test_a_cut_off_sentence_says_so() -> None:
-    scene = scene_of(boxes(2, 0))
-    assert "cut off" in ask(scene, "very " * 80 + "big dog").reason
-    assert not ask(scene, "very big dog").truncated
+class Counting(HashEncoder):
+    context_length = 77
+
+    def n_tokens(self, text: str) -> int:
+        return len(text) + 2
+
+
+@pytest.mark.parametrize(("letters", "cut"), [(75, False), (76, True)])
+def test_a_cut_off_sentence_says_so(letters: int, cut: bool) -> None:
+    preset = PRESET.override({"encoder.template": "{}"})
+    answer = refer(scene_of(boxes(2, 0)), "d" * letters, Counting(), PARSER, preset)
+    assert answer.truncated is cut and ("cut off" in answer.reason) is cut
+    assert not ask(scene_of(boxes(2, 0)), "very " * 80 + "dog").truncated  # nobody counts there
+
+
+def test_the_tokenizer_counts_not_the_words() -> None:
+    from tasutils.tas import load
+
+    tiny, photo = load("tiny").encoder, load("photo").encoder
+    for encoder, text in (
+        (tiny, "extraordinarily unphotographable "),
+        (photo, "unphotographable "),
+    ):
+        assert encoder.n_tokens("dog") == 3
+        words = text * 25
+        assert len(words.split()) < 77 and (encoder.n_tokens(words) > 77)
+    assert photo.n_tokens("big dog " * 50) < photo.context_length == 256
 
 
 @given(st.text(min_size=1, max_size=80))

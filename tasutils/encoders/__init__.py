@@ -25,7 +25,10 @@ ENCODERS: dict[str, Any] = {  # kind: its settings, which make it; see `config.l
 
 
 class ImageTextEncoder(Protocol):
-    """An image tower and a text tower with a common embedding of `dim` numbers."""
+    """An image tower and a text tower with a common embedding of `dim` numbers.
+
+    One that also has `context_length` and `n_tokens(text)` tells when a sentence is cut.
+    """
 
     dim: int
     image_size: int

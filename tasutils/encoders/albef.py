@@ -69,6 +69,7 @@ class AlbefEncoder(TowerEncoder):
         self.config = config
         self.image_size, self.dim = config.image_size, shape.dim
         self.tokenizer = _load_tokenizer(config.tokenizer, shape.vocabulary)
+        self.context_length = WORDS
         model = build_albef(config.image_size, shape)
         state = read_albef(weights_path(config.checkpoint), config.image_size, shape)
         load_strict(model, state, config.checkpoint)
@@ -76,6 +77,10 @@ class AlbefEncoder(TowerEncoder):
         tune(model["visual_encoder"], compute)
         self._mean = torch.tensor(CLIP_MEAN_RGB, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(CLIP_STD_RGB, device=device).view(1, 3, 1, 1)
+
+    def n_tokens(self, text: str) -> int:
+        """How many tokens the whole text has, begin and end included."""
+        return len(self.tokenizer(plain_words(text, len(text))).input_ids)
 
     def pixel_values(self, crops: torch.Tensor) -> torch.Tensor:
         """What the network sees of crops."""
@@ -102,7 +107,7 @@ class AlbefEncoder(TowerEncoder):
         return self.model["text_proj"](states.last_hidden_state[:, 0])
 
 
-def plain_words(text: str) -> str:
+def plain_words(text: str, most: int = WORDS) -> str:
     """A text as ALBEF reads it: lower-cased, no punctuation, 30 words (its dataset/utils.py).
 
     Hyphens and slashes part words; marks that it does not list, such as "&", stay.
@@ -111,7 +116,7 @@ def plain_words(text: str) -> str:
     'the mans t shirt red & blue'
     """
     plain = text.lower().translate(_PUNCTUATION).replace("<person>", "person")
-    return " ".join(plain.split()[:WORDS])
+    return " ".join(plain.split()[:most])
 
 
 def build_albef(image_size: int, shape: AlbefShape = PUBLISHED) -> Any:

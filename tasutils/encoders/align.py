@@ -38,9 +38,14 @@ class AlignEncoder(TowerEncoder):
         self.model = load_model(AlignModel, folder, "ALIGN", {"align"}, torch.float32).to(device)
         tune(self.model.vision_model, compute)
         self.tokenizer = load_tokenizer(folder, "ALIGN")
+        self.context_length = _TEXT_TOKENS
         self._pixels = Pixels(folder, "ALIGN")
         self.image_size = self._pixels.image_size
         self.dim = int(self.model.config.projection_dim)
+
+    def n_tokens(self, text: str) -> int:
+        """How many tokens the whole text has, begin and end included."""
+        return len(self.tokenizer(text).input_ids)
 
     def pixel_values(self, crops: torch.Tensor, whole: bool = False) -> torch.Tensor:
         """What the network sees of crops; with `whole` the rim too."""

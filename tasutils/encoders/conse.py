@@ -48,7 +48,7 @@ class ConseEncoder:
         self.crop_batches = Batches("EfficientNet", compute.crop_batch, device, compute.precision)
         self.classifier = load_classifier(config.checkpoint, device)
         self.sentences = SentenceEncoder(weights_path(config.text_model), device, compute)
-        self.dim = self.sentences.dim
+        self.dim, self.context_length = self.sentences.dim, _MAX_TOKENS
         self._names = _class_names(config.text_model, device, config.name_template, config.kinds)
         colors = self.sentences([_COLOR_TEMPLATE.format(color) for color in COLORS])
         self._colors = colors - colors.mean(axis=0)  # (11, dim): what sets each colour apart
@@ -70,6 +70,10 @@ class ConseEncoder:
     def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
         """n texts as they stand -> float32 (n, dim), L2-normalised; cut at 256 tokens."""
         return self.sentences(texts)
+
+    def n_tokens(self, text: str) -> int:
+        """How many tokens the whole text has, begin and end included."""
+        return len(self.sentences.tokenizer(text)["input_ids"])
 
 
 def conse(

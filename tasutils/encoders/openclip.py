@@ -50,7 +50,7 @@ class OpenClipEncoder(TowerEncoder):
             load_strict(model, read_state_dict(weights_path(config.checkpoint)), config.checkpoint)
         self.model = model.eval().to(device)
         tune(model.visual, compute)
-        self.tokenize = _tokenizer(config)
+        self.tokenize: Any = _tokenizer(config)
         side = model.visual.image_size
         self.context_length = int(model.context_length)
         self.logit_scale = float(model.logit_scale.detach().exp())
@@ -79,6 +79,12 @@ class OpenClipEncoder(TowerEncoder):
             cut = tokens[here, : 8 * n]
             rows[here.numpy()] = unit_rows(cut, self._embed_tokens, self.text_batches, self.dim)
         return rows
+
+    def n_tokens(self, text: str) -> int:
+        """How many tokens the whole text has, begin and end included."""
+        if own := getattr(self.tokenize, "tokenizer", None):  # of transformers
+            return len(own(self.tokenize.clean_fn(text)).input_ids)
+        return len(self.tokenize.encode(text)) + 2
 
     def pixel_values(self, crops: torch.Tensor) -> torch.Tensor:
         """What the network sees of crops."""

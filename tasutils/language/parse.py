@@ -194,7 +194,8 @@ def _is_compound(first: Token, second: Token) -> bool:
     """Does WordNet know the two neighbours as one noun ("fire hydrant")?"""
     from tasutils.language.wordnet import ancestors  # which reads with this module
 
-    if second.i != first.i + 1 or second.is_stop or not second.is_alpha or not first.is_alpha:
+    plain = all(t.is_alpha and not t.is_stop for t in (first, second))
+    if second.i != first.i + 1 or not plain:
         return False
     if second.tag_ == "VBG" or second.lower_ in _ACTIONS or {first.lower_, second.lower_} & {
         *EXTENDED_WORDS, *_ORDINALS, *_PLACE_WORDS, *_COLORS,
