@@ -108,6 +108,10 @@ def test_images_are_the_slow_one(encoder, shape):
         assert np.abs(grid.reshape(9, 16) - slow[1:]).max() < 1e-5
 
 
+def test_the_whole_text_is_counted(encoder):
+    assert encoder.n_tokens("dog") < encoder.context_length == 30 < encoder.n_tokens("dog " * 40)
+
+
 def test_texts_are_the_slow_one(encoder, shape):
     weights = Weights(encoder.model.state_dict())
     for text, embedding in zip(TEXTS, encoder.encode_text(TEXTS), strict=True):

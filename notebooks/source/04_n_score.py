@@ -29,7 +29,7 @@ from tasutils.evaluate import run_of
 from tasutils.gallery import Gallery
 from tasutils.language import SYNONYM_RULES
 from tasutils.language.parse import read_doc
-from tasutils.language.wordnet import path_similarity, similar_pairs, wordnet
+from tasutils.language.wordnet import noun_forms, path_similarity, similar_pairs, wordnet
 from tasutils.metrics import paired_difference
 from tasutils.notebooks import refuse_unknown
 from tasutils.refer import judge_phrases, parse_expression
@@ -190,8 +190,8 @@ def way(noun_a, noun_b):
 
 
 # %%
-compound = "_".join(answer.expression.parse.head_words)  # "teddy_bear", where WordNet knows it
-target = compound if wordnet().synsets(compound, "n") else head
+forms = (*noun_forms(answer.expression.parse.head_words), head)  # a compound goes first
+target = forms[0].replace(" ", "_")  # "teddy_bear" of "the purple teddy bear"
 nouns = [one.noun for one in answer.candidates if similarity(one.noun, target) > 0]
 nearest = max(nouns, key=lambda noun: similarity(noun, target), default=None)
 for pair in [*([(target, nearest)] if nearest else []), ("couch", "sofa"), ("dog", "wolf")]:
