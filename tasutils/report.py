@@ -170,13 +170,14 @@ def plan(
     Arguments and errors as of `build_report`; sentences without ground truth are a mistake too.
     """
     from tasutils.config import load_preset
-    from tasutils.datasets import default_preset, group, load_dataset
+    from tasutils.datasets import dataset, default_preset, group, load_dataset
 
     books, families = _books(only), list(families or group("refscenes"))
     if "own" in families:
         raise TasError("there is no report on own data; `tas evaluate own FILE` writes its run")
     if preset is None:
-        preset = default_preset(families[0], splits[0] if splits else "")
+        first = next(iter([*(splits or ()), *getattr(dataset(families[0]), "drawn", ())]), "")
+        preset = default_preset(families[0], first)
     chosen = load_preset(preset)
     whole = _splits(families[0], chosen)
     wanted = list(splits or (whole if limit is None else whole[:1]))
@@ -456,7 +457,7 @@ def _pieces(table: DataFrame) -> Markup:
     wide = table.assign(cell=cells).pivot_table(
         "cell", ["family", "split"], "piece", aggfunc="first", sort=False
     )
-    return _html(wide.reset_index())
+    return _html(wide.reset_index().rename_axis(columns=None))
 
 
 def _figures(tables: Mapping[str, DataFrame], note: str) -> Iterator[dict[str, str]]:

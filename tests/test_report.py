@@ -229,6 +229,7 @@ def test_what_does_not_suit_is_left_out_with_its_reason(folder):
     assert planned.preset.name == "photo" and planned.chief == "photos7 all"
     assert "which preset photo has not" in planned.books[0].left_out
     assert not plan(1, **GIVEN).books[0].left_out
+    assert plan(1).preset.name == plan(1, families=["refscenes+"]).preset.name == "tiny"
 
 
 @pytest.mark.slow

@@ -156,10 +156,11 @@ words = pd.DataFrame(read, columns=["word", "verdict"])
 table = words.groupby(["word", "verdict"]).size().unstack(fill_value=0)
 table = table.loc[table.sum(axis=1).nlargest(16).index]
 table = table[["counts", *table.columns.drop("counts")]] if "counts" in table else table
-ax = table[::-1].plot.barh(
-    stacked=True, figsize=(8, 4.6), width=0.75, xlabel="occurrences in the split"
-)
-_ = ax.legend(fontsize=8, title=f"{data}, n = {len(texts)} sentences", title_fontsize=8)
+if len(table):  # refscenes+ has no such word
+    ax = table[::-1].plot.barh(
+        stacked=True, figsize=(8, 4.6), width=0.75, xlabel="occurrences in the split"
+    )
+    ax.legend(fontsize=8, title=f"{data}, n = {len(texts)} sentences", title_fontsize=8)
 
 
 # %% [markdown]
