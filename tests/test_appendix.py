@@ -10,8 +10,8 @@ pytestmark = pytest.mark.slow
 
 def test_the_appendix_sets_sam_beside_freesolo(tmp_path):
     page = run_notebook("A5_train_freesolo", {"images": 2, "steps": 4}, tmp_path)
-    # soft masks, free masks, losses, both makers, recall, groups of targets
-    assert len(pictures(page.with_suffix(".ipynb"))) == 6
+    # soft masks, free masks, losses, both makers, recall
+    assert len(pictures(page.with_suffix(".ipynb"))) == 5
     shown = tables(page.with_suffix(".ipynb"))
     losses = next(table for table in shown if "focal" in table)["loss"].astype(float)
     assert losses.iloc[1] < losses.iloc[0]
