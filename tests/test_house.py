@@ -20,6 +20,7 @@ from tasutils.paths import ROOT
 CARD = ["jupyterlab", "torch", "segment-anything", "transformers", "open_clip_torch", "spacy"]
 CARD += ["nltk", "matplotlib", "pandas", "ipywidgets", "papermill"]
 IMPORT_NAMES = {
+    "IPython": "ipython",
     "cv2": "opencv-python-headless",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
