@@ -457,7 +457,7 @@ def _pieces(table: DataFrame) -> Markup:
     wide = table.assign(cell=cells).pivot_table(
         "cell", ["family", "split"], "piece", aggfunc="first", sort=False
     )
-    return _html(wide.reset_index().rename_axis(columns=None))
+    return _html(wide.fillna("–").reset_index().rename_axis(columns=None))
 
 
 def _figures(tables: Mapping[str, DataFrame], note: str) -> Iterator[dict[str, str]]:

@@ -178,7 +178,7 @@ def test_a_formula_stands_as_deep_as_its_descent():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"splits": ["valid"]}, "no split 'valid'; it has testA, testB, testS, val"),
+        ({"splits": ["valid"]}, "no split 'valid'; it has val, testA, testB, testS"),
         ({"preset": "tny"}, "unknown preset"),
         ({"families": ["coco"]}, "'coco' is none of DATASETS"),
         ({"families": ["own"]}, "no report on own data"),

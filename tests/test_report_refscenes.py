@@ -89,7 +89,7 @@ def test_the_page_shows_examples_with_pictures_and_words(report):
     cards = re.findall(r"<figure>\s*<img.*?</figure>", html, flags=re.S)
     assert 1 <= len(cards) <= 12
     for card in cards:
-        assert 'src="data:image/png;base64,' in card and "IoU" in card and "alt=" in card
+        assert 'src="data:image/jpeg;base64,' in card and "IoU" in card and "alt=" in card
 
 
 def test_the_study_has_every_variant_of_every_family(report):
