@@ -115,6 +115,8 @@ def floor(plan: Plan, tas: Any, image: Any, ours_s: float) -> Row:
 
 def counted(tas: Any, image: Any) -> dict[str, float]:
     """FLOP of describing one picture, by network."""
+    for part in (tas.proposer, tas.encoder, tas.captioner):
+        part.model.requires_grad_(False)  # the counter's hooks trip over parameters that learn
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # its one fused operation is not counted
     try:
