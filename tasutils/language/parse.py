@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tasutils.errors import TasError
 from tasutils.language.reading import EXTENDED_WORDS, TURNS
+from tasutils.language.wordnet import ancestors
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -192,8 +193,6 @@ def _is_quantity(noun: Token) -> bool:
 
 def _is_compound(first: Token, second: Token) -> bool:
     """Does WordNet know the two neighbours as one noun ("fire hydrant")?"""
-    from tasutils.language.wordnet import ancestors  # which reads with this module
-
     plain = all(t.is_alpha and not t.is_stop for t in (first, second))
     if second.i != first.i + 1 or not plain:
         return False

@@ -20,13 +20,15 @@ from functools import lru_cache
 from pathlib import Path
 from threading import RLock
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zipfile import BadZipFile
 
 from tasutils import paths
 from tasutils.config import lookup
 from tasutils.errors import TasError
-from tasutils.language.parse import Parse, Parser
+
+if TYPE_CHECKING:
+    from tasutils.language.parse import Parse, Parser
 
 _LOCK = RLock()  # the reader seeks in shared streams
 _PAIRS = 3  # of senses, for two nouns to be synonyms in the released code
@@ -47,7 +49,7 @@ class Verdict(NamedTuple):
 
 #: (phrase, target as read, parser, threshold of similarity) -> Verdict; an entry of
 #: `language.SYNONYM_RULES`. The target's `phrase` and `head_words` tell what is meant.
-SynonymRule = Callable[[str, Parse, Parser, float], Verdict]
+SynonymRule = Callable[[str, "Parse", "Parser", float], Verdict]
 
 
 @dataclass(frozen=True)
