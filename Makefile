@@ -1,6 +1,6 @@
 # Everything runs in .venv, which the first command makes. Without make: see README.md.
 .POSIX:
-.PHONY: help setup report study test bench fuzz test-browser coverage mutants lint lab notebooks clean
+.PHONY: help setup report study test bench house fuzz test-browser coverage mutants lint lab notebooks clean
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -24,6 +24,7 @@ help:
 	@echo "make coverage    the tests once more, counting lines and branches that none of them runs"
 	@echo "make mutants  small faults in the metrics, masks, terms, rectifier and pickle reader, each"
 	@echo "              of which the tests must notice"
+	@echo "make house    how large the package is, and what notebooks use of it"
 	@echo "make lint     ruff and mypy"
 
 setup: $(READY)
@@ -51,6 +52,9 @@ test: $(READY)
 # Nothing else should run meanwhile. BENCH="crops --json data/bench.json": some sections, and where to.
 bench: $(READY)
 	$(BIN)/python tests/bench $(BENCH)
+
+house: $(READY)
+	$(BIN)/python tests/house.py
 
 FUZZ = 2000
 
