@@ -3,6 +3,7 @@
 import base64
 import re
 import sys
+from datetime import UTC, datetime
 
 import nbformat
 import pytest
@@ -256,6 +257,22 @@ def test_a_failing_notebook_does_not_stop_the_report(folder, tmp_path, capsys):
     for name in ("00_good", "02_bad", "03_fine"):
         assert f'href="{name}.html"' in html
     assert not list(out.glob(".tas-*")) and not fetched(html)
+
+
+def test_a_second_report_takes_the_runs_that_are_there(world, tmp_path, monkeypatch, capsys):
+    for room in ("provenance", "runs"):
+        monkeypatch.setattr(f"tasutils.{room}.git_state", lambda _: ("c0ffee", False))
+
+    def runs(limit):
+        asked = report.Report(
+            load_preset("tiny"), "tiny", [world[0]], "refscenes val", limit, datetime.now(UTC)
+        )
+        return [run.record.run_id for run in report._evaluate(asked, tmp_path / "o")], asked.reused
+
+    (first, none), (again, reused), (other, fresh) = runs(2), runs(2), runs(1)
+    assert first == again and reused == set(first) and not none
+    assert "1 of 1 runs are there and reused" in capsys.readouterr().err
+    assert other != first and not fresh
 
 
 @pytest.mark.parametrize("words", [["--only", "77"], ["--dataset", "coco"], ["--family", "x"]])
