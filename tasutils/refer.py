@@ -16,7 +16,7 @@ from tasutils.config import LanguageConfig, RectifierConfig, lookup
 from tasutils.encoders import embeddings
 from tasutils.errors import TasError
 from tasutils.language import Candidate, Direction, Parse, Parser, mine_negatives
-from tasutils.language.released import Reading, read
+from tasutils.language.released import read
 from tasutils.terms import Texts, combine, min_max_softmax
 
 if TYPE_CHECKING:
@@ -108,31 +108,30 @@ class TasAnswer(Answer):
         """The phrases in N."""
         return tuple(c.phrase for c in self.candidates if c.kept)
 
-    v = property(lambda self: self.terms["v"])  # the last callers of these are being rewritten
-    p = property(lambda self: self.terms["p"])
-    n = property(lambda self: self.terms["n"])
-    alpha = property(lambda self: self.weights["p"])
-    lam = property(lambda self: self.weights["n"])
-
     @property
     def reason(self) -> str:
         """Why this mask, in one line of plain English."""
-        return _explain(self)
+        if self.best is None:
+            return "no mask was proposed in this picture, so there is nothing to choose"
+        parts = [_explain_sum(self, self.best)]
+        if len(self.total) == 1:
+            parts.append("it is the only mask")
+        if not self.negatives and "n" in self.terms:
+            parts.append(f"no negatives, so N is {'NaN' if np.isnan(self.terms['n']).any() else 0}")
+        parts.append(_explain_rectifier(self))
+        if self.truncated:
+            parts.append("the sentence is longer than the text encoder reads, its end was cut off")
+        return "; ".join(parts)
 
     def table(self) -> pd.DataFrame:
         """One row a mask, index "mask": the terms, total, in_region, rank, caption, area_px."""
         import pandas as pd
 
-        columns = {
-            **self.terms,
-            "total": self.total,
-            "in_region": self.in_region,
-            "rank": self.rank,
-            "caption": pd.Series(list(self.scene.captions), dtype="str"),
-            "area_px": self.scene.proposals.areas_px,
-        }
+        columns = {name: getattr(self, name) for name in ("total", "in_region", "rank")}
+        columns["caption"] = pd.Series(list(self.scene.captions), dtype="str")
+        columns["area_px"] = self.scene.proposals.areas_px
         index = pd.RangeIndex(len(self.total), name="mask")
-        return pd.DataFrame(columns).set_axis(index, axis=0)
+        return pd.DataFrame({**self.terms, **columns}).set_axis(index, axis=0)
 
 
 def refer(
@@ -174,16 +173,22 @@ def refer_many(
         rows = embeddings(encoder.encode_text(written), len(written), "texts")
     embedded = dict(zip(words, rows, strict=True))  # (d,) each
     scale = cosine_scale(encoder, preset)
+    # whether a text is read whole; an encoder may have no way to tell
+    count: Callable[[str], int] | None = getattr(encoder, "n_tokens", None)
+    longest = int(getattr(encoder, "context_length", 0))
     answers = []
     for expression, (text, *phrases) in zip(expressions, asked, strict=True):
         candidates = judge_phrases(scene, expression, language, preset)
         kept = [candidate.index for candidate in candidates if candidate.kept]
         found = {phrase: embedded[phrase] for phrase in phrases}
         texts = Texts(embedded[text], scene.phrase_embeddings[kept], found)
-        scores = score_terms(scene, expression, texts, preset, list(weights), scale)
-        truncated = _is_cut(encoder, preset.encoder.template.format(text))
-        asked_of = (scene, expression, texts)
-        answers.append(_choose(*asked_of, scores, weights, candidates, truncated, preset))
+        told = {
+            "terms": score_terms(scene, expression, texts, preset, weights, scale),
+            "candidates": tuple(candidates),
+            "truncated": count is not None
+            and count(preset.encoder.template.format(text)) > longest,
+        }
+        answers.append(_choose(scene, expression, texts, weights, preset, **told))
     return answers
 
 
@@ -212,12 +217,6 @@ def score_terms(
     return found
 
 
-def _is_cut(encoder: ImageTextEncoder, text: str) -> bool:
-    """Does the text tower read less than the whole text? False where the encoder cannot tell."""
-    count: Callable[[str], int] | None = getattr(encoder, "n_tokens", None)
-    return count is not None and count(text) > int(getattr(encoder, "context_length", 0))
-
-
 def cosine_scale(encoder: ImageTextEncoder, preset: Preset) -> float:
     """What terms are multiplied by: the encoder's own scale if the preset wants it, else 1."""
     return float(getattr(encoder, "logit_scale", 1.0)) if preset.scores.logit_scale else 1.0
@@ -227,13 +226,11 @@ def _choose(
     scene: Scene,
     expression: Expression,
     texts: Texts,
-    terms: dict[str, NDArray[np.float64]],
     weights: Mapping[str, float],
-    candidates: Sequence[Candidate],
-    truncated: bool,
     preset: Preset,
+    **told: Any,
 ) -> TasAnswer:
-    total = worth = combine(terms, weights)  # (n,)
+    total = worth = combine(told["terms"], weights)  # (n,)
     if preset.scores.normalise == "min_max_softmax":
         total = min_max_softmax(total, preset.scores.strict_official)  # (n,)
         # the sums' order is kept, but for NaN and for rounding, which must decide nothing
@@ -248,7 +245,6 @@ def _choose(
         expression=expression,
         scene=scene,
         chosen=tuple(int(index) for index in order[:1]),
-        terms=terms,
         weights=weights,
         total=total,
         in_region=inside,
@@ -256,10 +252,9 @@ def _choose(
         rank=rank,
         rectified=bool(expression.directions) and bool(inside.any()),
         unrectified=rectifier.rectify(worth, np.ones_like(inside)),
-        candidates=tuple(candidates),
-        truncated=truncated,
         preset=preset,
         texts=texts,
+        **told,
     )
 
 
@@ -300,14 +295,11 @@ def parse_expression(text: str, parser: Parser, preset: Preset | None = None) ->
     rules = RectifierConfig() if preset is None else preset.rectifier
     text = _readable(text).lower() if language.lowercase else _readable(text)
     parse = parser.parse(text)
-    reading: Reading | None = None
-    if language.head_rule == "root" or rules.gate:
-        reading = read(parser.spacy_model, text)
-    phrase = parse.phrase
-    if language.head_rule == "root" and reading is not None:
-        phrase = reading.phrase
+    by_root = language.head_rule == "root"
+    reading = read(parser.spacy_model, text) if by_root or rules.gate else None
+    phrase = reading.phrase if by_root and reading else parse.phrase
     gate = reading if rules.gate else None
-    shut = gate.shut(phrase) if gate is not None else ""
+    shut = gate.shut(phrase) if gate else ""
     form: rectifier.Rectifier = lookup("tasutils.rectifier:RECTIFIERS", rules.form)
     plan = form.read(text, gate, rules.matching, shut)
     return Expression(text, phrase, plan.directions, plan.skipped, plan.parts, parse)
@@ -325,26 +317,11 @@ def _readable(text: str) -> str:
     return " ".join(text.split())
 
 
-def _explain(answer: TasAnswer) -> str:
-    if answer.best is None:
-        return "no mask was proposed in this picture, so there is nothing to choose"
-    parts = [_explain_sum(answer, answer.best)]
-    if len(answer.total) == 1:
-        parts.append("it is the only mask")
-    if not answer.negatives and "n" in answer.terms:
-        parts.append(f"no negatives, so N is {'NaN' if np.isnan(answer.terms['n']).any() else 0}")
-    parts.append(_explain_rectifier(answer))
-    if answer.truncated:
-        parts.append("the sentence is longer than the text encoder reads, its end was cut off")
-    return "; ".join(parts)
-
-
 def _explain_sum(answer: TasAnswer, i: int) -> str:
     terms = " + ".join(
-        f"{'' if name == 'v' and weight == 1 else f'{weight:g} x '}{name.upper()} {values[i]:.3f}"
-        for (name, values), weight in zip(
-            answer.terms.items(), answer.weights.values(), strict=True
-        )
+        f"{'' if name == 'v' and weight == 1 else f'{weight:g} x '}{name.upper()} "
+        f"{answer.terms[name][i]:.3f}"
+        for name, weight in answer.weights.items()
     )
     if np.isnan(answer.total[i]):
         return f"mask {i} wins: the total {terms} is NaN for every mask, and so the first is taken"

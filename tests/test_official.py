@@ -100,7 +100,8 @@ def seen(answer: TasAnswer) -> dict[str, object]:
         "phrase": expression.phrase,
         "words": [d.token for d in expression.directions],
         "negatives": answer.negatives,
-        **{name: getattr(answer, name).tolist() for name in ("v", "p", "n", "total")},
+        **{name: values.tolist() for name, values in answer.terms.items()},
+        "total": answer.total.tolist(),
         "region": answer.in_region.tolist(),
         "yields": answer.yields.tolist(),
     }
@@ -230,9 +231,10 @@ def test_logit_scale_is_the_encoder_s_and_one_where_it_has_none():
     scene = hand_made()
     plain = refer(scene, "the dog", HashEncoder(), PARSER, preset)
     scaled = refer(scene, "the dog", Scaled(), PARSER, preset)
-    for name in ("v", "p", "n", "total"):
-        np.testing.assert_allclose(getattr(scaled, name), 100 * getattr(plain, name), atol=1e-12)
-    np.testing.assert_allclose(plain.total, plain.v + 0.1 * plain.p + 0.7 * plain.n)
+    for name, values in (plain.terms | {"total": plain.total}).items():
+        np.testing.assert_allclose(scaled.table()[name], 100 * values, atol=1e-12)
+    v, p, n = (plain.terms[name] for name in "vpn")
+    np.testing.assert_allclose(plain.total, v + 0.1 * p + 0.7 * n)
     assert scaled.rank.tolist() == plain.rank.tolist()
 
 
@@ -249,10 +251,14 @@ STRICT = OFFICIAL.override({"scores.strict_official": True})
 def test_no_negatives():
     scene = hand_made(("a man",))
     lenient = refer(scene, "the man", Scaled(), PARSER, OFFICIAL)
-    assert lenient.negatives == () and not lenient.n.any() and np.isfinite(lenient.total).all()
-    assert lenient.best == np.argmax(lenient.v + 0.1 * lenient.p) != 0
+    assert (
+        lenient.negatives == ()
+        and not lenient.terms["n"].any()
+        and np.isfinite(lenient.total).all()
+    )
+    assert lenient.best == np.argmax(lenient.terms["v"] + 0.1 * lenient.terms["p"]) != 0
     strict = refer(scene, "the man", Scaled(), PARSER, STRICT)
-    assert np.isnan(strict.n).all() and np.isnan(strict.total).all() and strict.best == 0
+    assert np.isnan(strict.terms["n"]).all() and np.isnan(strict.total).all() and strict.best == 0
     assert "NaN" in strict.reason and "\n" not in strict.reason
     assert refer(scene, "the man", Scaled(), PARSER, STRICT, weights={"n": 0}).best == lenient.best
     # the rectifier's comparisons with NaN are false: the second part's first mask (bottom right)

@@ -71,7 +71,9 @@ def test_permuting_masks_permutes_scores_and_the_answer(n: int, seed: int, sente
         captions=[scene.captions[i] for i in order],
     )
     one, other = ask(scene, sentence), ask(shuffled, sentence)
-    for name in ("v", "p", "n", "total", "in_region", "rank"):
+    for name, values in (one.terms | {"total": one.total}).items():
+        np.testing.assert_array_equal(other.table()[name], values[order])
+    for name in ("in_region", "rank"):
         np.testing.assert_array_equal(getattr(other, name), getattr(one, name)[order])
     assert other.best is not None and order[other.best] == one.best
 
@@ -104,7 +106,7 @@ NO_RECTIFIER = PRESET.override({"rectifier.form": "none"})
 @settings(deadline=None)
 def test_weights_of_zero_leave_v(scene: Scene, sentence: str) -> None:
     answer = ask(scene, sentence, weights={"p": 0, "n": 0})
-    np.testing.assert_array_equal(answer.total, answer.v)
+    np.testing.assert_array_equal(answer.total, answer.terms["v"])
 
 
 @given(SCENES)
@@ -135,7 +137,7 @@ def test_one_mask_wins_wherever_it_stands() -> None:
 def test_no_negative_makes_n_zero() -> None:
     for phrases in ((), ("a puppy dog", "dogs")):
         answer = ask(scene_of(boxes(3, 1), phrases=phrases), "the dog")
-        assert answer.negatives == () and not answer.n.any()
+        assert answer.negatives == () and not answer.terms["n"].any()
         assert "no negatives" in answer.reason
 
 
@@ -146,7 +148,7 @@ def test_negatives_are_the_other_phrases_and_their_stored_embeddings() -> None:
     assert [c.kept for c in answer.candidates] == [True, False, True]
     units = scene.crop_embeddings / np.linalg.norm(scene.crop_embeddings, axis=1, keepdims=True)
     wanted = -(units @ scene.phrase_embeddings[[0, 2]].T).mean(axis=1)
-    np.testing.assert_allclose(answer.n, wanted, atol=1e-6)
+    np.testing.assert_allclose(answer.terms["n"], wanted, atol=1e-6)
 
 
 def test_the_reason_tells_what_the_rectifier_did() -> None:
@@ -174,11 +176,12 @@ REASONS = {
 def test_lambda_follows_the_data_set_and_arguments_override() -> None:
     preset = PRESET.override({"terms.n.weight.refcoco+": 1.0})
     scene = scene_of(boxes(4, 2))
-    assert ask(scene, "zebra", preset).lam == 0.1
-    assert ask(scene, "zebra", preset, dataset="refcoco+").lam == 1.0
+    assert ask(scene, "zebra", preset).weights["n"] == 0.1
+    assert ask(scene, "zebra", preset, dataset="refcoco+").weights["n"] == 1.0
     answer = ask(scene, "zebra", preset, dataset="refcoco+", weights={"p": 0.25, "n": 0.5})
-    assert (answer.alpha, answer.lam) == (0.25, 0.5)
-    np.testing.assert_allclose(answer.total, answer.v + 0.25 * answer.p + 0.5 * answer.n)
+    assert (answer.weights["p"], answer.weights["n"]) == (0.25, 0.5)
+    v, p, n = (answer.terms[name] for name in "vpn")
+    np.testing.assert_allclose(answer.total, v + 0.25 * p + 0.5 * n)
 
 
 def test_template_and_one_batch() -> None:
