@@ -41,9 +41,8 @@ def read_bytes(path: Path) -> bytes:
     """The content of an annotation file; raises TasError where there is none, or a renamed one."""
     try:
         if path.stat().st_size > MAX_BYTES and path.suffix != ".json":
-            raise TasError(
-                f"{path}: over {MAX_BYTES >> 20} MB; check that it is the published file"
-            )
+            size = f"over {MAX_BYTES >> 20} MB"
+            raise TasError(f"{path}: {size}; check that it is the published file")
         return path.read_bytes()
     except OSError as error:
         names = [entry.name for entry in path.parent.glob("*")]
@@ -55,11 +54,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        TasError: the file is missing, unreadable or damaged.
-    """
+    """The content of a JSON file; raises TasError where it is missing, unreadable or damaged."""
     data = read_bytes(path)
     try:
         return json.loads(data)
@@ -72,10 +67,8 @@ def load_plain(path: Path | str) -> Any:
 
     A pickle is a program, and those of the RefCOCO family (`refs(unc).p`) were passed from mirror
     to mirror for a decade; no instruction is known here that imports or calls. Byte strings of
-    Python 2 are read as UTF-8, and as Latin-1 where they are no UTF-8.
-
-    Raises:
-        TasError: the file is missing, too large, damaged, or asks for anything but plain data.
+    Python 2 are read as UTF-8, and as Latin-1 where they are no UTF-8. Raises TasError where the
+    file is missing, too large, damaged, or asks for anything but plain data.
     """
     return loads_plain(read_bytes(Path(path)), str(path))
 
@@ -92,12 +85,10 @@ def loads_plain(data: bytes, source: str = "pickle") -> Any:
         n_values = _settle(value, {})
     except KeyError as error:
         code = error.args[0] if isinstance(error.args[0], int) else -1
-        name = next(
-            (op.name for op in pickletools.opcodes if ord(op.code) == code), "an unknown one"
-        )
+        named = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
+        refusal = f"the instruction {named.get(code, 'an unknown one')} is not plain data"
         raise TasError(
-            f"{source}: refused: the instruction {name} is not plain data; get the file from the "
-            "data set's own page"
+            f"{source}: refused: {refusal}; get the file from the data set's own page"
         ) from None
     except Exception as error:  # pickle raises nearly any type for damaged bytes
         reason = " ".join(str(error).split())[:80] or type(error).__name__
@@ -134,11 +125,7 @@ def _text(text: str) -> str:
 
 
 def digest_of(paths: list[Path]) -> str:
-    """SHA-256 hex over the content of files, in the given order.
-
-    Raises:
-        TasError: a file cannot be read.
-    """
+    """SHA-256 hex over files in the given order; raises TasError where one cannot be read."""
     digest = hashlib.sha256()
     for path in paths:
         try:
@@ -150,11 +137,7 @@ def digest_of(paths: list[Path]) -> str:
 
 
 def record(form: type[Record], entry: Any, source: Path) -> Record:
-    """An entry of an annotation file in its checked form.
-
-    Raises:
-        TasError: a field is missing or of another type; names the field.
-    """
+    """An entry of a file in its checked form; raises TasError that names the wrong field."""
     try:
         return form.model_validate(entry)
     except ValidationError as error:
@@ -164,11 +147,7 @@ def record(form: type[Record], entry: Any, source: Path) -> Record:
 
 
 def entries(content: Any, source: Path, key: str | None = None) -> list[Any]:
-    """The list that a file holds, under `key` if one is given.
-
-    Raises:
-        TasError: there is no such list.
-    """
+    """The list that a file holds, under `key` if given; raises TasError where there is none."""
     found = content.get(key) if key is not None and isinstance(content, dict) else content
     if not isinstance(found, list):
         place = f"under {key!r}" if key is not None else "at its top"
@@ -177,17 +156,12 @@ def entries(content: Any, source: Path, key: str | None = None) -> list[Any]:
 
 
 def by_id(records: list[Any], what: str, source: Path, key: str = "id") -> dict[str, Any]:
-    """Records by their id.
-
-    Raises:
-        TasError: one has no id, or an id stands for two things.
-    """
+    """Records by their id; raises TasError where one has none, or an id stands for two things."""
     found: dict[str, Any] = {}
     for entry in records:
         if not isinstance(entry, dict) or entry.get(key) is None:
             raise TasError(f"{source}: one of its {what} has no {key}; get the file again")
         if found.setdefault(str(entry[key]), entry) != entry:
-            raise TasError(
-                f"{source}: two of its {what} have the {key} {entry[key]}; get the file again"
-            )
+            same = f"the {key} {entry[key]}"
+            raise TasError(f"{source}: two of its {what} have {same}; get the file again")
     return found

@@ -17,10 +17,7 @@ from tasutils.models import Bar, Expected, fetch, unpack, verify
 
 
 class FilePart(Part):
-    """One file as it is published: its size in bytes and digests, None where no source states them.
-
-    `sources` names keys of `sources` in published.yaml.
-    """
+    """A published file; size in bytes and digests are None where no source states them."""
 
     url: str
     name: str
@@ -52,7 +49,7 @@ def file_sets() -> dict[str, FileSet]:
 
 
 def file_set(name: str) -> FileSet:
-    """The files of a name; raises TasError when there is none, naming those there are."""
+    """The files of a name; raises TasError where there is none."""
     if name not in file_sets():
         raise TasError(f"nothing is known of {name!r}; there are {', '.join(file_sets())}")
     return file_sets()[name]
@@ -73,20 +70,9 @@ def get_data(
 ) -> Iterator[str]:
     """Fetch a set of files, verify what can be verified and put it in its place.
 
-    An archive that lies in the data folder already is unpacked instead of fetched. Files that are
-    there are left as they are.
-
-    Args:
-        name: of `file_sets`.
-        bar: makes a progress bar for a file's name.
-        root: the folder of data sets; data/ when None.
-        url: another address, of a set of one file.
-
-    Yields:
-        One line for each file, when it is done.
-
-    Raises:
-        TasError: no such set, and see `fetch` and `unpack`.
+    An archive that lies in `root` (data/ when None) already is unpacked instead of fetched; files
+    that are there are left as they are. `url` is another address, of a set of one file. Yields a
+    line for each file when it is done; raises TasError as `file_set`, `fetch` and `unpack` do.
     """
     chosen = file_set(name)
     if url is not None and len(chosen.parts) > 1:
@@ -128,9 +114,7 @@ def _get_list(part: FilePart, url: str, folder: Path, chosen: FileSet, bar: Bar)
         entries(read_json(unchecked), unchecked)
     except TasError:
         unchecked.unlink()
-        raise TasError(
-            f"{url} gave a page instead of {part.name}; open it in a browser and put the file "
-            f"at {target}"
-        ) from None
+        remedy = f"open it in a browser and put the file at {target}"
+        raise TasError(f"{url} gave a page instead of {part.name}; {remedy}") from None
     unchecked.replace(target)
     return f"{part.name}: fetched"

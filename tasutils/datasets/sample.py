@@ -14,35 +14,24 @@ from tasutils.errors import TasError
 from tasutils.images import MAX_PIXELS
 
 Flag = bool | str | float
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One (reference, sentence) pair, the unit of every metric.
+    """One (reference, sentence) pair, the unit of every metric."""
 
-    Attributes:
-        sample_id: unique within the data set and split.
-        image_id: key into `RefDataset.images`.
-        ref_id: the reference (RefCOCO) or task (PhraseCut) the sentence belongs to.
-        sent_id: the sentence.
-        text: the sentence as methods read it (RefCOCO's `sent`, lower-cased by its authors).
-        raw: the sentence as it was written.
-        category: name of the target's category.
-        split: name of the split.
-        flags: properties by which tables are split, such as `has_direction` or `multi`.
-        ann_ids: the annotations whose union is the truth; () where the sentence means nothing in
-            the picture, None where they are not known by number.
-    """
-
-    sample_id: str
-    image_id: str
-    ref_id: str
+    sample_id: str  # unique within the data set and split
+    image_id: str  # key into `RefDataset.images`
+    ref_id: str  # the reference (RefCOCO) or task (PhraseCut) the sentence belongs to
     sent_id: str
-    text: str
-    raw: str
-    category: str
+    text: str  # as methods read it (RefCOCO's `sent`, lower-cased by its authors)
+    raw: str  # as it was written
+    category: str  # name of the target's
     split: str
+    #: properties by which tables are split, such as `has_direction` or `multi`
     flags: dict[str, Flag] = field(default_factory=dict)
+    #: their union is the truth; () where the sentence means nothing there, None where not known
     ann_ids: tuple[int, ...] | None = None
 
 
@@ -58,32 +47,21 @@ class ImageEntry:
 class RefDataset:
     """One split of a data set of referring expressions.
 
-    Attributes:
-        name: such as `refscenes+` or `phrasecut`.
-        split: such as `val`.
-        samples: every (reference, sentence) pair, in the order of the files.
-        images: by image id, those that have samples.
-        index_digest: SHA-256 hex of the annotation files.
-        split_by: whose splits, such as `unc`, where a data set has several; else empty.
-        without_mask: ids of the samples that have no ground truth; no metric counts them.
-        refer_truth: the ground truth by REFER's rule for pixels under two polygons (see
-            `shapes.segmentation_mask`, `exclusive`), None where that is the same mask; no function
-            where it is the same in the whole split.
-        notes: what whoever reads a number of this split should know, a line each.
+    `refer_truth` is the ground truth by REFER's rule for pixels under two polygons (see
+    `shapes.segmentation_mask`, `exclusive`), None where that is the same mask; no function where it
+    is the same in the whole split.
     """
 
-    name: str
+    name: str  # such as `refscenes+` or `phrasecut`
     split: str
-    samples: tuple[Sample, ...]
-    images: dict[str, ImageEntry]
-    index_digest: str
-    ground_truth: Callable[[Sample], NDArray[np.bool_]] = field(repr=False)
-    split_by: str = ""
-    without_mask: frozenset[str] = frozenset()
-    refer_truth: Callable[[Sample], NDArray[np.bool_] | None] | None = field(
-        default=None, repr=False
-    )
-    notes: tuple[str, ...] = ()
+    samples: tuple[Sample, ...]  # in the order of the files
+    images: dict[str, ImageEntry]  # by image id, those that have samples
+    index_digest: str  # SHA-256 hex of the annotation files
+    ground_truth: Callable[[Sample], Mask] = field(repr=False)
+    split_by: str = ""  # whose splits, such as `unc`, where a data set has several
+    without_mask: frozenset[str] = frozenset()  # ids of samples that no metric counts
+    refer_truth: Callable[[Sample], Mask | None] | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()  # for whoever reads a number of this split, a line each
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -101,12 +79,8 @@ class RefDataset:
         """The (H, W) of an image in px, as the annotations state it."""
         return self._entry(image_id).size_hw
 
-    def gt_mask(self, sample: Sample) -> NDArray[np.bool_]:
-        """The ground truth of a sample: bool (H, W) at the image's own size.
-
-        Raises:
-            TasError: the annotation is damaged.
-        """
+    def gt_mask(self, sample: Sample) -> Mask:
+        """The ground truth, bool (H, W) at the image's own size; TasError where it is damaged."""
         return self.ground_truth(sample)
 
     def by_image(self) -> dict[str, list[Sample]]:
@@ -118,27 +92,18 @@ class RefDataset:
 
     def _entry(self, image_id: str) -> ImageEntry:
         if image_id not in self.images:
-            raise TasError(
-                f"{self.name} {self.split} has no image {image_id!r}; "
-                "its image_ids lists those it has"
-            )
+            lacking = f"{self.name} {self.split} has no image {image_id!r}"
+            raise TasError(f"{lacking}; its image_ids lists those it has")
         return self.images[image_id]
 
 
 class DataSet:
-    """A data set by name, an entry of `DATASETS`; derive from it and overwrite what differs.
+    """A data set by name, an entry of `DATASETS`; derive from it and overwrite what differs."""
 
-    Attributes:
-        splits: its splits, in the order in which reports take them.
-        drawn: those of drawn pictures, for the preset `tiny`; the others show photographs.
-        takes: which of `split_by`, `root` and `images` its `load` takes.
-        group: a name that stands for several data sets together, such as the families of a world.
-    """
-
-    splits: tuple[str, ...] = ()
-    drawn: tuple[str, ...] = ()
-    takes: tuple[str, ...] = ()
-    group: str = ""
+    splits: tuple[str, ...] = ()  # in the order in which reports take them
+    drawn: tuple[str, ...] = ()  # those of drawn pictures; the others show photographs
+    takes: tuple[str, ...] = ()  # which of `split_by`, `root` and `images` its `load` takes
+    group: str = ""  # stands for several data sets together, such as the families of a world
 
     def load(self, split: str, **options: Any) -> RefDataset:
         """Open one split; `options` are those that it `takes`, as in `load_dataset`."""
@@ -154,21 +119,18 @@ class DataSet:
 
 
 def image_entry(folder: Path, file_name: str, height: int, width: int, source: str) -> ImageEntry:
-    """An `ImageEntry` of an annotation file, which must not point outside its image folder.
+    """An `ImageEntry` of an annotation file.
 
-    Raises:
-        TasError: a size that is not positive or that no picture read here has, or a path that
-            leaves the folder.
+    Raises TasError for a size that no picture read here has, and a path that leaves the folder.
     """
     name = PurePosixPath(file_name.replace("\\", "/"))
+    wrong = ""
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise TasError(
-            f"{source}: image {file_name!r} has {width} x {height} px; get the annotations again"
-        )
-    if name.is_absolute() or ".." in name.parts or not name.parts or ":" in name.parts[0]:
-        raise TasError(
-            f"{source}: image path {file_name!r} leaves the image folder; get the annotations again"
-        )
+        wrong = f"image {file_name!r} has {width} x {height} px"
+    elif name.is_absolute() or ".." in name.parts or not name.parts or ":" in name.parts[0]:
+        wrong = f"image path {file_name!r} leaves the image folder"
+    if wrong:
+        raise TasError(f"{source}: {wrong}; get the annotations again")
     return ImageEntry(folder / name, (height, width))
 
 

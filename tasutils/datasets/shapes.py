@@ -21,27 +21,18 @@ _AGAIN = "get the annotations again"
 def segmentation_mask(
     segmentation: Any, size_hw: tuple[int, int], source: str, overlap: Overlap = "union"
 ) -> NDArray[np.bool_]:
-    """Draw the `segmentation` of a COCO annotation.
+    """Draw the `segmentation` of a COCO annotation as bool (H, W).
 
-    Args:
-        segmentation: polygons [[x0, y0, x1, y1, ...], ...] in px, or a run-length dictionary with
-            `size` (H, W) and `counts`, a list or COCO's compressed text.
-        size_hw: (H, W) of the picture.
-        source: what error messages name.
-        overlap: what pixels covered by two polygons are: foreground (`union`), or background
-            (`exclusive`: REFER sums the layers, and Global-Local keeps those equal to 1).
-
-    Returns:
-        bool (H, W).
-
-    Raises:
-        TasError: the segmentation is none of these, or does not fit the picture.
+    It is polygons [[x0, y0, x1, y1, ...], ...] in px, or a run-length dictionary with `size` (H, W)
+    and `counts`, a list or COCO's compressed text. Pixels under two polygons are foreground
+    (`union`), or background (`exclusive`: REFER sums the layers, and Global-Local keeps those equal
+    to 1). Raises TasError, naming `source`, where it is none of these or does not fit the picture.
     """
     if isinstance(segmentation, dict):
         return _run_length_mask(segmentation, size_hw, source)
     if not isinstance(segmentation, list) or not all(isinstance(p, list) for p in segmentation):
-        kinds = "neither polygons nor run lengths"
-        raise TasError(f"{source}: a segmentation that is {kinds}; {_AGAIN}")
+        wrong = "a segmentation that is neither polygons nor run lengths"
+        raise TasError(f"{source}: {wrong}; {_AGAIN}")
     shapes = [points for p in segmentation if len(points := _points(p, size_hw, source)) >= 6]
     if not shapes:
         return np.zeros(size_hw, np.bool_)
@@ -54,20 +45,11 @@ def segmentation_mask(
 def polygon_mask(
     polygon: Sequence[Any], size_hw: tuple[int, int], source: str, raster: Raster = "coco"
 ) -> NDArray[np.bool_]:
-    """Fill one polygon.
+    """Fill a polygon x0, y0, x1, y1, ... in float px, of three points or more, as bool (H, W).
 
-    Args:
-        polygon: x0, y0, x1, y1, ... float px; fewer than three points cover nothing.
-        size_hw: (H, W) of the picture.
-        source: what error messages name.
-        raster: `coco` as pycocotools fills float polygons; `outline` truncates points to int and
-            draws outline and fill, as PhraseCut's own evaluator does: two points are a line there.
-
-    Returns:
-        bool (H, W).
-
-    Raises:
-        TasError: coordinates that are no numbers, not in pairs, or far outside the picture.
+    `coco` is as pycocotools fills float polygons; `outline` truncates points to int and draws
+    outline and fill, as PhraseCut's own evaluator does: two points are a line there. Raises
+    TasError for coordinates that are no numbers, not in pairs, or far outside the picture.
     """
     if raster == "coco":
         return segmentation_mask([list(polygon)], size_hw, source)
@@ -86,26 +68,22 @@ def _points(polygon: Sequence[Any], size_hw: tuple[int, int], source: str) -> ND
     except (TypeError, ValueError, OverflowError):
         points = np.full(2, np.nan)
     if points.ndim != 1 or len(points) % 2 or not (np.abs(points) <= 10 * max(*size_hw, 100)).all():
-        wrong = "a polygon that is no list of x, y pairs within the picture"
-        raise TasError(f"{source}: {wrong}; {_AGAIN}")
+        raise TasError(
+            f"{source}: a polygon that is no list of x, y pairs within the picture; {_AGAIN}"
+        )
     corners = points.reshape(-1, 2)
     length_px = np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0).sum()
     if length_px + len(corners) > _MAX_OUTLINE_PX:
-        raise TasError(
-            f"{source}: a polygon of {len(corners)} points, its outline {length_px:.0f} px "
-            f"long; {_AGAIN}"
-        )
+        wrong = f"a polygon of {len(corners)} points, its outline {length_px:.0f} px long"
+        raise TasError(f"{source}: {wrong}; {_AGAIN}")
     return points
 
 
 def _run_length_mask(
     rle: dict[str, Any], size_hw: tuple[int, int], source: str
 ) -> NDArray[np.bool_]:
-    """Decode COCO run lengths, which alternate background and foreground down the columns.
-
-    pycocotools leaves memory as it was where the runs are too short for the picture.
-    """
     height, width = size_hw
+    # pycocotools leaves memory as it was where the runs are too short for the picture
     try:
         size, counts = tuple(rle["size"]), rle["counts"]
         runs = np.array(_decompressed(counts) if isinstance(counts, str | bytes) else counts)
@@ -114,14 +92,10 @@ def _run_length_mask(
     except (KeyError, TypeError, ValueError, OverflowError, IndexError):
         fits = False
     if not fits or lengths.ndim != 1 or lengths.max() > height * width:
-        given = rle.get("size")
-        swapped = (
-            ", width and height swapped" if given == [width, height] != [height, width] else ""
-        )
-        raise TasError(
-            f"{source}: run lengths that do not fill the picture of {width} x {height} px{swapped};"
-            f" {_AGAIN}"
-        )
+        swapped = rle.get("size") == [width, height] != [height, width]
+        wrong = f"run lengths that do not fill the picture of {width} x {height} px"
+        wrong += ", width and height swapped" if swapped else ""
+        raise TasError(f"{source}: {wrong}; {_AGAIN}")
     values = np.arange(len(lengths)) % 2 == 1
     return np.repeat(values, lengths).reshape(width, height).T.copy()
 
