@@ -38,14 +38,8 @@ from tasutils.errors import TasError
 MIRROR_COLUMNS = (
     "ref_id", "ann_id", "image_id", "category_id", "sentences", "raw_anns", "raw_image_info",
 )  # fmt: skip
-#: the mirrors' name of a split, by ours
-MIRRORED = {
-    "train": "train",
-    "val": "validation",
-    "testA": "test",
-    "test": "test",
-    "testB": "testB",
-}
+#: the mirrors' name of a split, by ours, where they differ
+MIRRORED = {"val": "validation", "testA": "test"}
 
 
 class _Sentence(BaseModel):
@@ -75,23 +69,15 @@ class _Annotation(BaseModel):
 
 @dataclass(frozen=True)
 class RefFiles:
-    """The files of a data set as read, before any split is looked at.
+    """The files of a data set as read, before any split is looked at."""
 
-    Attributes:
-        refs: the references of all splits.
-        images, annotations: COCO's records by id.
-        categories: names by id.
-        source: the file of the records, which messages name; refs_source: that of the references.
-        digest: SHA-256 hex of both.
-    """
-
-    refs: list[Any]
-    images: dict[str, Any]
+    refs: list[Any]  # of all splits
+    images: dict[str, Any]  # COCO's records by id
     annotations: dict[str, Any]
-    categories: dict[str, str]
-    source: Path
-    refs_source: Path
-    digest: str
+    categories: dict[str, str]  # names by id
+    source: Path  # the file of the records, which messages name
+    refs_source: Path  # that of the references
+    digest: str  # SHA-256 hex of both
 
 
 def load_refcoco(
@@ -102,19 +88,12 @@ def load_refcoco(
     images_dir: Path | str,
     overlap: Overlap = "union",
 ) -> RefDataset:
-    """Read one split of a data set in RefCOCO's layout.
+    """Read one split, such as `testA` by `unc`, from `<root>/<name>/` in RefCOCO's layout.
 
-    Args:
-        root: the folder that holds `<name>/`.
-        name: such as `refcoco`, `refcoco+`, `refcocog`.
-        split_by: whose splits, such as `unc`, `google`, `umd`.
-        split: such as `val`, `testA`.
-        images_dir: the folder of the images (COCO train2014 for the published sets). Files are
-            named by `images[].file_name`; a reference's own `file_name` is not the image's.
-        overlap: what pixels under two polygons of one annotation are; see `segmentation_mask`.
-
-    Raises:
-        TasError: a file is missing or damaged, or the split does not exist; lists those that do.
+    Images are named by `images[].file_name` in `images_dir` (COCO train2014 for the published
+    sets); a reference's own `file_name` is not the image's. For `overlap` see `segmentation_mask`.
+    Raises TasError where a file is missing or damaged, or there is no such split; lists those
+    there are.
     """
     folder = Path(root) / name
     files = read_files(folder / f"refs({split_by}).p", folder / "instances.json")
@@ -122,11 +101,7 @@ def load_refcoco(
 
 
 def read_files(refs_path: Path, instances_path: Path) -> RefFiles:
-    """Read two files in RefCOCO's form, the references pickled or as `.json`.
-
-    Raises:
-        TasError: a file is missing or damaged.
-    """
+    """Read two files in RefCOCO's form, the references pickled or as `.json`; raises TasError."""
     content = read_json(refs_path) if refs_path.suffix == ".json" else load_plain(refs_path)
     refs, instances = entries(content, refs_path), read_json(instances_path)
     images, annotations, categories = (
@@ -146,9 +121,8 @@ def split_of(
     pairs = [(ref, sentence) for ref in refs for sentence in ref.sentences]
     ids = unique_ids([f"{ref.ref_id}-{sentence.sent_id}" for ref, sentence in pairs])
     images: dict[str, ImageEntry] = {}
-    shapes: dict[str, Any] = {}
+    shapes, targets = dict[str, Any](), dict[Any, Any]()
     samples, source = [], files.source
-    targets: dict[Any, Any] = {}
     for sample_id, (ref, sentence) in zip(ids, pairs, strict=True):
         image_id = str(ref.image_id)
         shapes[sample_id] = _shape(files, ref)
@@ -156,7 +130,9 @@ def split_of(
             both = f"annotation {targets[ref.ref_id]} and annotation {ref.ann_id}"
             raise TasError(f"{files.refs_source}: ref {ref.ref_id} is {both}; get the file again")
         if image_id not in images:
-            images[image_id] = _entry(files, image_id, images_dir)
+            image = record(_Image, files.images[image_id], source)
+            sides = image.height, image.width
+            images[image_id] = image_entry(images_dir, image.file_name, *sides, str(source))
         samples.append(
             Sample(
                 sample_id=sample_id,
@@ -176,10 +152,15 @@ def split_of(
         size_hw = images[sample.image_id].size_hw
         return segmentation_mask(shapes[sample.sample_id], size_hw, where, rule)
 
-    empty = [key for key, shape in shapes.items() if _covers_nothing(shape)]
     parts = sorted({ref["split"] for ref in files.refs if _is_of(ref["split"], split)})
     together = f"{name} {split}: {' and '.join(parts)} together, as REFER takes it"
-    in_parts = {key for key, s in shapes.items() if isinstance(s, list) and len(s) > 1}
+    polygons = {key: shape for key, shape in shapes.items() if isinstance(shape, list)}
+    in_parts = {key for key, shape in polygons.items() if len(shape) > 1}
+    empty = [
+        key
+        for key, shape in polygons.items()
+        if all(isinstance(p, list) and len(p) < 6 for p in shape)
+    ]
 
     def refer_truth(sample: Sample) -> NDArray[np.bool_] | None:
         return ground_truth(sample, "exclusive") if sample.sample_id in in_parts else None
@@ -199,10 +180,6 @@ def split_of(
     )
 
 
-def _covers_nothing(shape: Any) -> bool:
-    return isinstance(shape, list) and all(isinstance(p, list) and len(p) < 6 for p in shape)
-
-
 def _is_of(own: str, wanted: str) -> bool:
     """Whether a reference of split `own` belongs to a split, by REFER's rule of letters.
 
@@ -215,41 +192,29 @@ def _is_of(own: str, wanted: str) -> bool:
 
 
 def _refs_of(files: RefFiles, split: str) -> list[_Ref]:
-    """The references of a split, checked."""
     source = files.refs_source
     if not all(isinstance(ref, dict) and isinstance(ref.get("split"), str) for ref in files.refs):
         raise TasError(f"{source}: a reference without its split; get the file again")
     splits = {ref["split"] for ref in files.refs}
     if any(isinstance(ref.get("ann_id"), list) or "no_target" in ref for ref in files.refs):
-        raise TasError(
-            f"{source}: this is gRefCOCO, whose sentences mean several things or none; only "
-            "RefCOCO's files are read here"
-        )
+        what = "gRefCOCO, whose sentences mean several things or none"
+        raise TasError(f"{source}: this is {what}; only RefCOCO's files are read here")
     if not any(_is_of(own, split) for own in splits):
         known = ", ".join(sorted(splits)) or "none"
         raise TasError(f"{source}: no split {split!r}; it has {known}")
     return [record(_Ref, ref, source) for ref in files.refs if _is_of(ref["split"], split)]
 
 
-def _entry(files: RefFiles, image_id: str, images_dir: Path) -> ImageEntry:
-    image = record(_Image, files.images[image_id], files.source)
-    return image_entry(images_dir, image.file_name, image.height, image.width, str(files.source))
-
-
 def _shape(files: RefFiles, ref: _Ref) -> Any:
     """The segmentation of a reference's annotation, which must lie in its image."""
     image_id, ann_id = str(ref.image_id), str(ref.ann_id)
     if image_id not in files.images or ann_id not in files.annotations:
-        raise TasError(
-            f"{files.source}: image {image_id} or annotation {ann_id} of ref {ref.ref_id} is "
-            "not in it; get both files from the same place"
-        )
+        lacking = f"image {image_id} or annotation {ann_id} of ref {ref.ref_id} is not in it"
+        raise TasError(f"{files.source}: {lacking}; get both files from the same place")
     annotation = record(_Annotation, files.annotations[ann_id], files.source)
     if str(annotation.image_id) != image_id:
-        raise TasError(
-            f"{files.source}: annotation {ann_id} of ref {ref.ref_id} lies in image "
-            f"{annotation.image_id}, not {image_id}; get both files again"
-        )
+        wrong = f"annotation {ann_id} of ref {ref.ref_id} lies in image {annotation.image_id}"
+        raise TasError(f"{files.source}: {wrong}, not {image_id}; get both files again")
     return annotation.segmentation
 
 
@@ -257,22 +222,16 @@ def mirror_files(folder: Path) -> dict[str, list[Path]]:
     """A mirror's files in a folder or its `data/`, by the mirror's name of the split."""
     found: dict[str, list[Path]] = {}
     for place in (folder / "data", folder):
-        for split in dict.fromkeys(MIRRORED.values()):
+        for split in ("train", "validation", "test", "testB"):
             paths = sorted(place.glob(f"{split}-*.parquet"))
             found |= {split: paths} if paths else {}
     return found
 
 
 def read_mirror(name: str, split: str, paths: dict[str, list[Path]]) -> RefFiles:
-    """Read what a mirror holds of one split.
+    """Read what a mirror holds of one split, by our name; `test` of one that has a testB is both.
 
-    Args:
-        name: such as `refcoco`.
-        split: our name of the split, such as `testA`; `test` of one that has a testB is both.
-        paths: from `mirror_files`.
-
-    Raises:
-        TasError: a missing or damaged file.
+    `paths` are those of `mirror_files`; raises TasError where a file is missing or damaged.
     """
     wanted = {split: MIRRORED.get(split, split)}
     if split == "test" and "testB" in paths:
@@ -289,20 +248,16 @@ def read_mirror(name: str, split: str, paths: dict[str, list[Path]]) -> RefFiles
 
 
 def _shards(name: str, split: str, mirrored: str, paths: dict[str, list[Path]]) -> list[Path]:
-    """All files of a split."""
     found = paths.get(mirrored, [])
     here = [path for each in paths.values() for path in each]
     if not found:
-        raise TasError(
-            f"{here[0].parent}: no {mirrored}-*.parquet for {name} {split}; the mirror's files "
-            f"here are {', '.join(sorted(path.name for path in here))}"
-        )
+        lacking = f"{here[0].parent}: no {mirrored}-*.parquet for {name} {split}"
+        there = ", ".join(sorted(path.name for path in here))
+        raise TasError(f"{lacking}; the mirror's files here are {there}")
     said = re.search(r"-of-(\d+)", found[0].name)
     if said and int(said[1]) != len(found):
-        raise TasError(
-            f"{found[0].parent}: {len(found)} of the {int(said[1])} files of {name} {split}; get "
-            f"the others: {mirrored}-*.parquet"
-        )
+        some = f"{found[0].parent}: {len(found)} of the {int(said[1])} files of {name} {split}"
+        raise TasError(f"{some}; get the others: {mirrored}-*.parquet")
     return found
 
 

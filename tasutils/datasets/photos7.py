@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from tasutils.datasets.coco import read_files, split_of
 from tasutils.datasets.files import record
-from tasutils.datasets.sample import DataSet, ImageEntry, RefDataset
+from tasutils.datasets.sample import DataSet, Flag, ImageEntry, RefDataset
 from tasutils.errors import TasError
 from tasutils.language.reading import read_directions
 
@@ -47,30 +47,23 @@ class Photos7(DataSet):
         return all(find_spec(module) is not None for module in PACKAGES)
 
     def load(self, split: str, *, root: Path | str | None = None, **_: Any) -> RefDataset:
-        """Read the set.
+        """Read the split `all` from instances.json and refs.json in `root`, None: data/photos7.
 
-        Args:
-            split: `all`, the only one.
-            root: the folder of instances.json and refs.json; data/photos7 when None.
-
-        Raises:
-            TasError: another split, damaged annotations, a package that is missing (names the
-                command that installs it), or a picture that is not the one the polygons were drawn
-                on.
+        Raises TasError for another split, damaged annotations, a package that is missing (names the
+        command that installs it), or a picture that is not the one the polygons were drawn on.
         """
         from tasutils import paths
 
         folder = paths.DATA / "photos7" if root is None else Path(root)
         files = read_files(folder / "refs.json", folder / "instances.json")
         data = split_of(files, "photos7", split, Path())
-        parts = [record(_Part, entry, files.refs_source) for entry in files.refs]
-        is_part = {str(ref.ref_id): ref.part for ref in parts}
-        samples = [
-            replace(
-                s, flags={"has_direction": bool(read_directions(s.text)), "part": is_part[s.ref_id]}
-            )
-            for s in data.samples
-        ]
+        refs = (record(_Part, entry, files.refs_source) for entry in files.refs)
+        parts = {str(ref.ref_id): ref.part for ref in refs}
+        samples = []
+        for s in data.samples:
+            directed = bool(read_directions(s.text))
+            flags: dict[str, Flag] = {"has_direction": directed, "part": parts[s.ref_id]}
+            samples.append(replace(s, flags=flags))
         images = {
             key: _packaged(entry, record(_Picture, files.images[key], files.source).sha256)
             for key, entry in data.images.items()
@@ -84,20 +77,16 @@ def _packaged(entry: ImageEntry, digest: str) -> ImageEntry:
     spec = find_spec(module) if module in PACKAGES else None
     package = PACKAGES.get(module, module)
     if spec is None or not spec.submodule_search_locations:
-        raise TasError(
-            f"photos7: {entry.path.name} is part of the package {package}, which is not installed; "
-            f"install it with: {INSTALL}"
-        )
+        lacking = f"{entry.path.name} is part of the package {package}, which is not installed"
+        raise TasError(f"photos7: {lacking}; install it with: {INSTALL}")
     path = Path(spec.submodule_search_locations[0], *rest)
     try:
         found = sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise TasError(
-            f"{path}: cannot be read ({error.strerror}); install {package} anew with: {INSTALL}"
-        ) from None
+        remedy = f"install {package} anew with: {INSTALL}"
+        raise TasError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
     if found != digest:
-        raise TasError(
-            f"{path}: not the picture that the references of photos7 were drawn on; install the "
-            f"version of {package} that constraints.txt names"
-        )
+        remedy = f"install the version of {package} that constraints.txt names"
+        wrong = "not the picture that the references of photos7 were drawn on"
+        raise TasError(f"{path}: {wrong}; {remedy}")
     return replace(entry, path=path)

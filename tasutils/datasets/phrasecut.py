@@ -69,17 +69,11 @@ def load_phrasecut(
     name: str = "phrasecut",
     raster: Raster = "coco",
 ) -> RefDataset:
-    """Read one split of a data set in PhraseCut's layout; ground truth is the union of instances.
+    """Read one split in PhraseCut's layout; ground truth is the union of instances.
 
-    Args:
-        root: the folder with `image_data_split*.json` and `refer_<split>.json`.
-        split: such as `val`, `test`, `miniv`.
-        images_dir: the folder of `<image_id>.jpg`; `<root>/images` when None.
-        name: what the data set is called.
-        raster: how polygons are filled; see `polygon_mask`.
-
-    Raises:
-        TasError: a file is missing or damaged, or the split does not exist; lists those that do.
+    `root` holds `image_data_split*.json` and `refer_<split>.json`, `images_dir` (`<root>/images`
+    when None) `<image_id>.jpg`; for `raster` see `polygon_mask`. Raises TasError where a file is
+    missing or damaged, or there is no such split; lists those there are.
     """
     root = Path(root)
     tasks_path = root / f"refer_{split}.json"
@@ -96,10 +90,8 @@ def load_phrasecut(
     for task in tasks:
         image_id = str(task.image_id)
         if image_id not in sizes:
-            raise TasError(
-                f"{images_path}: image {image_id} of task {task.task_id} is not in it; "
-                "get both files from the same place"
-            )
+            lacking = f"image {image_id} of task {task.task_id} is not in it"
+            raise TasError(f"{images_path}: {lacking}; get both files from the same place")
         size = record(_Image, sizes[image_id], images_path)
         images[image_id] = images.get(image_id) or image_entry(
             folder, f"{image_id}.jpg", size.height, size.width, str(images_path)
@@ -114,8 +106,7 @@ def load_phrasecut(
         union = np.zeros(images[sample.image_id].size_hw, np.bool_)
         for polygons in instances[sample.sample_id]:
             for polygon in polygons:
-                flat = [coordinate for point in polygon for coordinate in point]
-                union |= polygon_mask(flat, union.shape, where, raster)
+                union |= polygon_mask([c for xy in polygon for c in xy], union.shape, where, raster)
         return union
 
     return RefDataset(
@@ -160,16 +151,10 @@ def subsets(samples: pd.DataFrame, as_published: bool = False) -> dict[str, NDAr
     p_attm: attributes; p_rel, p_relm: relations; p_att_rel; p_name, p_att+, p_rel+, p_verbose: what
     was needed to tell the target apart) and by the target's share of the image (s_small below 2 %,
     s_large above 20 %). The subsets by frequency of words and by lists of words are not here.
+    `as_published` takes i_many out of i_multi, as the code does against its own description.
 
-    Args:
-        samples: samples.parquet of a run on PhraseCut.
-        as_published: take i_many out of i_multi, as the code does against its own description.
-
-    Returns:
-        By name, bool (n,).
-
-    Raises:
-        TasError: the table is of another data set.
+    Returns bool (n,) by name; raises TasError where `samples`, samples.parquet of a run, is of
+    another data set.
     """
     needed = ("n_instances", "n_attributes", "n_relations", "phrase_type", "image_area_px")
     lacking = [name for name in needed if name not in samples]
@@ -199,17 +184,11 @@ def subsets(samples: pd.DataFrame, as_published: bool = False) -> dict[str, NDAr
 
 
 def scores(samples: pd.DataFrame, as_published: bool = False) -> pd.DataFrame:
-    """PhraseCut's numbers for every subset.
+    """PhraseCut's numbers, one row for each of `subsets`.
 
-    Args:
-        samples: as in `subsets`, with chosen (-1 where there is no prediction), intersection_px,
-            union_px and gt_area_px.
-        as_published: leave out tasks without a prediction, as the evaluator does in silence; here
-            they count as empty masks otherwise. See also `subsets`.
-
-    Returns:
-        One row a subset: n, n_missing, mean_iou, cum_iou, acc@0.5 ... acc@0.9, all in 0..1 and 0
-        over no tasks.
+    Columns are n, n_missing, mean_iou, cum_iou, acc@0.5 ... acc@0.9, in 0..1, 0 over no tasks.
+    Tasks without a prediction (`chosen` is -1) count as empty masks; `as_published` leaves them
+    out, as the evaluator does in silence.
     """
     import pandas as pd
 

@@ -38,15 +38,11 @@ class Family(DataSet):
         self.name, self.layout = name, layout
 
     def load(self, split: str, *, root: Path | str | None = None, **_: Any) -> RefDataset:
-        """Read a split with its flags.
+        """Read a split with its flags; `valP` and `testP` are of cut-outs of photographs.
 
-        Args:
-            split: of drawn things, or of cut-outs of photographs `valP` or `testP`.
-            root: the folder of the world; when None `tasutils.paths.REFSCENES`, for photographs
-                `tasutils.paths.PHOTOSCENES`.
-
-        Raises:
-            TasError: no such split (lists those that exist), or a file is missing or damaged.
+        `root` is the folder of the world; when None `paths.REFSCENES`, for photographs
+        `paths.PHOTOSCENES`. Raises TasError where there is no such split (lists those there are),
+        or a file is missing or damaged.
         """
         photographs = split in self.splits and split not in self.drawn
         world = Path(root or (paths.PHOTOSCENES if photographs else paths.REFSCENES))
@@ -77,9 +73,8 @@ def _read_flags(
         sents = ["0"] * len(table) if by_task else table["sent_id"].astype(str)
     except (OSError, pyarrow.ArrowException, KeyError, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:80]
-        raise TasError(
-            f"{path}: cannot be read ({reason}); restore it from the repository"
-        ) from None
+        remedy = "restore it from the repository"
+        raise TasError(f"{path}: cannot be read ({reason}); {remedy}") from None
     rows = table.drop(columns=_NO_FLAGS & set(table.columns)).to_dict("records")
     return {
         (ref, sent): {str(name): _plain(value) for name, value in row.items()}
@@ -94,11 +89,8 @@ def _plain(value: Any) -> Flag:
 
 
 def _flagged(sample: Sample, flags: dict[tuple[str, str], dict[str, Flag]], path: Path) -> Sample:
-    """The sample with the generator's flags beside its own."""
     found = flags.get((sample.ref_id, sample.sent_id))
     if found is None:
-        raise TasError(
-            f"{path}: no row for split {sample.split} ref {sample.ref_id} sentence "
-            f"{sample.sent_id}; restore its folder from the repository"
-        )
+        said = f"split {sample.split} ref {sample.ref_id} sentence {sample.sent_id}"
+        raise TasError(f"{path}: no row for {said}; restore its folder from the repository")
     return replace(sample, flags={**sample.flags, **found})
