@@ -43,11 +43,7 @@ def dataset_names() -> tuple[str, ...]:
 
 
 def dataset(name: str) -> DataSet:
-    """The entry of a name, or of a class of your own, "my_module:Mine".
-
-    Raises:
-        TasError: there is none; names those there are.
-    """
+    """The entry of a name, or of a class of your own, "my_module:Mine"; TasError where none is."""
     found = lookup("tasutils.datasets:DATASETS", name)
     return found() if isinstance(found, type) else found
 
@@ -55,12 +51,8 @@ def dataset(name: str) -> DataSet:
 def group(name: str, wanted: Sequence[str] | None = None) -> list[str]:
     """The data sets that a name stands for: those of a group, else the one of that name.
 
-    Args:
-        name: of a group, such as refscenes, or of a data set.
-        wanted: only these of the group; None, nothing or "all": all.
-
-    Raises:
-        TasError: there is no such group or data set, or none of that name in the group.
+    Of a group, such as refscenes, only those `wanted` (None, nothing or "all": all). Raises
+    TasError where there is no such group or data set, or none of that name in the group.
     """
     members = [each for each in DATASETS if dataset(each).group == name]
     if not members:

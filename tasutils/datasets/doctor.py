@@ -35,11 +35,7 @@ Faults = dict[str, dict[str, None]]  # by kind, each once
 
 
 def faults_of(data: RefDataset, faults: Faults, decode: bool = False) -> int:
-    """Look at every picture (to its end: `decode`) and every truth of a split, and note faults.
-
-    Returns:
-        How many pictures are there.
-    """
+    """Note faults of every picture (read to its end: `decode`) and truth; how many pictures lie."""
     place, images, n_there = f"{data.name} {data.split}", data.by_image(), 0
     for image_id, samples in tqdm(images.items(), place, disable=len(images) < 1000):
         path, (height, width) = data.image_path(image_id), data.size_hw(image_id)
@@ -126,10 +122,8 @@ def check_published(
 ) -> int:
     """Examine a published data set, or all that are here; print, return the number of faults.
 
-    Without `split_by` all its splits that are here are examined, the usual ones if none is.
-
-    Raises:
-        TasError: no such data set or splits.
+    Without `split_by` all its splits that are here are examined, the usual ones if none is. Raises
+    TasError where there is no such data set or splits.
     """
     known = {entry.name: entry for entry in _published()}
     if name is not None and name not in known:
@@ -153,12 +147,9 @@ def _check(entry: PublishedSet, split_by: str, root: Path | None, images: Path |
             faults["file"][str(data)] = None
             continue
         notes |= dict.fromkeys(data.notes)
-        n_there, have, wanted = (
-            faults_of(data, faults),
-            counts_of(data),
-            entry.entry.splits[split_by],
-        )
-        refs, pictures, said = ((_cell(have, what), _cell(wanted[split], what)) for what in WHAT)
+        n_there, have = faults_of(data, faults), counts_of(data)
+        wanted = entry.entry.splits[split_by][split]
+        refs, pictures, said = ((_cell(have, what), _cell(wanted, what)) for what in WHAT)
         rows.append((split, *refs, *pictures, n_there, *said))
         pairs = zip(WHAT, (refs, pictures, said), strict=True)
         off = [f"{a} {what} ({b})" for what, (a, b) in pairs if b not in (a, "unknown")]
@@ -204,7 +195,7 @@ def _published() -> list[PublishedSet]:
 def _opened(
     entry: PublishedSet, split_by: str, root: Path | None, images: Path | None
 ) -> Iterator[tuple[str, RefDataset | TasError]]:
-    """Every split that is here, or why it cannot be opened; where none is, why the first cannot."""
+    # where no split is here, why the first cannot be opened
     splits = entry.splits_here(split_by, root) or list(entry.entry.splits[split_by])[:1]
     try:
         open_split = entry.opener(split_by, root, images)
@@ -223,18 +214,15 @@ def _cell(counts: Counts | None, what: str) -> str:
 
 
 def _table(rows: list[Sequence[object]], n_words: int) -> Iterator[str]:
-    """Rows as aligned lines: the first cells to the left, numbers to the right."""
     widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
-        cells = [
-            str(cell).ljust(width) if index < n_words else str(cell).rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield ("  " + "  ".join(cells)).rstrip()
+        words = [str(cell).ljust(width) for cell, width in zip(row[:n_words], widths, strict=False)]
+        pairs = zip(row[n_words:], widths[n_words:], strict=True)
+        numbers = [str(cell).rjust(width) for cell, width in pairs]
+        yield ("  " + "  ".join(words + numbers)).rstrip()
 
 
 def _complain(faults: Faults) -> int:
-    """Print every kind with its first faults and how many more there are; the number of all."""
     for kind, (one, several, _) in KINDS.items():
         found = list(faults[kind])
         _print_faults(f"{one}: {text}" for text in found[:SHOWN])

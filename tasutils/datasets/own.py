@@ -85,19 +85,12 @@ class OwnData:
 
 
 def load_own(path: Path | str, images: Path | str | None = None) -> RefDataset:
-    """Read own pictures, sentences and masks; every picture and mask is opened.
+    """Read own pictures, sentences and masks as the data set `own`; every file is opened.
 
-    Args:
-        path: the file, .csv, .tsv, .json or .jsonl, see the module.
-        images: the folder that picture names are relative to; that of the file when None.
-
-    Returns:
-        The data set `own`; a sample's id is the number of its line in the file (of a .json, of its
-        entry), its split the file's name.
-
-    Raises:
-        TasError: a file that is none of these, or bad rows: names the first ones with their lines
-            and the command that lists all.
+    `path` is a .csv, .tsv, .json or .jsonl, see the module; picture names are relative to `images`,
+    when None to the file. A sample's id is the number of its line (of a .json, of its entry), its
+    split the file's name. Raises TasError for a file that is none of these, and for bad rows: names
+    the first ones with their lines and the command that lists all.
     """
     data = read_own(path, images)
     if data.faults:
@@ -127,16 +120,16 @@ def load_own(path: Path | str, images: Path | str | None = None) -> RefDataset:
 def notes_of(data: OwnData) -> Iterator[str]:
     """What is right and yet worth a line."""
     if data.equal:
-        lines = ", ".join(data.equal[:SHOWN]) + (", ..." if len(data.equal) > SHOWN else "")
-        rows = "1 row says" if len(data.equal) == 1 else f"{len(data.equal)} rows say"
+        n = len(data.equal)
+        lines = ", ".join(data.equal[:SHOWN]) + (", ..." if n > SHOWN else "")
+        rows = "1 row says" if n == 1 else f"{n} rows say"
         yield f"{data.path}: {rows} what an earlier one says, and each counts: line {lines}"
 
 
 def read_own(path: Path | str, images: Path | str | None = None) -> OwnData:
     """Read a file of own data as far as it is sound; arguments as in `load_own`.
 
-    Raises:
-        TasError: the file cannot be read, has no row, or lacks a column.
+    Raises TasError where the file cannot be read, has no row, or lacks a column.
     """
     path = Path(path).expanduser()
     folder = path.parent if images is None else Path(images).expanduser()
@@ -154,7 +147,6 @@ def read_own(path: Path | str, images: Path | str | None = None) -> OwnData:
 def _add(
     data: OwnData, line: int, row: Row, folder: Path, size_of: Callable[[Path], tuple[int, int]]
 ) -> None:
-    """Check one row and add it."""
     wrong = [name for name in REQUIRED if not isinstance(row.get(name), str)]
     if wrong:
         raise TasError(f"no text in {' and '.join(wrong)}")
@@ -162,8 +154,8 @@ def _add(
     if taken:
         raise TasError(f"{taken[0]!r} is a name that runs use; rename it")
     name, text = row["image"].strip(), row["expression"].strip()
-    given = {n: "" if row.get(n) is None else str(row[n]).strip() for n in OPTIONAL[1:]}
-    value, category, ref_id = given.values()
+    given = (row.get(option) for option in OPTIONAL[1:])
+    value, category, ref_id = ("" if cell is None else str(cell).strip() for cell in given)
     mask = row.get("mask")
     mask = mask.strip() or None if isinstance(mask, str) else mask
     if not name:
@@ -206,11 +198,7 @@ def _add(
 
 
 def _read_rows(path: Path) -> list[tuple[int, Row | str]]:
-    """The rows of a file with the numbers of their lines; a text says why a line is none.
-
-    Raises:
-        TasError: the file cannot be read, is none of these, has no row, or lacks a column.
-    """
+    """The rows of a file with the numbers of their lines; a text says why a line is none."""
     kind = path.suffix.lower()
     if kind not in {".csv", ".tsv", ".json", ".jsonl"}:
         raise TasError(f"{path}: own data is a .csv, .tsv, .json or .jsonl file; convert it")
@@ -247,25 +235,20 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Row | str]]:
                 counts = f"{len(cells)} cells in a row of {len(header)} columns"
                 yield line, f"{counts}; quote cells that hold {delimiter!r}"
             else:
-                row = dict(zip(header, cells, strict=True))
-                row.pop("", None)
-                yield line, row
+                yield line, {name: cell for name, cell in zip(header, cells, strict=True) if name}
     except csv.Error as error:
         yield reader.line_num + at, f"no CSV from here on ({error})"
 
 
 def _header(cells: list[str], path: Path) -> list[str]:
-    """The names of the columns; the first may have none: pandas' index."""
     header = [cell.strip().lower() for cell in cells]
     missing = [name for name in REQUIRED if name not in header]
     if missing:
-        raise TasError(
-            f"{path}: no column {' and '.join(missing)}; its first line names "
-            f"{', '.join(filter(None, header)) or 'nothing'}"
-        )
+        there = ", ".join(filter(None, header)) or "nothing"
+        raise TasError(f"{path}: no column {' and '.join(missing)}; its first line names {there}")
     twice = [name for name in header if name and header.count(name) > 1]
     clash = sorted(set(header) & TAKEN)
-    if twice or clash or "" in header[1:]:
+    if twice or clash or "" in header[1:]:  # the first may have no name: pandas' index
         name = (twice or clash or [""])[0]
         problem = "twice" if twice else "is a name that runs use" if clash else "has no name"
         raise TasError(f"{path}: column {name!r} {problem}; rename it")

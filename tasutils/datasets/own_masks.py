@@ -42,17 +42,11 @@ def read_mask(
 ) -> tuple[NDArray[np.bool_], Path | None]:
     """The mask of a row, bool (H, W), and the file it came from, None when it stood in the row.
 
-    Args:
-        cell: a path, JSON text, or what JSON text means.
-        value: the label of the target in a PNG of labels or a file of several shapes; empty for
-            whatever is not 0, or the only shape.
-        folder: what paths are relative to.
-        size_hw: (H, W) of the picture.
-        picture: its file's name, by which a file about several pictures is asked.
-
-    Raises:
-        TasError: no such file, none of the known forms, another size than the picture's, no pixel
-            in it, or more than one way to read it.
+    `cell` is a path relative to `folder`, JSON text, or what JSON text means; `value` the target's
+    label in a PNG of labels or a file of several shapes, empty for whatever is not 0 or the only
+    shape; by `picture`, its file's name, a file about several pictures is asked. Raises TasError
+    where there is no such file, none of the known forms, another size than the picture's, no pixel
+    in it, or more than one way to read it.
     """
     name, path = "mask", None
     if isinstance(cell, str) and cell[:1] not in "[{":
@@ -115,16 +109,13 @@ def open_mask(path: Path, size_hw: tuple[int, int] | None = None) -> Image.Image
                 if image.getexif().get(0x0112, 1) in _TURNED:
                     width, height = height, width
                 if size_hw is not None and (height, width) != size_hw:
-                    turn = "; is one of them turned by its EXIF note?"
-                    raise TasError(
-                        f"{path}: the mask is {width} x {height} px, its picture {size_hw[1]} x "
-                        f"{size_hw[0]}{turn if (width, height) == size_hw else ''}"
-                    )
+                    sizes = f"{width} x {height} px, its picture {size_hw[1]} x {size_hw[0]}"
+                    if (width, height) == size_hw:
+                        sizes += "; is one of them turned by its EXIF note?"
+                    raise TasError(f"{path}: the mask is {sizes}")
                 if image.format in _LOSSY:
-                    raise TasError(
-                        f"{path}: {image.format} blurs masks; export the mask anew as PNG (this "
-                        "file saved as PNG stays blurred)"
-                    )
+                    remedy = "export the mask anew as PNG (this file saved as PNG stays blurred)"
+                    raise TasError(f"{path}: {image.format} blurs masks; {remedy}")
                 return ImageOps.exif_transpose(image)
     except TasError:
         raise
@@ -154,10 +145,8 @@ def _foreground(image: Image.Image, name: str) -> NDArray[np.bool_]:
             raise TasError(f"{name}: a picture of {n_colours} colours is no mask; paint it in two")
         mask = np.asarray(colours.any(axis=2))
     if clear and ((alpha > 0) != mask).any():
-        raise TasError(
-            f"{name}: its colours show another mask than its transparency; save the one that is "
-            "meant in black and white"
-        )
+        wrong = "its colours show another mask than its transparency"
+        raise TasError(f"{name}: {wrong}; save the one that is meant in black and white")
     return mask
 
 
@@ -166,11 +155,11 @@ def _two_values(values: NDArray[np.uint8], name: str) -> NDArray[np.bool_]:
     there = np.unique(values)
     odd = there[(there > 0) & (there < there[-1])]
     if there[-1] >= 250 and len(odd):
-        n_px = int(np.isin(values, odd).sum())
+        n_px, some = int(np.isin(values, odd).sum()), ", ".join(map(str, odd[:3].tolist()))
         raise TasError(
-            f"{name}: {n_px} px have other values than 0 and {there[-1]}, such as "
-            f"{', '.join(map(str, odd[:3].tolist()))}, as JPEG and smooth scaling leave them; save "
-            "it in two values, or name the target's in the column value"
+            f"{name}: {n_px} px have other values than 0 and {there[-1]}, such as {some}, as JPEG "
+            "and smooth scaling leave them; save it in two values, or name the target's in the "
+            "column value"
         )
     return values > 0
 
@@ -233,9 +222,8 @@ def _coco_form(content: Any, name: str) -> Any:
         except (TypeError, ValueError):
             raise TasError(f"{name}: polygons of points that are no pairs x, y") from None
     if not depth or any(not isinstance(p, list) or len(p) < 6 for p in polygons):
-        raise TasError(
-            f"{name}: a polygon needs three points or more, as in [[x0, y0, x1, y1, x2, y2]]"
-        )
+        form = "[[x0, y0, x1, y1, x2, y2]]"
+        raise TasError(f"{name}: a polygon needs three points or more, as in {form}")
     return polygons
 
 
@@ -245,15 +233,13 @@ def _chosen(form: str, shapes: Shapes, value: str, name: str) -> list[Any]:
     parts = [shape for label, shape in shapes if not value or label == value]
     if not parts:
         there = f"it has {labels}" if value and shapes else "it has none for this picture"
-        raise TasError(
-            f"{name}: this is {form} without a shape {value}; {there}".replace(" ;", ";")
-        )
+        lacking = f"{name}: this is {form} without a shape {value}; {there}"
+        raise TasError(lacking.replace(" ;", ";"))
     if not value and len(parts) > 1:
         raise TasError(f"{name}: this is {form} of {len(parts)} shapes ({labels}); {_WAY_OUT}")
     if any(part is None for part in parts):
-        raise TasError(
-            f"{name}: this is {form}, its shape neither polygon nor box; export the mask as PNG"
-        )
+        wrong = "its shape neither polygon nor box; export the mask as PNG"
+        raise TasError(f"{name}: this is {form}, {wrong}")
     return parts
 
 
@@ -269,15 +255,12 @@ def _tool_shapes(
         if "shapes" in content:
             said = (content.get("imageHeight"), content.get("imageWidth"))
             if None not in said and said != size_hw:
-                raise TasError(
-                    f"{name}: a labelme file of a picture of {said[1]} x {said[0]} px, not "
-                    f"{size_hw[1]} x {size_hw[0]}"
-                )
+                sizes = f"{said[1]} x {said[0]} px, not {size_hw[1]} x {size_hw[0]}"
+                raise TasError(f"{name}: a labelme file of a picture of {sizes}")
             return "a labelme file", [(str(s["label"]), _labelme(s)) for s in content["shapes"]]
         if "images" in content and "annotations" in content:
-            raise TasError(
-                f"{name}: this is a whole COCO file; give each row one annotation's segmentation"
-            )
+            remedy = "give each row one annotation's segmentation"
+            raise TasError(f"{name}: this is a whole COCO file; {remedy}")
         if "annotations" in content or "completions" in content:
             return "a Label Studio task", list(_label_studio([content], size_hw, picture))
         if "segmentation" in content:
@@ -327,9 +310,8 @@ def _label_studio(
     tasks: list[Any], size_hw: tuple[int, int], picture: str
 ) -> Iterator[tuple[str, Any]]:
     for task in tasks:
-        if len(tasks) > 1 and not any(
-            str(link).endswith(picture) for link in task.get("data", {}).values()
-        ):
+        links = map(str, task.get("data", {}).values()) if len(tasks) > 1 else [picture]
+        if not any(link.endswith(picture) for link in links):
             continue
         for annotation in task.get("annotations") or task.get("completions") or []:
             for result in annotation["result"]:

@@ -41,26 +41,23 @@ class Counts(Part):
 
 
 class Entry(Part):
-    """A data set of published.yaml; `splits` by whose they are (`unc`, `google`, `umd`) and name.
-
-    `counts_from` and `get` name keys of `sources` and of `files` there.
-    """
+    """A data set of published.yaml; `splits` by whose they are (such as `unc`) and name."""
 
     layout: Literal["refcoco", "phrasecut"]
     split_by: str
     mirror: str | None
     splits: dict[str, dict[str, Counts]]
-    counts_from: dict[str, list[str]]
-    get: list[str]
+    counts_from: dict[str, list[str]]  # keys of `sources`
+    get: list[str]  # keys of `files`
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a data set lies: its annotations, its images, and the mirror's files if it is one."""
+    """Where a data set lies."""
 
-    folder: Path
+    folder: Path  # of its annotations
     images: Path
-    mirror: dict[str, list[Path]]
+    mirror: dict[str, list[Path]]  # its files, if it is one
 
 
 @cache
@@ -110,13 +107,7 @@ class PublishedSet(DataSet):
         images: Path | str | None = None,
         **_: Any,
     ) -> RefDataset:
-        """Open one split; PhraseCut's truth is drawn as its own evaluator draws it.
-
-        Arguments as in `load_dataset`; see `place`.
-
-        Raises:
-            TasError: no such split, or a file is missing or damaged; says what to do.
-        """
+        """Open one split as `load_dataset` does; PhraseCut's truth is drawn as by its evaluator."""
         return self.opener(split_by, root, images)(split)
 
     def opener(
@@ -136,11 +127,9 @@ class PublishedSet(DataSet):
             get = f"tas data get {self.name}{where}"
             raise TasError(f"{self.name} is not at {place.folder}; {remedy}: {get}")
         if place.mirror and split_by != self.entry.split_by:
-            raise TasError(
-                f"{place.folder}: the mirror of {self.name} holds the splits by "
-                f"{self.entry.split_by} only; for {split_by} get the published files with: "
-                f"tas data get {self.name}"
-            )
+            only = f"the mirror of {self.name} holds the splits by {self.entry.split_by} only"
+            get = f"for {split_by} get the published files with: tas data get {self.name}"
+            raise TasError(f"{place.folder}: {only}; {get}")
         refs_path = place.folder / f"refs({split_by}).p"
         read = cache(lambda: read_files(refs_path, place.folder / "instances.json"))
 
@@ -153,9 +142,8 @@ class PublishedSet(DataSet):
             if self.entry.layout == "phrasecut":
                 tasks = place.folder / f"refer_{split}.json"
                 if not tasks.is_file():
-                    raise TasError(
-                        f"{tasks} is not there; get it with: tas data get {self.name}{where}"
-                    )
+                    get = f"tas data get {self.name}{where}"
+                    raise TasError(f"{tasks} is not there; get it with: {get}")
                 data = load_phrasecut(place.folder, split, place.images, self.name, "outline")
             else:
                 found = read_mirror(self.name, split, place.mirror) if place.mirror else read()
@@ -165,11 +153,7 @@ class PublishedSet(DataSet):
         return open_split
 
     def known_split_by(self, split_by: str | None) -> str:
-        """Whose splits are meant; None is the usual ones.
-
-        Raises:
-            TasError: the data set has none of that name.
-        """
+        """Whose splits are meant, None: the usual ones; TasError where it has none by that name."""
         if split_by is None:
             return self.entry.split_by
         if split_by not in self.entry.splits:
@@ -181,27 +165,24 @@ class PublishedSet(DataSet):
     def place(self, root: Path | str | None = None, images: Path | str | None = None) -> Place:
         """Where it lies, or where it would be looked for first; nothing is opened.
 
-        Args:
-            root: the folder of data sets, or the very folder of this one; data/ when None.
-            images: the folder of its images; when None the first of the published places below
-                `root` that is there.
+        `root` is the folder of data sets (data/ when None) or the very folder of this one; `images`
+        that of its images, when None the first of the published places below `root` that is there.
         """
         root = paths.DATA if root is None else Path(root).expanduser()
         phrasecut = self.entry.layout == "phrasecut"
         names = list(PHRASECUT_FOLDERS) if phrasecut else [self.name]
         names += [Path(self.entry.mirror).name] if self.entry.mirror else []
-        folders = [*(root / name for name in names), root]
-        there = [folder for folder in folders if self._holds(folder)]
-        there += [folder for folder in folders[:-1] if folder.is_dir()]
-        folder = there[0] if there else folders[0]
+        folders = [root / name for name in names]
+        there = [folder for folder in (*folders, root) if self._holds(folder)]
+        folder = (there + [place for place in folders if place.is_dir()] + folders)[0]
         if images is not None:
             pictures = Path(images).expanduser()
         elif phrasecut:
             pictures = folder / "images"
         else:
             base = folder.parent if folder == root else root
-            found = [base / name for name in IMAGE_FOLDERS if (base / name).is_dir()]
-            pictures = found[0] if found else base / IMAGE_FOLDERS[0]
+            places = [base / name for name in IMAGE_FOLDERS]
+            pictures = next(filter(Path.is_dir, places), places[0])
         # a mirror is read only where the published files are not
         pure = not phrasecut and not (folder / "instances.json").is_file()
         return Place(folder, pictures, mirror_files(folder) if pure else {})
