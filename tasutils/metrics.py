@@ -78,31 +78,21 @@ def ratio_terms(
     epsilon: float = 0.0,
     no_target: ArrayLike = False,
 ) -> tuple[Floats, Floats]:
-    """A metric as sum(numerator) / sum(denominator) over samples, the form that is resampled.
+    """A metric as sum(numerator) / sum(denominator) over samples, float64 (n,) each.
 
-    Args:
-        intersection: int (n,) px.
-        union: int (n,) px.
-        name: one of `METRIC_NAMES`, or `p@` with any threshold.
-        strict: whether `p@X` asks for IoU > X (TAS, CRIS, PhraseCut) or IoU >= X (LAVT).
-        epsilon, no_target: see `iou`; the terms of oIoU know neither.
-
-    Returns:
-        Numerators and denominators, float64 (n,) each.
-
-    Raises:
-        ValueError: another name.
+    name: one of `METRIC_NAMES`, or `p@` with any threshold, else ValueError. strict: whether `p@X`
+    asks for IoU > X (TAS, CRIS, PhraseCut) or IoU >= X (LAVT). Others as in `iou`; the terms of
+    oIoU know neither epsilon nor no_target.
     """
     if name == "oiou":
         return np.asarray(intersection, np.float64), np.asarray(union, np.float64)
     values = iou(intersection, union, epsilon, no_target)
-    if name == "miou":
-        return values, np.ones_like(values)
     if name.startswith("p@"):
         threshold = float(name[2:])
-        hits = values > threshold if strict else values >= threshold
-        return hits.astype(np.float64), np.ones_like(values)
-    raise ValueError(f"no metric {name!r}; there are {', '.join(METRIC_NAMES)}")
+        values = (values > threshold if strict else values >= threshold).astype(np.float64)
+    elif name != "miou":
+        raise ValueError(f"no metric {name!r}; there are {', '.join(METRIC_NAMES)}")
+    return values, np.ones_like(values)
 
 
 def metric(
@@ -126,15 +116,9 @@ def metric(
 def segment_argmax(
     segment: NDArray[np.integer], values: NDArray[np.floating], n_segments: int
 ) -> NDArray[np.int64]:
-    """Row of each segment's first highest value.
+    """Row of each segment's first highest value, int64 (n_segments,); -1 for an empty segment.
 
-    Args:
-        segment: int (m,), ascending, in 0..n_segments - 1.
-        values: float (m,), no NaN.
-        n_segments: number of segments, empty ones included.
-
-    Returns:
-        int64 (n_segments,): row in 0..m - 1; -1 for an empty segment.
+    segment: int (m,), ascending, in 0..n_segments - 1; values: float (m,), no NaN.
 
     >>> segment_argmax(np.array([0, 0, 2, 2]), np.array([1.0, 1.0, 0.0, 5.0]), 3)
     array([ 0, -1,  3])
@@ -158,18 +142,10 @@ def bootstrap(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Metrics with their 95 % percentile intervals, images resampled.
+    """Metrics by name with their 95 % percentile intervals; over no samples all are 0.
 
-    Args:
-        intersection: int (n,) px.
-        union: int (n,) px.
-        image: (n,) ids; samples of one image stay together.
-        names: metrics, see `ratio_terms`; likewise strict, epsilon and no_target.
-        n_resamples: number of resamples.
-        seed: of the resamples; the same images give the same resamples for every method.
-
-    Returns:
-        By metric name, the value on all samples with its interval; over no samples all are 0.
+    intersection, union: int (n,) px; image: (n,) ids, samples of one image stay together; the same
+    images give the same resamples for every method. Others as in `ratio_terms`.
     """
     rules = (strict, epsilon, no_target)
     pairs = {name: ratio_terms(intersection, union, name, *rules) for name in names}
@@ -183,12 +159,7 @@ def bootstrap_ratios(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Ratios of sums with their percentile intervals, the same images resampled for all.
-
-    Args:
-        pairs: by name, numerators and denominators, float64 (n,) each.
-        image, n_resamples, seed: see `bootstrap`.
-    """
+    """`bootstrap` of ratios of sums: by name numerators and denominators, float64 (n,) each."""
     terms = np.stack([part for pair in pairs.values() for part in pair], axis=1)  # (n, 2 ratios)
     draws, n_images = _resampled(terms, image, n_resamples, seed)
     return _intervals(tuple(pairs), _ratios(terms.sum(0)[None]), _ratios(draws), len(terms),
@@ -207,19 +178,10 @@ def paired_difference(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Metric of the first method minus the second's, on the same resampled images.
+    """Metrics by name of the first method minus the second's, with 95 % intervals; see `bootstrap`.
 
-    Args:
-        first: intersections and unions, int (n,) px each, of the first method.
-        second: those of the second method on the same samples in the same order.
-        image, names, strict, no_target, n_resamples, seed: see `bootstrap`.
-        epsilons: px added to every union of the first and of the second method.
-
-    Returns:
-        By metric name, the difference with its 95 % interval.
-
-    Raises:
-        ValueError: the two methods have different numbers of samples.
+    first, second: intersections and unions, int (n,) px each, of the same samples, else ValueError;
+    epsilons: px added to every union of the first and of the second method.
     """
     if np.shape(first[0]) != np.shape(second[0]):
         raise ValueError(
@@ -289,16 +251,10 @@ class Convention:
 # (engine/engine.py); PhraseCut (utils/evaluator.py); REFER (refer.py).
 CONVENTIONS = (
     Convention("sentence", f"{CONVENTION} (TAS, and PhraseCut for tasks with a prediction)"),
-    Convention(
-        "not strict", "as sentence, but P@X is IoU >= X (LAVT)", names=METRIC_NAMES[2:],
-        strict=False,
-    ),
-    Convention(
-        "epsilon",
-        f"as sentence, but IoU = I / (U + {EPSILON:g}) (TAS released code, CRIS)",
-        names=METRIC_NAMES[1:],
-        epsilon=EPSILON,
-    ),
+    Convention("not strict", "as sentence, but P@X is IoU >= X (LAVT)",
+               names=METRIC_NAMES[2:], strict=False),
+    Convention("epsilon", f"as sentence, but IoU = I / (U + {EPSILON:g}) (TAS released code, CRIS)",
+               names=METRIC_NAMES[1:], epsilon=EPSILON),
     Convention(
         "answered",
         "as sentence, but sentences without an answer are left out, and with them the hard ones "
@@ -334,13 +290,9 @@ CONVENTIONS = (
 def metric_variants(samples: pd.DataFrame) -> pd.DataFrame:
     """All metrics of a run by all conventions; a convention that its table does not tell is absent.
 
-    Args:
-        samples: the table of samples of a run, of which those with a ground truth count.
-
-    Returns:
-        One row a convention and metric: convention, unit, metric, value, low, high (95 %, bootstrap
-        over images), oracle, n (of the unit), n_without_proposals (of these), n_images, says. All
-        values are fractions.
+    samples: the table of samples of a run, of which those with a ground truth count. One row a
+    convention and metric: convention, unit, metric, value, low, high (95 %, bootstrap over images),
+    oracle, n (of the unit), n_without_proposals (of these), n_images, says; values are fractions.
     """
     import pandas as pd
 
@@ -365,8 +317,9 @@ def _rows(convention: Convention, samples: pd.DataFrame) -> list[dict[str, objec
         )
         weight = _weights(convention, samples, units, iou(inter, union, 0.0, no_target))
         for name in convention.names:
-            rules = (convention.strict, convention.epsilon, no_target)
-            terms = ratio_terms(inter, union, name, *rules)
+            terms = ratio_terms(
+                inter, union, name, convention.strict, convention.epsilon, no_target
+            )
             pairs[f"{who}{name}"] = (terms[0] * weight, terms[1] * weight)
     found = bootstrap_ratios(pairs, samples["image_id"].to_numpy(str))
     without = samples["n_proposals"].to_numpy(int) == 0

@@ -9,9 +9,10 @@ setting is a few passes over small arrays and an argmax, which takes the first o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,19 +67,13 @@ class Block:
 class ScoreTable:
     """scores.parquet and samples.parquet as arrays, proposals grouped by sentence.
 
-    Args:
-        scores: one row a sentence and proposal, see `runs`; of a peer its score is the one term.
-        samples: one row a sentence.
-        weights: of the terms, as the run has them.
-        nan_ties: whether sums that do not differ were NaN, the released code's 0 / 0.
-        epsilon: of the IoU, see `metrics.iou`.
+    scores: one row a sentence and proposal, see `runs`; of a peer its score is the one term. One
+    that belongs to no sample raises TasError. nan_ties: whether sums that do not differ were NaN,
+    the released code's 0 / 0; epsilon: of the IoU, see `metrics.iou`.
 
     Attributes: segment, proposal: int64 (rows,), ascending; terms: by synonym rule, `OWN` first,
     the columns by term; regions: by rectifier form, `OWN` and `none` first, which proposals lie in
     the region and which yield; intersection_px, union_px: int64 (rows,).
-
-    Raises:
-        TasError: a score belongs to no sample.
     """
 
     def __init__(
@@ -139,32 +134,28 @@ class ScoreTable:
     @cached_property
     def blocks(self) -> list[Block]:
         """The sentences that have proposals, in blocks."""
-        return list(self._blocks())
-
-    def _blocks(self) -> Iterator[Block]:
         starts = np.flatnonzero(np.diff(self.segment, prepend=-1))
         counts = np.diff(starts, append=len(self.segment))
         by_count = np.argsort(counts, kind="stable")
+        found = []
         for k in range(0, len(starts), _SENTENCES):
             some = by_count[k : k + _SENTENCES]
-            start, count = starts[some, None], counts[some, None]
-            rows = start + np.minimum(np.arange(counts[some[-1]]), count - 1)
+            rows = np.minimum(np.arange(counts[some[-1]]), counts[some, None] - 1)
+            rows += starts[some, None]
             # a column that several rules share is taken once
             taken = {id(x): x[rows] for columns in self.terms.values() for x in columns.values()}
+            terms = {
+                rule: {name: taken[id(x)] for name, x in columns.items()}
+                for rule, columns in self.terms.items()
+            }
             placed = {
                 form: _places(*(part[rows] for part in pair)) for form, pair in self.regions.items()
             }
-            yield Block(
-                sentence=self.segment[starts[some]],
-                rows=rows,
-                terms={
-                    rule: {name: taken[id(x)] for name, x in columns.items()}
-                    for rule, columns in self.terms.items()
-                },
-                places={form: places for form, (places, _) in placed.items()},
-                first={form: first for form, (_, first) in placed.items()},
-                nan_ties=self.nan_ties,
+            places, first = ({form: pair[i] for form, pair in placed.items()} for i in (0, 1))
+            found.append(
+                Block(self.segment[starts[some]], rows, terms, places, first, self.nan_ties)
             )
+        return found
 
     def choose(
         self, weights: Mapping[str, float] | None = None, form: str = OWN, rule: str = OWN
@@ -201,10 +192,7 @@ class ScoreTable:
         return found
 
     def draw(self, rectifier: bool, seed: int = 0) -> Ints:
-        """Row of a proposal of each sentence drawn at random, -1 where there is none.
-
-        With the rectifier it is drawn from the region, where there are proposals in it.
-        """
+        """Row of a proposal of each sentence at random, -1 for none; rectifier: in its region."""
         chance = np.random.default_rng(seed).random(len(self.segment))
         if rectifier:
             chance[self.regions[OWN][0]] += 1.0
@@ -221,8 +209,7 @@ class ScoreTable:
 
 def require_truth(samples: pd.DataFrame) -> None:
     """Raise TasError if a sentence of a table of samples has no ground truth."""
-    n_unknown = int(samples["gt_area_px"].isna().sum())
-    if n_unknown:
+    if n_unknown := int(samples["gt_area_px"].isna().sum()):
         raise TasError(
             f"{n_unknown} of {len(samples)} sentences have no ground truth, so settings "
             "cannot be compared; evaluate those that have one"
@@ -238,29 +225,25 @@ def no_target(samples: pd.DataFrame) -> NDArray[np.bool_]:
 
 def _terms(scores: pd.DataFrame) -> dict[str, dict[str, Floats]]:
     """The terms by each synonym rule that the run holds."""
+    columns = {str(name): scores[name] for name in scores}
     own = {
-        name.removeprefix("term_"): scores[name].to_numpy(np.float64)
-        for name in map(str, scores)
+        name.removeprefix("term_"): column.to_numpy(np.float64)
+        for name, column in columns.items()
         if name.startswith("term_") or name == "score"
     }
     found = {OWN: own}
-    for term in own:
-        start = f"alt_{term}_"
-        for name in (str(name) for name in scores if str(name).startswith(start)):
+    for term, (name, column) in product(own, columns.items()):
+        if name.startswith(start := f"alt_{term}_"):
             rule = found.setdefault(name.removeprefix(start), dict(own))
-            rule[term] = scores[name].to_numpy(np.float64)
+            rule[term] = column.to_numpy(np.float64)
     return found
 
 
-def _regions(
-    scores: pd.DataFrame,
-) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+def _regions(scores: pd.DataFrame) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Region and yields by each form of the rectifier that the run holds, and by none at all."""
 
     def flags(name: str, absent: bool = False) -> NDArray[np.bool_]:
-        if name in scores:
-            return scores[name].to_numpy(np.bool_)
-        return np.full(len(scores), absent)
+        return scores[name].to_numpy(bool) if name in scores else np.full(len(scores), absent)
 
     found = {OWN: (flags("region", True), flags("yields")), "none": (flags("", True), flags(""))}
     forms = [str(name)[7:] for name in scores if str(name).startswith("region_")]

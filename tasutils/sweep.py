@@ -50,21 +50,14 @@ def sweep(
 ) -> pd.DataFrame:
     """mIoU and oIoU of every setting.
 
-    Args:
-        runs: of a peer of TAS, its own answers are its one setting.
-        weights: by the name of a term those to try, the others as the run has them; None: `GRID`
-            for each term but V.
-        synonyms: rules; `OWN` is the run's, `ALL` all it holds.
-        rectifiers: forms, likewise.
+    runs: of a peer of TAS, its own answers are its one setting; weights: by the name of a term
+    those to try, the others as the run has them; None: `GRID` for each term but V; synonyms,
+    rectifiers: rules and forms; `OWN` is the run's, `ALL` all it holds.
 
-    Returns:
-        One row a setting, runs in their order, the own rule and form first: dataset, split_by,
-        split, run_id, preset, method, fill, synonyms, rectifier ("" for a peer), weight_<term> (NaN
-        for a peer), n, partial, oiou, miou.
-
-    Raises:
-        TasError: a run named twice or without ground truth, an unknown term, rule or form, or one
-            that the run does not hold.
+    One row a setting, runs in their order, the own rule and form first: dataset, split_by, split,
+    run_id, preset, method, fill, synonyms, rectifier ("" for a peer), weight_<term> (NaN for a
+    peer), n, partial, oiou, miou. TasError for a run named twice or without ground truth, a term,
+    rule or form unknown or not held by the run.
     """
     import pandas as pd
 
@@ -79,7 +72,13 @@ def sweep(
             rows.append(_row(run, Setting(), *found))
             continue
         own, table = own_names(run), run.table
-        axes = _axes(run, weights)
+        theirs = run.record.weights
+        asked = dict.fromkeys(list(theirs)[1:], GRID) if weights is None else weights
+        if unknown := set(asked) - set(theirs):
+            raise TasError(
+                f"run {run.record.run_id} has no term {min(unknown)!r}; it has {', '.join(theirs)}"
+            )
+        axes = {name: asked.get(name, (weight,)) for name, weight in theirs.items()}
         rules = _asked(run, "synonym rule", synonyms, own[0], table.terms)
         forms = _asked(run, "rectifier form", rectifiers, own[1], table.regions)
         tried = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
@@ -88,17 +87,6 @@ def sweep(
             miou = ious / max(len(run.samples), 1)
             rows.append(_row(run, Setting(*place), inter / union if union else 0.0, miou))
     return pd.DataFrame(rows)
-
-
-def _axes(run: Run, weights: Mapping[str, Sequence[float]] | None) -> dict[str, Sequence[float]]:
-    """The weights to try of each term of a run."""
-    own = run.record.weights
-    asked = dict.fromkeys(list(own)[1:], GRID) if weights is None else weights
-    if unknown := set(asked) - set(own):
-        raise TasError(
-            f"run {run.record.run_id} has no term {min(unknown)!r}; it has {', '.join(own)}"
-        )
-    return {name: asked.get(name, (weight,)) for name, weight in own.items()}
 
 
 def _row(run: Run, setting: Setting, oiou: float, miou: float) -> dict[str, object]:
@@ -150,10 +138,7 @@ def _asked(
 
 
 def _sums(
-    table: ScoreTable,
-    tried: Sequence[Mapping[str, float]],
-    rules: Sequence[str],
-    forms: Sequence[str],
+    table: ScoreTable, tried: list[dict[str, float]], rules: list[str], forms: list[str]
 ) -> NDArray[np.float64]:
     """Sums over sentences of IoU, intersection and union, (settings, 3), forms before weights."""
     values = np.stack([table.ious, table.intersection_px, table.union_px], axis=1)  # (rows, 3)
@@ -173,20 +158,12 @@ def _sums(
 def best_settings(runs: Sequence[Run], grid: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
     """The best weights of each run, synonym rule and rectifier form, against the run's own answers.
 
-    Args:
-        runs: those of the grid.
-        grid: of `sweep`; among equal settings its first is the best.
-        n_boot: bootstrap resamples of images.
-
-    Returns:
-        Of each data set and split the best setting first. The grid's columns and, for mIoU and
-        oIoU, `_low` and `_high` (95 %); own_miou and difference, with its ends: mIoU of the first
-        run of that data set and split, as it answered, and the setting's minus that, paired;
-        oracle_miou, n_without_proposals, n_images, n_settings; choice, whether this is the setting
-        to choose: the best of val or valP, and no worse than the first run.
-
-    Raises:
-        TasError: runs of one split answer different sentences.
+    grid: of `sweep`; among equal settings its first is the best. Of each data set and split the
+    best setting first: the grid's columns and, for mIoU and oIoU, `_low` and `_high` (95 %);
+    own_miou and difference, with its ends: mIoU of the first run of that data set and split, as it
+    answered, and the setting's minus that, paired; oracle_miou, n_without_proposals, n_images,
+    n_settings; choice, whether this is the setting to choose: the best of val or valP, and no worse
+    than the first run. TasError where runs of one split answer different sentences.
     """
     import pandas as pd
 
@@ -220,20 +197,17 @@ def _beside(run: Run, first: Run, row: Mapping[Any, Any], n_boot: int) -> dict[s
         "own_miou": metric(*own, "miou", **rules),
         "oracle_miou": metric(*run.pixels("oracle_"), "miou", **rules),
         "n_without_proposals": int((run.samples["n_proposals"] == 0).sum()),
-        "difference": paired.value,
-        "difference_low": paired.low,
-        "difference_high": paired.high,
+        "difference": paired.value, "difference_low": paired.low, "difference_high": paired.high,
         "n_images": paired.n_images,
-    }
+    }  # fmt: skip
 
 
 def at_own_weights(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
     """What each synonym rule and rectifier form changes, the weights as the run has them.
 
-    Returns:
-        Columns family, split, synonyms, rectifier, piece (both in words), own (are they the
-        run's), mean, low, high (difference of mIoU from the run's own answers, paired), n; rules
-        and forms in the order of their names.
+    Columns family, split, synonyms, rectifier, piece (both in words), own (are they the run's),
+    mean, low, high (difference of mIoU from the run's own answers, paired), n; rules and forms in
+    the order of their names.
     """
     import pandas as pd
 
@@ -259,10 +233,7 @@ def at_own_weights(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
 
 
 def best_text(best: pd.DataFrame, most: int = 12) -> str:
-    """The best settings as text, numbers in per cent, a block a data set and split.
-
-    most: lines of a block.
-    """
+    """The best settings as text, in per cent, a block of at most so many lines a split."""
     blocks = []
     for (dataset, split_by, split), here in best.groupby(_PLACE, sort=False):
         top = here.iloc[0]

@@ -26,23 +26,18 @@ Group = Callable[["pd.DataFrame"], NDArray[np.bool_]]
 
 RANDOM = "random mask"  # one proposal drawn at random, by a fixed seed
 
+
+def _both(flag: str, yes: str, no: str) -> dict[str, Group]:
+    return {yes: lambda s: s[flag].to_numpy(bool), no: lambda s: ~s[flag].to_numpy(bool)}
+
+
 QUESTIONS: dict[str, dict[str, Group]] = {
-    "direction": {
-        "with a direction word": lambda s: s["has_direction"].to_numpy(bool),
-        "without a direction word": lambda s: ~s["has_direction"].to_numpy(bool),
-    },
-    "category": {
-        "category seen in training": lambda s: s["seen"].to_numpy(bool),
-        "category never seen": lambda s: ~s["seen"].to_numpy(bool),
-    },
-    "ImageNet": {
-        "among ImageNet's classes": lambda s: s["in_imagenet"].to_numpy(bool),
-        "not among them": lambda s: ~s["in_imagenet"].to_numpy(bool),
-    },
-    "distractor": {
-        "another of its category in sight": lambda s: s["distractor"].to_numpy(bool),
-        "the only one of its category": lambda s: ~s["distractor"].to_numpy(bool),
-    },
+    "direction": _both("has_direction", "with a direction word", "without a direction word"),
+    "category": _both("seen", "category seen in training", "category never seen"),
+    "ImageNet": _both("in_imagenet", "among ImageNet's classes", "not among them"),
+    "distractor": _both(
+        "distractor", "another of its category in sight", "the only one of its category"
+    ),
     "hidden": {
         "10-60 % hidden": lambda s: s["hidden_fraction"].to_numpy() >= 0.1,
         "less than 10 % hidden": lambda s: s["hidden_fraction"].to_numpy() < 0.1,
@@ -81,9 +76,8 @@ def study_tables(runs: Sequence[Run], n_boot: int = 1000) -> dict[str, pd.DataFr
 def ablation(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
     """A random mask and each variant, without and with the rectifier, and the oracle.
 
-    Returns:
-        Columns family, split, variant, rectifier; mean, low, high (mIoU); n; oiou, oiou_low,
-        oiou_high; p50 (precision at 0.5); n_images, partial.
+    Columns family, split, variant, rectifier; mean, low, high (mIoU); n; oiou, oiou_low, oiou_high;
+    p50 (precision at 0.5); n_images, partial.
     """
     import pandas as pd
 
@@ -117,35 +111,32 @@ def _numbers(found: Interval) -> dict[str, float | int]:
 def contributions(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
     """What each piece adds to mIoU: the same sentences with and without it, so paired intervals.
 
-    Each term is added to V without the rectifier; the rectifier to all of them.
-
-    Returns:
-        Columns family, split, piece, mean, low, high (differences of mIoU), n. A piece is a term,
-        rectifier, the rectifier on sentences with or without a direction word, or the whole method
-        against V alone and against a random mask.
+    Each term is added to V without the rectifier; the rectifier to all of them. Columns family,
+    split, piece, mean, low, high (differences of mIoU), n. A piece is a term, rectifier, the
+    rectifier on sentences with or without a direction word, or the whole method against V alone and
+    against a random mask.
     """
     import pandas as pd
 
     rows = []
     for run in runs:
-        first, *rest = run.record.weights
-        weights, table = run.record.weights, run.table
+        (first, *rest), table = run.record.weights, run.table
 
-        def pixels(names: Sequence[str], form: str = "none", run: Run = run) -> Pixels:
-            chosen = run.table.choose({n: run.record.weights[n] for n in names}, form)
+        def pixels(names: Sequence[str], run: Run = run) -> Pixels:
+            chosen = run.table.choose({n: run.record.weights[n] for n in names}, "none")
             return run.table.pixels(chosen)
 
-        plain, full, whole = pixels([first]), pixels(list(weights)), pixels(list(weights), OWN)
+        plain, full, whole = pixels([first]), pixels([first, *rest]), variant_pixels(run)
         everyone = np.ones(len(run.samples), bool)
         steps = [(name.upper(), pixels([first, name]), plain, everyone) for name in rest]
         steps.append(("rectifier", whole, full, everyone))
         if "has_direction" in run.samples:
             has = run.samples["has_direction"].to_numpy(bool)
-            steps.append(("rectifier, direction word", whole, full, has))
-            steps.append(("rectifier, no direction word", whole, full, ~has))
-        steps.append(("whole method, against V alone", whole, plain, everyone))
+            steps += [("rectifier, direction word", whole, full, has),
+                      ("rectifier, no direction word", whole, full, ~has)]  # fmt: skip
         chance = table.pixels(table.draw(False))
-        steps.append(("whole method, against a random mask", whole, chance, everyone))
+        steps += [("whole method, against V alone", whole, plain, everyone),
+                  ("whole method, against a random mask", whole, chance, everyone)]  # fmt: skip
         for piece, after, before, who in steps:
             if who.any():
                 names = {"family": run.family, "split": run.split, "piece": piece}
@@ -154,12 +145,9 @@ def contributions(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
 
 
 def gain(
-    run: Run,
-    after: Pixels,
-    before: Pixels,
-    who: NDArray[np.bool_] | None = None,
+    run: Run, after: Pixels, before: Pixels, who: NDArray[np.bool_] | None = None,
     n_boot: int = 1000,
-) -> dict[str, float | int]:
+) -> dict[str, float | int]:  # fmt: skip
     """`mean`, `low`, `high` of mIoU after minus before, paired over images; and `n`.
 
     after, before: int (n,) px, of all sentences of the run; who: bool (n,), those that count.
@@ -178,16 +166,10 @@ def breakdown(
     n_boot: int = 1000,
     asked: Mapping[str, Mapping[str, Group]] = QUESTIONS,
 ) -> pd.DataFrame:
-    """The whole method on groups of sentences, all runs together.
+    """The whole method on groups of sentences, all runs together; asked: the groups by question.
 
-    Args:
-        runs: of TAS.
-        n_boot: bootstrap resamples of images.
-        asked: the groups of each question.
-
-    Returns:
-        Columns question, group, mean, low, high (mIoU), n. Groups without sentences and questions
-        that the data sets do not answer are left out.
+    Columns question, group, mean, low, high (mIoU), n. Groups without sentences and questions that
+    the data sets do not answer are left out.
     """
     import pandas as pd
 
@@ -221,13 +203,9 @@ _TOGETHER = {"captioner.crop.geometry": "crop.geometry", "captioner.crop.resize"
 def switches(preset: Preset) -> dict[str, dict[str, Any]]:
     """What turns a preset made by the article's rules towards the released code's, by switch.
 
-    Args:
-        preset: whose settings are changed. Settings that belong together are one switch; one that
-            the preset has as the released code does already changes nothing.
-
-    Returns:
-        Changes as `Preset.override` takes them, for each difference of `paper` and `official`. The
-        released lambda holds for every data set.
+    Changes as `Preset.override` takes them, for each difference of `paper` and `official`. Settings
+    that belong together are one switch; one that the preset has as the released code does already
+    changes nothing. The released lambda holds for every data set.
     """
     one, other = (load_preset(name).leaves() for name in ("paper", "official"))
     changes: dict[str, dict[str, Any]] = {}
