@@ -18,7 +18,7 @@ from small_peers import (
     small_tas,
 )  # fmt: skip
 
-from tasutils.baselines import METHODS, ActivationMethod, Method, answers_of, make_method, scores_of
+from tasutils.baselines import answers_of, make_method, scores_of
 from tasutils.baselines.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -33,14 +33,10 @@ from tasutils.baselines.region_token import RegionToken, RegionTokenConfig
 from tasutils.baselines.score_map import ScoreMap, ScoreMapConfig
 from tasutils.config import load_preset
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB, whole_image
-from tasutils.datasets import load_dataset
 from tasutils.encoders.align import AlignEncoder
-from tasutils.encoders.colors import COLORS, color_shares
 from tasutils.encoders.settings import AlignConfig
 from tasutils.errors import TasError
-from tasutils.images import read_image
 from tasutils.language.parse import Parser
-from tasutils.masks import encode_rle
 from tasutils.refer import Answer, parse_expression
 from tasutils.tas import TAS
 
@@ -427,11 +423,6 @@ def test_squares_are_torchvisions(interpolation, antialias, picture, masks):
     )
 
 
-def test_antialiasing_matters_for_soft_masks(masks):
-    soft, rough = (masks_on_grid(masks, (7, 7), "cpu", "bilinear", a) for a in (True, False))
-    assert (soft - rough).abs().max() > 0.2
-
-
 # names and refusals
 
 
@@ -445,17 +436,6 @@ class Blind:
 
     def encode_text(self, texts):
         return np.ones((len(texts), self.dim), np.float32)
-
-
-def test_every_name_gives_its_method():
-    tas = small_tas()
-    for name in NAMES:
-        method = make_method(name, tas)
-        assert isinstance(method, Method) and method.name == name
-        is_map = name.startswith(("score_map", "grad_cam", "clip_surgery"))
-        assert isinstance(method, ActivationMethod) == is_map
-        resnet = name in {"score_map", "grad_cam"} or name.endswith("_rn")
-        assert method.settings["encoder"] == ("peers-resnet" if resnet else "peers-vit")
 
 
 def test_published_weights_by_data_set():
@@ -548,65 +528,6 @@ def test_maps_of_align(tmp_path, picture, masks):
 # a method of one's own
 
 
-class Colored:
-    """The mask with most pixels of a colour that the sentence names; without one, the largest."""
-
-    name = "colored"
-
-    def score(self, scene, expression, image):
-        named = [word for word in expression.text.lower().split() if word in COLORS]
-        if not named:
-            return scene.proposals.areas_px.astype(float)
-        column = COLORS.index(named[0])
-        return np.array(
-            [color_shares(image[mask] / 255)[column] for mask in scene.proposals.masks()]
-        )
-
-
-class Drawn:
-    """Draws the picture's left half itself; of "two" it means two masks, of "no" none."""
-
-    name = "drawn"
-
-    def answer(self, scene, expressions, image):
-        left = np.arange(image.shape[1]) < image.shape[1] // 2
-        drawn = encode_rle(np.broadcast_to(left, (1, *image.shape[:2])))[0]
-        chosen = {"two": (0, 2), "no": ()}
-        return [
-            Answer(e, scene, chosen[e.text]) if e.text in chosen
-            else Answer(e, scene, (), own_mask=drawn, confidence=0.5)
-            for e in expressions
-        ]  # fmt: skip
-
-
-def test_a_method_of_ones_own(picture, masks, monkeypatch):
-    monkeypatch.setitem(METHODS, "colored", Colored)
-    method, scene = make_method("colored", small_tas()), scene_of(masks)
-    texts = {"the red thing": 0, "blue square": 1, "thing": 0}  # a red disc, a blue square, half
-    answers = answers_of(method, scene, [expression(text) for text in texts], picture)
-    assert [answer.chosen for answer in answers] == [(k,) for k in texts.values()]
-    assert answers[1].terms["score"].tolist() == answers[1].total.tolist()
-    assert np.array_equal(answers[1].mask(), masks[1])
-
-
-def test_a_method_that_draws_or_chooses_several_or_none(picture, masks):
-    sentences = [expression(text) for text in ("a dog", "two", "no")]
-    drawn, two, none = answers_of(Drawn(), scene_of(masks), sentences, picture)
-    assert isinstance(Drawn(), Method) and drawn.best is None and drawn.confidence == 0.5
-    assert drawn.mask()[:, :40].all() and not drawn.mask()[:, 40:].any()
-    assert np.array_equal(two.mask(), masks[0] | masks[2]) and not none.mask().any()
-
-
-def test_every_method_answers(picture, rng):
-    scene = full_scene(rng, random_masks(rng, 4, (60, 80)))
-    for name in NAMES:
-        method = make_method(name, small_tas())
-        for read, answer in zip(
-            SENTENCES, answers_of(method, scene, SENTENCES, picture), strict=True
-        ):
-            assert answer.best == scores_of(method, scene, read, picture).argmax()
-
-
 @pytest.mark.parametrize(
     ("given", "what"),
     [
@@ -626,49 +547,3 @@ def test_other_answers_are_refused_in_one_line(given, what, picture, masks):
     assert "\n" not in str(error.value)
     with pytest.raises(TasError, match="neither answer"):
         answers_of(object(), scene_of(masks), SENTENCES[:1], picture)
-
-
-# the tiny weights
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return TAS(TINY, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def first_sentences(tiny):
-    """The first sentence of each of 20 val pictures: picture, expression, target."""
-    data = load_dataset("refscenes", "val")
-    firsts = [samples[0] for samples in list(data.by_image().values())[:20]]
-    return [
-        (
-            read_image(data.image_path(sample.image_id)),
-            parse_expression(sample.text, tiny.language, TINY),
-            data.gt_mask(sample),
-        )
-        for sample in firsts
-    ]
-
-
-# not score_map_vit: patches of a ViT tell of the picture, not of their place (CLIP-Surgery, sec. 3)
-@pytest.mark.parametrize(
-    ("name", "switches"),
-    [
-        ("score_map", {}),
-        ("grad_cam", {}),
-        ("grad_cam_vit", {}),
-        ("clip_surgery", {"ensemble": False}),
-        ("clip_surgery_rn", {"ensemble": False}),
-    ],
-)
-def test_maps_of_the_tiny_weights_find_things(name, switches, tiny, first_sentences):
-    method = make_method(name, tiny, **switches)
-    method.prepare([read for _, read, _ in first_sentences])
-    inside, outside = [], []
-    for image, read, target in first_sentences:
-        heatmap = method.heatmap(image, read)
-        assert heatmap.shape == target.shape and 0 <= heatmap.min() <= heatmap.max() <= 1
-        inside.append(heatmap[target].mean())
-        outside.append(heatmap[~target].mean())
-    assert np.mean(inside) > np.mean(outside) + 0.02
