@@ -18,11 +18,8 @@ _CHUNK_PX = 1 << 20  # below 2**24, so float32 sums of zeros and ones stay exact
 class Runs:
     """Foreground of n masks as r runs down the columns, where pixel (x, y) has place x * H + y.
 
-    Attributes:
-        n: number of masks; some may be empty.
-        size_hw: height and width in px, the same for all.
-        owner: int64 (r,), ascending, the mask of a run.
-        start, stop: int64 (r,), first place of a run and the place after its last.
+    n: number of masks, some may be empty; size_hw: px, the same for all; owner: int64 (r,),
+    ascending, the mask of a run; start, stop: int64 (r,), its first place and that after its last.
     """
 
     n: int
@@ -32,28 +29,22 @@ class Runs:
     stop: Ints
 
     @classmethod
-    def from_changes(cls, changes: Ints, n: int, size_hw: tuple[int, int]) -> "Runs":
-        """Runs of int64 ascending `changes`, see `changes_of`."""
-        owner, place = np.divmod(changes, size_hw[0] * size_hw[1] + 1)
-        return cls(n, size_hw, owner[::2], place[::2], place[1::2])
-
-    @classmethod
     def joined(cls, parts: Sequence["Runs"]) -> "Runs":
         """The masks of several, at least one, of the same size, one after the other."""
         before = np.cumsum([0, *(part.n for part in parts)])
         owner = [part.owner + first for part, first in zip(parts, before, strict=False)]
-        start, stop = [part.start for part in parts], [part.stop for part in parts]
-        joined = (np.concatenate(values) for values in (owner, start, stop))
-        return cls(int(before[-1]), parts[0].size_hw, *joined)
+        start, stop = (
+            np.concatenate([getattr(p, end) for p in parts]) for end in ("start", "stop")
+        )
+        return cls(int(before[-1]), parts[0].size_hw, np.concatenate(owner), start, stop)
 
     def take(self, indices: Ints) -> "Runs":
         """The masks of those indices, in their order."""
         first = np.searchsorted(self.owner, np.arange(self.n + 1))
         number = np.diff(first)[indices]
         owner = np.repeat(np.arange(len(indices)), number)
-        rows = np.arange(len(owner)) + np.repeat(
-            first[indices] - np.cumsum(number) + number, number
-        )
+        before = first[indices] - np.cumsum(number) + number
+        rows = np.arange(len(owner)) + np.repeat(before, number)
         return Runs(len(indices), self.size_hw, owner, self.start[rows], self.stop[rows])
 
     def areas_px(self) -> Ints:
@@ -92,23 +83,23 @@ class Runs:
         return [{"size": [height, width], "counts": text} for text in texts]
 
     def _sums(self, values: Ints) -> Ints:
-        """Sum of int64 (r,) over the runs of each mask, exact below 2**53."""
+        # over the runs of each mask, exact below 2**53
         return np.bincount(self.owner, values, self.n).astype(np.int64)
 
     def _coordinate_sums(self, place: Ints) -> tuple[Ints, Ints]:
         """Sums of the x and of the y of all pixels before a place."""
         height = self.size_hw[0]
         x, y = np.divmod(place, height)
-        return height * (x * (x - 1) // 2) + x * y, x * (height * (height - 1) // 2) + y * (
-            y - 1
-        ) // 2
+        whole = height * (height - 1) // 2  # of the y of a column
+        return height * (x * (x - 1) // 2) + x * y, x * whole + y * (y - 1) // 2
 
 
 def runs_of(masks: Bools) -> Runs:
     """The runs of bool (n, H, W)."""
     _check(masks)
     n, height, width = masks.shape
-    return Runs.from_changes(changes_of(masks), n, (height, width))
+    owner, place = np.divmod(changes_of(masks), height * width + 1)
+    return Runs(n, (height, width), owner[::2], place[::2], place[1::2])
 
 
 def changes_of(masks: Bools) -> Ints:
@@ -224,14 +215,12 @@ def overlap_filter(
     area, codes = areas_px[large], [rles[index] for index in large.tolist()]
     # against a crowd, COCO divides the intersection by the area of the first mask alone
     share = np.asarray(coco_mask.iou(codes, codes, [True] * len(codes)))
-    order = np.arange(len(large))
-    is_smaller = (area[:, None] < area[None, :]) | (
-        (area[:, None] == area[None, :]) & (order[:, None] > order[None, :])
-    )
-    drops = is_smaller & (share > max_overlap)  # (dropped, by whom)
-    stays = ~drops.any(axis=1)
+    order = np.argsort(-area, kind="stable")  # the largest first, of equals the first
+    place = np.argsort(order)
+    drops = (place[:, None] > place) & (share > max_overlap)  # (dropped, by whom)
+    stays: Bools = ~drops.any(axis=1)
     if greedy:  # those that could drop a mask are settled before it
-        for index in np.lexsort((order, -area)):
+        for index in order:
             stays[index] = not (drops[index] & stays).any()
     return large[stays]
 
@@ -246,19 +235,15 @@ def rle_ious(rles: Sequence[Rle]) -> NDArray[np.float64]:
 def distinct(ious: NDArray[np.floating], nms_thresh: float, limit: int) -> NDArray[np.int64]:
     """Greedy non-maximum suppression: indices (int64, ascending) of the masks that stay.
 
-    Args:
-        ious: float (n, n) of masks in order of preference, the best first.
-        nms_thresh: a mask with a higher IoU with one that stays is dropped.
-        limit: at most so many stay.
+    ious: float (n, n) of masks, the best first; nms_thresh: a mask with a higher IoU with one that
+    stays is dropped; limit: at most so many stay.
 
     >>> distinct(np.array([[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]]), 0.8, 5)
     array([0, 2])
     """
     kept: list[int] = []
     for index in range(len(ious)):
-        if len(kept) == limit:
-            break
-        if not (ious[index, kept] > nms_thresh).any():
+        if len(kept) < limit and not (ious[index, kept] > nms_thresh).any():
             kept.append(index)
     return np.array(kept, np.int64)
 

@@ -23,16 +23,11 @@ STAGES = ("proposals", "crops", "encode", "caption", "language")
 class Proposals:
     """Candidate masks of one image, n of them, in the order of the generator.
 
-    Attributes:
-        rles: COCO run-length codes, see `masks.encode_rle`.
-        size_hw: height and width of the image in px.
-        boxes_xyxy: float32 (n, 4), px, end-exclusive, tight around the mask.
-        centers_xy: float32 (n, 2), px, mean of the foreground coordinates.
-        areas_px: int64 (n,).
-        predicted_iou: float32 (n,), the generator's own guess of quality.
-        stability: float32 (n,), the generator's stability score.
-        device_masks: bool tensor (n, H, W) where the generator left the masks, see `mask_tensor`;
-            never stored, pickled or compared.
+    rles: COCO run-length codes, see `masks.encode_rle`; size_hw: of the image, px; boxes_xyxy:
+    float32 (n, 4), px, end-exclusive, tight; centers_xy: float32 (n, 2), px, mean of the foreground
+    coordinates; areas_px: int64 (n,); predicted_iou, stability: float32 (n,), the generator's
+    scores; device_masks: bool tensor (n, H, W) where the generator left the masks, see
+    `mask_tensor`; never stored, pickled or compared.
     """
 
     rles: list[dict[str, Any]]
@@ -78,9 +73,7 @@ class Proposals:
     @classmethod
     def joined(cls, parts: "Sequence[Proposals]") -> "Proposals":
         """Those of several makers, at least one, of the same image, one after the other."""
-        arrays: Any = {
-            name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS
-        }
+        arrays: Any = {n: np.concatenate([getattr(part, n) for part in parts]) for n in _ARRAYS}
         return cls([rle for part in parts for rle in part.rles], parts[0].size_hw, **arrays)
 
     def take(self, indices: NDArray[np.int64]) -> "Proposals":
@@ -131,22 +124,14 @@ class Proposals:
 class Scene:
     """All that refer() needs of an image; n proposals, k phrases, d embedding size.
 
-    Attributes:
-        image_id: name of the image, free text.
-        size_hw: height and width in px.
-        proposals: the candidate masks.
-        views: by name of `crops.VIEWS` float32 (n, d), L2-normalised: each mask as the encoder saw
-            it. As all embeddings of a scene they hold numbers of float16.
-        captions: caption of each crop, cleaned unless the preset says not to ("" where the
-            captioner said nothing).
-        captions_raw: the same before cleaning.
-        caption_embeddings: float32 (n, d), L2-normalised; a zero row for an empty caption, but for
-            captions that are not cleaned.
-        image_caption: cleaned caption of the whole image; image_caption_raw: before cleaning.
-        phrases: noun phrases of the image caption, the candidates for negatives.
-        phrase_embeddings: float32 (k, d), of the phrases inside the preset's negative_template.
-        times_s: seconds by stage, see `STAGES`.
-        describe_digest: digest of the configuration that made the scene.
+    image_id: free text; size_hw: of the image, px; views: by name of `crops.VIEWS` float32 (n, d),
+    L2-normalised: each mask as the encoder saw it (as all embeddings of a scene they hold numbers
+    of float16); captions: of each crop, cleaned unless the preset says not to, "" where the
+    captioner said nothing; captions_raw: before cleaning; caption_embeddings: float32 (n, d),
+    L2-normalised, a zero row for an empty caption that was cleaned; image_caption,
+    image_caption_raw: likewise of the whole image; phrases: its noun phrases, the candidates for
+    negatives; phrase_embeddings: float32 (k, d), inside the preset's negative_template; times_s:
+    seconds by stage (`STAGES`); describe_digest: of the configuration that made the scene.
 
     Raises TasError for masks of another size than the picture's.
     """
@@ -166,18 +151,14 @@ class Scene:
     describe_digest: str
 
     def __post_init__(self) -> None:
-        require_size(self.proposals, self.size_hw)
+        masks_hw = self.proposals.size_hw
+        if tuple(masks_hw) != tuple(self.size_hw):
+            raise TasError(
+                f"the masks are {' x '.join(map(str, masks_hw))} px (H x W), the picture is "
+                f"{' x '.join(map(str, self.size_hw))}; give masks of the picture's size"
+            )
 
     @property
     def crop_embeddings(self) -> Floats:
         """The view `crop`, float32 (n, d): of the masked crops."""
         return self.views["crop"]
-
-
-def require_size(proposals: Proposals, size_hw: tuple[int, ...]) -> None:
-    """Raise TasError for masks of another (H, W) than the picture's."""
-    if tuple(proposals.size_hw) != tuple(size_hw):
-        raise TasError(
-            f"the masks are {' x '.join(map(str, proposals.size_hw))} px (H x W), the picture is "
-            f"{' x '.join(map(str, size_hw))}; give masks of the picture's size"
-        )

@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -45,6 +44,7 @@ _NUMBERS = {
     "stability": np.float32,
 }
 _TEXTS = ("captions", "captions_raw", "phrases")
+_SAME = (*_TEXTS, "image_id", "image_caption", "image_caption_raw", "describe_digest")
 _WORDS = ("caption_embeddings", "phrase_embeddings")
 _KNOWN = ("key", "describe_digest", "source")  # columns that tell what a file holds
 Known = list[tuple[str, str, str]]
@@ -84,12 +84,7 @@ class SceneStore:
         sweep(self.folder)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._inside = False
         if kind is None:
             self.flush()
@@ -144,11 +139,7 @@ class SceneStore:
                 yield key, scene
 
     def put(self, key: str, scene: Scene, source: str = "") -> None:
-        """Keep a scene; `source` is the digest of the picture's file.
-
-        Raises:
-            TasError: the folder cannot be written.
-        """
+        """Keep a scene; source: digest of the picture's file. TasError if it cannot be written."""
         # a mask that waits here must not keep the device's memory
         self._waiting[key] = replace(scene, proposals=scene.proposals.released()), source
         late = time.monotonic() - self._flushed_s > FLUSH_S
@@ -158,11 +149,8 @@ class SceneStore:
     def flush(self) -> None:
         """Write what waits, but what is there by now. Errors as of `put`."""
         there = self.keys() if self._waiting else set()
-        rows = [
-            _row(key, scene, source)
-            for key, (scene, source) in self._waiting.items()
-            if key not in there
-        ]
+        new = self._waiting.keys() - there
+        rows = [_row(key, *waits) for key, waits in self._waiting.items() if key in new]
         if rows:
             import pyarrow as pa
 
@@ -175,7 +163,7 @@ class SceneStore:
     def join(self) -> None:
         """Write files of few scenes as larger ones. Errors as of `put`."""
         self._refresh()
-        few: list[str] = []
+        few = list[str]()
         names = [name for name, known in self._files.items() if 0 < len(known) < FILE_SCENES]
         with suppress(FileNotFoundError):  # another process joins them
             for name in sorted(names, key=lambda name: (self.folder / name).stat().st_mtime_ns):
@@ -202,7 +190,6 @@ class SceneStore:
                     (self.folder / name).unlink()
 
     def _write(self, table: "pa.Table") -> str:
-        """Write a file, whole or not at all; its name."""
         import pyarrow.parquet as pq
 
         digests = " ".join(sorted(set(table["describe_digest"].to_pylist())))
@@ -235,7 +222,6 @@ class SceneStore:
             ) from error
 
     def _group(self, name: str, group: int) -> list[Scene]:
-        """The scenes of a row group, of which the last few are kept."""
         if (name, group) not in self._groups:
             import pyarrow.parquet as pq
 
@@ -247,7 +233,6 @@ class SceneStore:
         return self._groups[name, group]
 
     def _refresh(self) -> None:
-        """Learn of files that came or went since."""
         try:
             names = {path.name for path in self.folder.iterdir()}
         except (FileNotFoundError, NotADirectoryError):
@@ -322,46 +307,35 @@ def schema() -> "pa.Schema":
 
 
 def _row(key: str, scene: Scene, source: str) -> dict[str, Any]:
-    proposals = scene.proposals
-    row = {
-        "key": key,
-        "describe_digest": scene.describe_digest,
-        "source": source,
-        "image_id": scene.image_id,
-        "height_px": scene.size_hw[0],
-        "width_px": scene.size_hw[1],
+    def halves(rows: NDArray[np.floating]) -> bytes:  # describe() has rounded them already
+        return rows.astype("<f2").tobytes()
+
+    proposals, (height, width) = scene.proposals, scene.size_hw
+    numbers = {name: getattr(proposals, name).astype(kind) for name, kind in _NUMBERS.items()}
+    return {
+        **{"key": key, "source": source, "height_px": height, "width_px": width},
         "dim": scene.caption_embeddings.shape[1],
         "rle_counts": [rle["counts"].encode("ascii") for rle in proposals.rles],
-        "image_caption": scene.image_caption,
-        "image_caption_raw": scene.image_caption_raw,
         "times_s": json.dumps(scene.times_s),
-        "views": [(name, _halves(rows)) for name, rows in scene.views.items()],
+        "views": [(name, halves(rows)) for name, rows in scene.views.items()],
+        **{name: values.ravel() for name, values in numbers.items()},
+        **{name: getattr(scene, name) for name in _SAME},
+        **{name: halves(getattr(scene, name)) for name in _WORDS},
     }
-    row |= {
-        name: np.asarray(getattr(proposals, name), kind).ravel() for name, kind in _NUMBERS.items()
-    }
-    row |= {name: getattr(scene, name) for name in _TEXTS}
-    return row | {name: _halves(getattr(scene, name)) for name in _WORDS}
-
-
-def _halves(rows: NDArray[np.floating]) -> bytes:
-    """Embeddings rounded to float16, which changes nothing of what describe() gives."""
-    return rows.astype("<f2").tobytes()
 
 
 def _scenes(table: "pa.Table") -> list[Scene]:
-    """The scene of each row, the inverse of `_row`."""
+    """Of each row, the inverse of `_row`."""
     columns = {
         name: _split(table[name], _NUMBERS[name]) if name in _NUMBERS else table[name].to_pylist()
         for name in schema().names
     }
-    return [
-        _scene(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
-    ]
+    rows = zip(*columns.values(), strict=True)
+    return [_scene(dict(zip(columns, row, strict=True))) for row in rows]
 
 
 def _split(column: "pa.ChunkedArray", kind: type) -> list[NDArray[Any]]:
-    """The values of each row of a column of lists, without a Python object for each of them."""
+    # without a Python object for each value
     whole = column.combine_chunks()
     offsets, values = whole.offsets.to_numpy(), whole.values.to_numpy().astype(kind, copy=False)
     return [values[a:b].copy() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
@@ -380,15 +354,12 @@ def _scene(row: dict[str, Any]) -> Scene:
         centers_xy=row["centers_xy"].reshape(-1, 2),
         **{name: row[name] for name in ("areas_px", "predicted_iou", "stability")},
     )
-    kept: dict[str, Any] = {name: rows(row[name]) for name in _WORDS}
-    kept |= {name: row[name] for name in (*_TEXTS, "image_caption", "image_caption_raw")}
+    kept = {name: row[name] for name in _SAME} | {name: rows(row[name]) for name in _WORDS}
     return Scene(
-        image_id=row["image_id"],
         size_hw=size_hw,
         proposals=proposals,
         views={name: rows(data) for name, data in row["views"]},
         times_s=json.loads(row["times_s"]),
-        describe_digest=row["describe_digest"],
         **kept,
     )
 
