@@ -79,8 +79,6 @@ def lookup(door: str, kind: str) -> Any:
 
 
 def _entry_of(door: str) -> AfterValidator:
-    """A validator that refuses a name which the door does not know."""
-
     def known(kind: str) -> str:
         lookup(door, kind)
         return kind
@@ -276,13 +274,7 @@ class TermConfig(Part):
         return self.weight.get(dataset or "", self.weight["default"])
 
 
-def _term(value: Any) -> Any:
-    return {"weight": value} if isinstance(value, int | float) else value
-
-
 def _variant_of(door: str, base: type[Variant]) -> Any:
-    """A validator that makes the settings which `kind` names, through the door."""
-
     def build(value: Any) -> Variant:
         if isinstance(value, base):
             return value
@@ -299,6 +291,9 @@ def _variant_of(door: str, base: type[Variant]) -> Any:
     return BeforeValidator(build)
 
 
+AnyTerm = Annotated[
+    TermConfig, BeforeValidator(lambda v: {"weight": v} if isinstance(v, int | float) else v)
+]
 AnyProposer = Annotated[
     SerializeAsAny[ProposerSettings], _variant_of("tasutils.proposals:PROPOSERS", ProposerSettings)
 ]
@@ -327,7 +322,7 @@ class Preset(Part):
     encoder: AnyEncoder
     captioner: AnyCaptioner
     language: LanguageConfig
-    terms: dict[str, Annotated[TermConfig, BeforeValidator(_term)]]
+    terms: dict[str, AnyTerm]
     scores: ScoreConfig = ScoreConfig()
     rectifier: RectifierConfig
     metrics: MetricConfig = MetricConfig()
@@ -349,7 +344,7 @@ class Preset(Part):
         return self
 
     def __reduce__(self) -> Any:
-        return _unpickled, (self.model_dump(), self._folder)
+        return _validated, (self.model_dump(), self.name, self._folder)
 
     def term_settings(self, name: str) -> Part:
         """A term's own settings; raises TasError where there is no such term or setting."""
@@ -469,7 +464,15 @@ def load_preset(name_or_path: str | Path | Preset) -> Preset:
         return _validated(yaml.safe_load(text), name)
     path = Path(name).expanduser()
     if name.endswith((".yaml", ".yml")) and path.is_file():
-        return _validated(_read_yaml(path), name, str(path.resolve().parent))
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if len(text) > _MAX_CHARACTERS:
+            raise TasError(f"preset {path} is longer than any preset; name another file")
+        try:
+            data = yaml.safe_load(text)
+        except Exception as error:  # dates, numbers, nesting that are none raise half a dozen types
+            fault = " ".join(str(error).split()) or type(error).__name__
+            raise TasError(f"preset {path} is no valid YAML: {fault}") from error
+        return _validated(data, name, str(path.resolve().parent))
     raise TasError(
         f"unknown preset {name!r}; choose one of {', '.join(preset_names())} or a .yaml file"
     )
@@ -531,17 +534,6 @@ def _notes(one: Mapping[str, Any], other: Mapping[str, Any], field: str) -> list
     return [f"{name}: {source}" for name, source in told if source]
 
 
-def _read_yaml(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if len(text) > _MAX_CHARACTERS:
-        raise TasError(f"preset {path} is longer than any preset; name another file")
-    try:
-        return yaml.safe_load(text)
-    except Exception as error:  # dates, numbers and nesting that are none raise half a dozen types
-        fault = " ".join(str(error).split()) or type(error).__name__
-        raise TasError(f"preset {path} is no valid YAML: {fault}") from error
-
-
 def _validated(data: Any, name: str, folder: str = "") -> Preset:
     if folder and folder not in sys.path:
         sys.path.append(folder)
@@ -553,12 +545,7 @@ def _validated(data: Any, name: str, folder: str = "") -> Preset:
     return preset
 
 
-def _unpickled(data: dict[str, Any], folder: str) -> Preset:
-    return _validated(data, str(data.get("name")), folder)
-
-
 def _first_fault(error: ValidationError) -> str:
-    """The first fault of settings as "where: what"."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "preset"
     return f"{where}: {first['msg'].removeprefix('Value error, ')}"
