@@ -98,17 +98,9 @@ class PublishedSet(DataSet):
             return splits if split_by == self.entry.split_by else []
         return splits if (place.folder / f"refs({split_by}).p").is_file() else []
 
-    def load(
-        self,
-        split: str,
-        *,
-        split_by: str | None = None,
-        root: Path | str | None = None,
-        images: Path | str | None = None,
-        **_: Any,
-    ) -> RefDataset:
+    def load(self, split: str, **options: Any) -> RefDataset:
         """Open one split as `load_dataset` does; PhraseCut's truth is drawn as by its evaluator."""
-        return self.opener(split_by, root, images)(split)
+        return self.opener(**options)(split)
 
     def opener(
         self,
@@ -120,9 +112,8 @@ class PublishedSet(DataSet):
         split_by, place = self.known_split_by(split_by), self.place(root, images)
         where = f" --root {root}" if root is not None else ""
         if not place.folder.is_dir():
-            archive = self.archive(root)
             remedy = "name the folder of data sets with --root, or get it with"
-            if archive is not None:
+            if archive := self.archive(root):
                 remedy = f"{archive.name} lies there packed, unpack it with"
             get = f"tas data get {self.name}{where}"
             raise TasError(f"{self.name} is not at {place.folder}; {remedy}: {get}")

@@ -17,7 +17,7 @@ from tasutils import paths
 from tasutils.datasets.coco import load_refcoco
 from tasutils.datasets.files import digest_of
 from tasutils.datasets.phrasecut import load_phrasecut
-from tasutils.datasets.sample import DataSet, Flag, RefDataset, Sample
+from tasutils.datasets.sample import DataSet, Flag, RefDataset
 from tasutils.errors import TasError
 
 _NO_FLAGS = {
@@ -46,17 +46,24 @@ class Family(DataSet):
         """
         photographs = split in self.splits and split not in self.drawn
         world = Path(root or (paths.PHOTOSCENES if photographs else paths.REFSCENES))
-        if self.layout == "refcoco" and split not in self.splits:
-            raise TasError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
-        if self.layout == "phrasecut":
+        by_task = self.layout == "phrasecut"
+        if by_task:
             data = load_phrasecut(world / self.name, split, world / "images", name=self.name)
-        else:
+        elif split in self.splits:
             data = load_refcoco(world, self.name, "tas", split, world / "images")
+        else:
+            raise TasError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
         path = world / "expressions.parquet"
-        flags = _read_flags(path, self.name, split, by_task=self.layout == "phrasecut")
+        flags = _read_flags(path, self.name, split, by_task)
         digest = sha256((data.index_digest + digest_of([path])).encode()).hexdigest()
-        samples = tuple(_flagged(sample, flags, path) for sample in data.samples)
-        return replace(data, samples=samples, index_digest=digest)
+        samples = []
+        for sample in data.samples:
+            found = flags.get((sample.ref_id, sample.sent_id))
+            if found is None:
+                said = f"split {sample.split} ref {sample.ref_id} sentence {sample.sent_id}"
+                raise TasError(f"{path}: no row for {said}; restore its folder from the repository")
+            samples.append(replace(sample, flags={**sample.flags, **found}))
+        return replace(data, samples=tuple(samples), index_digest=digest)
 
 
 def _read_flags(
@@ -86,11 +93,3 @@ def _plain(value: Any) -> Flag:
     """A cell as bool, str or number; what is missing as an empty text."""
     value = value.item() if hasattr(value, "item") else value
     return value if isinstance(value, str | bool | int | float) and value == value else ""
-
-
-def _flagged(sample: Sample, flags: dict[tuple[str, str], dict[str, Flag]], path: Path) -> Sample:
-    found = flags.get((sample.ref_id, sample.sent_id))
-    if found is None:
-        said = f"split {sample.split} ref {sample.ref_id} sentence {sample.sent_id}"
-        raise TasError(f"{path}: no row for {said}; restore its folder from the repository")
-    return replace(sample, flags={**sample.flags, **found})
