@@ -37,12 +37,10 @@ _SAM_SIZES = {192: "tiny", 768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # by wid
 
 
 def read_state_dict(path: Path) -> dict[str, "torch.Tensor"]:
-    """Tensors of a .safetensors file, or of a .pt / .pth / .bin file read with weights_only.
+    """Tensors of a .safetensors, or of a .pt / .pth / .bin file, by weights_only; out of nesting.
 
-    A state nested under "state_dict" or "model", as the published files are, is taken out.
-
-    Raises TasError in one line when the file is missing, cut short, damaged, no weights at all, or
-    holds objects that only an unsafe reading could restore: no code of a file is ever run.
+    Raises TasError when the file is missing, cut short, damaged, no weights at all, or holds
+    objects that only an unsafe reading could restore: no code of a file is ever run.
     """
     import torch
     from safetensors.torch import load_file
@@ -74,7 +72,7 @@ def read_state_dict(path: Path) -> dict[str, "torch.Tensor"]:
 
 
 def _refusal(told: str) -> str:
-    """What torch says of a file that it refused, without its advice to read it unsafely."""
+    """What torch says, without its advice to read unsafely."""
     if "TorchScript" in told:
         return "a TorchScript program, like OpenAI's own .pt files, which is not run here"
     if found := re.search(r"GLOBAL (\S+)", told):
@@ -86,10 +84,9 @@ def _refusal(told: str) -> str:
 
 
 def file_fault(path: Path) -> str | None:
-    """What a glance at a file of weights finds wrong, to follow "the file"; None if nothing.
+    """What first bytes and table of contents show to be wrong, to follow "the file", or None.
 
-    Looks at the first bytes and at the table of contents, so that it is fast for any size. Files
-    of other suffixes than .safetensors, .pth, .pt and .bin have no faults.
+    Files of other suffixes than .safetensors, .pth, .pt and .bin have no faults.
     """
     if path.suffix not in _SUFFIXES:
         return None
@@ -129,14 +126,11 @@ def require_fit(
 ) -> None:
     """Raise TasError, naming every kind of fault, unless `state` has the `expected` shapes."""
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    other = sorted(k for k in expected.keys() & shapes.keys() if expected[k] != shapes[k])
     faults = {
         "missing": sorted(expected.keys() - shapes.keys()),
         "unexpected": sorted(shapes.keys() - expected.keys()),
-        "of other shape": [
-            f"{key} {shapes[key]} for {expected[key]}"
-            for key in sorted(expected.keys() & shapes.keys())
-            if expected[key] != shapes[key]
-        ],
+        "of other shape": [f"{key} {shapes[key]} for {expected[key]}" for key in other],
     }
     told = [f"{len(keys)} {kind} ({_listed(keys)})" for kind, keys in faults.items() if keys]
     if told:
@@ -181,14 +175,9 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def local_folder(checkpoint: str, what: str) -> Path:
-    """The folder of `checkpoint`; the network is never asked.
+    """The folder of `checkpoint`: absolute, under data/weights, or in the Hugging Face cache.
 
-    Args:
-        checkpoint: a folder, absolute or relative to data/weights, or the hub name of a model that
-            is in the local Hugging Face cache.
-        what: the model's name in the error.
-
-    Raises TasError when there is no such folder.
+    what: the model's name in the TasError for no such folder. The network is never asked.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -209,14 +198,8 @@ def load_model(
 ) -> Any:
     """The model of a folder by `auto.from_pretrained`, in evaluation mode, on the CPU.
 
-    Args:
-        auto: a model class of transformers.
-        folder: with config.json and the weights, safetensors or a .bin read without pickle.
-        what: the model's name in errors.
-        types: the `model_type`s of config.json that will do.
-        dtype: of the weights.
-
-    Raises TasError when the folder holds another model, is damaged, or lacks weights.
+    what: the model's name in errors; types: the `model_type`s of config.json that will do. Raises
+    TasError when the folder holds another model, is damaged, or lacks weights.
     """
     from transformers import AutoConfig
 
@@ -238,10 +221,7 @@ def load_model(
 
 
 def load_tokenizer(folder: Path, what: str, kind: Any = None) -> Any:
-    """The tokenizer of a folder, by AutoTokenizer or by a `kind` of transformers.
-
-    Raises TasError when it has none, or a damaged one.
-    """
+    """The tokenizer of a folder, by AutoTokenizer or `kind`; TasError for none or a damaged one."""
     from transformers import AutoTokenizer
 
     line = f"{what} {folder} has no usable tokenizer; fetch its files again"
@@ -258,13 +238,7 @@ def load_tokenizer(folder: Path, what: str, kind: Any = None) -> Any:
 
 
 class Pixels:
-    """A folder's own image processor, for crops that are square already and on their device.
-
-    Attributes:
-        image_size: side in px that the processor resizes to; crops of it are not resized again.
-
-    Raises TasError when the folder has no usable processor.
-    """
+    """A folder's own image processor, for crops of its `image_size` (px); TasError for none."""
 
     def __init__(self, folder: Path, what: str) -> None:
         from transformers import AutoImageProcessor
@@ -280,10 +254,7 @@ class Pixels:
             ) from error
 
     def __call__(self, crops: "torch.Tensor", **changes: Any) -> "torch.Tensor":
-        """What the network sees of float32 (n, 3, image_size, image_size) RGB in 0..1.
-
-        `changes` override the folder's settings, e.g. do_center_crop=False.
-        """
+        """The network's view of float32 (n, 3, s, s) RGB in 0..1; `changes` override settings."""
         # processors count pixels 0..255; floats are neither rounded nor, at this size, resampled
         return self.processor(list(crops * 255), return_tensors="pt", **changes)["pixel_values"]
 

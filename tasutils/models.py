@@ -54,10 +54,9 @@ Bar = Callable[[str], AbstractContextManager[Progress]]  # makes a progress bar 
 
 
 class PublishedFile(Part):
-    """One file: its name where it is published, its place under data/weights, its digests.
+    """One file: its published name, its place under data/weights, its bytes and digests (hex).
 
-    size: bytes. sha256, md5: lower-case hex. url: None for a file of the model's hub repository.
-    sources: where each of these values was found.
+    url: None for a file of the model's hub repository; sources: where each value was found.
     """
 
     name: str
@@ -72,11 +71,9 @@ class PublishedFile(Part):
 class PublishedModel(Part):
     """The files of one model.
 
-    hub: repository at huggingface.co; `revision` its commit, None for the newest.
-    folder: place of a model of several files, under data/weights.
-    also: groups of further files of the hub repository, whose names only the hub's list tells; of
-        each group all that match the first pattern that matches any.
-    needs: other models without which this one cannot be used.
+    hub: repository at huggingface.co; `revision` its commit, None for the newest; folder: place of
+    several files, under data/weights; also: groups of further files of the hub: of each group all
+    that match the first pattern that matches any; needs: models that this one cannot do without.
     """
 
     name: str
@@ -141,9 +138,8 @@ def find_model(name: str) -> PublishedModel:
 def model_at(path: Path) -> PublishedModel | None:
     """The model whose file or folder this is, or in whose folder it lies."""
     for model in load_registry().values():
-        if path == model.home() or path in [model.place(file.name) for file in model.files]:
-            return model
-        if model.folder and path.is_relative_to(model.home()):
+        inside = model.folder and path.is_relative_to(model.home())
+        if inside or path in [model.place(file.name) for file in model.files]:
             return model
     return None
 
@@ -176,12 +172,9 @@ def faults(model: PublishedModel, every_byte: bool = True) -> list[str]:
     if model.folder and not model.home().is_dir():
         return [f"{model.home()} is missing"]
     told = [_fault(model.place(n), known, every_byte) for n, known in model.known().items()]
-    groups = [group for group in model.also if not any("*" in pattern for pattern in group)]
-    told += [
-        f"{model.home()} lacks {' or '.join(group)}"
-        for group in groups
-        if not any(model.place(name).is_file() for name in group)
-    ]
+    for group in model.also:
+        if "*" not in "".join(group) and not any(model.place(n).is_file() for n in group):
+            told.append(f"{model.home()} lacks {' or '.join(group)}")
     return [fault for fault in told if fault]
 
 
@@ -192,11 +185,9 @@ def present(model: PublishedModel) -> bool:
 
 
 def _fault(path: Path, expected: Expected, every_byte: bool) -> str | None:
-    part = part_of(path)
     if not path.is_file():
-        if part.is_file():
-            return f"{path} is half here ({part.stat().st_size} bytes)"
-        return f"{path} is missing"
+        half = f"half here ({_size(part_of(path))} bytes)"
+        return f"{path} is {half if part_of(path).is_file() else 'missing'}"
     if expected.size not in (None, path.stat().st_size):
         return f"{path} has {path.stat().st_size} bytes, not {expected.size}"
     if not every_byte:
@@ -205,7 +196,7 @@ def _fault(path: Path, expected: Expected, every_byte: bool) -> str | None:
         verify(path, expected, str(path), keep=True)
     except TasError as error:
         return str(error)
-    fault = None if expected.sha256 else file_fault(path)
+    fault = not expected.sha256 and file_fault(path)
     return f"{path} {fault}" if fault else None
 
 
@@ -241,19 +232,17 @@ def _size(path: Path) -> int:
 
 
 def get_model(model: PublishedModel, bar: Bar, url: str | None = None) -> int:
-    """Fetch what the model lacks on this disk, and return the number of files that came.
+    """Fetch the files that are missing or damaged, and return how many came.
 
-    Files that are here and whole are left as they are; damaged ones are replaced. Not what it needs
-    besides. url: another address: of the one file, or of a mirror of the hub. Raises TasError as
-    `fetch` does; also if what came as weights is a page of text.
+    url: another address: of the one file, or of a mirror of the hub. Raises TasError as `fetch`
+    does; also if what came as weights is a page of text.
     """
     hub, single = _addresses(model, url)
     wanted = model.known()
     if model.hub and not single and (model.also or any(not e.sha256 for e in wanted.values())):
         listed = list_repository(model, hub)
-        wanted |= {name: listed[name] for name in _also_wanted(model, listed)}
-        for name, known in wanted.items():
-            told = listed.get(name, Expected())
+        for name in (*wanted, *_also_wanted(model, listed)):
+            known, told = (among.get(name, Expected()) for among in (wanted, listed))
             size = told.size if known.size is None else known.size
             wanted[name] = Expected(size, known.sha256 or told.sha256, known.md5)
     missing = {n: e for n, e in wanted.items() if _fault(model.place(n), e, every_byte=True)}
@@ -286,10 +275,7 @@ def _addresses(model: PublishedModel, url: str | None) -> tuple[str, str | None]
 
 
 def list_repository(model: PublishedModel, hub: str) -> dict[str, Expected]:
-    """Name -> size and, where the hub states it, SHA-256 of every file of the repository.
-
-    Raises TasError in one line when the hub does not answer, or with something else.
-    """
+    """What the hub states of every file of the repository; TasError when it does not answer."""
     url = f"{hub}/api/models/{model.hub}/revision/{model.revision or 'main'}?blobs=true"
     with _open(url, {}, model.home()) as answer:
         text = answer.read()
@@ -304,14 +290,14 @@ def list_repository(model: PublishedModel, hub: str) -> dict[str, Expected]:
 
 def _also_wanted(model: PublishedModel, listed: dict[str, Expected]) -> list[str]:
     """Names in a list that the model's `also` asks for; TasError if nothing answers to a group."""
-    wanted: dict[str, None] = {}
+    wanted: list[str] = []
     for group in model.also:
-        matches = [[n for n in listed if fnmatch(n, p) and "/" not in n] for p in group]
+        matches = ([n for n in listed if fnmatch(n, p) and "/" not in n] for p in group)
         found = next(filter(None, matches), None)
         if found is None:
             raise TasError(f"{model.hub} has no file {' or '.join(group)}; see its page on the hub")
-        wanted |= dict.fromkeys(found)
-    return [name for name in wanted if name not in model.known()]
+        wanted += found
+    return wanted
 
 
 def fetch(url: str, target: Path, expected: Expected, progress: Progress) -> str:
@@ -321,8 +307,8 @@ def fetch(url: str, target: Path, expected: Expected, progress: Progress) -> str
     where a digest will tell, or the server does, that it is of the same version. Only a whole and
     verified file gets the target's name; a file there is replaced.
 
-    Raises TasError in one line: no connection, refused, no such file, another size or digest than
-    expected, no room on the disk. After a wrong digest nothing is kept.
+    Raises TasError: no connection, refused, no such file, another size or digest (nothing is kept),
+    no room on the disk.
     """
     part = part_of(target)
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -419,10 +405,9 @@ def _open(url: str, headers: dict[str, str], target: Path) -> Any:
 
 
 def unpack(archive: Path, folder: Path, flat: bool = False, progress: bool = True) -> list[Path]:
-    """Unpack a zip archive into a folder: all of its files, or none; earlier ones are replaced.
+    """Unpack a zip archive into a folder: all of its files, in order, or none; old ones go.
 
-    flat: leave out the archive's own folders; progress: show a bar on stderr. Returns the files in
-    the order of the archive. Raises TasError, in one line, for no zip or a damaged one, for a
+    flat: leave out the archive's own folders. Raises TasError for no zip or a damaged one, for a
     member that would leave the folder or lie there twice, and for more than `MAX_BYTES`.
     """
     from tqdm import tqdm
