@@ -83,16 +83,13 @@ class TowerEncoder:
         return unit_rows(texts, self._embed_texts, self.text_batches, self.dim)
 
     def _embed_images(self, crops: torch.Tensor) -> torch.Tensor:
-        """(n, dim), any length."""
-        raise NotImplementedError
+        raise NotImplementedError  # (n, dim), any length
 
     def _embed_places(self, crops: torch.Tensor) -> torch.Tensor:
-        """(n, h, w, dim), any length."""
-        raise NotImplementedError
+        raise NotImplementedError  # (n, h, w, dim), any length
 
     def _embed_texts(self, texts: list[str]) -> torch.Tensor:
-        """(n, dim), any length."""
-        raise NotImplementedError
+        raise NotImplementedError  # (n, dim), any length
 
 
 def dense(encoder: Any) -> DenseEncoder:
@@ -108,8 +105,7 @@ def dense(encoder: Any) -> DenseEncoder:
 def check_encoder(encoder: Any) -> None:
     """Raise TasError, naming what an encoder of one's own lacks; without a `device` it is "cpu"."""
     names = ("dim", "image_size", "encode_images", "encode_text")
-    missing = [name for name in names if not hasattr(encoder, name)]
-    if missing:
+    if missing := [name for name in names if not hasattr(encoder, name)]:
         raise TasError(
             f"encoder {type(encoder).__name__} has no {', '.join(missing)}; give it dim, "
             "image_size (px), encode_images(crops) and encode_text(texts)"

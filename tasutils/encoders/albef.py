@@ -51,25 +51,19 @@ class AlbefEncoder(TowerEncoder):
     """ALBEF before its fusion (Li et al., arXiv 2107.07651) as `DenseEncoder`.
 
     The CLS tokens of the image tower and of the text tower's first six layers, each projected.
-
-    shape: sizes of the parts, the published ones unless a test wants less. Raises TasError when a
-    file is missing, damaged or of another model.
+    Raises TasError when a file is missing, damaged or of another model.
     """
 
     def __init__(
-        self,
-        config: AlbefConfig,
-        device: str = "cpu",
-        compute: ComputeConfig = PLAIN,
+        self, config: AlbefConfig, device: str = "cpu", compute: ComputeConfig = PLAIN,
         shape: AlbefShape = PUBLISHED,
-    ) -> None:
+    ) -> None:  # fmt: skip
         import torch
 
         super().__init__("ALBEF", device, compute)
-        self.config = config
+        self.config, self.context_length = config, WORDS
         self.image_size, self.dim = config.image_size, shape.dim
         self.tokenizer = _load_tokenizer(config.tokenizer, shape.vocabulary)
-        self.context_length = WORDS
         model = build_albef(config.image_size, shape)
         state = read_albef(weights_path(config.checkpoint), config.image_size, shape)
         load_strict(model, state, config.checkpoint)
@@ -120,10 +114,7 @@ def plain_words(text: str, most: int = WORDS) -> str:
 
 
 def build_albef(image_size: int, shape: AlbefShape = PUBLISHED) -> Any:
-    """The parts of ALBEF that make embeddings, random weights; keys are the retrieval file's.
-
-    timm's ViT (eps 1e-6, with a CLS token) and transformers' BERT up to its fusion.
-    """
+    """timm's ViT, transformers' BERT up to its fusion and the projections; random weights."""
     from timm.models.vision_transformer import VisionTransformer
     from torch import nn
     from transformers import BertConfig, BertModel
@@ -137,14 +128,13 @@ def build_albef(image_size: int, shape: AlbefShape = PUBLISHED) -> Any:
         num_hidden_layers=shape.fusion_layer, intermediate_size=4 * shape.width,
         max_position_embeddings=shape.positions,
     )  # fmt: skip
-    return nn.ModuleDict(
-        {
-            "visual_encoder": image,
-            "text_encoder": BertModel(words, add_pooling_layer=False),
-            "vision_proj": nn.Linear(shape.width, shape.dim),
-            "text_proj": nn.Linear(shape.width, shape.dim),
-        }
-    )
+    parts = {
+        "visual_encoder": image,
+        "text_encoder": BertModel(words, add_pooling_layer=False),
+        "vision_proj": nn.Linear(shape.width, shape.dim),
+        "text_proj": nn.Linear(shape.width, shape.dim),
+    }
+    return nn.ModuleDict(parts)
 
 
 def read_albef(
@@ -152,11 +142,8 @@ def read_albef(
 ) -> dict[str, torch.Tensor]:
     """What the encoder needs of a published file, by the retrieval file's names.
 
-    The queues, the momentum copies, the fusion layers and the heads are left; pre-training files
-    (ALBEF.pth) name the text tower `text_encoder.bert.`. Positions are resized bicubically to
-    pictures of `image_size` px. Keys that no published file has stay, to be refused.
-
-    Raises TasError when the file is missing or damaged.
+    Pre-training files (ALBEF.pth) name the text tower `text_encoder.bert.`. Positions are resized
+    to pictures of `image_size` px. Keys that no published file has stay, to be refused.
     """
     plain = {k.replace("_encoder.bert.", "_encoder."): v for k, v in read_state_dict(path).items()}
     layers = "text_encoder.encoder.layer."
@@ -173,10 +160,7 @@ def read_albef(
 
 
 def resize_positions(positions: torch.Tensor, side: int) -> torch.Tensor:
-    """Position embeddings (1, 1 + k * k, d) of a k x k grid, bicubically for side x side.
-
-    The first, of the CLS token, stays; neither corners aligned nor antialiased, as in ALBEF.
-    """
+    """Position embeddings (1, 1 + k * k, d), CLS and k x k, for side x side; as ALBEF does it."""
     import torch
     from torch.nn.functional import interpolate
 
@@ -196,9 +180,9 @@ def _load_tokenizer(name: str, vocabulary: int) -> Any:
     if not folder.is_dir():
         raise TasError(f"no tokenizer folder at {folder}; put bert-base-uncased's files there")
     tokenizer = load_tokenizer(folder, "BERT", BertTokenizer)
-    if len(tokenizer) != vocabulary:
-        raise TasError(
-            f"the tokenizer in {folder} has {len(tokenizer)} entries, ALBEF's {vocabulary}; "
-            "put bert-base-uncased's files there"
-        )
-    return tokenizer
+    if len(tokenizer) == vocabulary:
+        return tokenizer
+    raise TasError(
+        f"the tokenizer in {folder} has {len(tokenizer)} entries, ALBEF's {vocabulary}; "
+        "put bert-base-uncased's files there"
+    )

@@ -22,8 +22,6 @@ class AlignEncoder(TowerEncoder):
 
     Crops come at the size that the folder's processor resizes to (346 px in kakaobrain/align-base)
     and are cut to its centre (289 px) as the processor does, so the rim of a crop is not seen.
-
-    Raises TasError when the folder is missing, damaged or of another model.
     """
 
     def __init__(
@@ -33,12 +31,11 @@ class AlignEncoder(TowerEncoder):
         from transformers import AlignModel
 
         super().__init__("ALIGN", device, compute)
-        self.config = config
+        self.config, self.context_length = config, _TEXT_TOKENS
         folder = local_folder(config.checkpoint, "ALIGN")
         self.model = load_model(AlignModel, folder, "ALIGN", {"align"}, torch.float32).to(device)
         tune(self.model.vision_model, compute)
         self.tokenizer = load_tokenizer(folder, "ALIGN")
-        self.context_length = _TEXT_TOKENS
         self._pixels = Pixels(folder, "ALIGN")
         self.image_size = self._pixels.image_size
         self.dim = int(self.model.config.projection_dim)
@@ -49,8 +46,7 @@ class AlignEncoder(TowerEncoder):
 
     def pixel_values(self, crops: torch.Tensor, whole: bool = False) -> torch.Tensor:
         """What the network sees of crops; with `whole` the rim too."""
-        changes = {"do_center_crop": False} if whole else {}
-        return self._pixels(crops.to(self.device), **changes)
+        return self._pixels(crops.to(self.device), **({"do_center_crop": False} if whole else {}))
 
     def _embed_images(self, crops: torch.Tensor) -> torch.Tensor:
         return self.model.get_image_features(self.pixel_values(crops)).pooler_output

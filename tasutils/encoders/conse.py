@@ -36,10 +36,7 @@ _MAX_TOKENS = 256  # max_seq_length of all-MiniLM-L6-v2's sentence_bert_config.j
 
 
 class ConseEncoder:
-    """ConSE over EfficientNet-Lite2 and MiniLM as `ImageTextEncoder`, zero-shot.
-
-    Raises TasError when a file of the models or WordNet is missing or damaged.
-    """
+    """ConSE over EfficientNet-Lite2 and MiniLM as `ImageTextEncoder`, zero-shot."""
 
     def __init__(
         self, config: ConseConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
@@ -81,9 +78,8 @@ def conse(
 ) -> NDArray[np.float32]:
     """Sum over the `top_k` likeliest classes of p times name, L2-normalised (ConSE, equation 3).
 
-    likely: (n, c), the classes' probabilities, 0..1; names: (c, d), in the space of the texts,
-    L2-normalised. Returns (n, d). The article divides by the sum of the p, which the norm takes
-    out again.
+    likely: (n, c), 0..1; names: (c, d), L2-normalised. Returns (n, d). The article divides by the
+    sum of the p, which the norm takes out again.
     """
     best = np.argpartition(-likely, top_k - 1, axis=1)[:, :top_k]  # (n, top_k)
     weights = np.zeros_like(likely)
@@ -92,11 +88,7 @@ def conse(
 
 
 class SentenceEncoder:
-    """A BERT of the MiniLM kind from a local folder: mean over tokens, then L2 norm.
-
-    The folder's modules.json is Transformer, Pooling (mean over tokens), Normalize; this is the
-    same, without the library. Raises TasError when the folder is missing or damaged.
-    """
+    """A BERT of the MiniLM kind from a local folder: mean over tokens, then L2 norm."""
 
     def __init__(self, folder: Path, device: str = "cpu", compute: ComputeConfig = PLAIN) -> None:
         self.device = device

@@ -39,12 +39,10 @@ _last: tuple[tuple[Any, ...], torch.Tensor] | None = None  # question and answer
 def load_classifier(path: str | Path, device: str = "cpu") -> Any:
     """timm's tf_efficientnet_lite2 in eval mode, float32, its 386 tensors loaded strictly.
 
-    Called on `normalise`d pictures it gives logits (n, 1000), classes in ImageNet-1k's order;
-    `forward_features` gives (n, 1280, H / 32, W / 32) and `classifier` is the last layer.
-    The same file and device give the same instance, which nobody may change.
+    Called on `normalise`d pictures it gives logits (n, 1000), classes in ImageNet-1k's order. The
+    same file and device give the same instance, which nobody may change.
 
-    path: a .pth in the layout of efficientnet_lite_pytorch; see `paths.weights_path`. Raises
-    TasError when the file is missing, damaged, or of another network.
+    path: a .pth in the layout of efficientnet_lite_pytorch, see `paths.weights_path`.
     """
     return _load(weights_path(path), device)
 
@@ -58,7 +56,6 @@ def probabilities(network: Any, crops: torch.Tensor, batches: Batches) -> torch.
     """Softmax of the classifier: float32 (n, 3, H, W) RGB in 0..1 -> float32 (n, 1000), on the CPU.
 
     The last answer is kept, by content: describe() shows the same crops to encoder and captioner.
-    network: of load_classifier(); crops: on any device, best of `IMAGE_SIZE`.
     """
     import torch
 
@@ -66,8 +63,7 @@ def probabilities(network: Any, crops: torch.Tensor, batches: Batches) -> torch.
     pixels = crops.detach().to("cpu", torch.float32).contiguous()
     content = blake2b(pixels.numpy().data).digest()
     key = (id(network), batches.precision, tuple(pixels.shape), content)
-    last = _last
-    if last is not None and last[0] == key:
+    if (last := _last) and last[0] == key:
         return last[1].clone()
     weight = network.conv_stem.weight
     # a convolution of fewer pictures is rounded in another way, so every batch is a full one
@@ -82,11 +78,10 @@ def probabilities(network: Any, crops: torch.Tensor, batches: Batches) -> torch.
 
 
 def feature_maps(network: Any, pictures: torch.Tensor) -> dict[int, torch.Tensor]:
-    """Dense features by stride, after each of `STRIDES`' last blocks, without gradients.
+    """Dense features after the last block of each of `STRIDES`, without gradients.
 
-    network: of load_classifier(); pictures: float32 (n, 3, H, W) RGB in 0..1 on any device. Returns
-    float32 (n, c, ceil(H / stride), ceil(W / stride)) for each stride, with c = 16, 24, 48, 120 and
-    352 channels; not normalised, may be negative.
+    pictures: float32 (n, 3, H, W) RGB in 0..1. Returns float32 (n, c, ceil(H / stride),
+    ceil(W / stride)), c = 16, 24, 48, 120 and 352; not normalised, may be negative.
     """
     import torch
 

@@ -32,10 +32,9 @@ _MAX_BYTES = 1 << 23  # of a file of merges, unpacked; CLIP's own are 3 MB
 
 
 class OpenClipEncoder(TowerEncoder):
-    """An open_clip model as `DenseEncoder`; nothing is ever downloaded.
+    """An open_clip model as `DenseEncoder`; without a checkpoint its weights are random.
 
-    Without a checkpoint its weights are random. Raises TasError for an unknown model and for a
-    missing, damaged or unfit checkpoint.
+    Raises TasError for an unknown model and for a missing, damaged or unfit checkpoint.
     """
 
     def __init__(
@@ -110,8 +109,7 @@ def place_features(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
         al., arXiv 2112.01071).
     ViT with attention pooling (SigLIP): the same idea, the pool sees one token at a time.
 
-    visual: of an open_clip model; pixels: float32 (n, 3, s, s), normalised as the model wants it.
-    Raises TasError for towers that pool in another way.
+    pixels: float32 (n, 3, s, s), normalised. Raises TasError for towers that pool in another way.
     """
     from open_clip.modified_resnet import ModifiedResNet
     from open_clip.timm_model import TimmModel
@@ -156,10 +154,8 @@ def causal_text(model: Any, tokens: torch.Tensor) -> torch.Tensor:
 def build_clip(name: str) -> Any:
     """An open_clip model with random weights, ours (`configs/*.json`) or open_clip's, on the CPU.
 
-    Its image statistics are those of the first weights that open_clip lists for the name. All
-    weights of a name agree in them but ViT-L-14's laion2b_s32b_b82k (0.5, not CLIP's).
-
-    Raises TasError for an unknown name and for text towers that lie on the Hugging Face hub.
+    Its image statistics are those of the first weights that open_clip lists for the name. Raises
+    TasError for an unknown name and for text towers that lie on the Hugging Face hub.
     """
     import open_clip
 
@@ -227,9 +223,8 @@ def _tokenizer(config: EncoderConfig) -> Callable[[list[str]], torch.Tensor]:
 def tiny_tokenizer(path: Path) -> Any:
     """`open_clip.tokenizer.SimpleTokenizer` over a file of merges; int64 (n, 77) of n texts.
 
-    The format is that of CLIP's own. The published vocabulary of 49,408 entries would weigh 25 MB
-    in a text tower of width 128; the tiny models' has about 1,700 entries and falls back to bytes,
-    so that any text can be written with it. Raises TasError when the file is missing or damaged.
+    The tiny models' has about 1,700 entries, not 49,408 that would weigh 25 MB, and falls back to
+    bytes for any text. Raises TasError when the file is missing or damaged.
     """
     from open_clip.tokenizer import SimpleTokenizer
 
