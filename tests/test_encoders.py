@@ -89,7 +89,7 @@ def apart(a, b):
 # --- parity with the libraries ---
 
 
-@pytest.mark.parametrize("name", ["test-ViT", "RN50-quickgelu", "ViT-B-32-quickgelu"])
+@pytest.mark.parametrize("name", ["test-ViT", "RN50-quickgelu"])
 def test_clip_is_open_clip_s_own(clip_file, name):
     """open_clip's preprocessing of the picture, its tokenizer, encode_image, encode_text."""
     torch.manual_seed(0)
@@ -108,7 +108,7 @@ def test_clip_is_open_clip_s_own(clip_file, name):
     assert apart(images[0], images[1]) > 1e-3 and apart(written[0], written[1]) > 1e-3
 
 
-@pytest.mark.parametrize("name", ["tiny-ViT", "tiny-RN", "ViT-B-32-quickgelu", "RN50-quickgelu"])
+@pytest.mark.parametrize("name", ["tiny-ViT", "tiny-RN"])
 def test_text_without_its_padding(name):
     tokenizer = "tiny/tokenizer.txt.gz" if name.startswith("tiny") else None
     clip = OpenClipEncoder(EncoderConfig(model=name, checkpoint=None, tokenizer=tokenizer))
@@ -327,21 +327,6 @@ def test_a_vocabulary_of_ones_own_needs_its_tokenizer(tmp_path):
         told("has a vocabulary of .*encoder.tokenizer has to name", OpenClipEncoder, config)
 
 
-@pytest.mark.parametrize(
-    ("victim", "match"),
-    [
-        ("config.json", "damaged"),
-        ("model.safetensors", "damaged"),
-        ("preprocessor_config.json", "preprocessor_config"),
-        ("tokenizer.json", "tokenizer"),
-    ],
-)
-def test_damaged_align(align_folder, tmp_path, victim, match):
-    folder = shutil.copytree(align_folder, tmp_path / "align")
-    (folder / victim).write_bytes((folder / victim).read_bytes()[:60])
-    told(match, AlignEncoder, AlignConfig(checkpoint=str(folder)))
-
-
 def test_align_needs_its_own_whole_folder(align_folder, tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -353,6 +338,10 @@ def test_align_needs_its_own_whole_folder(align_folder, tmp_path):
     del state["text_projection.weight"]
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     told("text_projection.weight", AlignEncoder, AlignConfig(checkpoint=str(folder)))
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"):
+        broken = shutil.copytree(align_folder, tmp_path / f"without-{name}")
+        (broken / name).write_bytes((broken / name).read_bytes()[:60])
+        told(f"damaged|{name[:9]}", AlignEncoder, AlignConfig(checkpoint=str(broken)))
 
 
 # --- an encoder of one's own ---

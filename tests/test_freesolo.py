@@ -9,10 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from making import freesolo as freesolo_training
 from making.free_masks import FreeMasks, contrast, shard_entry
 from making.freesolo import (
     PseudoPool,
@@ -24,16 +22,12 @@ from making.freesolo import (
     responsible_cells,
     solo_batch,
     solo_loss,
-    train_freesolo,
     trainable,
 )
-from making.loop import read_checkpoint
 from making.pools import draw_shard, write_shard
-from making.scores import mask_oracle
 from tasutils.config import OverlapConfig, load_preset
 from tasutils.errors import TasError
 from tasutils.masks import iou
-from tasutils.paths import WEIGHTS
 from tasutils.proposals.freesolo import (
     PIXEL_MEAN,
     PIXEL_STD,
@@ -48,15 +42,11 @@ from tasutils.proposals.freesolo_net import (
     SIZES,
     STRIDES,
     FreeSolo,
-    FreeSoloOutput,
     build_freesolo,
-    with_coordinates,
 )
 from tasutils.proposals.settings import FreeSoloConfig
-from tasutils.tas import load
 
 KEYS = Path(__file__).parent / "manifests" / "freesolo_keys.tsv.gz"
-SHIPPED = WEIGHTS / "tiny" / "freesolo.safetensors"
 
 
 def published_shapes():
@@ -119,19 +109,6 @@ def test_backbone_is_the_plain_resnet():
         slow = F.relu(normed(inner, block.conv3, 1, 0) + normed(entered, block.shortcut, 2, 0))
         slow = bottom_up.res3[1](slow)
         assert torch.allclose(bottom_up(x)[1], slow, atol=1e-9)
-
-
-def test_heads_see_coordinates_only_where_they_should():
-    places = with_coordinates(torch.zeros(2, 1, 3, 5))
-    assert places[1, 1, 0].tolist() == [-1, -0.5, 0, 0.5, 1]
-    assert places[0, 2, :, 4].tolist() == [-1, 0, 1]
-    model = lively()
-    flat = [torch.ones(1, 48, 32 // s, 64 // s) for s in (1, 2, 4, 8, 16)]
-    with torch.no_grad():
-        classes, kernels, _ = model.ins_head(flat)
-    centre = (slice(None), slice(None), 5, slice(6, 14))  # away from the zero padding
-    assert torch.allclose(classes[0][centre], classes[0][0, :, 5, 6][None, :, None], atol=1e-5)
-    assert kernels[0][centre].std(dim=-1).max() > 1e-3
 
 
 # --- every step of the inference, against plain loops ---
@@ -246,15 +223,6 @@ def test_matrix_nms_is_the_slow_one_and_raises_no_score(given_masks, sigma):
         )
 
 
-def test_a_double_loses_and_a_stranger_does_not():
-    masks = np.zeros((3, 2, 4), bool)
-    masks[:2, :, :2], masks[2, :, 2:] = True, True
-    scores = np.array([0.9, 0.8, 0.7])
-    found = fast_nms(masks, scores, np.zeros(3, int))
-    assert found == pytest.approx([0.9, 0.8 * np.exp(-2), 0.7])
-    assert fast_nms(masks[:0], scores[:0], np.zeros(0, int)).shape == (0,)
-
-
 @pytest.mark.parametrize(
     ("size_hw", "expected"),
     [((480, 640), (800, 1067)), ((300, 1200), (333, 1333)), ((800, 800), (800, 800)),
@@ -300,23 +268,6 @@ def test_the_whole_inference_is_the_slow_one(proposer, picture):
     assert (found.masks() != large[kept]).mean() < 1e-3
 
 
-def test_small_masks_of_coarse_levels_are_dropped():
-    features = torch.full((1, 1, 4, 8), -1.0)
-    features[0, 0, 0] = 1.0  # the kernel 5 cuts out 8 cells
-    grids = [torch.full((1, 2, 1, 1), -20.0) for _ in STRIDES]
-    kernels = [torch.full((1, 1, 1, 1), 5.0) for _ in STRIDES]
-    empty = FreeSoloProposer(FreeSoloConfig(size="tiny"), OverlapConfig())
-    for rows, n in ((1, 0), (2, 2), (3, 3)):  # 8, 16, 24 cells: more than the stride?
-        features[0, 0, :rows] = 1.0
-        logits = [x.clone() for x in grids]
-        for level in range(4):
-            logits[level][0, level % 2] = 3.0 + level
-        soft, scores = empty._ranked(FreeSoloOutput(logits, kernels, kernels, features))
-        assert len(soft) == len(scores) == n
-    none = empty._ranked(FreeSoloOutput(grids, kernels, kernels, features))
-    assert none[0].shape == (0, 4, 8) and none[1].shape == (0,)
-
-
 # --- behind Proposer ---
 
 
@@ -343,30 +294,6 @@ def test_thresholds_and_filters_are_settings(proposer, picture):
     assert count(short_side_px=96, longest_side_px=128) > 0
 
 
-def test_the_published_file_is_read_and_others_are_refused(tmp_path):
-    state = lively().state_dict()
-    torch.save({"model": state, "iteration": 30_000}, tmp_path / "published.pth")
-    half = {key: value.half().contiguous() for key, value in state.items()}
-    save_file(half, tmp_path / "half.safetensors")
-    for name in ("published.pth", "half.safetensors"):
-        read = build_freesolo("tiny", tmp_path / name).state_dict()
-        assert all(
-            torch.equal(read[k], v.half().float()) or name[0] == "p" for k, v in state.items()
-        )
-        assert all(value.dtype == torch.float32 for value in read.values())
-        with pytest.raises(TasError, match="missing") as error:
-            build_freesolo("r101", tmp_path / name)
-        assert "of other shape" in str(error.value) and "\n" not in str(error.value)
-    torch.save([1, 2], tmp_path / "list.pth")
-    (tmp_path / "broken.pth").write_bytes((tmp_path / "published.pth").read_bytes()[:5000])
-    for name in ("list.pth", "broken.pth", "absent.pth"):
-        with pytest.raises(TasError, match=name) as error:
-            build_freesolo("tiny", tmp_path / name)
-        assert "\n" not in str(error.value)
-    with pytest.raises(TasError, match="tiny, r101"):
-        build_freesolo("r50")
-
-
 # --- a switch of any preset ---
 
 
@@ -386,13 +313,6 @@ def test_any_preset_can_be_switched_to_it(name):
     assert switched.sources["proposals.checkpoint"] == "override"
     assert switched.override({"proposals.nms_sigma": 1.0}).proposals.nms_sigma == 1.0
     assert switched.encoder == preset.encoder and switched.digest() != preset.digest()
-
-
-def test_a_missing_file_is_told_in_one_line():
-    preset = load_preset("tiny").override({"proposals": {**R101, "checkpoint": "paper/absent.pth"}})
-    with pytest.raises(TasError, match="absent.pth") as error:
-        load(preset, device="cpu").proposer  # noqa: B018
-    assert "\n" not in str(error.value)
 
 
 # --- the training without labels ---
@@ -518,19 +438,6 @@ def test_the_trained_norms_freeze_into_the_published_keys(rng):
 
 
 @pytest.mark.slow
-def test_a_training_resumes(shards, tmp_path, monkeypatch):
-    monkeypatch.setattr(freesolo_training, "SCORE_IMAGES", 2)
-    given = {"scenes": shards[0], "images": 1}
-    first = train_freesolo(0.02, tmp_path / "one", masks=shards[1], **given)
-    again = train_freesolo(0.05, tmp_path / "one", masks=shards[1], **given)
-    assert again["images"] > first["images"] >= 1
-    assert "recall_50" in again["curve"][-1]
-    state = published_state(read_checkpoint(tmp_path / "one")["average"])
-    keys = {key.removeprefix("module.") for key in state} - {"n_averaged"}
-    assert keys == build_freesolo("tiny").state_dict().keys()
-
-
-@pytest.mark.slow
 def test_free_masks_stand_out_from_their_surroundings(shards):
     pytest.importorskip("timm")
     features = torch.zeros(2, 6, 8)
@@ -554,21 +461,3 @@ def test_free_masks_stand_out_from_their_surroundings(shards):
     thing = (image == (200, 40, 40)).all(axis=2)
     assert iou(snapped[0], thing) > 0.8 > iou(blurred[0], thing)
     assert finder.snapped(image, blurred[:0], np.zeros(0, np.float32))[0].shape == (0, 240, 320)
-
-
-# --- the weights that ship ---
-
-
-def test_the_shipped_weights_are_small():
-    state = load_file(SHIPPED)
-    assert SHIPPED.stat().st_size <= 1.5 * 2**20
-    assert sum(value.numel() for value in state.values()) <= 750_000
-    assert {key for key, value in state.items() if value.dtype != torch.float16} == set()
-
-
-@pytest.mark.slow
-def test_the_shipped_weights_find_things():
-    data = {"kind": "freesolo", "size": "tiny", "checkpoint": "tiny/freesolo.safetensors"}
-    tas = load(load_preset("tiny").override({"proposals": data}), device="cpu")
-    found = mask_oracle(tas.proposer, "val", 10)
-    assert found["recall_50"] >= 0.6 and found["oracle_miou"] >= 0.5
