@@ -27,19 +27,15 @@ _AT_A_TIME = 64  # masks that are resized or scored together; memory only
 
 
 class Candidates(NamedTuple):
-    """Cells of the grids that claim an object, n of them.
+    """Cells of the grids that claim an object, n of them."""
 
-    scores: float (n,), 0..1; labels: int64 (n,), the class; kernels: float (n, kernels); strides:
-    int64 (n,), px, of the cell's level.
-    """
-
-    scores: Tensor
-    labels: Tensor
-    kernels: Tensor
-    strides: Tensor
+    scores: Tensor  # float (n,), 0..1
+    labels: Tensor  # int64 (n,), the class
+    kernels: Tensor  # float (n, kernels)
+    strides: Tensor  # int64 (n,), px, of the cell's level
 
 
-def input_size(size_hw: tuple[int, int], short_px: int, long_px: int) -> tuple[int, int]:
+def input_size(size_hw: tuple[int, ...], short_px: int, long_px: int) -> tuple[int, int]:
     """Size (H, W) at which a picture enters: its short side `short_px`, its long side at most
     `long_px`; no side under 1 px.
 
@@ -47,8 +43,7 @@ def input_size(size_hw: tuple[int, int], short_px: int, long_px: int) -> tuple[i
     ((800, 1067), (133, 1333))
     """
     factor = min(short_px / min(size_hw), long_px / max(size_hw))
-    height, width = (max(1, int(side * factor + 0.5)) for side in size_hw)
-    return height, width
+    return max(1, int(size_hw[0] * factor + 0.5)), max(1, int(size_hw[1] * factor + 0.5))
 
 
 def network_input(
@@ -56,7 +51,7 @@ def network_input(
 ) -> tuple[Tensor, tuple[int, int]]:
     """Normalised float32 (1, 3, H, W), zeros right and below up to sides divisible by 32, and
     the size (H, W) of the picture in it; of uint8 (H, W, 3) RGB, resized bilinearly."""
-    height, width = input_size((int(image.shape[0]), int(image.shape[1])), short_px, long_px)
+    height, width = input_size(image.shape[:2], short_px, long_px)
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(resized)).float()
     pixels = (pixels - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_STD)
@@ -72,15 +67,13 @@ def point_nms(scores: Tensor) -> Tensor:
 
 def candidates(output: FreeSoloOutput, score_thresh: float) -> Candidates:
     """Cells of one picture's output (b = 1) whose score passes, level by level."""
-    scores, labels, kernels, strides = [], [], [], []
+    levels = []
     for logits, kernel, stride in zip(output.classes, output.kernels, STRIDES, strict=True):
         table = point_nms(logits.sigmoid())[0].flatten(1).T  # (cells, classes)
         cells, classes = (table > score_thresh).nonzero(as_tuple=True)
-        scores.append(table[cells, classes])
-        labels.append(classes)
-        kernels.append(kernel[0].flatten(1).T[cells])
-        strides.append(torch.full_like(classes, stride))
-    return Candidates(*(torch.cat(part) for part in (scores, labels, kernels, strides)))
+        kernels, strides = kernel[0].flatten(1).T[cells], torch.full_like(classes, stride)
+        levels.append((table[cells, classes], classes, kernels, strides))
+    return Candidates(*map(torch.cat, zip(*levels, strict=True)))
 
 
 def dynamic_masks(features: Tensor, kernels: Tensor) -> Tensor:
@@ -104,8 +97,7 @@ def matrix_nms(masks: Tensor, scores: Tensor, labels: Tensor, sigma: float) -> T
     if not len(masks):
         return scores
     flat = masks.flatten(1).to(scores.dtype)
-    shared = flat @ flat.T
-    area = flat.sum(1)
+    shared, area = flat @ flat.T, flat.sum(1)
     iou = shared / (area[:, None] + area - shared)
     iou = (iou * (labels[:, None] == labels)).triu(1)  # (better, worse)
     hidden = iou.amax(0)[:, None]  # of the better one
@@ -116,8 +108,7 @@ def matrix_nms(masks: Tensor, scores: Tensor, labels: Tensor, sigma: float) -> T
 class FreeSoloProposer:
     """FreeSOLO behind `Proposer`; its score of a mask is the proposals' `predicted_iou`.
 
-    Without a checkpoint its weights are random; overlap: the filter of what it finds. Raises
-    TasError when the checkpoint is missing, damaged or of another network.
+    Random weights without a checkpoint; TasError when it is missing, damaged or another network's.
     """
 
     def __init__(self, config: FreeSoloConfig, overlap: OverlapConfig, device: str = "cpu") -> None:
@@ -128,14 +119,11 @@ class FreeSoloProposer:
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.uint8]) -> Proposals:
         """Masks of uint8 (H, W, 3) RGB by falling score."""
-        size = self.model.size
-        short_px = self.config.short_side_px or size.short_px
-        long_px = self.config.longest_side_px or size.long_px
-        pixels, inner_hw = network_input(image, short_px, long_px)
-        output = self.model(pixels.to(self.device))
-        soft, scores = self._ranked(output)
-        size_hw = (int(image.shape[0]), int(image.shape[1]))
-        masks = full_size(soft, inner_hw, size_hw, self.config.mask_thresh)
+        config, size = self.config, self.model.size
+        short_px = config.short_side_px or size.short_px
+        pixels, inner_hw = network_input(image, short_px, config.longest_side_px or size.long_px)
+        soft, scores = self._ranked(self.model(pixels.to(self.device)))
+        masks = full_size(soft, inner_hw, image.shape[:2], config.mask_thresh)
         return filtered(Proposals.from_masks(masks, scores.cpu().numpy()), self.overlap)
 
     def _ranked(self, output: FreeSoloOutput) -> tuple[Tensor, Tensor]:
@@ -162,7 +150,7 @@ class FreeSoloProposer:
 
 
 def full_size(
-    soft: Tensor, inner_hw: tuple[int, int], size_hw: tuple[int, int], mask_thresh: float
+    soft: Tensor, inner_hw: tuple[int, int], size_hw: tuple[int, ...], mask_thresh: float
 ) -> NDArray[np.bool_]:
     """Soft masks (n, h, w) of a padded input as bool (n, H, W) of the picture; some may be empty.
 
@@ -173,7 +161,8 @@ def full_size(
     for start in range(0, len(soft), _AT_A_TIME):
         part = soft[start : start + _AT_A_TIME, None]
         part = F.interpolate(part, scale_factor=4.0, mode="bilinear")
-        part = part[:, :, : inner_hw[0], : inner_hw[1]]
-        part = F.interpolate(part, size_hw, mode="bilinear")[:, 0]
+        part = F.interpolate(part[..., : inner_hw[0], : inner_hw[1]], size_hw, mode="bilinear")[
+            :, 0
+        ]
         masks[start : start + _AT_A_TIME] = (part > mask_thresh).cpu().numpy()
     return masks

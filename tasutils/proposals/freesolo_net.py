@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import FrozenBatchNorm2d
 
+from tasutils.checkpoints import load_strict, read_state_dict
 from tasutils.errors import TasError
 
 N_CLASSES = 2
@@ -23,27 +24,20 @@ _EXPANSION = 4  # channels that a block gives for each inner one
 
 @dataclass(frozen=True)
 class FreeSoloSize:
-    """What distinguishes one size from another.
+    """What distinguishes one size from another; numbers of channels but for the last four."""
 
-    stem: channels after the 7 x 7 convolution; widths: inner channels of the blocks of res2-res5,
-    which give four times as many; blocks: how many of them; kernels: channels of the mask
-    features, and so weights of a mask's 1 x 1 kernel; groups: of every group norm; grids: cells
-    along a side of the picture, for p2-p6; short_px, long_px: the input's short side, and the most
-    its long side may have.
-    """
-
-    stem: int
-    widths: tuple[int, int, int, int]
-    blocks: tuple[int, int, int, int]
+    stem: int  # after the 7 x 7 convolution
+    widths: tuple[int, int, int, int]  # inner ones of the blocks of res2-res5
+    blocks: tuple[int, int, int, int]  # how many
     fpn: int
     tower: int
     embedding: int
     mask: int
-    kernels: int
-    groups: int
-    grids: tuple[int, int, int, int, int]
-    short_px: int
-    long_px: int
+    kernels: int  # of the mask features, and so weights of a mask's 1 x 1 kernel
+    groups: int  # of every group norm
+    grids: tuple[int, int, int, int, int]  # cells along a side of the picture, for p2-p6
+    short_px: int  # the input's short side
+    long_px: int  # the most its long side may have
 
 
 SIZES = {
@@ -76,9 +70,8 @@ class Bottleneck(nn.Module):
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
-        outputs = width * _EXPANSION
-        other = inputs != outputs
-        self.shortcut = NormedConv(inputs, outputs, 1, stride) if other else nn.Identity()
+        outputs, same = width * _EXPANSION, inputs == width * _EXPANSION
+        self.shortcut = nn.Identity() if same else NormedConv(inputs, outputs, 1, stride)
         self.conv1 = NormedConv(inputs, width, 1)
         self.conv2 = NormedConv(width, width, 3, stride)
         self.conv3 = NormedConv(width, outputs, 1)
@@ -124,28 +117,22 @@ class FeaturePyramid(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Float (b, 3, H, W), sides divisible by 32, to p2-p6: (b, fpn, H / s, W / s)."""
         maps = self.bottom_up(x)
-        top: Tensor | None = None
-        pyramid: list[Tensor] = []
-        for level in (5, 4, 3, 2):
+        top = self.get_submodule("fpn_lateral5")(maps[3])
+        pyramid = [self.get_submodule("fpn_output5")(top)]
+        for level in (4, 3, 2):
             lateral = self.get_submodule(f"fpn_lateral{level}")(maps[level - 2])
-            if top is not None:
-                lateral = lateral + F.interpolate(top, scale_factor=2.0, mode="nearest")
-            top = lateral
+            top = lateral + F.interpolate(top, scale_factor=2.0, mode="nearest")
             pyramid.insert(0, self.get_submodule(f"fpn_output{level}")(top))
         return [*pyramid, F.max_pool2d(pyramid[-1], 1, 2)]
 
 
 class FreeSoloOutput(NamedTuple):
-    """What the network says of b pictures; the lists run over p2-p6, g is `FreeSoloSize.grids`.
+    """What the network says of b pictures; the lists run over p2-p6, g is `FreeSoloSize.grids`."""
 
-    classes: logits float (b, 2, g, g); kernels: float (b, kernels, g, g); embeddings: float (b,
-    embedding, g, g), no mask depends on them; masks: features float (b, kernels, H / 4, W / 4).
-    """
-
-    classes: list[Tensor]
-    kernels: list[Tensor]
-    embeddings: list[Tensor]
-    masks: Tensor
+    classes: list[Tensor]  # logits, float (b, 2, g, g)
+    kernels: list[Tensor]  # float (b, kernels, g, g)
+    embeddings: list[Tensor]  # float (b, embedding, g, g); no mask depends on them
+    masks: Tensor  # features, float (b, kernels, H / 4, W / 4)
 
 
 class InstanceHead(nn.Module):
@@ -195,10 +182,8 @@ class MaskHead(nn.Module):
     def forward(self, pyramid: list[Tensor]) -> Tensor:
         """p2-p5 to float (b, kernels, H / 4, W / 4)."""
         maps = [*pyramid[:3], with_coordinates(pyramid[3])]
-        total = self.convs_all_levels[0](maps[0])
-        for steps, x in zip(self.convs_all_levels[1:], maps[1:], strict=True):
-            total = total + steps(x)
-        return self.conv_pred(total)
+        parts = [steps(x) for steps, x in zip(self.convs_all_levels, maps, strict=True)]
+        return self.conv_pred(parts[0] + parts[1] + parts[2] + parts[3])
 
 
 class FreeSolo(nn.Module):
@@ -242,10 +227,7 @@ def build_freesolo(size: str, checkpoint: str | Path | None = None) -> FreeSolo:
         raise TasError(f"unknown FreeSOLO size {size!r}; choose one of {', '.join(SIZES)}")
     model = FreeSolo(SIZES[size])
     if checkpoint is not None:
-        from tasutils.checkpoints import load_strict, read_state_dict
-
-        path = Path(checkpoint)
-        load_strict(model, read_state_dict(path), path.name)
+        load_strict(model, read_state_dict(Path(checkpoint)), Path(checkpoint).name)
     return model.eval()
 
 
