@@ -66,10 +66,7 @@ class Method(Protocol):
     name: str
 
     def answer(self, scene: Scene, expressions: Sequence[Expression], image: Image) -> list[Answer]:
-        """One answer a sentence.
-
-        scene: the described picture; expressions: the sentences, read; image: uint8 (H, W, 3) RGB.
-        """
+        """One answer a sentence about the described picture, uint8 (H, W, 3) RGB."""
 
 
 class Scored:
@@ -87,8 +84,9 @@ class Scored:
         for expression in expressions:
             total = scores_of(self, scene, expression, image)
             chosen = (int(total.argmax()),) if len(total) else ()
-            terms, weights = {"score": total}, {"score": 1.0}
-            answers.append(Answer(expression, scene, chosen, terms, weights, total))
+            answers.append(
+                Answer(expression, scene, chosen, {"score": total}, {"score": 1.0}, total)
+            )
         return answers
 
 
@@ -101,15 +99,11 @@ class ActivationMethod(Method, Protocol):
 
 
 def make_method(name: str, tas: TAS, dataset: str | None = None, **switches: Any) -> Any:
-    """A method by its name.
+    """A method by its name in `METHODS`, or one's own by "module:Name", over the encoders of `tas`.
 
-    Args:
-        name: one of `METHODS`, or "module:Name" of one's own.
-        tas: its encoders are used, and by `tas`, `clip_only` and `text_only` the preset.
-        dataset: picks the weights of `tas`, and v of Global-Local, as they are published.
-        switches: settings other than the defaults, see the configuration beside each method.
-
-    Raises TasError for an unknown name or switch, and for an encoder that lacks what is needed.
+    dataset picks the weights of `tas`, and v of Global-Local, as they are published; for switches
+    see the configuration beside each method. Raises TasError for an unknown name or switch, and
+    for an encoder that lacks what is needed.
     """
     entry = lookup("tasutils.baselines:METHODS", name)
     if hasattr(entry, "make"):
@@ -154,9 +148,9 @@ def scores_of(method: Any, scene: Scene, expression: Expression, image: Image) -
     values = np.asarray(method.score(scene, expression, image), dtype=np.float64)
     name = getattr(method, "name", type(method).__name__)
     if values.shape != (len(scene.proposals),) or not np.isfinite(values).all():
+        bad = np.count_nonzero(~np.isfinite(values))
         raise TasError(
-            f"method {name} must give one finite score for each of the "
-            f"{len(scene.proposals)} masks, not {values.shape} with "
-            f"{np.count_nonzero(~np.isfinite(values))} not finite"
+            f"method {name} must give one finite score for each of the {len(scene.proposals)} "
+            f"masks, not {values.shape} with {bad} not finite"
         )
     return values

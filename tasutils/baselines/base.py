@@ -54,13 +54,7 @@ class SquareConfig(Part):
 
 
 class Peer(Scored, ABC):
-    """A method with an image-text encoder: its name, its settings, its sentences embedded once.
-
-    Args:
-        encoder: see each method for what it needs.
-        config: the method's switches, a `Config`.
-        name: as in `METHODS`.
-    """
+    """A method with an image-text encoder: its switches, its sentences embedded once."""
 
     Config: ClassVar[type[Part]]
     prefers: ClassVar[Kind]  # the image tower that a name without `_rn` and `_vit` takes
@@ -87,10 +81,8 @@ class Peer(Scored, ABC):
             config = cls.Config.model_validate(switches)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise TasError(
-                f"method {name}: {where}: {first['msg']}; correct this switch"
-            ) from error
+            what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise TasError(f"method {name}: {what}; correct this switch") from error
         kinds: dict[str, Kind] = {"rn": "resnet", "vit": "vit"}
         named = kinds.get(name.rsplit("_", 1)[-1])
         encoder = pick_encoder(tas, named or cls.prefers)
@@ -108,7 +100,6 @@ class Peer(Scored, ABC):
         self.texts.prepare(expressions)
 
     def _written(self, expression: Expression | str) -> str:
-        """The text that `_embed` gets of an expression, or of a plain text."""
         return str(self.template.format(getattr(expression, "text", expression)))
 
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
@@ -132,8 +123,8 @@ class Activation(Peer):
         if len(scene.proposals) == 0:
             return np.zeros(0)
         pixels, areas_px = self._insides(image, scene)
-        heatmap = self.heatmap(image, expression)
-        return np.asarray(pixels @ heatmap.ravel().astype(np.float64) / areas_px)
+        heatmap = self.heatmap(image, expression).ravel().astype(np.float64)
+        return np.asarray(pixels @ heatmap / areas_px)
 
     @cached_property
     def _insides(self) -> Latest[tuple[csr_array, NDArray[np.int64]]]:
@@ -144,9 +135,6 @@ class Activation(Peer):
             return csr_array(flat.astype(np.float64)), np.maximum(flat.sum(axis=1), 1)
 
         return Latest(inside)
-
-
-# What is kept between calls
 
 
 class Latest(Generic[T]):
@@ -167,15 +155,10 @@ class Latest(Generic[T]):
 
 
 class Texts:
-    """Embeddings of expressions, each text embedded once.
-
-    embed: texts -> float32 (n, d); write: the text of an expression that is embedded.
-    """
+    """Embeddings of expressions, each text embedded once; write: an expression's text."""
 
     def __init__(
-        self,
-        embed: Callable[[list[str]], NDArray[np.float32]],
-        write: Callable[[Any], str],
+        self, embed: Callable[[list[str]], NDArray[np.float32]], write: Callable[[Any], str]
     ) -> None:
         self._embed, self._write = embed, write
         self._known: dict[str, NDArray[np.float32]] = {}
@@ -201,16 +184,12 @@ def check_picture(scene: Scene, image: NDArray[Any]) -> None:
         )
 
 
-# The square, and maps and masks on its grid
-
-
 def square_picture(
     image: Image, encoder: Any, config: SquareConfig, size: int | None = None
 ) -> Tensor:
     """Uint8 (H, W, 3) stretched: float32 (1, 3, size, size) RGB, ready for `encoder.pixel_values`.
 
-    size: in px; None: the encoder's own. The values are in 0..1 unless the statistics are others
-    than the encoder's, see `restandardised`.
+    size: in px; None: the encoder's own.
     """
     square = resampled(planes(image, encoder.device), size or encoder.image_size, config)[None]
     return restandardised(square, encoder, config)
@@ -228,10 +207,8 @@ def resampled(picture: Tensor, size: int, config: SquareConfig) -> Tensor:
 
 
 def restandardised(crops: Tensor, encoder: Any, config: SquareConfig) -> Tensor:
-    """Crops such that `encoder.pixel_values` of them is what the config's statistics make of them.
-
-    crops: float32 (n, 3, s, s) RGB in 0..1. With the encoder's own statistics they stay.
-    """
+    """Crops float32 (n, 3, s, s) RGB in 0..1, such that `encoder.pixel_values` of them is what the
+    config's statistics make of them."""
     if config.statistics == "encoder":
         return crops
     mean, std = encoder_statistics(encoder)
@@ -250,10 +227,7 @@ def encoder_statistics(encoder: Any) -> tuple[Tensor, Tensor]:
 
 
 def over_picture(grid: Tensor, size_hw: tuple[int, ...]) -> NDArray[np.float32]:
-    """A map (h, w) over the square, brought to the picture: float32 (H, W).
-
-    Bilinear between the centres of the places, align_corners False, not antialiased.
-    """
+    """A map (h, w) over the square, brought to the picture bilinearly: float32 (H, W)."""
     return F.interpolate(grid[None, None], size_hw[:2], mode="bilinear")[0, 0].float().cpu().numpy()
 
 
@@ -279,11 +253,8 @@ def masks_on_grid(
     return F.interpolate(stencils, grid_hw, mode=mode, antialias=antialias)[:, 0]
 
 
-# Towers
-
-
 def tower_kind(encoder: ImageTextEncoder) -> Kind | None:
-    """Whether an encoder is open_clip's with a ViT that has a class token, with a ResNet, or else.
+    """Whether an encoder is open_clip's with a ResNet, or with a ViT that has a class token.
 
     Towers with another attention than torch's own (EVA, CoCa, SigLIP) are neither.
     """
@@ -326,8 +297,7 @@ def pick_encoder(tas: TAS, kind: Kind) -> ImageTextEncoder:
 def vit_tokens(visual: Any, pixels: Tensor) -> Tensor:
     """The tokens that enter a ViT's first block, class token first: (n, 1 + h * w, width).
 
-    pixels: float32 (n, 3, s, s), normalised; s any multiple of the patch. The table of positions
-    is resampled where s is not the tower's own (CLIP-Surgery, clip_surgery_model.py).
+    pixels: float32 (n, 3, s, s), normalised; s any multiple of the patch.
     """
     x = visual.conv1(pixels)
     positions = resampled_positions(visual.positional_embedding, tuple(x.shape[2:]))
@@ -338,10 +308,8 @@ def vit_tokens(visual: Any, pixels: Tensor) -> Tensor:
 
 def resnet_map(visual: Any, pixels: Tensor) -> Tensor:
     """The map of a ResNet's layer4: (n, width, h, w)."""
-    x = visual.stem(pixels)
-    for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
-        x = layer(x)
-    return x
+    x = visual.layer2(visual.layer1(visual.stem(pixels)))
+    return visual.layer4(visual.layer3(x))
 
 
 def resampled_positions(table: Tensor, grid_hw: tuple[int, ...]) -> Tensor:

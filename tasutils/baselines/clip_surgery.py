@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,24 +57,22 @@ class ClipSurgery(base.Activation):
     Config, prefers, name = ClipSurgeryConfig, "vit", "clip_surgery"
 
     def _setup(self) -> None:
+        self._visual = base.require_tower(self.encoder, "vit", self.name, "resnet")
         self._is_resnet = base.tower_kind(self.encoder) == "resnet"
-        self._visual = base.require_tower(
-            self.encoder, "resnet" if self._is_resnet else "vit", self.name
-        )
         stride = 32 if self._is_resnet else self._visual.patch_size[0]
         self._size = self.config.image_size or self.encoder.image_size
         if self._size % stride:
             raise TasError(f"{self.name}: image_size {self._size} is no multiple of {stride} px")
         self._features = base.Latest(self._embed_places)
-        self._against: Tensor | None = None
+
+    @cached_property
+    def _against(self) -> Tensor:
+        return torch.from_numpy(self._embed(list(self.config.others) or [""]))
 
     def heatmap(self, image: Image, expression: Expression | str) -> Map:
         """Similarity after surgery, float32 (H, W) in 0..1."""
-        others = self.config.others
-        if self._against is None:
-            self._against = torch.from_numpy(self._embed(list(others) or [""]))
         tokens, text = self._features(image), torch.from_numpy(self.texts(expression))[None]
-        if others:
+        if self.config.others:
             similarity = feature_surgery(tokens, torch.cat([text, self._against]))[:, 0]
         else:
             similarity = feature_surgery(tokens, text, redundant=self._against)[:, 0]
@@ -91,8 +90,7 @@ class ClipSurgery(base.Activation):
                 tokens = vit_surgery(self._visual, pixels, self.config.blocks)
             return F.normalize(tokens[0].float(), dim=-1).cpu()
 
-    def _written(self, expression: Expression | str) -> str:
-        """The sentence without a template, which `_embed` brings."""
+    def _written(self, expression: Expression | str) -> str:  # `_embed` brings the templates
         return str(getattr(expression, "text", expression))
 
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:

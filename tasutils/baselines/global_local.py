@@ -69,10 +69,8 @@ class GlobalLocal(base.Peer):
     Config, prefers, name = GlobalLocalConfig, "vit", "global_local"
 
     def _setup(self) -> None:
+        self._visual = base.require_tower(self.encoder, "vit", self.name, "resnet")
         self._is_resnet = base.tower_kind(self.encoder) == "resnet"
-        self._visual = base.require_tower(
-            self.encoder, "resnet" if self._is_resnet else "vit", self.name
-        )
         self._released_resnet = self._is_resnet and self.config.norms == "released"
         self._phrases = base.Texts(self._embed, lambda expression: self._cased(expression.phrase))
         self._visuals = base.Latest(self._embed_masks)
@@ -105,7 +103,6 @@ class GlobalLocal(base.Peer):
         return terms.v_score(visual, text)
 
     def _written(self, expression: Expression | str) -> str:
-        """The sentence without a template."""
         return self._cased(str(getattr(expression, "text", expression)))
 
     def _cased(self, text: str) -> str:
@@ -127,25 +124,17 @@ class GlobalLocal(base.Peer):
             return np.zeros((0, self.encoder.dim), np.float32)
         v = np.float32(self.config.v)
         with torch.inference_mode():
-            around, local = self._global(image, masks), self._local(image, masks)
+            pixels = base.square_picture(image, self.encoder, self.config.square)
+            embed = self._resnet_global if self._is_resnet else self._vit_global
+            around = embed(self.encoder.pixel_values(pixels), masks).float()
+            local = torch.cat(self.encoder.crop_batches(self._crops(image, masks), self._local))
+            if self._is_resnet:
+                local = F.normalize(local, dim=-1)
             return np.asarray(v * around.cpu().numpy() + (1 - v) * local.cpu().numpy())
 
-    def _global(self, image: Image, masks: NDArray[np.bool_]) -> Tensor:
-        """The picture with each of the masks (n, H, W) laid over its features, float32 (n, d)."""
-        crops = base.square_picture(image, self.encoder, self.config.square)
-        pixels = self.encoder.pixel_values(crops)
-        embed = self._resnet_global if self._is_resnet else self._vit_global
-        return embed(pixels, masks).float()
-
-    def _local(self, image: Image, masks: NDArray[np.bool_]) -> Tensor:
-        """The filled crop of each of the masks (n, H, W), float32 (n, d)."""
-
-        def embed(crops: Tensor) -> Tensor:
-            rows: Tensor = self.encoder.model.encode_image(self.encoder.pixel_values(crops))
-            return rows.float()
-
-        features = torch.cat(self.encoder.crop_batches(self._crops(image, masks), embed))
-        return F.normalize(features, dim=-1) if self._is_resnet else features
+    def _local(self, crops: Tensor) -> Tensor:
+        rows: Tensor = self.encoder.model.encode_image(self.encoder.pixel_values(crops))
+        return rows.float()
 
     def _vit_global(self, pixels: Tensor, masks: NDArray[np.bool_]) -> Tensor:
         visual = self._visual
@@ -173,25 +162,16 @@ class GlobalLocal(base.Peer):
         """Float32 (n, 3, s, s), ready for `encoder.pixel_values`."""
         size, config, device = self.encoder.image_size, self.config.square, self.encoder.device
         picture = base.planes(image, device)
-        colour = self._fill(picture)
+        colour = picture.new_tensor(self.config.fill)
+        if self.config.fill_normalised:  # brought to the space of pixels in 0..1
+            mean, std = map(picture.new_tensor, (base.IMAGENET_MEAN, base.IMAGENET_STD))
+            if config.statistics == "encoder":
+                mean, std = base.encoder_statistics(self.encoder)
+            colour = mean + std * colour
         crops = []
         for mask, (x0, y0, x1, y1) in zip(masks, boxes_xyxy(masks).astype(int), strict=True):
             window = (slice(y0, max(y1, y0 + 1)), slice(x0, max(x1, x0 + 1)))
             inside = torch.from_numpy(mask[window]).to(device)
-            crop = torch.where(inside, picture[:, *window], colour)
+            crop = torch.where(inside, picture[:, *window], colour.view(3, 1, 1))
             crops.append(base.resampled(crop, size, config))
         return base.restandardised(torch.stack(crops), self.encoder, config)
-
-    def _fill(self, picture: Tensor) -> Tensor:
-        """The fill in the space of pixels in 0..1, float32 (3, 1, 1)."""
-        colour = picture.new_tensor(self.config.fill)
-        if self.config.fill_normalised:
-            if self.config.square.statistics == "encoder":
-                mean, std = base.encoder_statistics(self.encoder)
-            else:
-                mean, std = (
-                    picture.new_tensor(base.IMAGENET_MEAN),
-                    picture.new_tensor(base.IMAGENET_STD),
-                )
-            colour = mean + std * colour
-        return colour.view(3, 1, 1)

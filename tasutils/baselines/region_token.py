@@ -71,14 +71,11 @@ class RegionToken(base.Peer):
             return np.zeros((0, self.encoder.dim), np.float32)
         visual, device, config = self._visual, self.encoder.device, self.config
         with torch.inference_mode():
-            pixels = self.encoder.pixel_values(
-                base.square_picture(image, self.encoder, config.square)
-            )
-            x = base.vit_tokens(visual, F.pad(pixels, [config.padding_px] * 4))[0]
-            grid = base.masks_on_grid(masks, visual.grid_size, device, "nearest").flatten(
-                1
-            )  # (n, p)
-            bias = torch.where(grid > 0, 0.0, config.outside_bias)
+            crops = base.square_picture(image, self.encoder, config.square)
+            pixels = F.pad(self.encoder.pixel_values(crops), [config.padding_px] * 4)
+            x = base.vit_tokens(visual, pixels)[0]
+            grid = base.masks_on_grid(masks, visual.grid_size, device, "nearest")
+            bias = torch.where(grid.flatten(1) > 0, 0.0, config.outside_bias)  # (n, p)
             regions = x[:1].expand(len(masks), -1)  # (n, width)
             for block in visual.transformer.resblocks:
                 x, regions = _side_by_side(block, x, regions, bias)
