@@ -7,6 +7,7 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tasutils.datasets.sample import RefDataset
 from tasutils.errors import TasError
@@ -19,18 +20,13 @@ from tasutils.proposals import Proposer, as_proposals
 def oracle_table(
     proposers: Mapping[str, Proposer], dataset: RefDataset, limit: int | None = None
 ) -> pd.DataFrame:
-    """One row a proposer and target, from which the functions below make their tables.
+    """One row a proposer, by its name, and target: what one reference of the data set means.
 
-    Args:
-        proposers: by the name that the rows carry.
-        dataset: a target is what one reference of it means, however many sentences name it.
-        limit: only the first so many images; None for all.
-
-    Returns columns proposer, image_id, ref_id, share (of the picture, 0..1), hidden (share of the
-    target behind others, NaN where the data set does not say), crowding (see `crowding`),
-    intersection_px and union_px with its best mask (0 and its own area where there is none),
-    oracle_iou (0..1), n_masks and time_s (both of the image). Raises TasError for no proposer, no
-    image and pictures that cannot be read.
+    limit: only the first so many images. Returns columns proposer, image_id, ref_id, share (of the
+    picture, 0..1), hidden (share of the target behind others, NaN where the data set does not say),
+    crowding (see `crowding`), intersection_px and union_px with its best mask (0 and its own area
+    where there is none), oracle_iou (0..1), n_masks and time_s (both of the image). Raises TasError
+    for no proposer, no image and pictures that cannot be read.
     """
     images = list(islice(dataset.by_image().items(), limit))
     if not proposers or not images:
@@ -64,20 +60,14 @@ def oracle_table(
 
 
 def crowding(masks: Sequence[NDArray[np.bool_]]) -> list[float]:
-    """Of each target's bounding box the share that other targets of the picture cover, 0..1.
-
-    Args:
-        masks: bool (H, W) each; an empty one has 0.
-    """
+    """Of each target's box the share that other targets cover, 0..1; masks: bool (H, W) each."""
     shares = []
     for index, mask in enumerate(masks):
         others = np.zeros(mask.shape, bool)
         for other in (*masks[:index], *masks[index + 1 :]):
             others |= other & ~mask
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if len(rows):
-            box = others[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        shares.append(float(box.mean()) if len(rows) else 0.0)
+        boxes = ndimage.find_objects(mask.astype(int))  # none of an empty mask
+        shares.append(float(others[boxes[0]].mean()) if boxes else 0.0)
     return shares
 
 

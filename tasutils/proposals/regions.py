@@ -37,17 +37,18 @@ _COLOR_BINS, _TEXTURE_BINS, _DIRECTIONS = 25, 10, 8  # Uijlings et al. 2013, sec
 _SHARPEN_SIDE_PX = 320  # as MergeConfig: superpixels are made at one size
 _SHARPEN_SCALE, _SHARPEN_MIN_PX = 50.0, 40
 
-# Superpixels
-
 
 def shrunk(image: NDArray[np.uint8], longest_side_px: int) -> NDArray[np.uint8]:
     """Uint8 (h, w, 3) RGB, its longest side at most `longest_side_px`; never enlarged."""
-    height, width = image.shape[:2]
-    factor = longest_side_px / max(height, width)
-    if factor >= 1:
+    if longest_side_px >= max(image.shape[:2]):
         return image
-    size_wh = (max(1, round(width * factor)), max(1, round(height * factor)))
+    size_wh = _size_wh(image, longest_side_px)
     return np.asarray(Image.fromarray(image).resize(size_wh, Image.Resampling.BOX))
+
+
+def _size_wh(image: NDArray[np.uint8], longest_side_px: int) -> tuple[int, int]:
+    factor = longest_side_px / max(image.shape[:2])
+    return max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
 
 
 def color_view(image: NDArray[np.uint8], space: ColorSpace) -> Floats:
@@ -78,9 +79,7 @@ def superpixels(view: Floats, scale: float, min_size_px: int) -> Labels:
 def color_histograms(labels: Labels, view: Floats) -> Floats:
     """Float (n, 75) of each superpixel: 25 bins a channel, each channel summing to 1."""
     bins = np.minimum((view * _COLOR_BINS).astype(np.int64), _COLOR_BINS - 1)
-    return np.concatenate(
-        [_histogram(labels, bins[..., channel], _COLOR_BINS) for channel in range(3)], axis=1
-    )
+    return np.hstack([_histogram(labels, bins[..., channel], _COLOR_BINS) for channel in range(3)])
 
 
 def texture_histograms(labels: Labels, view: Floats) -> Floats:
@@ -89,17 +88,15 @@ def texture_histograms(labels: Labels, view: Floats) -> Floats:
     Each of the 24 histograms sums to 1; the bins of one reach from 0 to its highest slope.
     """
     parts = []
-    for channel in range(3):
-        plane = view[..., channel]
+    for plane in np.moveaxis(view, -1, 0):
         across = ndimage.gaussian_filter(plane, 1.0, order=(0, 1))
         down = ndimage.gaussian_filter(plane, 1.0, order=(1, 0))
-        for step in range(_DIRECTIONS):
-            angle = 2 * np.pi * step / _DIRECTIONS
+        for angle in 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS:
             slope = np.maximum(np.cos(angle) * across + np.sin(angle) * down, 0.0)
             # below a thousandth, what is left of a flat channel is rounding noise
             bins = (slope / max(float(slope.max()), 1e-3) * _TEXTURE_BINS).astype(np.int64)
             parts.append(_histogram(labels, np.minimum(bins, _TEXTURE_BINS - 1), _TEXTURE_BINS))
-    return np.concatenate(parts, axis=1)
+    return np.hstack(parts)
 
 
 def boxes_of(labels: Labels) -> Floats:
@@ -137,20 +134,16 @@ def _skimage(module: str) -> Any:
         ) from error
 
 
-# Superpixels merged
-
-
 @dataclass(frozen=True, eq=False)
 class Hierarchy:
     """All regions of one hierarchy: the n superpixels, then the n - 1 mergers in their order.
 
-    members: bool (2 n - 1, n), the superpixels that a region is made of; the last has all.
-    contrast: float (2 n - 1,) in 0..1, how little its colours share with those of the most alike
-    neighbour that it had when it arose; 0 for the last.
+    contrast: in 0..1, how little a region's colours share with those of the most alike neighbour
+    that it had when it arose; 0 for the last.
     """
 
-    members: Bools
-    contrast: Floats
+    members: Bools  # (2 n - 1, n), the superpixels that a region is made of
+    contrast: Floats  # (2 n - 1,)
 
     def order(self) -> NDArray[np.int64]:
         """Regions from the most to the least promising: late in the hierarchy and in contrast.
@@ -165,10 +158,7 @@ class Hierarchy:
 
 
 class _Regions:
-    """The regions that are alive while merging; a merger takes the row of its first part.
-
-    `row` values are indices of superpixels; sizes and boxes count in shares of the picture.
-    """
+    """The regions that are alive while merging; a merger takes the row of its first part."""
 
     def __init__(self, labels: Labels, view: Floats) -> None:
         self.color = color_histograms(labels, view)
@@ -190,12 +180,9 @@ class _Regions:
         return color + texture + (1 - both) + fill
 
     def contrast(self, row: int) -> float:
-        """How little the colours share with the most alike neighbour's, 0..1; 0 without any."""
-        others = np.flatnonzero(self.near[row])
-        if not len(others):
-            return 0.0
-        shared = np.minimum(self.color[row], self.color[others]).sum(axis=1) / 3
-        return float(1 - shared.max())
+        """See `Hierarchy`; 0 without a neighbour."""
+        shared = np.minimum(self.color[row], self.color[self.near[row]]).sum(axis=1) / 3
+        return float(1 - shared.max()) if len(shared) else 0.0
 
     def join(self, row: int, other: int) -> None:
         """Put `other` into `row`: histograms are means weighted by size."""
@@ -240,10 +227,9 @@ def hierarchy(labels: Labels, view: Floats) -> Hierarchy:
 
 
 class MergeProposer:
-    """Regions of one hierarchy a colour space, the most promising first.
+    """Regions of one hierarchy a colour space, the most promising first; see `MergeConfig`.
 
-    config: see `MergeConfig`; overlap: the filter of the regions at the picture's own size. Raises
-    TasError when scikit-image is not installed.
+    Raises TasError when scikit-image is not installed.
     """
 
     def __init__(self, config: MergeConfig, overlap: OverlapConfig) -> None:
@@ -256,23 +242,22 @@ class MergeProposer:
 
     def _regions(self, image: NDArray[np.uint8]) -> Bools:
         """Bool (n, h, w) at working size, the best first, none nearly equal to a better one."""
-        config, found, views, ranks = self.config, [], [], []
+        config, found, views = self.config, [], []
         small = shrunk(image, config.longest_side_px)
         for space in config.color_spaces:
             view = color_view(small, space)
             labels = superpixels(view, config.scale, config.min_size_px)
             tree = hierarchy(labels, view)
-            order = tree.order()
-            found.append(tree.members[order])
+            found.append(tree.members[tree.order()])
             views.append(labels.ravel())
-            ranks.append(np.arange(len(order)))
         # cells: the pixels that lie in the same superpixel of every view, so that the IoU of
         # hundreds of regions is a product of small matrices
         kinds, cell_of, area = np.unique(
             np.stack(views), axis=1, return_inverse=True, return_counts=True
         )
         regions = np.concatenate([m[:, row] for m, row in zip(found, kinds, strict=True)])
-        regions = regions[np.argsort(np.concatenate(ranks), kind="stable")]  # views take turns
+        ranks = np.concatenate([np.arange(len(m)) for m in found])
+        regions = regions[np.argsort(ranks, kind="stable")]  # views take turns
         shared = (regions * area) @ regions.T.astype(np.float64)
         size = np.diag(shared)
         ious = shared / (size[:, None] + size - shared)
@@ -291,9 +276,6 @@ def enlarged(masks: Bools, size_hw: tuple[int, ...]) -> Bools:
     return large
 
 
-# Free masks
-
-
 def soft_masks(features: torch.Tensor, query_scales: tuple[float, ...]) -> torch.Tensor:
     """Cosine similarity of every query with every key, stretched to 0..1 for each query.
 
@@ -301,14 +283,13 @@ def soft_masks(features: torch.Tensor, query_scales: tuple[float, ...]) -> torch
     is resized to (bilinear); cells of those are the queries. Returns float (n_queries, h, w); zeros
     for a query that is equally like every key. Source: FreeSOLO, section 3.2, equation 1.
     """
-    channels, height, width = features.shape
-    keys = F.normalize(features.reshape(channels, -1), dim=0)  # (c, h * w)
+    height, width = features.shape[1:]
+    keys = F.normalize(features.flatten(1), dim=0)  # (c, h * w)
     tables = []
     for scale in query_scales:
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         pooled = F.interpolate(features[None], size, mode="bilinear", align_corners=False)[0]
-        queries = F.normalize(pooled.reshape(channels, -1), dim=0)
-        tables.append(queries.T @ keys)  # (queries, h * w)
+        tables.append(F.normalize(pooled.flatten(1), dim=0).T @ keys)  # (queries, h * w)
     similarity = torch.cat(tables)
     low = similarity.amin(dim=1, keepdim=True)
     span = similarity.amax(dim=1, keepdim=True) - low
@@ -318,10 +299,9 @@ def soft_masks(features: torch.Tensor, query_scales: tuple[float, ...]) -> torch
 
 
 class FreeMaskProposer:
-    """Free masks of the dense features of an ImageNet classifier, by maskness.
+    """Free masks of the dense features of an ImageNet classifier, by maskness; see `FreeConfig`.
 
-    config: see `FreeConfig`; overlap: the filter of the masks at the picture's own size. Raises
-    TasError when the checkpoint is missing or damaged.
+    Raises TasError when the checkpoint is missing or damaged.
     """
 
     def __init__(self, config: FreeConfig, overlap: OverlapConfig, device: str = "cpu") -> None:
@@ -349,9 +329,7 @@ class FreeMaskProposer:
         """Dense features float (c, h, w) of uint8 (H, W, 3) RGB at `longest_side_px`."""
         from tasutils.encoders.efficientnet import feature_maps
 
-        height, width = image.shape[:2]
-        factor = self.config.longest_side_px / max(height, width)
-        size_wh = (max(1, round(width * factor)), max(1, round(height * factor)))
+        size_wh = _size_wh(image, self.config.longest_side_px)
         resized = Image.fromarray(image).resize(size_wh, Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].float() / 255
         return feature_maps(self.network, pixels)[self.config.stride][0].cpu()
@@ -363,8 +341,7 @@ class FreeMaskProposer:
         order = order[score[order] > 0]
         soft, score = soft[order], score[order]
         flat = (soft > self.config.mask_thresh).flatten(1).float()
-        shared = flat @ flat.T
-        area = flat.sum(dim=1)
+        shared, area = flat @ flat.T, flat.sum(dim=1)
         ious = shared / (area[:, None] + area - shared).clamp(min=1)
         kept = distinct(ious.numpy(), self.config.nms_thresh, self.config.max_masks)
         return soft[kept], score[kept].numpy()
@@ -382,20 +359,12 @@ class FreeMaskProposer:
 
 
 def _resized(soft: torch.Tensor, size_hw: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
-    """Soft masks (n, h, w) at another size, one after the other, bilinear."""
-    for one in soft:
+    for one in soft:  # memory only
         yield F.interpolate(one[None, None], size_hw, mode="bilinear")[0, 0].numpy()
 
 
-# The union
-
-
 class UnionProposer:
-    """Several makers' masks in turn, each giving its best first; of doubles the first stays.
-
-    members: the makers, their masks filtered; config: the IoU over which two masks are doubles,
-    and the highest number; overlap: the filter of the union.
-    """
+    """Several makers' masks in turn, each giving its best first; of doubles the first stays."""
 
     def __init__(
         self, members: Sequence[Proposer], config: UnionConfig, overlap: OverlapConfig
