@@ -25,13 +25,7 @@ from tasutils.metrics import (
     paired_difference,
     percent,
 )
-from tasutils.runs import (
-    MASKS_FOLDER,
-    Metric,
-    Run,
-    RunRecord,
-    metrics_of,
-)
+from tasutils.runs import MASKS_FOLDER, Metric, Run, RunRecord, metrics_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,10 +51,7 @@ def _shown(name: str) -> str:
 
 
 def run_lines(run: Run) -> list[str]:
-    """A run as `tas evaluate` prints it: its summary, PhraseCut's parts, and where it lies.
-
-    One mask is the whole answer, so phrases with several instances are capped and told apart.
-    """
+    """A run as `tas evaluate` prints it: its summary, PhraseCut's parts, and where it lies."""
     lines = [summary_line(run)]
     if run.record.metrics:
         lines.append(
@@ -70,9 +61,11 @@ def run_lines(run: Run) -> list[str]:
     if run.record.dataset == "phrasecut":
         from tasutils.datasets.phrasecut import subsets
 
-        for name, member in subsets(run.samples).items():
-            part = run.samples[member]
-            if name in ("i_single", "i_multi") and len(part):
+        members = subsets(run.samples)
+        # one mask is the whole answer, so phrases with several instances are capped
+        for name in ("i_single", "i_multi"):
+            part = run.samples[members[name]]
+            if len(part):
                 found = metrics_of(part, run.epsilon)
                 without = int((part["n_proposals"] == 0).sum())
                 lines.append(
@@ -125,14 +118,13 @@ def conventions_text(run: Run) -> str:
     """
     import pandas as pd
 
-    if not run.record.metrics:
-        raise TasError(f"{run.folder.name} has no metric: its data set has no ground truth")
+    _require_metrics(run)
     table = metric_variants(run.samples)
     first = ~table.duplicated("convention")
     rows = table.to_dict("records")
     shown = pd.DataFrame({
         "convention": table["convention"].where(first, ""),
-        "metric": [_shown(row["metric"]) for row in rows],
+        "metric": table["metric"].map(_shown),
         "value": [f"{100 * row['value']:.2f}" for row in rows],
         "95 % interval": [f"[{100 * row['low']:.2f}, {100 * row['high']:.2f}]" for row in rows],
         "oracle": [f"{100 * row['oracle']:.2f}" for row in rows],
@@ -157,12 +149,16 @@ def conventions_text(run: Run) -> str:
     if run.record.dataset == "phrasecut":
         from tasutils.datasets.phrasecut import scores
 
-        table = scores(run.samples, as_published=True)
-        says.append(
-            "by PhraseCut's own evaluator, which leaves out tasks without a mask (n_missing):"
-        )
-        says.append(table.round(4).to_string())
+        says += [
+            "by PhraseCut's own evaluator, which leaves out tasks without a mask (n_missing):",
+            scores(run.samples, as_published=True).round(4).to_string(),
+        ]
     return "\n".join([head, shown.to_string(index=False), "", *says])
+
+
+def _require_metrics(run: Run) -> None:
+    if not run.record.metrics:
+        raise TasError(f"{run.folder.name} has no metric: its data set has no ground truth")
 
 
 def close_calls(run: Run) -> tuple[int, int, float]:
@@ -193,14 +189,10 @@ def results_table(runs: Sequence[Run]) -> pd.DataFrame:
 def compare_runs(runs: Sequence[Run]) -> pd.DataFrame:
     """One row a run, each against the first run of the same sentences.
 
-    Returns:
-        The columns of `results_table`; label; miou_difference with its ends (paired, this run minus
-        the first), won and lost (sentences whose IoU is more than `WON` above or below the first
-        run's). The first run's difference, won and lost are NaN.
-
-    Raises:
-        TasError: less than two runs, one without a metric, or runs of one split with other
-            sentences or another ground truth.
+    The columns of `results_table`; label; miou_difference with its ends (paired, this run minus the
+    first), won and lost (sentences whose IoU is more than `WON` above or below the first run's);
+    these are NaN for the first. TasError: less than two runs, one without a metric, or runs of one
+    split with other sentences or another ground truth.
     """
     import pandas as pd
 
@@ -209,9 +201,8 @@ def compare_runs(runs: Sequence[Run]) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     firsts: dict[tuple[str, str, str], Run] = {}
     for run in runs:
+        _require_metrics(run)
         record = run.record
-        if not record.metrics:
-            raise TasError(f"{run.folder.name} has no metric: its data set has no ground truth")
         first = firsts.setdefault((record.dataset, record.split_by, record.split), run)
         label = {"label": f"{record.method} ({record.preset})"}
         rows.append(_row(run) | label | (_against(run, first) if first is not run else {}))
@@ -248,20 +239,14 @@ def _against(run: Run, first: Run) -> dict[str, object]:
     ).values()
     gain = iou(*pairs[0], 0.0, empty) - iou(*pairs[1], 0.0, empty)
     return {
-        "miou_difference": found.value,
-        "miou_difference_low": found.low,
+        "miou_difference": found.value, "miou_difference_low": found.low,
         "miou_difference_high": found.high,
-        "won": int((gain > WON).sum()),
-        "lost": int((gain < -WON).sum()),
-    }
+        "won": int((gain > WON).sum()), "lost": int((gain < -WON).sum()),
+    }  # fmt: skip
 
 
 def same_order(run: Run, first: Run) -> NDArray[np.int64]:
-    """The rows of a run's samples in the order of another run's.
-
-    Raises:
-        TasError: the two runs answer different sentences.
-    """
+    """The rows of a run's samples in another run's order; TasError where sentences differ."""
     import pandas as pd
 
     mine, theirs = run.samples["sample_id"], first.samples["sample_id"]
@@ -302,7 +287,6 @@ def compare_text(table: pd.DataFrame) -> str:
 
 
 def _compared_lines(part: pd.DataFrame) -> str:
-    """The rows of one split, aligned."""
     import pandas as pd
 
     def spans(name: str, signed: bool = False) -> list[str]:
@@ -331,11 +315,10 @@ _CODE = ("git_commit", "git_dirty", "metric_version", "device", "dtype")
 class RunDiff:
     """What changed from the first run to the second.
 
-    settings: of the preset; facts: by `method`, `data`, `models` and `code` both values of what
-    differs; numbers: one row a metric over the sentences that both runs answered, with the second's
-    value minus the first's, paired; None where the two answered no sentence of the same data in
-    common. sentences: one row for each such sentence, see `sentence_table`. pictures: of the
-    pictures that both used, the names of those whose pixels differ. alone: how many sentences only
+    facts: by `method`, `data`, `models` and `code` both values of what differs; numbers: one row a
+    metric over the sentences that both runs answered, with the second's value minus the first's,
+    paired; None where there are none. sentences: one row for each such sentence, see
+    `sentence_table`. pictures: names of those whose pixels differ. alone: how many sentences only
     the first and only the second run has.
     """
 
@@ -375,8 +358,7 @@ def _records(table: pd.DataFrame | None) -> list[dict[Any, Any]] | None:
     """Rows of a table as JSON takes them: None for NaN."""
     if table is None:
         return None
-    rows: list[dict[Any, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
-    return rows
+    return list(table.astype(object).where(table.notna(), None).to_dict("records"))
 
 
 def diff_runs(first: Run, second: Run) -> RunDiff:
@@ -389,15 +371,10 @@ def diff_runs(first: Run, second: Run) -> RunDiff:
         pictures = other_pictures(first.samples, second.samples)
         alone = len(first.samples) - len(sentences), len(second.samples) - len(sentences)
         numbers = _numbers(first, second, sentences["sample_id"].to_list())
-    return RunDiff(
-        names=(one.run_id, other.run_id),
-        settings=differences(one.config, other.config),
-        facts={name: _facts(*map(told, (one, other))) for name, told in _TOLD.items()},
-        numbers=numbers,
-        sentences=sentences,
-        pictures=pictures,
-        alone=alone,
-    )
+    settings = differences(one.config, other.config)
+    facts = {name: _facts(told(one), told(other)) for name, told in _TOLD.items()}
+    names = (one.run_id, other.run_id)
+    return RunDiff(names, settings, facts, numbers, sentences, pictures, alone)
 
 
 _TOLD = {
@@ -421,11 +398,10 @@ def _facts(first: Mapping[str, Any], second: Mapping[str, Any]) -> Facts:
 def sentence_table(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """The sentences of two tables of samples side by side, in the order of the first.
 
-    Returns:
-        sample_id, image_id, text, n_proposals_first, n_proposals_second, chosen_first,
-        chosen_second (index of the mask, -1 for none), iou_first, iou_second, change (of IoU;
-        NaN without ground truth), other_masks: do the proposals surely differ, so that an index
-        means another mask; changed: is anything of this, or of the pixels, another.
+    sample_id, image_id, text, n_proposals_first, n_proposals_second, chosen_first, chosen_second
+    (index of the mask, -1 for none), iou_first, iou_second, change (of IoU; NaN without ground
+    truth), other_masks: do the proposals surely differ, so that an index means another mask;
+    changed: is anything of this, or of the pixels, another.
     """
     pixels = ["n_proposals", "chosen", "iou", "intersection_px", "union_px", "oracle_iou"]
     both = first[["sample_id", "image_id", "text", *pixels]].merge(
@@ -445,11 +421,8 @@ def sentence_table(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 def other_pictures(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
     """The pictures of two tables of samples, by name, whose pixels differ."""
-    one, other = (
-        dict(zip(table["image_id"].astype(str), table["image_digest"], strict=True))
-        for table in (first, second)
-    )
-    return [name for name, digest in one.items() if other.get(name, digest) != digest]
+    one, other = (dict(table[["image_id", "image_digest"]].to_numpy()) for table in (first, second))
+    return [str(name) for name, digest in one.items() if other.get(name, digest) != digest]
 
 
 def _numbers(first: Run, second: Run, ids: list[str]) -> pd.DataFrame | None:
@@ -515,7 +488,6 @@ def pictures_told(names: list[str]) -> str:
 
 
 def _number_lines(diff: RunDiff, partial: bool) -> list[str]:
-    """The metrics side by side."""
     import pandas as pd
 
     if diff.numbers is None:
@@ -531,8 +503,7 @@ def _number_lines(diff: RunDiff, partial: bool) -> list[str]:
         scope += f"; only in the first {diff.alone[0]}, in the second {diff.alone[1]}"
     shown = pd.DataFrame({
         "metric": [_shown(row["metric"]) for row in rows],
-        "first": [f"{100 * row['first']:.2f}" for row in rows],
-        "second": [f"{100 * row['second']:.2f}" for row in rows],
+        **{who: [f"{100 * row[who]:.2f}" for row in rows] for who in ("first", "second")},
         "difference": [
             f"{100 * row['difference']:+.2f} [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]"
             for row in rows
@@ -543,7 +514,6 @@ def _number_lines(diff: RunDiff, partial: bool) -> list[str]:
 
 
 def _sentence_lines(diff: RunDiff, every: bool) -> list[str]:
-    """How many sentences changed, and which."""
     changed, everything = diff.changed, diff.sentences
     if changed is None or everything is None:
         return []

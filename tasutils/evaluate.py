@@ -1,7 +1,4 @@
-"""The loop of an evaluation: describe each image once, refer to it with each of its sentences.
-
-Also the newest run that a folder holds, or the missing one, made now.
-"""
+"""The loop of an evaluation: describe each image once, refer to it with each of its sentences."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -142,9 +140,8 @@ class Choice:
 class Task:
     """One run in the making: a data set, the method that answers (None: TAS), its rows and times.
 
-    folder: where it will be written; used: the samples of the images that it uses, by image id;
-    epsilon: of the IoU. wall_s: spent on the run; answer_s: of it, by the method on described
-    scenes; times_s: of it, by stages of description.
+    used: the samples of the images that it uses, by image id; wall_s: spent on the run; answer_s:
+    of it, by the method on described scenes; times_s: of it, by stages of description.
     """
 
     dataset: RefDataset
@@ -160,24 +157,11 @@ class Task:
     n_described: int = 0
     dtype: str = "float32"
 
-    @property
-    def name(self) -> str:
-        """The method's name."""
-        return "tas" if self.method is None else self.method.name
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The method's switches; none of TAS, whose preset has them."""
-        return dict(getattr(self.method, "settings", {}))
-
     def add(
         self, sample: Sample, proposals: Masks, truths: dict[str, Overlaps], choice: Choice,
         picture: str = "",
     ) -> None:  # fmt: skip
-        """Score one sentence: the scene's masks against its truth, and the choice.
-
-        truths: from `overlaps_of`; picture: `images.pixel_digest` of the picture.
-        """
+        """Score one sentence; truths: from `overlaps_of`; picture: its `images.pixel_digest`."""
         fields = asdict(sample)
         flags, _, ids = fields.pop("flags"), fields.pop("split"), fields.pop("ann_ids", None)
         row: dict[str, Any] = {
@@ -220,23 +204,23 @@ class Task:
             "gt_area_px": found.gt_area_px, "oracle_intersection_px": best[0],
             "oracle_union_px": best[1], "oracle_iou": value(best),
         }  # fmt: skip
-        if not prefix:
-            return columns
-        return {f"{prefix}{name}": x for name, x in columns.items() if "iou" not in name}
+        return {
+            f"{prefix}{name}": x for name, x in columns.items() if not (prefix and "iou" in name)
+        }
 
     def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Both tables."""
         import pandas as pd
 
         counts = [len(row["union_px"]) for row in self.scores]
-        names = list(self.scores[0])[1:] if self.scores else list(_EMPTY)[1:]
+        names = list(self.scores[0] if self.scores else _EMPTY)[1:]
+        columns: dict[str, Any] = {
+            name: np.concatenate([row[name] for row in self.scores]) if counts else []
+            for name in names
+        }
         table = pd.DataFrame({
             "sample_id": np.repeat([row["sample_id"] for row in self.scores], counts),
-            "proposal": np.concatenate([np.arange(0), *(np.arange(count) for count in counts)]),
-            **{
-                name: np.concatenate([row[name] for row in self.scores]) if counts else []
-                for name in names
-            },
+            "proposal": np.concatenate([np.arange(0), *map(np.arange, counts)]), **columns,
         })  # fmt: skip
         samples = pd.DataFrame(self.samples)
         for column in {"no_target", "own_mask"} & set(samples):
@@ -290,30 +274,21 @@ def evaluate_all(
         masks: whether to write the chosen masks as `masks/<sample_id>.png`, 0 or 255, the form in
             which PhraseCut's own evaluator reads predictions.
 
-    Returns:
-        The runs' folders, for `runs.read_run`: all methods of the first data set, then of the next.
-
-    Raises:
-        TasError: an image, an annotation or weights are missing or damaged, `out` cannot be
-            written, a method is unknown, or `limit_images` is not positive. Nothing is left
-            half-written.
+    Returns the runs' folders, for `runs.read_run`: all methods of the first data set, then of the
+    next. TasError, with nothing left half-written: an image, an annotation or weights are missing
+    or damaged, `out` cannot be written, a method is unknown, or `limit_images` is not positive.
     """
     if limit_images is not None and limit_images < 1:
         raise TasError(f"limit_images is {limit_images}; give a number from 1 on, or none")
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    out = paths.RESULTS if out is None else Path(out)
+    out = Path(out or paths.RESULTS)
     with ExitStack() as stack:
-        tasks = [
-            Task(
-                data,
-                method,
-                stack.enter_context(run_folder(out)),
-                dict(list(data.by_image().items())[:limit_images]),
-                tas.preset.metrics.epsilon,
-            )
-            for data, made in zip(datasets, _make(methods, tas, datasets), strict=True)
-            for method in made
-        ]
+        tasks = []
+        for data, made in zip(datasets, _make(methods, tas, datasets), strict=True):
+            used, epsilon = list(data.by_image().items())[:limit_images], tas.preset.metrics.epsilon
+            for method in made:
+                folder = stack.enter_context(run_folder(out))
+                tasks.append(Task(data, method, folder, dict(used), epsilon))
         places: dict[Path, list[tuple[Task, str]]] = {}
         for task in tasks:
             for image_id in task.used:
@@ -327,31 +302,23 @@ def evaluate_all(
 
 
 def evaluate_families(
-    families: Sequence[str],
-    split: str,
-    preset: Preset,
-    *,
-    methods: Sequence[str | Method] = ("tas",),
-    out: Path | None = None,
-    device: str | None = None,
-    split_by: str | None = None,
-    root: Path | None = None,
-    images: Path | None = None,
+    families: Sequence[str], split: str, preset: Preset, *,
+    methods: Sequence[str | Method] = ("tas",), out: Path | None = None, device: str | None = None,
+    split_by: str | None = None, root: Path | None = None, images: Path | None = None,
     **options: Any,
-) -> list[Path]:
+) -> list[Path]:  # fmt: skip
     """Evaluate a preset on several data sets, by their names; scenes are kept in `<out>/scenes`.
 
-    `split_by`, `root` and `images` as in `load_dataset`; the other arguments, result and errors as
-    in `evaluate_all`.
+    `split_by`, `root` and `images` as in `load_dataset`; the rest as in `evaluate_all`.
     """
     from tasutils.datasets import load_dataset
     from tasutils.store import SceneStore
     from tasutils.tas import load
 
     datasets = [load_dataset(family, split, split_by, root, images) for family in families]
-    for note in (note for data in datasets for note in data.notes):
+    for note in chain.from_iterable(data.notes for data in datasets):
         print(f"note: {one_line(note)}", file=sys.stderr)
-    out = paths.RESULTS if out is None else Path(out)
+    out = Path(out or paths.RESULTS)
     tas, store = load(preset, device=device), SceneStore(out / "scenes")
     return evaluate_all(datasets, tas, methods, store=store, out=out, **options)
 
@@ -410,9 +377,8 @@ def _answer_image(
             if key not in truths:
                 truths[key] = overlaps_of(proposals, task.dataset, sample)
             task.add(sample, proposals, truths[key], choice, picture)
-            mask = choice.mask(proposals) if keep_masks else None
-            if mask is not None:
-                write_mask(task.folder / MASKS_FOLDER, sample.sample_id, mask)
+            if keep_masks and (mask := choice.mask(proposals)) is not None:
+                _write_mask(task.folder / MASKS_FOLDER, sample.sample_id, mask)
         task.wall_s += perf_counter() - start
 
 
@@ -458,10 +424,15 @@ def _choices(
     faults = [unreadable(text) for text in texts]  # such count like one without proposals
     readable = [text for text, fault in zip(texts, faults, strict=True) if not fault]
     if task.method is None:
-        found = iter([_choice(task, scene, text, tas) for text in readable])
+        found = [_choice(task, scene, text, tas) for text in readable]
     else:
-        found = iter(_peer_choices(task.method, scene, readable, image, tas))
-    return [Choice((), fault) if fault else next(found) for fault in faults]
+        from tasutils.baselines import answers_of
+
+        read = [parse_expression(text, tas.language, tas.preset) for text in readable]
+        answers = answers_of(task.method, scene, read, image)
+        found = [Choice.of_peer(task.method.name, answer) for answer in answers]
+    rest = iter(found)
+    return [Choice((), fault) if fault else next(rest) for fault in faults]
 
 
 def _choice(task: Task, scene: Scene, text: str, tas: TAS) -> Choice:
@@ -471,17 +442,6 @@ def _choice(task: Task, scene: Scene, text: str, tas: TAS) -> Choice:
     others = alternatives(answer, text, tas)
     task.answer_s -= perf_counter() - start  # no answer needs it, only a sweep
     return Choice.of_answer(answer, others)
-
-
-def _peer_choices(
-    method: Method, scene: Scene, texts: list[str], image: NDArray[np.uint8], tas: TAS
-) -> list[Choice]:
-    """What a peer says of sentences about one image."""
-    from tasutils.baselines import answers_of
-
-    read = [parse_expression(text, tas.language, tas.preset) for text in texts]
-    answers = answers_of(method, scene, read, image)
-    return [Choice.of_peer(method.name, answer) for answer in answers]
 
 
 def unreadable(sentence: str) -> str:
@@ -500,11 +460,8 @@ def unreadable(sentence: str) -> str:
 def alternatives(answer: TasAnswer, sentence: str, tas: TAS) -> dict[str, NDArray[np.generic]]:
     """What a sentence's scores would be under the other synonym rules and rectifier forms.
 
-    A run stores them beside its own, so that a sweep over rules and forms needs neither parser nor
-    scene. An alternative is what `refer` would find with that one setting of the preset changed.
-
-    Returns:
-        `alt_<term>_<rule>`, float64 (n,), `region_<form>` and `yields_<form>`, bool (n,).
+    `alt_<term>_<rule>`, float64 (n,), `region_<form>` and `yields_<form>`, bool (n,): what `refer`
+    would find with that one setting changed, so that a sweep needs neither parser nor scene.
     """
     scene, preset = answer.scene, answer.preset
     kept = [candidate.index for candidate in answer.candidates if candidate.kept]
@@ -535,12 +492,8 @@ def _with(preset: Preset, part: str, **changes: Any) -> Preset:
     return preset.model_copy(update={part: changed})
 
 
-def write_mask(folder: Path, sample_id: str, mask: Masks) -> None:
-    """Write the mask of an answer, bool (H, W), as a PNG of 0 and 255.
-
-    Raises:
-        TasError: the disk refuses.
-    """
+def _write_mask(folder: Path, sample_id: str, mask: Masks) -> None:
+    """Write the mask of an answer, bool (H, W), as a PNG of 0 and 255."""
     from PIL import Image
 
     try:
@@ -557,27 +510,20 @@ def _keep(task: Task, tas: TAS, created: str) -> Path:
     """Write the run of a task that is done."""
     samples, scores = task.frames()
     n_images = samples["image_id"].nunique()
+    name = "tas" if task.method is None else task.method.name
+    switches = dict(getattr(task.method, "settings", {}))  # none of TAS, whose preset has them
     record = RunRecord(
-        run_id="",
-        created=created,
-        **facts_of(task.dataset, tas.preset, task.name, task.settings),
-        weights=tas.preset.weights(task.dataset.name),
-        pictures_digest=pictures_digest(samples),
-        n_used=len(samples),
-        n_images=n_images,
+        run_id="", created=created, **facts_of(task.dataset, tas.preset, name, switches),
+        weights=tas.preset.weights(task.dataset.name), pictures_digest=pictures_digest(samples),
+        n_used=len(samples), n_images=n_images,
         n_without_proposals=int((samples["n_proposals"] == 0).sum()),
         n_without_mask=int(samples["gt_area_px"].isna().sum()),
-        partial=n_images < len(task.dataset.image_ids),
-        device=str(tas.device),
-        dtype=task.dtype,
-        wall_s=round(task.wall_s, 3),
-        answer_s=round(task.answer_s, 3),
+        partial=n_images < len(task.dataset.image_ids), device=str(tas.device), dtype=task.dtype,
+        wall_s=round(task.wall_s, 3), answer_s=round(task.answer_s, 3),
         times_s={stage: round(seconds, 3) for stage, seconds in task.times_s.items()},
-        n_described=task.n_described,
-        peak_memory_mib=peak_memory_mib(),
-        metrics=metrics_of(samples, task.epsilon),
-        tables={},
-    )
+        n_described=task.n_described, peak_memory_mib=peak_memory_mib(),
+        metrics=metrics_of(samples, task.epsilon), tables={},
+    )  # fmt: skip
     return keep_run(task.folder, record, samples, scores)
 
 
@@ -585,15 +531,10 @@ def _keep(task: Task, tas: TAS, created: str) -> Path:
 
 
 def newest_runs(out: Path | str, preset: str, names: str = "") -> list[Run]:
-    """Open runs of TAS.
+    """Open runs of TAS in a folder: those named, or the newest of each family and split.
 
-    Args:
-        out: the folder that holds the runs.
-        preset: name of the preset, where the newest runs are asked for.
-        names: comma separated folder names; empty: the newest run of each family and split.
-
-    Raises:
-        TasError: there is no such run, or none at all.
+    preset: name of the preset, where the newest runs are asked for; names: comma separated folder
+    names. TasError where there is no such run, or none at all.
     """
     if names.strip():
         return [read_run(Path(out) / name.strip()) for name in names.split(",")]
@@ -609,27 +550,17 @@ def newest_runs(out: Path | str, preset: str, names: str = "") -> list[Run]:
 
 
 def run_of(
-    data: str | RefDataset,
-    tas: TAS,
-    limit: int | None = None,
-    results: Path | str = "",
-    *,
-    aside: str = "",
-    progress: bool = True,
-) -> Run:
+    data: str | RefDataset, tas: TAS, limit: int | None = None, results: Path | str = "", *,
+    aside: str = "", progress: bool = True,
+) -> Run:  # fmt: skip
     """The newest run of TAS over a split, or one made now over its first pictures and kept.
 
-    Args:
-        data: data set and split, such as "refscenes val", or the split itself.
-        tas: the preset at work, from `tasutils.load`. Only runs with its very settings count.
-        limit: pictures that the run must have, if the split has so many; None: the whole split.
-        results: the folder of the runs and, in `scenes`, of described pictures; `paths.RESULTS`
-            when empty.
-        aside: a folder in `results` for runs that only one study needs.
-        progress: as in `evaluate_all`.
-
-    Raises:
-        TasError: no such data set or split, missing weights, or an unwritable folder.
+    data: data set and split, such as "refscenes val", or the split itself; tas: from
+    `tasutils.load`, only runs with its very settings count; limit: pictures that the run must have,
+    if the split has so many, None: the whole split; results: the folder of the runs and, in
+    `scenes`, of described pictures, `paths.RESULTS` when empty; aside: a folder in `results` for
+    runs that only one study needs. TasError: no such data set or split, missing weights, or an
+    unwritable folder.
     """
     from tasutils.datasets import load_dataset
     from tasutils.store import SceneStore

@@ -37,10 +37,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Gallery:
-    """Examples of one run; the models are loaded when the first one is drawn.
-
-    data: the data set of the run, where its name alone does not find it.
-    """
+    """Examples of one run, which loads the models for the first; data: where no name finds it."""
 
     run: Run
     data: RefDataset | None = None
@@ -136,14 +133,8 @@ def changed_run(run: Run, changes: Mapping[str, Any], limit: int | None = None) 
     """The run of a run's preset with some settings changed, over its first pictures.
 
     It is kept in the folder `changed` beside the run, so that nobody takes it for the preset's.
-
-    Args:
-        run: of TAS; its scenes lie beside it, and so will the new ones.
-        changes: as in `Preset.override`, of `CHANGEABLE` alone, such as {"crop.fill": "blur"}.
-        limit: pictures; None: as many as the run has.
-
-    Raises:
-        TasError: another setting, or weights are missing.
+    changes: as in `Preset.override`, of `CHANGEABLE` alone, such as {"crop.fill": "blur"}; limit:
+    pictures, None: as many as the run has. TasError: another setting, or weights are missing.
     """
     from tasutils.describe import describe_again
     from tasutils.evaluate import run_of
@@ -161,12 +152,8 @@ def changed_run(run: Run, changes: Mapping[str, Any], limit: int | None = None) 
             key = scene_key(image, tas.preset.describe_digest())
             if store.get(key) is None:
                 again = describe_again(
-                    scene,
-                    image,
-                    encoder=tas.encoder,
-                    language=tas.language,
-                    preset=tas.preset,
+                    scene, image, encoder=tas.encoder, language=tas.language, preset=tas.preset,
                     read_only=all(name.startswith("language.") for name in changes),
-                )
+                )  # fmt: skip
                 store.put(key, again)
     return run_of(gallery.dataset, tas, count, run.folder.parent, aside="changed", progress=False)

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -19,10 +20,8 @@ def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that results depend on; absent ones left out."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return versions
 
 
@@ -56,12 +55,10 @@ def device_name(device: str) -> str:
         import torch
 
         return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = info.read_text(errors="replace").splitlines()
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        if names:
-            return names[0]
+    if (info := Path("/proc/cpuinfo")).is_file():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 
@@ -74,12 +71,10 @@ def peak_memory_mib() -> dict[str, float]:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         peaks["host"] = round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
     except ImportError:  # Windows
-        try:
+        with suppress(ImportError, AttributeError):
             import psutil  # type: ignore[import-untyped]
 
             peaks["host"] = round(psutil.Process().memory_info().peak_wset / (1 << 20), 1)
-        except (ImportError, AttributeError):
-            pass
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         peaks["cuda"] = round(torch.cuda.max_memory_allocated() / (1 << 20), 1)

@@ -1,11 +1,8 @@
-"""A run made again from its record alone, and whether its sentences come out the same.
-
-The record holds settings, data set, split, limit, method and seeds; models are checked by digest
-and the data set by the digest of its index files before any work is done.
-"""
+"""A run made again from its record alone, and whether its sentences come out the same."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +26,9 @@ if TYPE_CHECKING:
 class Rerun:
     """A run and its second making.
 
-    n: sentences; n_changed: of them, those whose answer or pixels came out otherwise; same_bytes:
-    is samples.parquet equal byte for byte; notes: what differs around the run that need not matter,
-    such as versions; pictures: names of those whose pixels were others.
+    n_changed: of n sentences, those whose answer or pixels came out otherwise; same_bytes: is
+    samples.parquet equal byte for byte; notes: what differs around the run that need not matter;
+    pictures: names of those whose pixels were others.
     """
 
     first: Run
@@ -54,37 +51,27 @@ class Rerun:
 
 
 def rerun(
-    run: Run,
-    *,
-    file: Path | None = None,
-    root: Path | None = None,
-    images: Path | None = None,
-    device: str | None = None,
-    anyway: bool = False,
-    out: Path | None = None,
-    **options: Any,
-) -> Rerun:
-    """Make a run again.
+    run: Run, *, file: Path | None = None, root: Path | None = None, images: Path | None = None,
+    device: str | None = None, anyway: bool = False, out: Path | None = None, **options: Any,
+) -> Rerun:  # fmt: skip
+    """Make a run again, beside the first.
 
-    Args:
-        run: what is made again; it stays as it is.
-        file, root, images: where the data is if not in its usual place; file: of own data.
-        device: where the networks run; None: where they ran.
-        anyway: whether to go on where settings, models or data are not those of the record.
-        out: folder of the new run, as in `evaluate_all`.
-        options: `store` and `progress`, as in `evaluate_all`; without a store all is described.
+    file, root, images: where the data is if not in its usual place, file: of own data; device: None
+    for where the networks ran; anyway: whether to go on where settings, models or data are not
+    those of the record; out, options: as in `evaluate_all`, without a store all is described.
 
-    Raises:
-        TasError: the record has settings unknown to this version, names a method that is not the
-            package's, or, unless `anyway`, something here is not as it was; says in one line what.
+    TasError: the record has settings unknown to this version, names a method that is not the
+    package's, or, unless `anyway`, something here is not as it was; says in one line what.
     """
     from tasutils.evaluate import evaluate_all
-    from tasutils.tas import load
+    from tasutils.tas import load, pick_device
 
     record = run.record
     preset = run.preset()
     dataset = _dataset(run, file, root, images)
-    tas = load(preset, device=device or _device(record.device))
+    with suppress(TasError):  # a device that is not here
+        device = device or pick_device(record.device)
+    tas = load(preset, device=device)
     method, unlike = _method(record, tas)
     unlike = [*_unlike(record, preset, dataset, tas.device), *unlike]
     if unlike and not anyway:
@@ -143,9 +130,11 @@ def _notes(record: RunRecord) -> list[str]:
     )
     notes = [f"code: {then} then, {now} now"] if then != now or dirty else []
     here = library_versions()
-    changed = [name for name, version in record.versions.items() if here.get(name) != version]
-    then_now = ((name, record.versions[name], here.get(name, "none")) for name in changed)
-    return notes + [f"{name} {old} then, {new} now" for name, old, new in then_now]
+    return notes + [
+        f"{name} {old} then, {here.get(name, 'none')} now"
+        for name, old in record.versions.items()
+        if here.get(name) != old
+    ]
 
 
 def _dataset(run: Run, file: Path | None, root: Path | None, images: Path | None) -> RefDataset:
@@ -160,16 +149,6 @@ def _dataset(run: Run, file: Path | None, root: Path | None, images: Path | None
         )
     split = record.split if file is None else str(file)
     return load_dataset(record.dataset, split, record.split_by or None, root, images)
-
-
-def _device(recorded: str) -> str | None:
-    """The recorded device, or None for what is here."""
-    from tasutils.tas import pick_device
-
-    try:
-        return pick_device(recorded)
-    except TasError:
-        return None
 
 
 def _method(record: RunRecord, tas: TAS) -> tuple[str | Method, list[str]]:

@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from hashlib import sha256
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasutils.errors import TasError
-from tasutils.metrics import METRIC_VERSION, Interval, bootstrap
+from tasutils.metrics import METRIC_VERSION, bootstrap
 from tasutils.paths import name_part, unfinished_folder
 from tasutils.provenance import git_state, library_versions
 from tasutils.score_table import ScoreTable, no_target, require_truth
@@ -72,11 +72,6 @@ class Metric(_Frozen):
     high: float
     n: int
     n_images: int
-
-    @classmethod
-    def of(cls, interval: Interval) -> Metric:
-        """The metric of a bootstrap interval."""
-        return cls(**interval._asdict())
 
 
 class ModelFile(_Frozen):
@@ -141,7 +136,7 @@ class RunRecord(_Frozen):
 class Run:
     """A run on disk; its tables are read, and checked against the record, when asked for.
 
-    All raise TasError for a missing, damaged or changed file.
+    TasError for a missing, damaged or changed file.
     """
 
     folder: Path
@@ -197,11 +192,9 @@ class Run:
         try:
             return Preset.model_validate(self.record.config)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "preset"
             raise TasError(
-                f"{self.folder.name} has a setting that this version does not know: {where}: "
-                f"{first['msg'][:80]}; evaluate anew, or take its own version, commit "
+                f"{self.folder.name} has a setting that this version does not know: "
+                f"{_first_fault(error, 'preset')}; evaluate anew, or take its own version, commit "
                 f"{self.record.git_commit}"
             ) from None
 
@@ -218,12 +211,14 @@ class Run:
 # --- reading ---
 
 
-def read_run(path: Path | str) -> Run:
-    """Open a run by its folder or its run.json.
+def _first_fault(error: ValidationError, whole: str) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or whole
+    return f"{where}: {first['msg'][:80]}"
 
-    Raises:
-        TasError: there is no run, or its record is damaged or of an older form.
-    """
+
+def read_run(path: Path | str) -> Run:
+    """Open a run by its folder or run.json; TasError for none, a damaged one or an older form."""
     path = Path(path)
     folder = path.parent if path.name == RECORD_FILE else path
     try:
@@ -233,10 +228,8 @@ def read_run(path: Path | str) -> Run:
             f"{folder}: no run there ({error.strerror}); `tas evaluate` makes one"
         ) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "record"
         raise TasError(
-            f"{folder / RECORD_FILE}: {where}: {first['msg'][:80]}: damaged, or of another "
+            f"{folder / RECORD_FILE}: {_first_fault(error, 'record')}: damaged, or of another "
             "version; evaluate again and move this folder away"
         ) from None
 
@@ -247,9 +240,7 @@ def list_runs(out: Path | str) -> list[Run]:
     One that cannot be read, as of an older form, is skipped with a line on stderr.
     """
     runs = []
-    for file in sorted(Path(out).glob(f"*/{RECORD_FILE}")):
-        if file.parent.name.startswith("."):
-            continue
+    for file in sorted(Path(out).glob(f"[!.]*/{RECORD_FILE}")):
         try:
             runs.append(read_run(file))
         except TasError as error:
@@ -297,8 +288,7 @@ def _read_table(run: Run, name: str) -> pd.DataFrame:
 def run_folder(out: Path) -> Iterator[Path]:
     """A temporary folder inside `out` that is gone afterwards, unless `keep_run` renamed it.
 
-    Raises:
-        TasError: `out` cannot be written; found out before any work is done.
+    TasError, before any work is done, where `out` cannot be written.
     """
     with ExitStack() as stack:
         try:
@@ -311,19 +301,10 @@ def run_folder(out: Path) -> Iterator[Path]:
 
 
 def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.DataFrame) -> Path:
-    """Write a run into its temporary folder and give that its name, beside earlier runs.
+    """Write a run into its temporary folder and give that its name, never one that was there.
 
-    Args:
-        folder: from `run_folder`.
-        record: its `run_id` is replaced by the final name, `tables` by the digests.
-        samples: table of samples, see the module.
-        scores: table of scores.
-
-    Returns:
-        The run's folder, which is never one that was there.
-
-    Raises:
-        TasError: the disk refuses.
+    folder: from `run_folder`; record: its `run_id` is replaced by the final name, `tables` by the
+    digests. Returns the run's folder; TasError where the disk refuses.
     """
     # V, where no two rows are alike, is packed by places of its bytes
     unlike = [name for name in scores if str(name) in ("term_v", "score")]
@@ -338,8 +319,8 @@ def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.
             name: sha256((folder / name).read_bytes()).hexdigest()
             for name in (SAMPLES_FILE, SCORES_FILE)
         }
-        name = run_name(record)
-        for run_id in (name if k == 1 else f"{name}-{k}" for k in count(1)):
+        name = _run_name(record)
+        for run_id in chain([name], (f"{name}-{k}" for k in count(2))):
             target = folder.parent / run_id
             if target.exists():
                 continue
@@ -359,11 +340,8 @@ def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.
         ) from None
 
 
-def run_name(record: RunRecord) -> str:
-    """A readable name: time, data set and split, preset, images if partial, digest.
-
-    Such as `20261123-101500_refscenes-val_tiny_partial40_3f2a9c`.
-    """
+def _run_name(record: RunRecord) -> str:
+    """A readable name, such as `20261123-101500_refscenes-val_tiny_partial40_3f2a9c`."""
     time = record.created[:19].replace("-", "").replace(":", "").replace("T", "-")
     preset = name_part("".join(c if c.isalnum() or c in "+.-" else "-" for c in record.preset), 50)
     partial = [f"partial{record.n_images}"] if record.partial else []
@@ -373,24 +351,18 @@ def run_name(record: RunRecord) -> str:
 
 
 def metrics_of(samples: pd.DataFrame, epsilon: float = 0.0) -> dict[str, Metric]:
-    """All metrics of a table of samples with intervals, and as `oracle_...` those of the oracle.
-
-    By name; of the samples that have a ground truth, and empty when none has.
-    """
+    """All metrics by name, the oracle's as `oracle_...`, of the samples that have a truth."""
     samples = samples[samples["gt_area_px"].notna()]
     if samples.empty:
         return {}
     found: dict[str, Metric] = {}
     for who in ("", "oracle_"):
+        inter, union = (samples[f"{who}{name}"].to_numpy() for name in _PIXELS)
         intervals = bootstrap(
-            samples[f"{who}intersection_px"].to_numpy(),
-            samples[f"{who}union_px"].to_numpy(),
-            samples["image_id"].to_numpy(str),
-            epsilon=epsilon,
-            no_target=no_target(samples),
-            seed=SEEDS["bootstrap"],
-        )
-        found |= {f"{who}{name}": Metric.of(value) for name, value in intervals.items()}
+            inter, union, samples["image_id"].to_numpy(str), epsilon=epsilon,
+            no_target=no_target(samples), seed=SEEDS["bootstrap"],
+        )  # fmt: skip
+        found |= {f"{who}{k}": Metric(**value._asdict()) for k, value in intervals.items()}
     return found
 
 
@@ -423,23 +395,16 @@ def pictures_digest(samples: pd.DataFrame) -> str:
 
 
 def model_files(preset: Preset, method: str, settings: Mapping[str, Any]) -> dict[str, ModelFile]:
-    """All that was learned or collected by others and has a say: weights, parser, WordNet.
-
-    By the dotted name of the preset's setting, or of the method's.
-    """
+    """All weights, parser and WordNet with a say, by the dotted name of their setting."""
     from tasutils import paths
     from tasutils.language.parse import model_folder
 
-    leaves = preset.leaves()
-    files = {
-        field: ModelFile(name=Path(str(leaves[field])).as_posix(), sha256=digest)
-        for field, digest in preset.weight_digests().items()
-    }
+    leaves, digests = preset.leaves(), preset.weight_digests()
+    found = {name: (Path(str(leaves[name])).as_posix(), x) for name, x in digests.items()}
     if weights := settings.get("checkpoint"):
         digest = paths.content_digest(paths.weights_path(weights))
-        files[f"{method}.checkpoint"] = ModelFile(name=str(weights), sha256=digest)
+        found[f"{method}.checkpoint"] = (str(weights), digest)
     parser, wordnet = model_folder(preset.language.spacy_model), "corpora/wordnet.zip"
-    return files | {
-        "language.spacy_model": ModelFile(name=parser.name, sha256=paths.content_digest(parser)),
-        "wordnet": ModelFile(name=wordnet, sha256=paths.content_digest(paths.NLTK_DATA / wordnet)),
-    }
+    found["language.spacy_model"] = (parser.name, paths.content_digest(parser))
+    found["wordnet"] = (wordnet, paths.content_digest(paths.NLTK_DATA / wordnet))
+    return {field: ModelFile(name=name, sha256=digest) for field, (name, digest) in found.items()}
