@@ -1,8 +1,4 @@
-"""The command line: what it writes, and what it says when something is wrong.
-
-Parts that see stand in for the networks where only the command line is tried; the tests marked
-`slow` run the shipped tiny models.
-"""
+"""The command line: what it writes, and what it says of mistakes. Parts that see stand in."""
 
 import json
 import shutil
@@ -22,7 +18,6 @@ from tasutils.language.parse import Parser
 from tasutils.scene import Proposals
 from tasutils.tas import TAS
 
-TAS_COMMAND = [sys.executable, "-m", "tasutils.cli"]
 FILES = ["answer.json", "mask.png", "overlay.png"]
 
 
@@ -139,13 +134,6 @@ def test_answer_json_tells_all(here, stand_in, picture):
     assert Image.open(folder / "overlay.png").width > 300
 
 
-def test_direction_word_is_recorded(here, stand_in):
-    assert cli.main(["segment", "picture.png", "the thing on the right", "--out", "o"]) == 0
-    answer = json.loads(next(Path("o").rglob("answer.json")).read_text(encoding="utf-8"))
-    assert answer["directions"] == ["right"] and answer["rectified"] and answer["chosen"] == 1
-    assert [row["in_region"] for row in answer["proposals"]] == [False, True]
-
-
 def test_default_folder_is_named_after_the_picture(here, stand_in):
     assert cli.main(["segment", "picture.png", "the red disc"]) == 0
     assert (paths.RESULTS / "segment/picture/01-the-red-disc/mask.png").is_file()
@@ -183,23 +171,6 @@ def test_nothing_to_see(here, stand_in, capsys):
     assert "no mask was proposed" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "sentence", ["赤い車", "🚗 on the left", "der rote Kreis links", "x" * 300, "red " * 200, "🚗"]
-)
-def test_unusual_sentences_are_answered(here, stand_in, sentence):
-    assert cli.main(["segment", "picture.png", sentence, "--out", "o"]) == 0
-    answer = json.loads(next(Path("o").rglob("answer.json")).read_text(encoding="utf-8"))
-    assert answer["sentence"] == " ".join(sentence.split())
-    assert all(np.isfinite([row["total"] for row in answer["proposals"]]))
-
-
-def test_long_slugs_and_doubles_stay_apart():
-    assert len(paths.slug(1, "a very long sentence " * 50)) <= 52
-    assert paths.slug(1, "the red car") != paths.slug(2, "the red car")
-    assert paths.slug(7, "../../etc/passwd") == "07-etc-passwd"
-    assert paths.slug(3, "CON") == "03-con"
-
-
 @pytest.mark.parametrize("sentence", ["", "   ", "\t\n", "\u200b", "a" * 3000, "\udcff"])
 def test_unreadable_sentences(stand_in, complaint, sentence):
     complaint("segment", "picture.png", "a dog", sentence, "--out", "o")
@@ -218,60 +189,6 @@ def test_sentence_files(here, stand_in, complaint):
     assert Path("o/01-the-red-disc").is_dir()
 
 
-def _sixteen_bit(picture, path):
-    Image.fromarray(picture[..., 0].astype(np.uint16) * 257).save(path)
-
-
-def _rotated(picture, path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(picture).save(path, exif=exif)
-
-
-GOOD = {
-    "tiny.png": lambda p, path: Image.new("RGB", (1, 1), "red").save(path),
-    "sixteen.png": _sixteen_bit,
-    "cmyk.jpg": lambda p, path: Image.fromarray(p).convert("CMYK").save(path),
-    "palette.gif": lambda p, path: Image.fromarray(p).convert("P").save(path),
-    "clear.png": lambda p, path: Image.fromarray(p).convert("RGBA").save(path),
-    "rotated.jpg": _rotated,
-    "gray.png": lambda p, path: Image.fromarray(p).convert("L").save(path),
-}
-
-
-@pytest.mark.parametrize("name", GOOD)
-def test_unusual_pictures_are_answered(here, stand_in, picture, name):
-    GOOD[name](picture, name)
-    assert cli.main(["segment", name, "the red disc", "--out", "o"]) == 0
-    width, height = {"tiny.png": (1, 1), "rotated.jpg": (60, 80)}.get(name, (80, 60))
-    assert Image.open("o/01-the-red-disc/mask.png").size == (width, height)
-    assert sorted(p.name for p in Path("o/01-the-red-disc").iterdir()) == FILES
-
-
-def _enormous(path):
-    """A PNG whose header claims 50,000 x 50,000 px."""
-    import struct
-    import zlib
-
-    def chunk(kind, data):
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b""))
-
-
-def test_unreadable_pictures(here, stand_in, complaint):
-    Path("text.jpg").write_text("no picture")
-    Path("empty.png").touch()
-    whole = Path("picture.png").read_bytes()
-    Path("cut.png").write_bytes(whole[: len(whole) // 2])
-    _enormous(Path("enormous.png"))
-    for name in ("missing.jpg", "text.jpg", "empty.png", "cut.png", "enormous.png", "."):
-        error = complaint("segment", name, "the red disc", "--out", "o")
-        assert name in error or name == "."
-
-
 def test_unwritable_folder_is_known_before_the_work(stand_in, complaint):
     error = complaint("segment", "picture.png", "the red disc", "--out", "picture.png/below")
     assert "cannot write" in error and "--out" in error
@@ -286,16 +203,6 @@ def test_failure_on_the_way_leaves_nothing(here, stand_in, monkeypatch):
     monkeypatch.setattr("tasutils.show.save_overlay", broken)
     assert cli.main(["segment", "picture.png", "the red disc", "--out", "a/b"]) == 2
     assert not Path("a").exists()
-
-
-def test_control_c(here, stand_in, monkeypatch, capsys):
-    def interrupt(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("tasutils.show.save_overlay", interrupt)
-    assert cli.main(["segment", "picture.png", "the red disc", "--out", "o"]) == 130
-    assert capsys.readouterr().err == "tas: interrupted\n"
-    assert not Path("o").exists()
 
 
 @pytest.mark.parametrize(
@@ -334,17 +241,6 @@ def test_missing_weights(here, complaint):
         mine = _preset_with(here, f"{field}.checkpoint", str(here / "nowhere"))
         error = complaint("segment", "picture.png", "a dog", "--preset", mine, "--out", "o")
         assert "nowhere" in error and field in error
-
-
-def test_damaged_weights(here, complaint):
-    (here / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      not what it says")
-    (here / "folder").mkdir()
-    for field in ("proposals", "encoder"):
-        mine = _preset_with(here, f"{field}.checkpoint", str(here / "bad.safetensors"))
-        error = complaint("segment", "picture.png", "a dog", "--preset", mine, "--out", "o")
-        assert "bad.safetensors" in error
-    mine = _preset_with(here, "captioner.checkpoint", str(here / "folder"))
-    assert "folder" in complaint("segment", "picture.png", "a dog", "--preset", mine)
 
 
 def test_paper_preset_names_the_weights_it_lacks(complaint):
@@ -416,53 +312,7 @@ def test_help_loads_nothing_heavy():
     assert "HEAVY []" in run.stdout
 
 
-def test_without_arguments_help_is_shown(capsys):
-    assert cli.main([]) == 2
-    assert "Usage: tas" in capsys.readouterr().out
-
-
-def test_version(capsys):
-    assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("tas 0.")
-
-
 def test_a_reader_that_leaves_early_is_no_fault():
     command = f'"{sys.executable}" -m tasutils.cli presets show tiny | head -1'
     run = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert run.stderr == ""
-
-
-@pytest.mark.slow
-def test_tiny_models_from_a_cold_start(here):
-    data = load_dataset("refscenes", "val")
-    sample = data.samples[0]
-    shutil.copy(data.image_path(sample.image_id), "scene.jpg")
-    args = [
-        *TAS_COMMAND,
-        "segment",
-        "scene.jpg",
-        sample.text,
-        "the thing on the left",
-        "--out",
-        "o",
-    ]
-    run = subprocess.run(args, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert run.stderr == ""
-    folders = sorted(Path("o").iterdir())
-    assert len(folders) == 2
-    for folder in folders:
-        answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
-        assert answer["chosen"] is not None and answer["negatives"] is not None
-        assert Image.open(folder / "mask.png").size == (320, 240)
-
-
-@pytest.mark.slow
-def test_evaluate_writes_runs(here, capsys):
-    args = ["evaluate", "refscenes", "val", "--family", "refscenes", "--limit", "2", "--out", "r"]
-    assert cli.main(args) == 0
-    out = capsys.readouterr().out
-    assert "partial, n = " in out and "2 images of 200" in out
-    (folder,) = (path.parent for path in Path("r").glob("*/run.json"))
-    assert (folder / "samples.parquet").is_file() and (folder / "scores.parquet").is_file()
-    assert str(folder) in out

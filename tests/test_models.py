@@ -844,14 +844,6 @@ def test_a_licence_that_binds_is_told_first(toys, weights, capsys, monkeypatch):
     assert "NON-COMMERCIAL" in order[0] and "mind it" in order[0] and "NC" in order[0]
 
 
-def test_wrong_bytes_from_a_mirror(toys, weights, capsys):
-    toys.resources["/toy.pth"].body = bytes(len(toys.resources["/toy.pth"].body))
-    assert cli.main(["models", "get", "free", "--url", f"{toys.url}/toy.pth"]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("tas: ") and error.count("\n") == 1 and "SHA-256" in error
-    assert files(weights) == ["made.pth"]
-
-
 def test_mistakes_are_one_line(toys, capsys):
     for args, words in [
         (["get"], "name what to get"),
