@@ -34,8 +34,7 @@ class Captioner(Protocol):
 
 def check_captioner(captioner: Any) -> None:
     """Raise TasError, naming what a captioner of one's own lacks."""
-    missing = [name for name in ("image_size", "caption") if not hasattr(captioner, name)]
-    if missing:
+    if missing := [name for name in ("image_size", "caption") if not hasattr(captioner, name)]:
         raise TasError(
             f"captioner {type(captioner).__name__} has no {', '.join(missing)}; "
             "give it image_size (px) and caption(crops), which returns a text for each"
@@ -57,9 +56,8 @@ def captions(found: Any, n: int) -> list[str]:
 def clean_caption(raw: str) -> str:
     """A caption without stutter: white space joined, repeats collapsed, a bare opening dropped.
 
-    A phrase of several words that follows itself, and a word that stands three times in a row,
-    is kept once, with the cut-off repeat at the end dropped (LAVIS #472); "a photo of" with
-    nothing behind it becomes "" (LAVIS #697).
+    A phrase that follows itself, and a word three times in a row, are kept once, without a cut-off
+    repeat at the end (LAVIS #472); "a photo of" alone becomes "" (LAVIS #697).
 
     >>> clean_caption(" a man with ray ban ray ban ray ")
     'a man with ray ban'

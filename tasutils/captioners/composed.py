@@ -31,11 +31,8 @@ _BASIC_CLASSES = 5
 class ComposedCaptioner:
     """EfficientNet-Lite2's answer as a caption: "a red apple", "a dog and a ball".
 
-    The words come from the classifier that `encoders.conse` uses, so P is not independent of V.
-    No material or size is told: neither can be read off a crop that fills its square.
-
-    Pictures at a time are the encoder's, which asks the same classifier. Raises TasError when the
-    classifier or WordNet is missing or damaged.
+    No material or size is told: neither can be read off a crop that fills its square. Raises
+    TasError when the classifier or WordNet is missing or damaged.
     """
 
     def __init__(
@@ -55,10 +52,7 @@ class ComposedCaptioner:
                 self._classes[number] = word
 
     def caption(self, crops: torch.Tensor) -> list[str]:
-        """Captions of masked crops, float32 (n, 3, 260, 260) RGB in 0..1, black outside; n texts.
-
-        "a thing" where nothing is likely enough.
-        """
+        """Captions of float32 (n, 3, 260, 260) RGB in 0..1, black outside the mask; n texts."""
         likely = probabilities(self.classifier, crops, self.batches).numpy()  # (n, 1000)
         pixels = crops.cpu().numpy()
         return [
@@ -67,17 +61,15 @@ class ComposedCaptioner:
         ]
 
     def caption_image(self, picture: torch.Tensor) -> str:
-        """Caption of a whole picture, float32 (1, 3, 260, 260) RGB in 0..1: the things seen in it.
+        """The things that float32 (1, 3, 260, 260) RGB in 0..1 shows, surest first; "" for none.
 
-        The picture and nine overlapping windows of half its side are named, one by one; those
-        that are sure enough are told, surest first. "" where none is.
+        The picture and nine overlapping windows of half its side are named, one by one.
         """
         import torch
 
         views = torch.cat([picture, _windows(picture)])
-        likely = probabilities(self.classifier, views, self.batches).numpy()
         sureness: dict[str, float] = {}
-        for row in likely:
+        for row in probabilities(self.classifier, views, self.batches).numpy():
             name, sure = self.name(row)
             if sure >= self.config.least_seen:
                 sureness[name] = max(sure, sureness.get(name, 0.0))
@@ -120,19 +112,10 @@ def _windows(picture: torch.Tensor) -> torch.Tensor:
 
 
 def _with_article(noun: str) -> str:
-    """The noun phrase behind "a" or "an".
-
-    >>> _with_article("orange fish"), _with_article("scarf")
-    ('an orange fish', 'a scarf')
-    """
     return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
 
 
 def _sentence(things: list[str]) -> str:
-    """One phrase that names them all; "" for none. No "a photo of", which would be a noun chunk.
-
-    >>> _sentence(["a dog", "a ball", "a tree"])
-    'a dog, a ball and a tree'
-    """
+    """As "a dog, a ball and a tree"; no "a photo of", which would be a noun chunk."""
     *first, last = things or [""]
     return f"{', '.join(first)} and {last}" if first else last

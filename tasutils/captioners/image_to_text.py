@@ -27,12 +27,9 @@ _IMAGE_TOWERS = {"vision_model", "encoder", "git.image_encoder"}
 class ImageToTextCaptioner:
     """A model of transformers that says what a picture shows, as `Captioner`; no prompt.
 
-    Beam search without sampling; pictures are scaled as the folder's own processor says.
-
-    `checkpoint` is a folder as written by save_pretrained (absolute, or relative to data/weights),
-    or the hub name of a model that is in the local Hugging Face cache. The precision is here that
-    of the weights too. Raises TasError when the folder is missing, damaged, of another kind, or
-    does not fit its model.
+    Beam search without sampling; the precision is here that of the weights too. Raises TasError
+    when the folder (see `checkpoints.local_folder`) is missing, damaged, of another kind, or does
+    not fit its model.
     """
 
     def __init__(
