@@ -17,11 +17,9 @@ _SYNSETS = "package:timm/data/_info/imagenet_synsets.txt"  # one "n01440764" a l
 class ImageClass:
     """One class of ImageNet-1k.
 
-    Attributes:
-        name: the first word of its WordNet sense, which is the usual one ("goldfish").
-        kinds: what it is a kind of, from near to far, by each sense's most special hypernym and
-            its first word ("cyprinid", "cypriniform fish", ..., "entity").
-        senses: names of its sense and of every sense above it on any path ("goldfish.n.01", ...).
+    name: the first word of its WordNet sense ("goldfish"); kinds: what it is a kind of, from near
+    to far, by each sense's most special hypernym ("cyprinid", ..., "entity"); senses: names of its
+    sense and of every sense above it on any path ("goldfish.n.01", ...).
     """
 
     name: str
@@ -61,11 +59,9 @@ def everyday_classes() -> dict[str, frozenset[int]]:
 
 
 def _image_class(synset: Any) -> ImageClass:
-    kinds = []
-    above = _nearest_kind(synset)
-    while above is not None:
+    kinds, above = [], synset
+    while above := _nearest_kind(above):
         kinds.append(_word(above))
-        above = _nearest_kind(above)
     senses = frozenset(s.name() for path in synset.hypernym_paths() for s in path)
     return ImageClass(_word(synset), tuple(kinds), senses)
 

