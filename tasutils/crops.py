@@ -41,19 +41,11 @@ def masked_crops(
     box lacks its last row and column (but keeps one pixel), and both sides are padded by the same
     whole number of pixels, so that a square from an odd difference is a pixel short.
 
-    Args:
-        image: uint8 (H, W, 3) RGB.
-        masks: bool (n, H, W), an array or a tensor.
-        boxes_xyxy: (n, 4), px, end-exclusive, see `masks.boxes_xyxy`.
-        size: side of the result in px.
-        config: fill, geometry, padding and resampling.
-        device: where the crops are made.
-
-    Returns float32 (n, 3, size, size) RGB in 0..1, within 2e-6 of Pillow's floats. On the CPU no
-    bit of a crop hangs on the others.
-
-    Source of geometry `released`, resize `clip` and `blip`: TAS released code, CLIP's and LAVIS's
-    preprocessing.
+    image: uint8 (H, W, 3) RGB; masks: bool (n, H, W), an array or a tensor; boxes_xyxy: (n, 4), px,
+    end-exclusive, see `masks.boxes_xyxy`; size: side of the result in px. Returns float32
+    (n, 3, size, size) RGB in 0..1 on `device`, within 2e-6 of Pillow's floats. On the CPU no bit of
+    a crop hangs on the others. Source of geometry `released`, resize `clip` and `blip`: TAS
+    released code, CLIP's and LAVIS's preprocessing.
     """
     picture = _Picture(image, masks, device)
     boxes = enumerate(boxes_xyxy.astype(int).tolist())
@@ -198,7 +190,7 @@ def _columns(windows: Sequence[_Window], config: CropConfig) -> "torch.Tensor":
 
 
 def _masked(window: _Window, config: CropConfig) -> "torch.Tensor":
-    """A window's pixels with its fill outside the mask: (w, 3, h), uint8 or float32."""
+    """With its fill outside the mask: (w, 3, h), uint8 or float32."""
     import torch
 
     picture, (rows, columns) = window.picture, window.slices
@@ -216,7 +208,6 @@ def _masked(window: _Window, config: CropConfig) -> "torch.Tensor":
 
 
 def _mean_colour(device: "torch.device") -> "torch.Tensor":
-    """CLIP's mean colour, float32 (3, 1), 0..1."""
     import torch
 
     return torch.tensor(CLIP_MEAN_RGB, device=device)[:, None]
@@ -244,8 +235,7 @@ def _cut(window: _Window, config: CropConfig) -> NDArray[np.uint8]:
 class _Taps(NamedTuple):
     """Which samples of a window each output takes, and how much of each.
 
-    sample: int64 (t,), in its window; one output's taps follow the other's.
-    weight: float32 (t,).
+    sample: int64 (t,), in its window, one output's taps follow the other's; weight: float32 (t,);
     bounds: int64 (n, size + 1), where the taps of a window's outputs begin, and where they all end.
     """
 
@@ -254,7 +244,6 @@ class _Taps(NamedTuple):
     bounds: Ints
 
     def of(self, part: slice) -> "_Taps":
-        """Those of some of the windows."""
         bounds = self.bounds[part]
         mine = slice(bounds[0, 0], bounds[-1, -1])
         return _Taps(self.sample[mine], self.weight[mine], bounds - bounds[0, 0])
@@ -263,13 +252,8 @@ class _Taps(NamedTuple):
 def _taps(side: Ints, offset: Ints, extent: Ints, size: int) -> _Taps:
     """Keys' cubic kernel (a = -0.5), widened where the picture shrinks, as in Pillow.
 
-    Each line of `side` samples becomes one of `size`; of its samples only the window from `offset`
-    on is given, and the others are 0. A line's taps do not hang on the other lines.
-
-    Args:
-        side, offset, extent: int64 (n,), samples of the whole line, where the window begins in it
-            and how many samples the window has.
-        size: samples of the result.
+    Each line of `side` samples becomes one of `size`; of its samples only the `extent` from
+    `offset` on are given, and the others are 0. A line's taps do not hang on the other lines.
     """
     scale = (side / size)[:, None]
     stretch = np.maximum(scale, 1)
@@ -291,10 +275,7 @@ def _taps(side: Ints, offset: Ints, extent: Ints, size: int) -> _Taps:
 
 
 def _resample(rows: "torch.Tensor", across: _Taps) -> "torch.Tensor":
-    """Weighted sums of rows: float32 (n, extent, width) -> (n, size, width), on their device.
-
-    The windows of `across` have at most `extent` samples.
-    """
+    """Weighted sums of rows: float32 (n, extent, width) -> (n, size, width), on their device."""
     import torch
 
     n, extent, width = rows.shape
@@ -313,16 +294,7 @@ def _resample(rows: "torch.Tensor", across: _Taps) -> "torch.Tensor":
 def _resized_by_pillow(
     images: Iterable[NDArray[np.uint8]], size: int, how: str, device: "torch.device"
 ) -> "torch.Tensor":
-    """Pillow's bicubic in whole numbers, one picture after another, as the released code has it.
-
-    Args:
-        images: uint8 (H, W, 3) RGB, of any sizes.
-        size: side of the result in px.
-        how: `clip`: the shorter side, then the middle, as in torchvision; `blip`: stretched.
-        device: where the result goes.
-
-    Returns float32 (n, 3, size, size), 0..1.
-    """
+    """Pillow's bicubic in whole numbers as the released code has it: float32 (n, 3, size, size)."""
     import torch
     from PIL import Image
 

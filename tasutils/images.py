@@ -21,6 +21,7 @@ MAX_BYTES = 1 << 30
 #: what is tried on a file, whatever its name: EPS, for one, would be a program for Ghostscript
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000")
 _EXIF_ORIENTATION = 0x0112
+_TOO_LARGE = f"is larger than {MAX_PIXELS / 1e6:.0f} million pixels, shrink it first"
 
 
 def read_image(source: "str | Path | PilImage | NDArray[Any]") -> NDArray[np.uint8]:
@@ -112,7 +113,7 @@ def _told(name: str) -> Iterator[None]:
     except TasError:
         raise
     except Image.DecompressionBombError as error:
-        raise TasError(_too_large(name)) from error
+        raise TasError(f"{name} {_TOO_LARGE}") from error
     except Image.UnidentifiedImageError as error:
         raise TasError(f"{name} is no picture that Pillow can read; convert it to PNG") from error
     except Exception as error:
@@ -193,10 +194,6 @@ def require_annotated_size(
 def check_size(width: int, height: int, name: str) -> None:
     """Raise TasError for a picture of more than `MAX_PIXELS`, or of none."""
     if width * height > MAX_PIXELS:
-        raise TasError(f"{_too_large(name)}; it is {width} x {height}")
+        raise TasError(f"{name} {_TOO_LARGE}; it is {width} x {height}")
     if width * height == 0:
         raise TasError(f"{name} has no pixels ({width} x {height}); give a picture")
-
-
-def _too_large(name: str) -> str:
-    return f"{name} is larger than {MAX_PIXELS / 1e6:.0f} million pixels, shrink it first"

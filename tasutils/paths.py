@@ -22,8 +22,7 @@ _STALE_S = 7 * 24 * 3600.0  # unfinished work of this age is what a killed proce
 
 def find_root() -> Path:
     """Project root: `TAS_HOME`, else the nearest parent that holds data/refscenes, else here."""
-    home = os.environ.get("TAS_HOME")
-    if home:
+    if home := os.environ.get("TAS_HOME"):
         return Path(home).expanduser().resolve()
     found = (folder for folder in _PACKAGE.parents if (folder / "data" / "refscenes").is_dir())
     return next(found, Path.cwd())
