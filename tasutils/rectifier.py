@@ -179,14 +179,10 @@ def _quarters(
     return in_parts(points, size_hw, asked.parts, cut, centers)
 
 
-def _words_of(form: str) -> Callable[[str, Reading | None, Matching, str], Plan]:
-    return lambda text, _, matching, shut: plan_words(form, text, matching, shut)
-
-
 #: The forms: the article's four words, more words read with care, the released code, none at all.
 RECTIFIERS: dict[str, Rectifier] = {
-    "paper": Rectifier(_words_of("paper"), _halves),
-    "extended": Rectifier(_words_of("extended"), _halves),
+    "paper": Rectifier(lambda text, _, *rest: plan_words("paper", text, *rest), _halves),
+    "extended": Rectifier(lambda text, _, *rest: plan_words("extended", text, *rest), _halves),
     "official": Rectifier(make_plan, _quarters, yields=True),
-    "none": Rectifier(_words_of("none"), _halves),
+    "none": Rectifier(lambda text, _, *rest: plan_words("none", text, *rest), _halves),
 }

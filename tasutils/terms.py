@@ -132,20 +132,12 @@ def min_max_softmax(total: ArrayLike, strict_official: bool = False) -> Scores:
     return shares / shares.sum()
 
 
-def _v(scene: Scene, expression: Expression, texts: Texts, settings: Part) -> Scores:
-    return v_score(scene.crop_embeddings, texts.sentence)
-
-
-def _p(scene: Scene, expression: Expression, texts: Texts, settings: Part) -> Scores:
-    return p_score(scene.caption_embeddings, texts.sentence)
-
-
-def _n(scene: Scene, expression: Expression, texts: Texts, settings: Part) -> Scores:
-    return n_score(scene.crop_embeddings, texts.negatives)
-
-
 # by name, in the order of the sum; an entry may be a lazy "module:Name"
-TERMS: dict[str, Any] = {"v": Term(_v), "p": Term(_p), "n": Term(_n)}
+TERMS: dict[str, Any] = {
+    "v": Term(lambda scene, _, texts, __: v_score(scene.crop_embeddings, texts.sentence)),
+    "p": Term(lambda scene, _, texts, __: p_score(scene.caption_embeddings, texts.sentence)),
+    "n": Term(lambda scene, _, texts, __: n_score(scene.crop_embeddings, texts.negatives)),
+}
 
 
 def _cosines(rows: ArrayLike, vector: ArrayLike) -> Scores:
