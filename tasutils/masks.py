@@ -218,7 +218,7 @@ def overlap_filter(
     order = np.argsort(-area, kind="stable")  # the largest first, of equals the first
     place = np.argsort(order)
     drops = (place[:, None] > place) & (share > max_overlap)  # (dropped, by whom)
-    stays: Bools = ~drops.any(axis=1)
+    stays: Bools = np.logical_not(drops.any(axis=1))
     if greedy:  # those that could drop a mask are settled before it
         for index in order:
             stays[index] = not (drops[index] & stays).any()
