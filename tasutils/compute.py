@@ -24,30 +24,21 @@ _NO_MEMORY = ("not enough memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC
 class Batches:
     """Calls a network on a few items at a time; too many for memory are halved, for good.
 
-    Args:
-        what: the network's name in the error.
-        size: items at a time at most. Afterwards as many as memory sufficed for.
-        device: where the network is.
-        precision: of its arithmetic, see `autocast`.
+    what: the network's name in the error; size: items at a time at most; precision: see `autocast`.
     """
 
     def __init__(
         self, what: str, size: int, device: str = "cpu", precision: "Precision" = "float32"
     ) -> None:
-        self.what = what
-        self.size = size
+        self.what, self.size, self.device = what, size, device
         self.short = False  # has memory not sufficed
-        self.device = device
         self.precision: Precision = precision
 
     def __call__(self, items: Any, run: Callable[[Any], R]) -> list[R]:
         """What `run` gives for one batch after another, none of them much smaller than the others.
 
-        Args:
-            items: any number; whatever has a length and can be sliced.
-            run: called without gradients on successive slices of `items`.
-
-        Raises TasError when memory does not suffice for one item alone.
+        items: whatever has a length and can be sliced; run: called without gradients on slices of
+        it. Raises TasError when memory does not suffice for one item alone.
         """
         import torch
 
@@ -134,13 +125,9 @@ def unit_rows(
 ) -> NDArray[np.float32]:
     """Features of n items, L2-normalised over their last axis, float32 on the CPU.
 
-    Args:
-        items: n of them; whatever can be sliced.
-        embed: some items -> (m, ..., dim), any device and float type.
-        batches: how many of them at a time.
-        dim: length of a feature; no item gives (0, dim).
-        fewest: a batch of a tensor is filled up to so many, if there are so many items and memory
-            suffices: see `FEWEST`.
+    items: whatever can be sliced; embed: some items -> (m, ..., dim), any device and float type;
+    dim: length of a feature, no item gives (0, dim); fewest: a batch of a tensor is filled up to so
+    many, if there are so many items and memory suffices, see `FEWEST`.
     """
     import torch
 

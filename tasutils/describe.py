@@ -49,12 +49,10 @@ def describe_all(
     on the images beside it: on the CPU bit for bit, on a GPU, where the kernel of a matrix product
     is chosen by its size, within rounding.
 
-    Args:
-        images: uint8 (H, W, 3) RGB, of any sizes; so many together as `preset.compute` says.
-        image_ids: as many names, or none.
-
-    Returns scenes in the order of the images; embeddings are rounded to what float16 can hold, as
-    the store keeps them. A stage's time is shared evenly by the images that had it together.
+    images: uint8 (H, W, 3) RGB, of any sizes; so many together as `preset.compute` says; image_ids:
+    as many names, or none. Returns scenes in the order of the images; embeddings are rounded to
+    what float16 can hold, as the store keeps them. A stage's time is shared evenly by the images
+    that had it together.
     """
     check_proposer(proposer)
     check_encoder(encoder)
@@ -93,7 +91,6 @@ def _look(
     preset: Preset,
     clock: "_Clock",
 ) -> _Seen:
-    """Crop, embed and caption the proposals of several images."""
     import torch
 
     from tasutils.crops import masked_crops, whole_image
@@ -110,8 +107,7 @@ def _look(
     views = {name: _embedded(shown, encoder) for name, shown in pixels.items()}
     clock.lap("encode")
     # a captioner may have other words for a whole picture than for a masked crop
-    caption_image = getattr(captioner, "caption_image", None)
-    if caption_image:
+    if caption_image := getattr(captioner, "caption_image", None):
         captions = checked_captions(captioner.caption(crops), len(crops))
         image_captions = [caption_image(whole[None]) for whole in wholes]
     else:
@@ -126,13 +122,8 @@ def _views(
     images: Sequence[Image], found: Sequence[Proposals], encoder: "ImageTextEncoder", preset: Preset
 ) -> "dict[str, torch.Tensor]":
     """The pixels of each view that the preset's terms name, see `crops.VIEWS`."""
-    device, size = getattr(encoder, "device", "cpu"), encoder.image_size
-    return {
-        name: _pixels(
-            lookup("tasutils.crops:VIEWS", name), images, found, size, preset.crop, device
-        )
-        for name in preset.views()
-    }
+    rest = images, found, encoder.image_size, preset.crop, getattr(encoder, "device", "cpu")
+    return {name: _pixels(lookup("tasutils.crops:VIEWS", name), *rest) for name in preset.views()}
 
 
 def _pixels(
@@ -145,11 +136,9 @@ def _pixels(
 ) -> "torch.Tensor":
     import torch
 
+    pairs = zip(images, found, strict=True)
     return torch.cat(
-        [
-            view(image, masks.mask_tensor(device), masks.boxes_xyxy, size, config, device)
-            for image, masks in zip(images, found, strict=True)
-        ]
+        [view(i, m.mask_tensor(device), m.boxes_xyxy, size, config, device) for i, m in pairs]
     )
 
 
@@ -212,10 +201,10 @@ def _read(
         caption_rows[[not caption for caption in captions]] = 0.0
     clock.lap("language")
     digest = preset.describe_digest()
-    ends = np.cumsum([len(proposals) for proposals in seen.proposals])
-    scenes = []
+    scenes: list[Scene] = []
+    end = 0
     for index, proposals in enumerate(seen.proposals):
-        mine = slice(int(ends[index]) - len(proposals), int(ends[index]))
+        mine = slice(end, end := end + len(proposals))
         scenes.append(
             Scene(
                 image_id=names[index],
