@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -85,19 +85,11 @@ def describe_dataset(
     call. Batches come in an order of the process's own, and each begins with a look at what is
     there, so that processes on one store share the work.
 
-    Args:
-        dataset: one split, see `tasutils.datasets`.
-        tas: the preset at work, from `tasutils.load`.
-        store: where the scenes go.
-        engine: local, this process; or ray, a pool of them.
-        shard: (i, n): only every n-th picture from the i-th on, i from 0.
-        address: of a Ray cluster; None starts one on this machine.
-        limit_images: only the first so many pictures, before they are sharded.
-        progress: whether a bar on stderr counts pictures.
-
-    Raises:
-        TasError: an unknown engine, a shard that does not exist, weights that are missing, or a
-            store that cannot be written.
+    engine: local, this process; or ray, a pool of them, on the cluster at `address` (None starts
+    one on this machine); shard: (i, n): only every n-th picture from the i-th on, i from 0;
+    limit_images: only the first so many, before they are sharded; progress: whether a bar on stderr
+    counts pictures. Raises TasError for an unknown engine, a shard that does not exist, weights
+    that are missing, or a store that cannot be written.
     """
     check_engine(engine, address)
     items = items_of(dataset)[:limit_images]
@@ -112,7 +104,9 @@ def describe_dataset(
     with (
         closing(results),
         store,
-        tqdm(total=len(items), desc="describe", unit="image", disable=not progress) as bar,
+        tqdm(
+            total=len(items), desc="describe", unit="image", disable=not progress, delay=1e-3
+        ) as bar,
     ):
         for described in results:
             there = store.keys()
@@ -142,18 +136,12 @@ def check_engine(engine: str, address: str | None) -> None:
 
 def items_of(dataset: RefDataset) -> list[Item]:
     """The pictures of a data set that have samples, in the order of the first of these."""
-    return [
-        Item(image_id, dataset.image_path(image_id), dataset.size_hw(image_id))
-        for image_id in dataset.image_ids
-    ]
+    ids = dataset.image_ids
+    return [Item(name, dataset.image_path(name), dataset.size_hw(name)) for name in ids]
 
 
 def shard_of(items: Sequence[Item], i: int, n: int) -> list[Item]:
-    """Every n-th item from the i-th on; the shards 0 .. n - 1 are disjoint and hold all.
-
-    Raises:
-        TasError: there is no such shard.
-    """
+    """Every n-th item from the i-th on; TasError where there is no such shard."""
     if not 0 <= i < n:
         raise TasError(f"no shard {i}/{n}; give i/n with i from 0 to n - 1, such as 0/2")
     return list(items[i::n])
@@ -169,13 +157,10 @@ def describe_batch(items: Sequence[Item], tas: TAS, store: SceneStore) -> list[D
         if image is not None and one.key not in seen:
             seen.add(one.key)  # so that of equal pictures one is described
             todo.append(index)
-    scenes = tas.describe_all(
-        [opened[index][1] for index in todo], [items[index].image_id for index in todo]
-    )
+    images, names = [opened[i][1] for i in todo], [items[i].image_id for i in todo]
     described = [one for one, _ in opened]
-    for index, scene in zip(todo, scenes, strict=True):
-        one = described[index]
-        described[index] = Described(one.item, one.key, one.source, scene)
+    for index, scene in zip(todo, tas.describe_all(images, names), strict=True):
+        described[index] = replace(described[index], scene=scene)
     return described
 
 
@@ -235,7 +220,11 @@ def _record_failures(
     """
     name = re.sub(r"[^\w.+-]+", "-", f"failed-{dataset.name}-{dataset.split}")
     path = folder / (f"{name}.jsonl" if shard is None else f"{name}-{shard[0]}of{shard[1]}.jsonl")
-    lines = [line for line in _failures(path) if line.get("image_id") not in tried]
+    lines: list[dict[str, str]] = []
+    with suppress(OSError, ValueError, AttributeError):
+        before = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        known = [line for line in before if line.keys() == {"image_id", "reason"}]
+        lines = [line for line in known if line["image_id"] not in tried]
     lines += [{"image_id": image_id, "reason": reason} for image_id, reason in failed]
     gone = set() if lines else {path}
     if set(dataset.image_ids) <= tried:
@@ -252,10 +241,3 @@ def _record_failures(
         raise TasError(
             f"cannot write {path} ({error.strerror or error}); choose another folder"
         ) from error
-
-
-def _failures(path: Path) -> list[dict[str, str]]:
-    with suppress(OSError, ValueError, AttributeError):
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [line for line in lines if line.keys() == {"image_id", "reason"}]
-    return []

@@ -88,14 +88,7 @@ def describe_by_ray(
 
 
 class _Describer:
-    """A process of the pool: loads a preset once, on the first picture that it gets.
-
-    Args:
-        tas: the preset with nothing built of it, `TAS.unbuilt`.
-        folder: of the store.
-        threads: of this process.
-        describe_digest: what the preset's must be here too.
-    """
+    """A process of the pool: loads a preset once, on the first picture that it gets."""
 
     def __init__(self, tas: TAS, folder: Path, threads: int, *, describe_digest: str) -> None:
         import torch
@@ -121,16 +114,7 @@ class _Describer:
 
 
 def _pool(tas: TAS, resources: dict[str, float], most: int) -> dict[str, Any]:
-    """What `map_batches` is told of the processes, their device and their threads beside it.
-
-    Args:
-        tas: on cuda if it asks for that, or asks for nothing and there is a GPU.
-        resources: of the cluster, see `ray.cluster_resources`.
-        most: processes.
-
-    Raises:
-        TasError: it asks for a device that the pool cannot have.
-    """
+    """What `map_batches` is told of the processes, their device and their threads beside it."""
     import ray
     import torch
 
@@ -152,7 +136,6 @@ def _pool(tas: TAS, resources: dict[str, float], most: int) -> dict[str, Any]:
 
 
 def _bytes_of_one(tas: TAS) -> int:
-    """Memory that one process needs, in bytes, guessed from the sizes of the weights."""
     total = _BYTES_BESIDE_WEIGHTS
     for path in tas.preset.weight_paths().values():
         files = path.rglob("*") if path.is_dir() else [path]
@@ -162,11 +145,7 @@ def _bytes_of_one(tas: TAS) -> int:
 
 @contextmanager
 def _session(address: str | None) -> Iterator[None]:
-    """A connection to the cluster at `address`; None: this process's own, or one for this run.
-
-    Raises:
-        TasError: Ray is not installed or does not start, or there is no cluster at `address`.
-    """
+    """A connection to the cluster at `address`; None: this process's own, or one for this run."""
     if address is not None:
         _check_address(address)
     os.environ.update(_SETTINGS)
