@@ -27,12 +27,8 @@ Picture = Any  # what read_image takes: a path, a PIL picture or an array
 class TAS:
     """A preset with its four parts; describe() an image once, refer() to it many times.
 
-    Args:
-        preset: the configuration.
-        proposer, encoder, captioner, language: parts to use instead of the preset's own; a part
-            that is None is built from the preset on first use, so that refer() over a stored
-            scene loads neither SAM nor BLIP-2.
-        device: "cpu", "cuda", "cuda:1", ...; None takes CUDA when there is one.
+    A part that is None is built from the preset on first use, so that refer() over a stored scene
+    loads neither SAM nor BLIP-2. device: "cpu", "cuda:1", ...; None takes CUDA when there is one.
     """
 
     def __init__(
@@ -44,17 +40,10 @@ class TAS:
         language: "Parser | None" = None,
         device: str | None = None,
     ) -> None:
-        self.preset = preset
-        self.wanted_device = device
-        given = {
-            "proposer": proposer,
-            "encoder": encoder,
-            "captioner": captioner,
-            "language": language,
-        }
-        self._given: dict[str, Any] = {
-            name: part for name, part in given.items() if part is not None
-        }
+        self.preset, self.wanted_device = preset, device
+        given: dict[str, Any] = {"proposer": proposer, "encoder": encoder, "captioner": captioner}
+        given["language"] = language
+        self._given = {name: part for name, part in given.items() if part is not None}
         # a cached_property yields to an entry of its name in the instance's __dict__
         self.__dict__.update(self._given)
 
