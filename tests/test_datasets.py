@@ -24,10 +24,10 @@ from published_trees import (
 from pycocotools import mask as coco
 
 from tasutils import paths
-from tasutils.datasets import DATASETS, dataset, dataset_names, group, load_dataset
+from tasutils.datasets import dataset_names, group, load_dataset
 from tasutils.datasets.coco import load_refcoco
 from tasutils.datasets.phrasecut import load_phrasecut
-from tasutils.datasets.sample import DataSet, image_entry
+from tasutils.datasets.sample import image_entry
 from tasutils.datasets.shapes import polygon_mask, segmentation_mask
 from tasutils.errors import TasError
 from tasutils.images import require_annotated_size
@@ -366,19 +366,6 @@ def test_refscenes_mistakes(world):
             load_dataset("refscenes+", "val", root=world)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("split", ["val", "testA", "testB", "testS", "valP", "testP"])
-def test_the_world_that_ships(family, split):
-    data = load_dataset(family, split)
-    assert len(data) > 100 and len(data.image_ids) > 20
-    assert all(data.image_path(image_id).is_file() for image_id in data.image_ids)
-    for sample in data.samples[::25]:
-        mask = data.gt_mask(sample)
-        assert mask.shape == data.size_hw(sample.image_id) and mask.any() and sample.ann_ids
-        assert {"kind", "has_direction", "pronoun", "seen", "distractor"} <= set(sample.flags)
-        assert sample.text.strip() and sample.text == sample.text.lower()
-
-
 # ---- the door
 
 
@@ -398,26 +385,6 @@ def test_names():
             group(*wrong)
     with pytest.raises(TasError, match="'coco' is none of DATASETS"):
         load_dataset("coco", "val")
-
-
-class Mine(DataSet):
-    """A data set of one's own: the photographs of RefScenes under another name."""
-
-    splits = ("valP",)
-    takes = ("root",)
-
-    def load(self, split, **options):
-        return load_dataset("refscenes", split, **options)
-
-
-def test_an_entry_of_ones_own(monkeypatch):
-    monkeypatch.setitem(DATASETS, "mine", Mine())
-    assert "mine" in dataset_names() and len(load_dataset("mine", "valP")) > 100
-    assert dataset("mine").preset("valP") == "photo" and group("mine") == ["mine"]
-    lazy = f"{__name__}:Mine"
-    assert isinstance(dataset(lazy), Mine) and len(load_dataset(lazy, "valP")) > 100
-    with pytest.raises(TasError, match="takes no split_by; leave out unc"):
-        load_dataset("mine", "valP", "unc")
 
 
 def test_json_of_a_reference_file_is_read_too(tmp_path):

@@ -280,13 +280,6 @@ def test_a_mask_can_be_looked_at(explorer):
     assert html_of(explorer.left) == before
 
 
-def test_a_mistake_is_said_and_the_explorer_goes_on(explorer):
-    explorer.sentence.value = "   "
-    assert explorer.view is None and "empty" in explorer.left.message.value
-    explorer.sentence.value = "a dog"
-    assert explorer.view is not None and not explorer.left.message.value
-
-
 def test_all_text_is_escaped(explorer, monkeypatch):
     def refuse(name, tas):
         raise TasError(f"no <script> for {name}")
@@ -365,20 +358,6 @@ def test_only_presets_with_all_their_weights_are_offered(explorer, monkeypatch, 
     assert "tiny" in explorer.presets() and "paper" not in explorer.presets()
     monkeypatch.setattr(paths, "WEIGHTS", tmp_path)
     assert "photo" not in explorer.presets()
-
-
-def test_what_is_seen_can_be_written(explorer, monkeypatch, tmp_path):
-    assert not re.search(r"[/\\]", explorer.folder.value)  # no folder of this machine
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    explorer.compare.value = True
-    explorer.export.click()
-    names = sorted(path.name for path in (tmp_path / "explorer").iterdir())
-    assert [name[-4:] for name in names] == [".csv", ".png"] * 2
-    assert all(name in explorer.written.value for name in names)
-    (tmp_path / "<b>").write_text("")
-    explorer.folder.value = str(tmp_path / "<b>")
-    explorer.export.click()
-    assert "cannot write" in explorer.written.value and "&lt;b&gt;" in explorer.written.value
 
 
 def test_a_page_without_a_kernel_shows_the_controls_as_they_stood(explorer):
