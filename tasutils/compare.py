@@ -488,8 +488,6 @@ def pictures_told(names: list[str]) -> str:
 
 
 def _number_lines(diff: RunDiff, partial: bool) -> list[str]:
-    import pandas as pd
-
     if diff.numbers is None:
         return ["", "numbers: none: no sentence in common that has a ground truth"]
     rows = diff.numbers.to_dict("records")
@@ -501,14 +499,13 @@ def _number_lines(diff: RunDiff, partial: bool) -> list[str]:
     )
     if any(diff.alone):
         scope += f"; only in the first {diff.alone[0]}, in the second {diff.alone[1]}"
-    shown = pd.DataFrame({
-        "metric": [_shown(row["metric"]) for row in rows],
-        **{who: [f"{100 * row[who]:.2f}" for row in rows] for who in ("first", "second")},
-        "difference": [
-            f"{100 * row['difference']:+.2f} [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]"
-            for row in rows
-        ],
-    })  # fmt: skip
+    shown = diff.numbers[["metric"]].map(_shown)
+    for who in ("first", "second"):
+        shown[who] = [f"{100 * row[who]:.2f}" for row in rows]
+    shown["difference"] = [
+        f"{100 * row['difference']:+.2f} [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]"
+        for row in rows
+    ]
     head = f"numbers ({scope}; second minus first, paired, 95 % over images):"
     return ["", head, *(f"    {line}" for line in shown.to_string(index=False).split("\n"))]
 

@@ -247,16 +247,10 @@ def evaluate(dataset: RefDataset, tas: TAS, **options: Any) -> Path:
 
 
 def evaluate_all(
-    datasets: Sequence[RefDataset],
-    tas: TAS,
-    methods: Sequence[str | Method] = ("tas",),
-    *,
-    limit_images: int | None = None,
-    store: SceneStore | None = None,
-    progress: bool = True,
-    out: Path | None = None,
-    masks: bool = False,
-) -> list[Path]:
+    datasets: Sequence[RefDataset], tas: TAS, methods: Sequence[str | Method] = ("tas",), *,
+    limit_images: int | None = None, store: SceneStore | None = None, progress: bool = True,
+    out: Path | None = None, masks: bool = False,
+) -> list[Path]:  # fmt: skip
     """Answer every sentence of data sets that share images by each method: one run for each pair.
 
     An image is described once, and a method computes once what it needs of it.

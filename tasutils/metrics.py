@@ -71,13 +71,9 @@ def iou(
 
 
 def ratio_terms(
-    intersection: ArrayLike,
-    union: ArrayLike,
-    name: str,
-    strict: bool = True,
-    epsilon: float = 0.0,
+    intersection: ArrayLike, union: ArrayLike, name: str, strict: bool = True, epsilon: float = 0.0,
     no_target: ArrayLike = False,
-) -> tuple[Floats, Floats]:
+) -> tuple[Floats, Floats]:  # fmt: skip
     """A metric as sum(numerator) / sum(denominator) over samples, float64 (n,) each.
 
     name: one of `METRIC_NAMES`, or `p@` with any threshold, else ValueError. strict: whether `p@X`
@@ -96,13 +92,9 @@ def ratio_terms(
 
 
 def metric(
-    intersection: ArrayLike,
-    union: ArrayLike,
-    name: str,
-    strict: bool = True,
-    epsilon: float = 0.0,
+    intersection: ArrayLike, union: ArrayLike, name: str, strict: bool = True, epsilon: float = 0.0,
     no_target: ArrayLike = False,
-) -> float:
+) -> float:  # fmt: skip
     """One metric by its name; see `ratio_terms`. Over no samples, or with no px in any union, 0.
 
     >>> metric([1, 3], [2, 3], "oiou"), metric([1], [2], "p@0.5", strict=False)
@@ -131,17 +123,10 @@ def segment_argmax(
 
 
 def bootstrap(
-    intersection: ArrayLike,
-    union: ArrayLike,
-    image: ArrayLike,
-    names: tuple[str, ...] = METRIC_NAMES,
-    *,
-    strict: bool = True,
-    epsilon: float = 0.0,
-    no_target: ArrayLike = False,
-    n_resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, Interval]:
+    intersection: ArrayLike, union: ArrayLike, image: ArrayLike,
+    names: tuple[str, ...] = METRIC_NAMES, *, strict: bool = True, epsilon: float = 0.0,
+    no_target: ArrayLike = False, n_resamples: int = 1000, seed: int = 0,
+) -> dict[str, Interval]:  # fmt: skip
     """Metrics by name with their 95 % percentile intervals; over no samples all are 0.
 
     intersection, union: int (n,) px; image: (n,) ids, samples of one image stay together; the same
@@ -167,17 +152,11 @@ def bootstrap_ratios(
 
 
 def paired_difference(
-    first: tuple[ArrayLike, ArrayLike],
-    second: tuple[ArrayLike, ArrayLike],
-    image: ArrayLike,
-    names: tuple[str, ...] = METRIC_NAMES,
-    *,
-    strict: bool = True,
-    epsilons: tuple[float, float] = (0.0, 0.0),
-    no_target: ArrayLike = False,
-    n_resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, Interval]:
+    first: tuple[ArrayLike, ArrayLike], second: tuple[ArrayLike, ArrayLike], image: ArrayLike,
+    names: tuple[str, ...] = METRIC_NAMES, *, strict: bool = True,
+    epsilons: tuple[float, float] = (0.0, 0.0), no_target: ArrayLike = False,
+    n_resamples: int = 1000, seed: int = 0,
+) -> dict[str, Interval]:  # fmt: skip
     """Metrics by name of the first method minus the second's, with 95 % intervals; see `bootstrap`.
 
     first, second: intersections and unions, int (n,) px each, of the same samples, else ValueError;
@@ -263,20 +242,17 @@ CONVENTIONS = (
     Convention(
         "size-weighted",
         "as sentence, but the mean IoU weighs each sentence by the area of its ground truth; "
-        "sometimes printed as mIoU",
-        names=("miou",),
+        "sometimes printed as mIoU", names=("miou",),
     ),
     Convention(
         "reference",
         "every reference counts once, by the mean over its sentences; no published code that we "
-        "know does so",
-        unit="reference",
+        "know does so", unit="reference",
     ),
     Convention(
         "best sentence",
         "every reference counts once, by the sentence with the highest IoU, which needs the ground "
-        "truth: an upper bound, no score",
-        unit="reference",
+        "truth: an upper bound, no score", unit="reference",
     ),
     Convention(
         "REFER overlap",

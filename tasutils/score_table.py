@@ -77,13 +77,9 @@ class ScoreTable:
     """
 
     def __init__(
-        self,
-        scores: pd.DataFrame,
-        samples: pd.DataFrame,
-        weights: Mapping[str, float],
-        nan_ties: bool = False,
-        epsilon: float = 0.0,
-    ) -> None:
+        self, scores: pd.DataFrame, samples: pd.DataFrame, weights: Mapping[str, float],
+        nan_ties: bool = False, epsilon: float = 0.0,
+    ) -> None:  # fmt: skip
         import pandas as pd
 
         self._samples, self.nan_ties, self.epsilon = samples, nan_ties, epsilon
