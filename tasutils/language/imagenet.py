@@ -59,7 +59,8 @@ def everyday_classes() -> dict[str, frozenset[int]]:
 
 
 def _image_class(synset: Any) -> ImageClass:
-    kinds, above = [], synset
+    kinds: list[str] = []
+    above = synset
     while above := _nearest_kind(above):
         kinds.append(_word(above))
     senses = frozenset(s.name() for path in synset.hypernym_paths() for s in path)

@@ -248,9 +248,9 @@ def _why_idle(reading: Reading) -> str:
 def _half(name: DirectionName, word: Direction | None, *others: Direction | None) -> Step:
     """Both parts of a half of the picture, or the one that the first other word picks."""
     other = next(filter(None, others), None)
-    rows, columns = [*_ROWS], ["left", "right"]
-    for chosen in (d for d in (name, other and other.name) if d):
-        rows, columns = ([chosen], columns) if chosen in _ROWS else (rows, [chosen])
+    chosen = (name, other.name) if other else (name,)
+    rows: list[str] = [row for row in chosen if row in _ROWS] or list(_ROWS)
+    columns: list[str] = [column for column in chosen if column not in _ROWS] or ["left", "right"]
     return tuple(f"{_ROWS[row]} {column}" for row in rows for column in columns), (word, other)
 
 
