@@ -122,12 +122,6 @@ def test_what_spreadsheets_write(folder, options):
     assert [s.text for s in data.samples] == ['the dog, left; "big"', "two\nlines"]
 
 
-def test_columns_may_stand_in_any_order_and_be_left_out(folder):
-    path = write_csv(folder, [("the dog", "a.png", "left")], ("expression", "image", "side"))
-    data = load_dataset("own", path)
-    assert data.samples[0].flags == {"side": "left"} and len(data.without_mask) == 1
-
-
 def test_pictures_may_lie_in_another_folder(folder, tmp_path):
     (tmp_path / "lists").mkdir()
     path = write_csv(tmp_path / "lists", [("a.png", "dog", "")])
@@ -471,7 +465,6 @@ def test_sentences_of_one_mask_are_one_reference_and_equal_rows_are_told(folder,
 TEXTS = st.text(
     st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1, max_size=20
 ).filter(lambda text: any(c.isprintable() and not c.isspace() for c in text))
-MASKS = st.lists(st.lists(st.booleans(), min_size=W, max_size=W), min_size=H, max_size=H)
 
 
 @settings(
@@ -565,11 +558,6 @@ def test_evaluate_without_masks(folder, seeing, capsys):
     assert "own my tiny (n = 2 sentences, 2 images; metrics on the 0 with a mask" in out
     assert "without a proposal): no ground truth, so no metric" in out
     assert "chosen masks: " in out
-
-
-def test_evaluate_own_may_leave_out_the_masks(folder, seeing):
-    path = write_csv(folder, [("a.png", "dog", "")])
-    assert not (run_of(folder, path, "--no-masks").folder / "masks").exists()
 
 
 def test_options_that_own_data_does_not_take(folder, capsys):

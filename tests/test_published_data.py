@@ -1,9 +1,6 @@
 """Published data sets by name, in every layout in which they are published; their doctor."""
 
 import hashlib
-import json
-import os
-import pickle
 import re
 import shutil
 from contextlib import nullcontext
@@ -24,7 +21,6 @@ from published_trees import (
     instances,
     load_seeing,
     polygon,
-    python2_pickle,
     reference,
     references,
     small_counts,
@@ -38,7 +34,6 @@ from published_trees import (
 from tasutils import cli, paths
 from tasutils.datasets import dataset, default_preset, load_dataset
 from tasutils.datasets.doctor import KINDS
-from tasutils.datasets.files import loads_plain
 from tasutils.datasets.get_data import FileSet, file_sets, get_data
 from tasutils.datasets.phrasecut import scores, subsets
 from tasutils.errors import TasError
@@ -55,12 +50,6 @@ def small(monkeypatch):
 def seeing(monkeypatch):
     """`tas` with parts that see boxes and colours in place of networks."""
     monkeypatch.setattr("tasutils.tas.load", load_seeing)
-
-
-def test_the_miniature_pickles_are_those_of_python_2():
-    raw = python2_pickle(references())
-    assert loads_plain(raw) == references()
-    assert b"U\x06ref_id" in raw and b"X\x06\x00\x00\x00ref_id" not in raw  # SHORT_BINSTRING
 
 
 @pytest.mark.parametrize("name, split_by", [
@@ -108,20 +97,6 @@ def test_mistakes_name_what_there_is(tmp_path):
         load_dataset("photos7", "all", "unc")
     with pytest.raises(TasError, match="own takes no root"):
         load_dataset("own", "x.csv", root=tmp_path)
-
-
-def test_a_malicious_pickle_runs_nothing(tmp_path, monkeypatch):
-    class Shell:
-        def __reduce__(self):
-            return os.system, ("touch marker",)
-
-    write_refcoco(tmp_path)
-    (tmp_path / "refcoco" / "refs(unc).p").write_bytes(pickle.dumps([Shell()], 2))
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(TasError, match="not plain data"):
-        load_dataset("refcoco", "val", root=tmp_path)
-    assert cli.main(["data", "check", "refcoco", "--root", str(tmp_path)]) == 1
-    assert not (tmp_path / "marker").exists()
 
 
 # ---- mirrors
@@ -531,16 +506,6 @@ def test_phrasecut_without_its_files(tmp_path, doctor):
     assert "missing or damaged file: " in doctor("phrasecut")[2][0]
 
 
-def test_mistakes_of_the_command(capsys):
-    for args, message in [
-        (["check", "imagenet"], "no published data set 'imagenet'; there are refcoco"),
-        (["check", "refcoco", "--split-by", "umd"], "refcoco has no splits by 'umd'"),
-        (["get", "imagenet"], "nothing is known of 'imagenet'"),
-    ]:
-        assert cli.main(["data", *args]) == 2
-        assert message in capsys.readouterr().err
-
-
 def test_list_has_the_published_counts_beside_the_found(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tasutils.datasets.doctor.shipped", lambda: iter(()))
     write_refcoco(tmp_path)
@@ -611,39 +576,3 @@ def test_photographs_are_for_the_preset_photo():
     assert default_preset("refcoco", "val") == default_preset("phrasecut", "test") == "photo"
     assert default_preset("refscenes", "val") == "tiny"
     assert default_preset("refscenes", "valP") == default_preset("photos7", "all") == "photo"
-
-
-def test_evaluate_says_which_image_is_missing(tmp_path, seeing, capsys):
-    write_refcoco(tmp_path)
-    (tmp_path / "coco" / "train2014" / file_name(2)).unlink()
-    args = ["evaluate", "refcoco", "testA", "--root", str(tmp_path), "--out", str(tmp_path / "r")]
-    assert cli.main(args) == 2
-    assert f"no picture at {tmp_path}" in capsys.readouterr().err
-    assert not list((tmp_path / "r").glob("*/run.json"))
-
-
-@pytest.mark.slow
-def test_two_pictures_of_refscenes_as_refcoco_give_the_same_numbers(tmp_path):
-    """The whole way through the shipped tiny networks."""
-    data = load_dataset("refscenes", "val")
-    wanted = data.image_ids[:2]
-    source = paths.REFSCENES / "refscenes"
-    listed = json.loads((source / "instances.json").read_bytes())
-    keep = [e for e in listed["images"] if str(e["id"]) in wanted]
-    folder = tmp_path / "coco" / "train2014"
-    folder.mkdir(parents=True)
-    for entry in keep:
-        shutil.copy(data.image_path(str(entry["id"])), folder / entry["file_name"])
-    refs = loads_plain((source / "refs(tas).p").read_bytes())
-    refs = [ref for ref in refs if str(ref["image_id"]) in wanted]
-    write_refcoco(tmp_path, refs=refs, content=listed | {"images": keep}, images=False)
-    common = ["--preset", "tiny", "--limit", "2", "--out", str(tmp_path / "runs")]
-    args = ["evaluate", "refcoco", "val", "--split-by", "unc", "--root", str(tmp_path)]
-    assert cli.main([*args, *common]) == 0
-    assert cli.main(["evaluate", "refscenes", "val", "--family", "refscenes", *common]) == 0
-    runs = {r.record.dataset: r for r in map(read_run, (tmp_path / "runs").glob("*/run.json"))}
-    ours, theirs = (runs[name].samples for name in ("refscenes", "refcoco"))
-    assert len(ours) >= 4 and ours["iou"].max() > 0
-    for column in ("sample_id", "chosen", "iou", "oracle_iou", "gt_area_px", "reason"):
-        assert ours[column].tolist() == theirs[column].tolist(), column
-    assert runs["refcoco"].record.metrics == runs["refscenes"].record.metrics
