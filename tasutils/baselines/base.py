@@ -40,12 +40,10 @@ _WANTED = {
 
 
 class SquareConfig(Part):
-    """How a picture is resampled and normalised.
+    """How a picture is resampled and normalised; CLIP's own way is the default.
 
-    interpolation, antialias: CLIP's own preprocessing is bicubic and antialiased. torchvision's
-        resizing of tensors is bilinear, and was not antialiased before its version 0.17 (2024).
-    statistics: the encoder's own mean and deviation, or ImageNet's, which the code of Global-Local
-        uses even for CLIP.
+    antialias: torchvision's resizing of tensors had none before its version 0.17 (2024).
+    statistics: the encoder's, or ImageNet's, which the code of Global-Local uses even for CLIP.
     """
 
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
@@ -246,8 +244,7 @@ def masks_on_grid(
 ) -> Tensor:
     """Bool (n, H, W) -> float32 (n, h, w) in 0..1: the share of a mask at each place of a grid.
 
-    `nearest` takes the one pixel at the top left of each place (torch's rule), so a small mask may
-    have no place at all; `bilinear` without `antialias` looks at four pixels of each.
+    `nearest` takes the one pixel at the top left of each place: a small mask may have no place.
     """
     stencils = torch.from_numpy(np.ascontiguousarray(masks)).to(device).float()[:, None]
     return F.interpolate(stencils, grid_hw, mode=mode, antialias=antialias)[:, 0]

@@ -28,11 +28,9 @@ class ClipSurgeryConfig(Part):
     """Switches of CLIP-Surgery.
 
     image_size: side of the input in px, a multiple of the tower's stride; None: the encoder's own.
-        The demo has 224 and 512.
     blocks: how many of a ViT's last blocks have the second path.
     ensemble: whether a text is the mean over 85 templates, else it is put in the encoder's own.
-    others: texts that the sentence is set against, as the demo's class names are; without any it
-        is set against the empty text.
+    others: texts that the sentence is set against, as the demo's class names are; none: the empty.
     """
 
     square: base.SquareConfig = base.SquareConfig()

@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 class GlobalLocalConfig(Part):
     """Switches of Global-Local; the defaults are the released code's but for the statistics.
 
-    The released loader also brings each picture to a short side of 800 px before anything else;
-    here the features are made of the picture as it is.
+    The released loader first brings each picture to a short side of 800 px; here it stays.
 
-    square: the released code has torchvision's bilinear without antialiasing, also for the soft
-        masks, and ImageNet's statistics.
+    square: as released, bilinear without antialiasing, also for soft masks; ImageNet's statistics.
     v: weight of the global image feature (released code: 0.85 on RefCOCOg, else 0.95);
         `text_share`: of the whole sentence.
     masked_blocks: before how many of a ViT's last blocks the patches are masked (9, 10 and 11).
@@ -78,8 +76,8 @@ class GlobalLocal(base.Peer):
     @classmethod
     def make(cls, name: str, tas: TAS, dataset: str | None = None, **switches: Any) -> Self:
         """As `Peer.make`; without a `v` it is the published one of the data set."""
-        published = {"v": 0.85 if dataset == "refcocog" else 0.95}
-        return super().make(name, tas, dataset, **(published | switches))
+        published = 0.85 if dataset == "refcocog" else 0.95
+        return super().make(name, tas, dataset, **{"v": published} | switches)
 
     @property
     def field(self) -> str:

@@ -64,11 +64,8 @@ class GradCam(base.Activation):
             return seen[0]
 
         crops = base.square_picture(image, self.encoder, self.config.square)
-        handle = self._module.register_forward_hook(cut)
-        try:
+        with self._module.register_forward_hook(cut):
             unit = torch.nn.functional.normalize(self._unit(crops), dim=-1)
-        finally:
-            handle.remove()
         return seen[0], unit
 
     def _grid(self, output: Tensor) -> Tensor:
@@ -78,10 +75,7 @@ class GradCam(base.Activation):
         return output[0, 1:].unflatten(0, (-1, self._side)).permute(2, 0, 1)
 
     def _target(self) -> tuple[Any, Callable[[Tensor], Tensor], int | None]:
-        """The module that makes the map, crops -> embedding (1, d), and the tokens' grid's width.
-
-        The width is None where the module gives a map already.
-        """
+        """What makes the map, crops -> embedding (1, d), and the width of a grid of tokens."""
         model: Any = getattr(self.encoder, "model", None)
         pixels: Any = getattr(self.encoder, "pixel_values", None)
         config = getattr(self.encoder, "config", None)
@@ -89,18 +83,16 @@ class GradCam(base.Activation):
         if kind == "resnet":
             return model.visual.layer4, lambda c: model.encode_image(pixels(c)), None
         if kind == "vit":
-            visual = model.visual
-            block = self._block(visual.transformer.resblocks)
-            return block.ln_1, lambda c: model.encode_image(pixels(c)), visual.grid_size[1]
+            module = self._block(model.visual.transformer.resblocks).ln_1
+            return module, lambda c: model.encode_image(pixels(c)), model.visual.grid_size[1]
         if kind == "align":
             vision = model.vision_model
-            last = vision.encoder.blocks[-1]
-            return last, lambda c: vision(pixels(c, whole=True)).pooler_output, None
+            module = vision.encoder.blocks[-1]
+            return module, lambda c: vision(pixels(c, whole=True)).pooler_output, None
         if kind == "albef":
             vit, project = model["visual_encoder"], model["vision_proj"]
-            side = vit.patch_embed.grid_size[1]
-            block = self._block(vit.blocks)
-            return block.norm1, lambda c: project(vit.forward_features(pixels(c))[:, 0]), side
+            module, side = self._block(vit.blocks).norm1, vit.patch_embed.grid_size[1]
+            return module, lambda c: project(vit.forward_features(pixels(c))[:, 0]), side
         raise TasError(
             f"{self.name} cannot use encoder {base.encoder_name(self.encoder)}: it has no map with "
             "gradients; choose a CLIP with a ResNet or with a ViT and a class token, align or albef"

@@ -61,11 +61,7 @@ class ClipOnly(Alone):
 
 
 class Tas(Alone):
-    """TAS by its ranks: 0 for its answer, -1 for the next, and so on.
-
-    The rectifier puts masks in an order that no sum of V, P and N tells; the sums themselves are
-    in `Answer.table()`.
-    """
+    """TAS by its ranks (the rectifier's order is that of no sum): 0 for its answer, then -1, ..."""
 
     dataset: str | None  # picks lambda from the preset, as in `TAS.refer`
 

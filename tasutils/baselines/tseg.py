@@ -24,10 +24,7 @@ COARSE, FINE, WIDTH, HEADS = 128, 256, 128, 4  # channels of tiny-RN's two maps;
 
 
 class TsegConfig(Part):
-    """Settings of TSEG.
-
-    checkpoint: TSEG's own parts, relative to data/weights; None gives random weights.
-    """
+    """checkpoint: TSEG's own parts, relative to data/weights; None gives random weights."""
 
     checkpoint: str | None = "tiny/tseg.safetensors"
 
@@ -62,7 +59,6 @@ class Tseg(base.Activation):
         return large.clip(0, 1)  # bilinear weights may sum to a little more than one
 
     def _tokens(self, image: Image) -> Tensor:
-        """Patch tokens (1, h, w, width) of a picture."""
         with torch.inference_mode():
             pictures = torch.from_numpy(image[None].copy()).to(self.encoder.device)
             return self.net.patches(*tiny_maps(self._tower, pictures))
@@ -71,9 +67,8 @@ class Tseg(base.Activation):
 def _tower(encoder: Any, name: str) -> Any:
     """The CLIP model of an encoder; TasError unless its maps are as wide as tiny-RN's."""
     if base.tower_kind(encoder) == "resnet":
-        visual = encoder.model.visual
-        channels = (visual.attnpool.c_proj.out_features, visual.layer4[0].conv1.in_channels)
-        if channels == (COARSE, FINE):
+        pool, layer = encoder.model.visual.attnpool, encoder.model.visual.layer4[0]
+        if (pool.c_proj.out_features, layer.conv1.in_channels) == (COARSE, FINE):
             return encoder.model
     raise TasError(
         f"{name} cannot use encoder {base.encoder_name(encoder)}; its weights ride on tiny-RN; "
@@ -123,10 +118,7 @@ class TsegNet(nn.Module):
         return F.normalize(features + self.text_map(features), dim=-1)
 
     def margins(self, patches: Tensor, texts: Tensor) -> Tensor:
-        """How much better each text fits each patch than no text does: float32 (n, h, w, k).
-
-        The scaled cosine less the learned score of "no expression", which differs by patch.
-        """
+        """How much better each text fits each patch than "none" does: float32 (n, h, w, k)."""
         none = patches @ self.none + self.none_score
         return self.log_scale.exp() * (patches @ texts.T - none[..., None])
 
@@ -138,9 +130,8 @@ class Block(nn.Module):
         super().__init__()
         self.norm_1, self.norm_2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
         self.qkv, self.project = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.mlp = nn.Sequential(
-            nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH)
-        )
+        widen, narrow = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(2 * WIDTH, WIDTH)
+        self.mlp = nn.Sequential(widen, nn.GELU(), narrow)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens to tokens."""
@@ -155,8 +146,7 @@ class Block(nn.Module):
 def assign(margins: Tensor) -> Tensor:
     """Multi-label patch assignment: share (0..1) of each patch that belongs to each expression.
 
-    A softmax over two choices, this expression or none, for every expression on its own: a patch
-    may belong to several expressions, and to none. Scores do not depend on other expressions.
+    A softmax over two choices, this expression or none, for every expression on its own.
     """
     return margins.sigmoid()
 
@@ -173,11 +163,9 @@ def pool(margins: Tensor, least: float = 1e-4) -> Tensor:
 def tiny_maps(model: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
     """The two maps of the frozen tiny-RN, float32 (n, h, w, 128) and (n, 2h, 2w, 256).
 
-    The first is layer4 in the joint space, each place by itself (see `encoders.openclip`); the
-    second is layer3. The picture is enlarged to 480 px on its short side, so that things are about
-    as large as in the crops that the tower knows.
-
-    model: an open_clip model, tiny-RN; pictures: uint8 (n, H, W, 3), RGB.
+    The first is layer4 in the joint space, each place by itself; the second is layer3. The picture
+    is enlarged to 480 px on its short side, so that things are about as large as in the crops that
+    the tower knows. pictures: uint8 (n, H, W, 3), RGB.
     """
     visual = model.visual
     x = pictures.permute(0, 3, 1, 2).float() / 255
