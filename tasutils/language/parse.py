@@ -94,8 +94,7 @@ class Parser:
 
     def noun_chunks(self, text: str, pronouns: bool = False) -> list[str]:
         """Noun chunks in order of appearance, duplicates kept; those led by a pronoun if asked."""
-        parse = self.parse(text)
-        return list(parse.all_chunks if pronouns else parse.chunks)
+        return list(self.parse(text).all_chunks if pronouns else self.parse(text).chunks)
 
 
 @lru_cache(maxsize=16384)

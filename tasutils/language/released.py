@@ -73,8 +73,7 @@ class Relation:
 class Reading:
     """A sentence as the released code reads it, lower-cased.
 
-    phrase: the head phrase, or the whole text; entity: text of the entity, "" where there is none;
-    relations, superlatives: what was found about it, in the order of the walk.
+    phrase: the head phrase, or the whole text; entity: "" where there is none.
     """
 
     phrase: str

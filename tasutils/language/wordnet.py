@@ -37,8 +37,8 @@ _PAIRS = 3  # of senses, for two nouns to be synonyms in the released code
 class Verdict(NamedTuple):
     """What a synonym rule says of a phrase.
 
-    noun: the noun it was judged by; similarity: its highest path similarity to the target, 0..1;
-    kept: is the phrase a negative, that is no synonym; reason: why, in words.
+    noun: judged by; similarity: its highest path similarity to the target, 0..1; kept: is the
+    phrase a negative, that is no synonym; reason: why, in words.
     """
 
     noun: str
@@ -90,11 +90,9 @@ def nearest(phrase: str, target: Parse, parser: Parser, threshold: float) -> Ver
     Nouns are compared as compounds ("fire engine") and as head nouns; any pair decides.
     """
     targets, nouns = noun_forms(target.head_words), noun_forms(parser.parse(phrase).head_words)
-    if not targets:
-        told = "kept: the expression names no thing to compare with"
-        return Verdict(nouns[0] if nouns else "", 0.0, True, told)
-    if not nouns:
-        return Verdict("", 0.0, True, "kept: no noun to compare with")
+    if not targets or not nouns:
+        missing = "no noun" if targets else "the expression names no thing"
+        return Verdict("".join(nouns[:1]), 0.0, True, f"kept: {missing} to compare with")
     pairs = [(path_similarity(a, b), a, b) for a in nouns for b in targets]
     similarity, noun, other = max(pairs, key=lambda pair: pair[0])
     kept = similarity < threshold
@@ -111,9 +109,9 @@ def nearest(phrase: str, target: Parse, parser: Parser, threshold: float) -> Ver
 def three_pairs(phrase: str, target: Parse, parser: Parser, threshold: float) -> Verdict:
     """Three pairs of senses with a path similarity above `threshold` make a synonym (code).
 
-    The first noun of each phrase stands for it as it is written, and senses of any part of speech
-    count. Above 1/2 that reads: if they share three senses. A phrase without a noun is no synonym.
-    (The released code finds nouns by nltk's tagger, here spaCy's.)
+    The first noun of each phrase stands for it as it is written (the released code finds it by
+    nltk's tagger, here spaCy's), and senses of any part of speech count. Above 1/2 that reads: if
+    they share three senses. A phrase without a noun is no synonym.
     """
     noun, other = parser.parse(phrase).first_noun, parser.parse(target.phrase).first_noun
     if not noun or not other:
@@ -174,9 +172,7 @@ def similar_pairs(word_a: str, word_b: str, threshold: float = 0.9) -> int:
 
 
 def noun_forms(words: Sequence[str]) -> tuple[str, ...]:
-    """The nouns under which WordNet may know a phrase: its known compounds, then its last word.
-
-    words: the words of a noun phrase up to its head noun, e.g. ("red", "fire", "engine").
+    """The nouns under which WordNet may know a phrase's `words`: its compounds, the last word.
 
     >>> noun_forms(["red", "fire", "engine"])
     ('fire engine', 'engine')
@@ -236,10 +232,9 @@ def _remedy(nltk_data: Path) -> str:
 
 @dataclass(frozen=True)
 class SensePath:
-    """The way between two nouns; senses by their names, such as "dog.n.01".
+    """The way between two nouns, by names of senses ("dog.n.01").
 
-    up_a, up_b: from a sense of each noun to their nearest common hypernym, both ends included;
-    above: from there on to the root.
+    up_a, up_b: up to their nearest common hypernym, ends included; above: on to the root.
     """
 
     noun_a: str
