@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
 from tasutils import cli, paths
@@ -227,20 +226,6 @@ def test_failure_on_the_way_leaves_nothing(here, stand_in, monkeypatch):
 )
 def test_mistakes_are_one_line(complaint, args, words):
     assert words in complaint(*args)
-
-
-def _preset_with(here, field, value):
-    data = load_preset("tiny").override({field: value}).model_dump()
-    path = here / "mine.yaml"
-    path.write_text(yaml.safe_dump(data), encoding="utf-8")
-    return path
-
-
-def test_missing_weights(here, complaint):
-    for field in ("proposals", "encoder", "captioner"):
-        mine = _preset_with(here, f"{field}.checkpoint", str(here / "nowhere"))
-        error = complaint("segment", "picture.png", "a dog", "--preset", mine, "--out", "o")
-        assert "nowhere" in error and field in error
 
 
 def test_paper_preset_names_the_weights_it_lacks(complaint):
