@@ -359,7 +359,7 @@ class FreeMaskProposer:
 
 
 def _resized(soft: torch.Tensor, size_hw: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
-    for one in soft:  # memory only
+    for one in soft:  # one at a time spares memory
         yield F.interpolate(one[None, None], size_hw, mode="bilinear")[0, 0].numpy()
 
 

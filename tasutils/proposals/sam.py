@@ -38,8 +38,7 @@ class SamProposer:
     for bit, unless its last batch has under four points: products of few rows are rounded
     otherwise. Layers of crops are left to the generator itself.
 
-    Without a checkpoint its weights are random; overlap: the filter of what it finds. Raises
-    TasError when the checkpoint is missing or damaged.
+    Random weights without a checkpoint; TasError when it is missing or damaged.
     """
 
     def __init__(
@@ -93,10 +92,9 @@ class SamProposer:
         points_xy = torch.from_numpy(self._resize.apply_coords(grid, size_hw)).to(self.device)
 
         def of_points(points: torch.Tensor) -> Found:
+            bar = self.config.pred_iou_thresh
             with autocast(self.device, self.precision):
-                logits, guesses = decode_points(
-                    self.model, embedding, points, self.config.pred_iou_thresh
-                )
+                logits, guesses = decode_points(self.model, embedding, points, bar)
             return stable_masks(self.model, logits, guesses, input_hw, size_hw, self.config)
 
         return self.point_batches(points_xy, of_points)
@@ -118,16 +116,12 @@ class SamProposer:
 
 
 class Found(NamedTuple):
-    """Masks of one picture, n of them.
-
-    runs: their runs; guesses: float32 (n,), the network's of quality; stability: float32 (n,);
-    masks: bool (n, H, W) on the network's device, None if they are too many to keep.
-    """
+    """Masks of one picture, n of them."""
 
     runs: Runs
-    guesses: torch.Tensor
-    stability: torch.Tensor
-    masks: torch.Tensor | None
+    guesses: torch.Tensor  # float32 (n,), the network's of quality
+    stability: torch.Tensor  # float32 (n,)
+    masks: torch.Tensor | None  # bool (n, H, W) on its device; None if too many to keep
 
     @classmethod
     def joined(cls, parts: list[Found]) -> Found:
@@ -155,13 +149,9 @@ def decode_points(
     branches where a point first changes it; only points with a promising mask are upscaled. On a
     CPU the result equals the library's bit for bit (see tests/test_sam.py).
 
-    Args:
-        embedding: float (1, c, h, w), the encoder's.
-        points_xy: float64 (m, 2), px of the network's input.
-        pred_iou_thresh: a mask needs a higher guess; 0 or less lets every mask pass.
-
-    Returns float32 logits (k, 4 h, 4 w) and float32 guesses (k,), in the order of the points and,
-    for each, of its three masks.
+    embedding: float (1, c, h, w); points_xy: float64 (m, 2), px of the network's input;
+    pred_iou_thresh: a mask needs a higher guess; 0 or less lets every mask pass. Returns float32
+    logits (k, 4 h, 4 w) and guesses (k,), by point and, for each, in the order of its three masks.
     """
     decoder = sam.mask_decoder
     # a half-precision caller must not round coordinates
@@ -202,9 +192,8 @@ def stable_masks(
     Stability is the number of pixels over `stability_score_offset` to that over minus it, 0 / 0
     is NaN and never passes a threshold above 0. Source: segment_anything/utils/amg.py.
 
-    Args:
-        logits: float32 (n, h, w); guesses: float32 (n,), both of `decode_points`.
-        input_hw, size_hw: of the picture in the network's input, and of the picture itself, px.
+    logits: float32 (n, h, w) and guesses: float32 (n,) of `decode_points`; input_hw: px of the
+    picture in the network's input.
     """
     masks = [torch.zeros((0, *size_hw), dtype=torch.bool, device=logits.device)]
     stability = [guesses[:0]]
@@ -226,19 +215,14 @@ def stable_masks(
 def _counts(flags: torch.Tensor) -> torch.Tensor:
     """Number of True in each of (n, H, W), int32 (n,)."""
     if flags.device.type == "cpu":  # several times as fast as the sum
-        counts = [np.count_nonzero(mask) for mask in flags.numpy()]
-        return torch.tensor(counts, dtype=torch.int32)
+        return torch.tensor([np.count_nonzero(mask) for mask in flags.numpy()], dtype=torch.int32)
     return flags.sum(dim=(1, 2), dtype=torch.int32)
 
 
 def _box_nms(runs: Runs, scores: torch.Tensor, iou_thresh: float) -> NDArray[np.int64]:
-    """Indices of the masks whose boxes stay, the best first, with segment-anything's boxes.
-
-    Those end on the last pixel of a mask, not after it. Called as the library does, for the same
-    order of equal scores.
-    """
+    """Indices of the masks whose boxes stay, the best first, equal ones as in the library."""
     boxes = torch.from_numpy(runs.boxes_xyxy())
-    boxes[:, 2:] = (boxes[:, 2:] - 1).clamp(min=0)
+    boxes[:, 2:] = (boxes[:, 2:] - 1).clamp(min=0)  # segment-anything's end on the last pixel
     kept: NDArray[np.int64] = batched_nms(boxes, scores, torch.zeros(runs.n), iou_thresh).numpy()
     return kept
 

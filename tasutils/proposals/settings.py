@@ -37,8 +37,8 @@ class SamConfig(ProposerSettings):
 class FreeConfig(ProposerSettings):
     """Free masks from dense ImageNet features, as FreeSOLO makes them; no mask is learned.
 
-    `stride` and `longest_side_px` set how fine the feature map is, `query_scales` which shares of
-    its size it is pooled to for the queries; `sharpen` snaps a mask to superpixels.
+    query_scales: shares of its size that the feature map is pooled to for the queries; sharpen:
+    whether a mask is snapped to superpixels.
     """
 
     kind: Literal["free"] = "free"
@@ -92,10 +92,9 @@ class FreeSoloConfig(ProposerSettings):
 
 
 class MergeConfig(ProposerSettings):
-    """Hierarchical merging of superpixels by colour, texture, size and fill (selective search).
+    """Superpixels merged by colour, texture, size and fill (selective search).
 
-    `scale` and `min_size_px` are felzenszwalb's, at `longest_side_px`; every colour space gives a
-    hierarchy of its own.
+    `scale` and `min_size_px` are felzenszwalb's; every colour space gives a hierarchy of its own.
     """
 
     kind: Literal["merge"] = "merge"
@@ -130,7 +129,7 @@ class UnionConfig(ProposerSettings):
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
-        if self.sam is None and self.free is None and self.merge is None:
+        if not (self.sam or self.free or self.merge):
             raise ValueError("a union needs at least one of sam, free and merge")
         return self
 
