@@ -39,7 +39,7 @@ METADATA = {
     "language_info": {"name": "python"},
 }  # fmt: skip
 LARGEST_BYTES = 1_000_000  # of an executed notebook
-LARGE_PICTURE = 100_000  # characters in base64, from which a picture is made smaller
+LARGE_PICTURE = 60_000  # characters in base64, from which a picture is made smaller
 BEGIN, END, STUB = "# solution: begin", "# solution: end", "#: "
 
 
@@ -72,7 +72,7 @@ def clean(notebook: NotebookNode, outputs: bool = False) -> NotebookNode:
     """Take out what editors leave, and outputs unless asked; ids that are no words become some."""
     cells, used, section = [], set[str](), "opening"
     for cell in notebook.cells:
-        kept = {key: cell.metadata[key] for key in ("tags",) if key in cell.metadata}
+        kept = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
         heading = re.search(r"^#+ (.+)$", cell.source, flags=re.M)
         heads = re.findall(r"[a-z]+", heading[1].lower()) if heading else []
         heads = heads if cell.cell_type == "markdown" else []
@@ -187,9 +187,9 @@ def as_jpeg(output: NotebookNode, kind: str) -> None:
         rgba = picture.convert("RGBA")
     opaque = Image.new("RGB", rgba.size, "white")
     opaque.paste(rgba, mask=rgba.getchannel("A"))
-    opaque.thumbnail((900, 4000))
+    opaque.thumbnail((720, 2400))
     buffer = io.BytesIO()
-    opaque.save(buffer, "JPEG", quality=70, optimize=True)
+    opaque.save(buffer, "JPEG", quality=60, optimize=True)
     output["data"]["image/jpeg"] = base64.b64encode(buffer.getvalue()).decode("ascii")
     words = output.get("metadata", {}).pop(kind, None)
     if words is not None:

@@ -28,7 +28,6 @@ from tasutils import charts, show, tables
 from tasutils.evaluate import run_of
 from tasutils.gallery import Gallery
 from tasutils.language import SYNONYM_RULES
-from tasutils.language.parse import read_doc
 from tasutils.language.wordnet import noun_forms, path_similarity, similar_pairs, wordnet
 from tasutils.metrics import paired_difference
 from tasutils.notebooks import refuse_unknown
@@ -83,12 +82,18 @@ example = gallery.example(row, weights={"p": 0, "n": lam}, form="none")
 answer, scene = example.answer, example.answer.scene
 show.overlay(example.image, answer, example.truth)
 
+
 # %% [markdown]
-# **1. The whole picture gets a caption.** **2. Its noun phrases, found by spaCy, are candidates.**
+# **1. The whole picture gets a caption.** **2. Its noun phrases are candidates:** spaCy's noun chunks, joined where WordNet knows two neighbours as one thing ("a purple fire" and "extinguisher"). The last word of a phrase is its noun.
 
 # %%
-chunks = read_doc(tas.preset.language.spacy_model, scene.image_caption).noun_chunks
-candidates = [(chunk.text, chunk.root.lemma_) for chunk in chunks if chunk.root.pos_ != "PRON"]
+def noun_of(phrase):
+    """The last word of a phrase, in the singular."""
+    word = phrase.split()[-1].lower()
+    return wordnet().morphy(word, "n") or word
+
+
+candidates = [(phrase, noun_of(phrase)) for phrase in tas.language.noun_chunks(scene.image_caption)]
 print("caption:   ", scene.image_caption)
 print("candidates:", *[phrase for phrase, _ in candidates], sep="  ")
 
@@ -144,11 +149,7 @@ charts.score_bars(answer, most=8)
 agree = []
 for sample in samples.itertuples():
     picture = scenes[sample.image_id]
-    found = [
-        (c.text, c.root.lemma_)
-        for c in read_doc(tas.preset.language.spacy_model, picture.image_caption).noun_chunks
-        if c.root.pos_ != "PRON"
-    ]
+    found = [(phrase, noun_of(phrase)) for phrase in picture.phrases]
     expression = parse_expression(sample.text, tas.language, tas.preset)
     verdicts = judge_phrases(picture, expression, tas.language, tas.preset)
     kept = [one.phrase for one in verdicts if one.kept]
