@@ -154,7 +154,10 @@ for name, (x, y) in pieces.items():
 other = tasutils.load("tiny" if tas.preset.name == "photo" else "photo")
 theirs = other.refer(other.describe(image), sentence)
 show.gallery(
-    [show.Example(image, each, note=f"{each.preset.name}: {each.reason}") for each in (answer, theirs)],
+    [
+        show.Example(image, each, note=f"{each.preset.name}: {each.reason}")
+        for each in (answer, theirs)
+    ],
     columns=2,
 )
 

@@ -84,10 +84,15 @@ plain = plain and run.record.config["rectifier"]["form"] != "official"
 ids = run.samples["sample_id"]
 if plain:
     rows = best_rows(scores, run.record.weights)
-    assert (run.samples.set_index("sample_id")["chosen"][rows.index] == scores["proposal"][rows].to_numpy()).all()
+    assert (
+        run.samples.set_index("sample_id")["chosen"][rows.index]
+        == scores["proposal"][rows].to_numpy()
+    ).all()
     print(f"{len(rows)} answers chosen again, all the same")
 else:
-    print("scores.strict_official or the form official decides ties otherwise: see tasutils.score_table")
+    print(
+        "scores.strict_official or the form official decides ties otherwise: see tasutils.score_table"
+    )
 
 
 # %% [markdown]
@@ -144,10 +149,14 @@ charts.ablation_plot(ablation, note=note)
 # %%
 pieces = study.contributions(found, n_boot)
 first, second, *_ = run.record.weights
-change = np.subtract(*(
-    sentence_ious(scores, best_rows(scores, {n: run.record.weights[n] for n in names}, False), ids)
-    for names in ((first, second), (first,))
-))
+change = np.subtract(
+    *(
+        sentence_ious(
+            scores, best_rows(scores, {n: run.record.weights[n] for n in names}, False), ids
+        )
+        for names in ((first, second), (first,))
+    )
+)
 span = [change.mean(), *bootstrap_pictures(change, run.images, n_boot)]
 if plain and not run.epsilon:
     assert np.allclose(span, pieces.loc[0, ["mean", "low", "high"]].astype(float))
@@ -173,7 +182,9 @@ charts.breakdown_plot(groups, note=note)
 # %%
 tuning = [run for run in found if run.split in TUNING_SPLITS] or found
 axes = {"p": {0.0, 0.1, 0.2, 0.5, 1.0, 2.0}, "n": {0.0, 0.1, 0.2, 0.5, 1.0}}
-tried = {name: sorted(some.union(r.record.weights[name] for r in tuning)) for name, some in axes.items()}
+tried = {
+    name: sorted(some.union(r.record.weights[name] for r in tuning)) for name, some in axes.items()
+}
 grid = sweep(tuning, tried)
 best = best_settings(tuning, grid, n_boot)
 
@@ -183,7 +194,9 @@ for one in tuning:
     values = here.pivot(index="weight_n", columns="weight_p", values="miou")
     title = f"{one.family} {one.split}, mIoU in %, {tables.scope_note([one])}"
     own = one.record.weights["p"], one.record.weights["n"]
-    display(charts.weights_map(values, chosen=own, title=title, note=tables.weights_note(top.iloc[0])))
+    display(
+        charts.weights_map(values, chosen=own, title=title, note=tables.weights_note(top.iloc[0]))
+    )
 
 # %% [markdown]
 # ## Synonym rules and forms of the rectifier
@@ -214,9 +227,13 @@ def flipped(run, tas, changes, limit):
     same = preset.language.spacy_model == tas.preset.language.spacy_model
     parser = tas.language if same else None
     other = TAS(preset, tas.proposer, tas.encoder, tas.captioner, parser, tas.device)
-    again = run_of(f"{run.family} {run.split}", other, limit, results, aside="switches", progress=False).samples
+    again = run_of(
+        f"{run.family} {run.split}", other, limit, results, aside="switches", progress=False
+    ).samples
     few = list(dict.fromkeys(run.images))[:limit]
-    before, after = (t[t["image_id"].isin(few)].set_index("sample_id") for t in (run.samples, again))
+    before, after = (
+        t[t["image_id"].isin(few)].set_index("sample_id") for t in (run.samples, again)
+    )
     change = (after["iou"] - before["iou"]).to_numpy()
     low, high = bootstrap_pictures(change, before["image_id"], n_boot)
     moved = (before["chosen"] != after["chosen"]).mean()
@@ -238,13 +255,19 @@ for name, wanted in study.switches(tas.preset).items() if few else ():
     except TasError as error:  # weights that are not here
         effects.append(row | {"missing": str(error)})
 if few:
-    effects.append({"question": "switch", "group": "all of them"} | flipped(run, tas, together, few))
-effects = pd.DataFrame(effects, columns=["question", "group", "changed", "mean", "low", "high", "n", "missing"])
+    effects.append(
+        {"question": "switch", "group": "all of them"} | flipped(run, tas, together, few)
+    )
+effects = pd.DataFrame(
+    effects, columns=["question", "group", "changed", "mean", "low", "high", "n", "missing"]
+)
 
 # %%
 moved = effects[effects["changed"] > 0]
 if len(moved):
-    where = f"partial: {few} pictures of {run.family} {run.split}; only switches that change an answer"
+    where = (
+        f"partial: {few} pictures of {run.family} {run.split}; only switches that change an answer"
+    )
     display(charts.breakdown_plot(moved, value="change of mIoU, %", note=where))
 
 # %%
@@ -295,7 +318,10 @@ for (family, split), part in ablation.groupby(["family", "split"], sort=False):
     )
 told = pd.concat([pieces[~pieces["piece"].str.contains(", (?:no )?direction")], changes])
 clear = told[(told["low"] > 0) | (told["high"] < 0)].sort_values("mean", ascending=False)
-lines += [f"Clear on {row['family']} {row['split']}: {tables.finding(row)}." for row in clear.to_dict("records")]
+lines += [
+    f"Clear on {row['family']} {row['split']}: {tables.finding(row)}."
+    for row in clear.to_dict("records")
+]
 if clear.empty:
     lines.append("No piece makes a clear change: every interval holds 0.")
 display(Markdown("\n".join(f"* {line}" for line in lines)))
