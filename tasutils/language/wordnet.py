@@ -145,15 +145,6 @@ def path_similarity(noun_a: str, noun_b: str) -> float:
     return 1.0 / (1.0 + min(distances)) if distances else 0.0
 
 
-def are_synonyms(noun_a: str, noun_b: str, threshold: float = 0.9) -> bool:
-    """Is the path similarity of any pair of noun senses at least `threshold`?
-
-    >>> are_synonyms("car", "automobile"), are_synonyms("car", "bus")
-    (True, False)
-    """
-    return path_similarity(noun_a, noun_b) >= threshold
-
-
 @lru_cache(maxsize=16384)
 def similar_pairs(word_a: str, word_b: str, threshold: float = 0.9) -> int:
     """How many pairs of senses, of any part of speech, have a path similarity above `threshold`.
@@ -183,12 +174,21 @@ def noun_forms(words: Sequence[str]) -> tuple[str, ...]:
     return (*(c for c in compounds if ancestors(c)), words[-1])
 
 
+@lru_cache(maxsize=16384)
 def ancestors(noun: str) -> Mapping[str, int]:
     """Every sense reachable upwards from any noun sense: its name -> the fewest steps to it.
 
     Empty if WordNet does not know the noun. Raises TasError if WordNet is missing or damaged.
     """
-    return {sense: len(way) - 1 for sense, way in _climb(noun).items()}
+    with _LOCK:
+        waiting = list(wordnet().synsets("_".join(noun.lower().split()), "n"))
+        steps = {sense.name(): 0 for sense in waiting}
+        for sense in waiting:  # grows: nearer senses stand before farther ones
+            for parent in [*sense.hypernyms(), *sense.instance_hypernyms()]:
+                if parent.name() not in steps:
+                    steps[parent.name()] = steps[sense.name()] + 1
+                    waiting.append(parent)
+    return MappingProxyType(steps)
 
 
 def wordnet() -> Any:
@@ -228,68 +228,3 @@ def _remedy(nltk_data: Path) -> str:
         "restore it with: git checkout -- data/nltk_data"
         f" (or, with a network: python -m nltk.downloader -d {nltk_data} wordnet)"
     )
-
-
-@dataclass(frozen=True)
-class SensePath:
-    """The way between two nouns, by names of senses ("dog.n.01").
-
-    up_a, up_b: up to their nearest common hypernym, ends included; above: on to the root.
-    """
-
-    noun_a: str
-    noun_b: str
-    up_a: tuple[str, ...]
-    up_b: tuple[str, ...]
-    above: tuple[str, ...]
-
-    @property
-    def steps(self) -> int:
-        """Length of the way."""
-        return len(self.up_a) + len(self.up_b) - 2
-
-    @property
-    def similarity(self) -> float:
-        """Path similarity, 1 / (1 + steps)."""
-        return 1 / (1 + self.steps)
-
-
-def sense_path(noun_a: str, noun_b: str) -> SensePath:
-    """The shortest way over all pairs of noun senses, as `path_similarity` measures it.
-
-    Raises TasError if WordNet does not know a noun, or knows no way.
-
-    >>> sense_path("puppy", "dog").up_a, sense_path("couch", "sofa").steps
-    (('puppy.n.01', 'dog.n.01'), 0)
-    """
-    for noun in (noun_a, noun_b):
-        if not _climb(noun):
-            raise TasError(f"WordNet does not know the noun {noun!r}; ask for another")
-    first, second = _climb(noun_a), _climb(noun_b)
-    common = [name for name in first if name in second]
-    if not common:
-        raise TasError(f"WordNet knows no way from {noun_a!r} to {noun_b!r}; ask for other nouns")
-    top = min(common, key=lambda name: len(first[name]) + len(second[name]))
-    way = [wordnet().synset(top)]
-    while parents := _parents(way[-1]):  # on to the root, by the first hypernym of each
-        way.append(parents[0])
-    above = tuple(sense.name() for sense in way)
-    return SensePath(noun_a, noun_b, first[top], second[top], above)
-
-
-@lru_cache(maxsize=16384)
-def _climb(noun: str) -> Mapping[str, tuple[str, ...]]:
-    """The shortest way from any noun sense to each sense above it, the nearest first."""
-    with _LOCK:
-        waiting = list(wordnet().synsets("_".join(noun.lower().split()), "n"))
-        ways: dict[str, tuple[str, ...]] = {sense.name(): (sense.name(),) for sense in waiting}
-        for sense in waiting:  # grows: nearer senses stand before farther ones
-            for parent in _parents(sense):
-                if parent.name() not in ways:
-                    ways[parent.name()] = (*ways[sense.name()], parent.name())
-                    waiting.append(parent)
-    return MappingProxyType(ways)
-
-
-def _parents(synset: Any) -> list[Any]:
-    return [*synset.hypernyms(), *synset.instance_hypernyms()]
