@@ -226,9 +226,14 @@ lead = scores.groupby("sample_id", sort=False)["term_v"].agg(
     lambda v: -np.diff(v.nlargest(2)).sum()
 )
 best["lead"] = best["sample_id"].map(lead)
-best["group"] = pd.qcut(best["lead"], 4, duplicates="drop")
+names = ["least clear", "second", "third", "clearest"]
+best["group"] = pd.qcut(best["lead"].rank(method="first"), 4, labels=names)
 leads = best.groupby("group", observed=True)["iou"].agg(right=lambda x: (x > 0.5).mean(), n="size")
-ax = leads["right"].mul(100).plot.bar(ylabel="right answers, %", xlabel="lead of the best V", rot=0)
+ax = (
+    leads["right"]
+    .mul(100)
+    .plot.bar(ylabel="right answers, %", xlabel="lead of the best V, by quarter", rot=0)
+)
 ax.figure.set_size_inches(7, 2.8)
 clear, unclear = leads["right"].iloc[-1], leads["right"].iloc[0]
 
