@@ -163,8 +163,7 @@ def execute(name: str) -> None:
     for cell in executed.cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
-            if "text/html" in data:
-                data.pop("application/vnd.jupyter.widget-view+json", None)
+            data.pop("application/vnd.jupyter.widget-view+json", None)
             for kind in ("image/png", "image/jpeg"):
                 if len(data.get(kind, "")) > LARGE_PICTURE:
                     as_jpeg(output, kind)

@@ -99,7 +99,7 @@ tables.peers_table(table, "percent; partial, the first 12 pictures of RefScenes 
 runs = {read_run(folder).record.method: read_run(folder) for folder in folders}
 assert set(order) == {"clip_only", "largest", "middle", "tas"}, "predict before you look"
 assert half in (True, False), "predict before you look"
-blind = runs["largest"].samples().groupby("image_id")["chosen"].nunique()
+blind = runs["largest"].samples.groupby("image_id")["chosen"].nunique()
 assert (blind == 1).all(), "a method that reads no sentence gives one answer a picture"
 miou = table.set_index("method")["miou"]
 share = miou[["largest", "middle"]].max() / miou["tas"]
