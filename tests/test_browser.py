@@ -280,55 +280,6 @@ def test_hostile_text_in_a_notebook_is_only_text(browser, server, shots):
     page.close()
 
 
-def slide_threshold(page: "Page", key: str) -> list[str]:
-    """Move the slider of the threshold to an end; the rows of the table that then stands there."""
-    output = page.locator(".jp-OutputArea-output:has(.widget-image):has(.noUi-handle)").last
-    value = {"Home": "0.00", "End": "1.00"}[key]
-    for _ in range(5):  # as in `slide`
-        output.locator(".noUi-handle").press(key)
-        with suppress(TimeoutError):
-            output.locator(".widget-readout", has_text=value).wait_for(timeout=10_000)
-            break
-    page.wait_for_timeout(3_000)  # until it is answered and drawn
-    return output.locator("tbody tr").all_inner_texts()
-
-
-def test_the_threshold_of_notebook_04_changes_what_is_shown(browser, server, shots):
-    page, seen = run_all(browser, server, N_SCORE)
-    chart = page.locator(".jp-OutputArea-output:has(.noUi-handle) .widget-image").first
-    shown = {}
-    for key in ("Home", "End"):
-        rows = slide_threshold(page, key)
-        shown[key] = rows, chart.screenshot(path=shots / f"threshold-{key}.png")
-    assert shown["Home"][0] and len(shown["Home"][0]) == len(shown["End"][0])
-    assert shown["Home"][0] != shown["End"][0] and shown["Home"][1] != shown["End"][1]
-    assert all("True" not in row for row in shown["Home"][0])  # all are synonyms, none is negative
-    assert any("True" in row for row in shown["End"][0])
-    page.locator(".jp-OutputArea-output:has(.noUi-handle)").screenshot(path=shots / "threshold.png")
-    assert seen.nothing_amiss()
-    page.close()
-
-
-def test_a_bar_of_notebook_09_shows_its_cases(browser, server, shots):
-    page, seen = run_all(browser, server, ANATOMY)
-    browser_of_cases = page.locator(".jp-OutputArea-output:has(button[title^='show cases of'])")
-    bars = browser_of_cases.locator("button[title^='show cases of']:not([disabled])")
-    causes = [bar.get_attribute("title").removeprefix("show cases of ") for bar in bars.all()]
-    assert len(causes) >= 2, causes
-    picture, seen_before = browser_of_cases.locator("img").first, []
-    for k, cause in enumerate(causes):
-        bars.nth(k).click()
-        browser_of_cases.locator("b", has_text=re.compile(f"^{cause}$")).last.wait_for()
-        browser_of_cases.get_by_text(re.compile(r"cases 1 to \d+ of \d+")).wait_for()
-        page.wait_for_timeout(1_500)
-        assert browser_of_cases.locator(f"text=/{cause}.*: cases 1 to/").count() == 1
-        seen_before.append(picture.screenshot(path=shots / f"cases-{k}.png"))
-    assert len(set(seen_before)) == len(causes)
-    browser_of_cases.screenshot(path=shots / "cases.png")
-    assert seen.nothing_amiss()
-    page.close()
-
-
 @pytest.fixture(scope="module")
 def hostile_report(tmp_path_factory) -> Path:
     """A report on a RefCOCO all names of which are HTML: its index.html."""

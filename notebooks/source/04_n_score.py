@@ -164,7 +164,7 @@ if not plain:
     print(f"preset {preset} has another rule ({tas.preset.language.synonym_rule}) or scales N")
 elif mined == list(answer.negatives):
     assert np.allclose(n, answer.terms["n"], atol=1e-3)  # stored embeddings are float16
-if preset == "tiny":
+if preset == "tiny" and "scenes" in data:  # text of others may hold no words
     assert np.mean(agree) > 0.9
 
 
