@@ -237,7 +237,7 @@ def test_the_command(pictures, tmp_path, monkeypatch, capsys):
     assert cli.main(command) == 1
     shown = capsys.readouterr()
     assert shown.out == "done 7, had 12, failed 1" + where
-    assert "4.png is no picture" in shown.err and "20/20" in shown.err
+    assert "4.png is no picture" in shown.err
 
 
 @pytest.mark.parametrize(
