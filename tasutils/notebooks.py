@@ -110,12 +110,9 @@ def kernel_manager_class(threads: int | None = None) -> type:
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
-    settings = {
+    settings = paths.OFFLINE | {
         "TAS_HOME": str(paths.ROOT),
         "TAS_RESULTS": str(paths.RESULTS),
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_VERBOSITY": "error",
-        "TOKENIZERS_PARALLELISM": "false",
         "PYTHONPATH": os.pathsep.join(
             filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))
         ),

@@ -35,6 +35,10 @@ NLTK_DATA = DATA / "nltk_data"
 REFSCENES = DATA / "refscenes"
 PHOTOSCENES = DATA / "photoscenes"
 NOTEBOOKS = ROOT / "notebooks"
+# of a process that runs networks: weights are files of this disk
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false",
+}  # fmt: skip
 RESULTS = Path(os.environ.get("TAS_RESULTS") or ROOT / "results").expanduser().resolve()
 
 
