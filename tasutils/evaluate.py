@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 from tasutils import paths
 from tasutils.config import Preset
 from tasutils.datasets.sample import RefDataset, Sample
+from tasutils.engines import counted
 from tasutils.errors import TasError, one_line
 from tasutils.images import pixel_digest, read_image, require_annotated_size
 from tasutils.language import SYNONYM_RULES
 from tasutils.masks import intersection_union
-from tasutils.metrics import iou
-from tasutils.provenance import peak_memory_mib
+from tasutils.metrics import METRIC_VERSION, iou
 from tasutils.rectifier import RECTIFIERS
 from tasutils.refer import (
     MAX_CHARACTERS,
+    Answer,
+    TasAnswer,
     cosine_scale,
     judge_phrases,
     parse_expression,
@@ -36,12 +38,16 @@ from tasutils.refer import (
 )
 from tasutils.runs import (
     MASKS_FOLDER,
+    SEEDS,
     Run,
     RunRecord,
-    facts_of,
+    git_state,
     keep_run,
+    library_versions,
     list_runs,
     metrics_of,
+    model_files,
+    peak_memory_mib,
     pictures_digest,
     read_run,
     run_folder,
@@ -51,89 +57,34 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tasutils.baselines import Method
-    from tasutils.refer import Answer, TasAnswer
     from tasutils.scene import Scene
     from tasutils.store import SceneStore
     from tasutils.tas import TAS
 
-_SAID_S = 10.0  # between two lines of progress where there is no terminal
 _EMPTY = ("sample_id", "term_v", "term_p", "term_n", "region", "yields", "intersection_px",
           "union_px", "gt_area_px")  # fmt: skip
 Masks = NDArray[np.bool_]
-T = TypeVar("T")
+Columns = dict[str, NDArray[np.generic]]
 
 
-class Overlaps(NamedTuple):
-    """n masks against one ground truth gt: int64 (n,) px and its area; NaN where there is none."""
+class Truth(NamedTuple):
+    """A sentence's ground truth, bool (H, W) or None, and the pixels of n masks and of no mask.
 
-    intersection_px: NDArray[np.generic]
-    union_px: NDArray[np.generic]
-    gt_area_px: float
-    gt: Masks | None
-
-    @classmethod
-    def of(cls, masks: Masks, gt: Masks | None) -> Overlaps:
-        """Of bool (n, H, W) with bool (H, W), or with None for no ground truth."""
-        if gt is None:
-            nothing = np.full(len(masks), np.nan)
-            return cls(nothing, nothing, np.nan, None)
-        return cls(*intersection_union(masks, gt), int(np.count_nonzero(gt)), gt)
-
-    def pixels(self, place: int) -> tuple[float, float]:
-        """Intersection and union of one mask, of none with -1."""
-        if np.isnan(self.gt_area_px):
-            return np.nan, np.nan
-        if place < 0:
-            return 0, self.gt_area_px
-        return self.intersection_px[place].item(), self.union_px[place].item()
-
-
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """What a method says of a sentence, as the tables hold it.
-
-    chosen: indices of masks; columns: its numbers by mask, none for a sentence that cannot be
-    read; own_mask: bool (H, W), of a method that drew it.
+    intersection_px, union_px: (n + 1,), the last of an empty answer; NaN where there is no truth.
     """
 
-    chosen: tuple[int, ...]
-    reason: str
-    rectified: bool = False
-    columns: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
-    own_mask: Masks | None = None
+    gt: Masks | None
+    intersection_px: NDArray[np.generic]
+    union_px: NDArray[np.generic]
 
     @classmethod
-    def of_answer(
-        cls, answer: TasAnswer, others: Mapping[str, NDArray[np.generic]] | None = None
-    ) -> Choice:
-        """The choice of TAS, with its terms, region and yields; others: from `alternatives`."""
-        columns: dict[str, NDArray[np.generic]] = {
-            **{f"term_{name}": term for name, term in answer.terms.items()},
-            "region": answer.in_region,
-            "yields": answer.yields,
-            **(others or {}),
-        }
-        return cls(answer.chosen, answer.reason, bool(answer.rectified), columns)
-
-    @classmethod
-    def of_peer(cls, name: str, answer: Answer) -> Choice:
-        """The choice of a peer, with the scores that it gave masks, if it did."""
-        total, chosen = answer.total, answer.chosen
-        columns = {} if total is None else {"score": total}
-        if answer.own_mask is not None:
-            return cls(chosen, f"a mask of {name}'s own", columns=columns, own_mask=answer.mask())
-        reason = f"{name} chooses {len(chosen)} of the masks"
-        if not len(answer.scene.proposals):
-            reason = "no mask was proposed"
-        elif total is not None and len(chosen) == 1:
-            reason = f"mask {chosen[0]} has the highest score of {name}: {total[chosen[0]]:.4g}"
-        return cls(chosen, reason, columns=columns)
-
-    def mask(self, proposals: Masks) -> Masks | None:
-        """The mask of the answer, bool (H, W), of bool (n, H, W); None for no answer."""
-        if self.own_mask is not None or not self.chosen:
-            return self.own_mask
-        return np.asarray(proposals[list(self.chosen)].any(axis=0), np.bool_)
+    def of(cls, masks: Masks, gt: Masks | None) -> Truth:
+        """Of masks, bool (n, H, W)."""
+        if gt is None:
+            nothing = np.full(len(masks) + 1, np.nan)
+            return cls(None, nothing, nothing)
+        pixels = zip(intersection_union(masks, gt), (0, np.count_nonzero(gt)), strict=True)
+        return cls(gt, *(np.append(some, last) for some, last in pixels))
 
 
 @dataclass
@@ -157,56 +108,59 @@ class Task:
     n_described: int = 0
     dtype: str = "float32"
 
+    @property
+    def name(self) -> str:
+        """Of the method."""
+        return "tas" if self.method is None else self.method.name
+
     def add(
-        self, sample: Sample, proposals: Masks, truths: dict[str, Overlaps], choice: Choice,
-        picture: str = "",
+        self, sample: Sample, answer: Answer | str, truths: Mapping[str, Truth],
+        picture: str = "", others: Columns | None = None,
     ) -> None:  # fmt: skip
-        """Score one sentence; truths: from `overlaps_of`; picture: its `images.pixel_digest`."""
+        """Score one sentence.
+
+        answer: or why the sentence cannot be read; truths: from `truths_of`; picture: its
+        `images.pixel_digest`; others: from `alternatives`.
+        """
         fields = asdict(sample)
         flags, _, ids = fields.pop("flags"), fields.pop("split"), fields.pop("ann_ids", None)
-        row: dict[str, Any] = {
-            "chosen": choice.chosen[0] if choice.chosen else -1, "n_proposals": len(proposals),
-        }  # fmt: skip
-        for prefix, found in truths.items():
-            row |= self._pixels(prefix, found, proposals, choice, ids == ())
-        row |= {"rectified": choice.rectified, "reason": choice.reason, "image_digest": picture}
+        chosen, reason, columns = _read(answer, self.name)
+        inter, union = (pixels[:-1] for pixels in truths[""][1:])
+        row: dict[str, Any] = {"chosen": chosen, "n_proposals": len(inter)}
+        for prefix, truth in truths.items():
+            row |= {f"{prefix}{k}": x for k, x in self._pixels(truth, answer, ids == ()).items()
+                    if not (prefix and "iou" in k)}  # fmt: skip
+        rectified = isinstance(answer, TasAnswer) and bool(answer.rectified)
+        row |= {"rectified": rectified, "reason": reason, "image_digest": picture}
         if ids == ():
             row["no_target"] = True
-        if choice.own_mask is not None:
+        if isinstance(answer, Answer) and answer.own_mask is not None:
             row["own_mask"] = True
         self.samples.append(fields | row | flags)
-        if choice.columns:
-            found = truths[""]
-            self.scores.append({
-                "sample_id": sample.sample_id, **choice.columns,
-                "intersection_px": found.intersection_px, "union_px": found.union_px,
-                "gt_area_px": np.full(len(proposals), found.gt_area_px),
-            })  # fmt: skip
+        if columns:
+            area = np.full(len(inter), truths[""].union_px[-1])
+            columns |= (others or {}) | {"intersection_px": inter, "union_px": union}
+            self.scores.append({"sample_id": sample.sample_id, **columns, "gt_area_px": area})
 
-    def _pixels(
-        self, prefix: str, found: Overlaps, proposals: Masks, choice: Choice, nothing: bool
-    ) -> dict[str, float]:
+    def _pixels(self, truth: Truth, answer: Answer | str, nothing: bool) -> dict[str, float]:
         """The columns of an answer and of the oracle; nothing: is an empty answer right."""
-        own = found.pixels(choice.chosen[0] if choice.chosen else -1)
-        mask = choice.mask(proposals)
-        if mask is not None and (choice.own_mask is not None or len(choice.chosen) > 1):
-            own = Overlaps.of(mask[None], found.gt).pixels(0)
-        values = iou(found.intersection_px, found.union_px, self.epsilon)
-        best = found.pixels(int(np.argmax(values)) if len(values) and not nothing else -1)
+        mine, place = truth, -1
+        if isinstance(answer, Answer):
+            place = answer.chosen[0] if answer.chosen else -1
+            if answer.own_mask is not None or len(answer.chosen) > 1:
+                mine, place = Truth.of(answer.mask()[None], truth.gt), 0
+        best = int(np.argmax(self._ious(truth, nothing)))
+        found = {"gt_area_px": truth.union_px[-1].item()}
+        for who, (_, inter, union), k in (("", mine, place), ("oracle_", truth, best)):
+            found |= {f"{who}intersection_px": inter[k].item(), f"{who}union_px": union[k].item()}
+        value, oracle = self._ious(mine, nothing)[place], self._ious(truth, nothing)[best]
+        found |= {"iou": float(value), "oracle_iou": float(oracle)}
+        return {name: found[name] for name in _PIXELS}
 
-        def value(pixels: tuple[float, float]) -> float:
-            if np.isnan(found.gt_area_px):
-                return np.nan
-            return float(iou(*pixels, self.epsilon, nothing))
-
-        columns = {
-            "intersection_px": own[0], "union_px": own[1], "iou": value(own),
-            "gt_area_px": found.gt_area_px, "oracle_intersection_px": best[0],
-            "oracle_union_px": best[1], "oracle_iou": value(best),
-        }  # fmt: skip
-        return {
-            f"{prefix}{name}": x for name, x in columns.items() if not (prefix and "iou" in name)
-        }
+    def _ious(self, truth: Truth, nothing: bool) -> NDArray[np.float64]:
+        if truth.gt is None:
+            return np.full(len(truth.union_px), np.nan)
+        return iou(truth.intersection_px, truth.union_px, self.epsilon, nothing)
 
     def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Both tables."""
@@ -226,6 +180,29 @@ class Task:
         for column in {"no_target", "own_mask"} & set(samples):
             samples[column] = samples[column].eq(True)
         return samples, table.drop(columns=list(_idle(table)))
+
+
+_PIXELS = ("intersection_px", "union_px", "iou", "gt_area_px", "oracle_intersection_px",
+           "oracle_union_px", "oracle_iou")  # fmt: skip
+
+
+def _read(answer: Answer | str, name: str) -> tuple[int, str, Columns]:
+    """The first chosen mask, -1 for none, the reason, and the method's numbers by mask."""
+    if isinstance(answer, str):
+        return -1, answer, {}
+    chosen, total = answer.chosen, answer.total
+    first = chosen[0] if chosen else -1
+    if isinstance(answer, TasAnswer):
+        terms: Columns = {f"term_{name}": term for name, term in answer.terms.items()}
+        return first, answer.reason, terms | {"region": answer.in_region, "yields": answer.yields}
+    reason = f"{name} chooses {len(chosen)} of the masks"
+    if answer.own_mask is not None:
+        reason = f"a mask of {name}'s own"
+    elif not len(answer.scene.proposals):
+        reason = "no mask was proposed"
+    elif total is not None and len(chosen) == 1:
+        reason = f"mask {first} has the highest score of {name}: {total[first]:.4g}"
+    return first, reason, {} if total is None else {"score": total}
 
 
 def _idle(scores: pd.DataFrame) -> Iterator[str]:
@@ -290,7 +267,7 @@ def evaluate_all(
         label = " ".join(dict.fromkeys(f"{d.name} {d.split}" for d in datasets))
         if store is not None:
             stack.enter_context(store)
-        for path in counted(list(places), label, progress):
+        for path in counted(places, label, len(places), progress):
             _answer_image(path, places[path], tas, store, masks)
         return [_keep(task, tas, created) for task in tasks]
 
@@ -317,24 +294,6 @@ def evaluate_families(
     return evaluate_all(datasets, tas, methods, store=store, out=out, **options)
 
 
-def counted(items: Sequence[T], label: str, show: bool = True) -> Iterable[T]:
-    """The images one by one, counted on stderr: a bar, or lines where it is no terminal."""
-    if not show or sys.stderr.isatty():
-        from tqdm import tqdm
-
-        return tqdm(items, desc=label, unit="image", disable=not show)
-    return _counted_in_lines(items, label)
-
-
-def _counted_in_lines(items: Sequence[T], label: str) -> Iterator[T]:
-    said = monotonic()
-    for k, item in enumerate(items, start=1):
-        yield item
-        if k == len(items) or monotonic() - said > _SAID_S:
-            said = monotonic()
-            print(f"{label}: {k}/{len(items)} images", file=sys.stderr, flush=True)
-
-
 def _make(
     methods: Sequence[str | Method], tas: TAS, datasets: Sequence[RefDataset]
 ) -> list[list[Method | None]]:
@@ -359,31 +318,32 @@ def _answer_image(
     start = perf_counter()
     scene, image = _scene(path, here, tas, store)
     here[0][0].wall_s += perf_counter() - start
-    proposals, picture = scene.proposals.masks(), pixel_digest(image)
-    truths: dict[tuple[str, str], dict[str, Overlaps]] = {}
+    masks, picture = scene.proposals.masks(), pixel_digest(image)
+    truths: dict[tuple[str, str], dict[str, Truth]] = {}
     for task, image_id in here:
         start = perf_counter()
         task.dtype, samples = str(scene.crop_embeddings.dtype), task.used[image_id]
-        choices = _choices(task, samples, scene, image, tas)
+        answers = _answers(task, samples, scene, image, tas)
         task.answer_s += perf_counter() - start
-        for sample, choice in zip(samples, choices, strict=True):
+        for sample, answer in zip(samples, answers, strict=True):
             key = (task.dataset.name, sample.sample_id)
             if key not in truths:
-                truths[key] = overlaps_of(proposals, task.dataset, sample)
-            task.add(sample, proposals, truths[key], choice, picture)
-            if keep_masks and (mask := choice.mask(proposals)) is not None:
-                _write_mask(task.folder / MASKS_FOLDER, sample.sample_id, mask)
+                truths[key] = truths_of(masks, task.dataset, sample)
+            others = alternatives(answer, tas) if isinstance(answer, TasAnswer) else None
+            task.add(sample, answer, truths[key], picture, others)
+            if keep_masks and isinstance(answer, Answer):
+                _write_mask(task.folder / MASKS_FOLDER, sample.sample_id, answer)
         task.wall_s += perf_counter() - start
 
 
-def overlaps_of(proposals: Masks, dataset: RefDataset, sample: Sample) -> dict[str, Overlaps]:
-    """Masks against a sample's truth; as "refer_" by REFER's overlap rule where that may differ."""
+def truths_of(masks: Masks, dataset: RefDataset, sample: Sample) -> dict[str, Truth]:
+    """A sample's truth, and as "refer_" by REFER's overlap rule where that may differ."""
     if sample.sample_id in dataset.without_mask:
-        return {"": Overlaps.of(proposals, None)}
-    found = {"": Overlaps.of(proposals, dataset.gt_mask(sample))}
+        return {"": Truth.of(masks, None)}
+    found = {"": Truth.of(masks, dataset.gt_mask(sample))}
     if dataset.refer_truth is not None:
         other = dataset.refer_truth(sample)
-        found["refer_"] = found[""] if other is None else Overlaps.of(proposals, other)
+        found["refer_"] = found[""] if other is None else Truth.of(masks, other)
     return found
 
 
@@ -409,33 +369,24 @@ def _scene(
     return scene, image
 
 
-def _choices(
+def _answers(
     task: Task, samples: list[Sample], scene: Scene, image: NDArray[np.uint8], tas: TAS
-) -> list[Choice]:
-    """What the task's method says of each sentence about one image."""
+) -> list[Answer | str]:
+    """What the task's method says of each sentence about one image, or why it cannot be read."""
     raw = getattr(task.method, "field", tas.preset.language.field) == "raw"
     texts = [sample.raw if raw else sample.text for sample in samples]
     faults = [unreadable(text) for text in texts]  # such count like one without proposals
     readable = [text for text, fault in zip(texts, faults, strict=True) if not fault]
+    answers: Sequence[Answer]
     if task.method is None:
-        found = [_choice(task, scene, text, tas) for text in readable]
+        answers = [tas.refer(scene, text, dataset=task.dataset.name) for text in readable]
     else:
         from tasutils.baselines import answers_of
 
         read = [parse_expression(text, tas.language, tas.preset) for text in readable]
         answers = answers_of(task.method, scene, read, image)
-        found = [Choice.of_peer(task.method.name, answer) for answer in answers]
-    rest = iter(found)
-    return [Choice((), fault) if fault else next(rest) for fault in faults]
-
-
-def _choice(task: Task, scene: Scene, text: str, tas: TAS) -> Choice:
-    """What TAS chooses, with what other rules and forms would have it choose from."""
-    answer = tas.refer(scene, text, dataset=task.dataset.name)
-    start = perf_counter()
-    others = alternatives(answer, text, tas)
-    task.answer_s -= perf_counter() - start  # no answer needs it, only a sweep
-    return Choice.of_answer(answer, others)
+    rest = iter(answers)
+    return [fault or next(rest) for fault in faults]
 
 
 def unreadable(sentence: str) -> str:
@@ -451,49 +402,50 @@ def unreadable(sentence: str) -> str:
     return ""
 
 
-def alternatives(answer: TasAnswer, sentence: str, tas: TAS) -> dict[str, NDArray[np.generic]]:
+def alternatives(answer: TasAnswer, tas: TAS) -> Columns:
     """What a sentence's scores would be under the other synonym rules and rectifier forms.
 
     `alt_<term>_<rule>`, float64 (n,), `region_<form>` and `yields_<form>`, bool (n,): what `refer`
     would find with that one setting changed, so that a sweep needs neither parser nor scene.
     """
-    scene, preset = answer.scene, answer.preset
+    scene, preset, expression = answer.scene, answer.preset, answer.expression
     kept = [candidate.index for candidate in answer.candidates if candidate.kept]
     scale = cosine_scale(tas.encoder, preset)
-    columns: dict[str, NDArray[np.generic]] = {}
+    columns: Columns = {}
+
+    def changed(part: str, **changes: Any) -> Preset:
+        other = getattr(preset, part).model_copy(update=changes)
+        return preset.model_copy(update={part: other})
+
     for rule in SYNONYM_RULES:
         if rule == preset.language.synonym_rule:
             continue
-        other = _with(preset, "language", synonym_rule=rule)
-        judged = judge_phrases(scene, answer.expression, tas.language, other)
+        other = changed("language", synonym_rule=rule)
+        judged = judge_phrases(scene, expression, tas.language, other)
         now = [candidate.index for candidate in judged if candidate.kept]
         terms = answer.terms
         if now != kept:
             texts = replace(answer.texts, negatives=scene.phrase_embeddings[now])
-            terms = score_terms(scene, answer.expression, texts, preset, terms, scale)
+            terms = score_terms(scene, expression, texts, preset, terms, scale)
         columns |= {f"alt_{name}_{rule}": values for name, values in terms.items()}
     for form in RECTIFIERS:
         if form not in (preset.rectifier.form, "none"):
-            other = _with(preset, "rectifier", form=form)
-            inside, yields = region(scene, parse_expression(sentence, tas.language, other), other)
-            columns |= {f"region_{form}": inside, f"yields_{form}": yields}
+            other = changed("rectifier", form=form)
+            read = parse_expression(expression.text, tas.language, other)
+            columns[f"region_{form}"], columns[f"yields_{form}"] = region(scene, read, other)
     return columns
 
 
-def _with(preset: Preset, part: str, **changes: Any) -> Preset:
-    """The preset with some settings of one part changed, all of them known to be valid."""
-    changed = getattr(preset, part).model_copy(update=changes)
-    return preset.model_copy(update={part: changed})
-
-
-def _write_mask(folder: Path, sample_id: str, mask: Masks) -> None:
-    """Write the mask of an answer, bool (H, W), as a PNG of 0 and 255."""
+def _write_mask(folder: Path, sample_id: str, answer: Answer) -> None:
+    """Write the mask of an answer, if it has one, as a PNG of 0 and 255."""
     from PIL import Image
 
+    if answer.own_mask is None and not answer.chosen:
+        return
     try:
         folder.mkdir(exist_ok=True)
         file = folder / f"{paths.name_part(sample_id)}.png"
-        Image.fromarray(mask.astype("uint8") * 255).save(file, "PNG")
+        Image.fromarray(answer.mask().astype("uint8") * 255).save(file, "PNG")
     except OSError as error:
         raise TasError(
             f"{folder}: a mask cannot be written ({error.strerror or error}); make room"
@@ -503,20 +455,25 @@ def _write_mask(folder: Path, sample_id: str, mask: Masks) -> None:
 def _keep(task: Task, tas: TAS, created: str) -> Path:
     """Write the run of a task that is done."""
     samples, scores = task.frames()
-    n_images = samples["image_id"].nunique()
-    name = "tas" if task.method is None else task.method.name
+    data, preset, n_images = task.dataset, tas.preset, samples["image_id"].nunique()
     switches = dict(getattr(task.method, "settings", {}))  # none of TAS, whose preset has them
+    commit, dirty = git_state(paths.ROOT)
     record = RunRecord(
-        run_id="", created=created, **facts_of(task.dataset, tas.preset, name, switches),
-        weights=tas.preset.weights(task.dataset.name), pictures_digest=pictures_digest(samples),
-        n_used=len(samples), n_images=n_images,
+        run_id="", created=created, preset=preset.name, method=task.name, method_settings=switches,
+        config=preset.model_dump(mode="json"), config_digest=preset.digest(),
+        weights=preset.weights(data.name), dataset=data.name, split=data.split,
+        split_by=data.split_by, index_digest=data.index_digest,
+        pictures_digest=pictures_digest(samples), n_total=len(data), n_used=len(samples),
+        n_images_total=len(data.image_ids), n_images=n_images,
         n_without_proposals=int((samples["n_proposals"] == 0).sum()),
         n_without_mask=int(samples["gt_area_px"].isna().sum()),
-        partial=n_images < len(task.dataset.image_ids), device=str(tas.device), dtype=task.dtype,
-        wall_s=round(task.wall_s, 3), answer_s=round(task.answer_s, 3),
+        partial=n_images < len(data.image_ids), models=model_files(preset, task.name, switches),
+        versions=library_versions(), git_commit=commit, git_dirty=dirty, device=str(tas.device),
+        dtype=task.dtype, seeds=SEEDS, wall_s=round(task.wall_s, 3),
+        answer_s=round(task.answer_s, 3),
         times_s={stage: round(seconds, 3) for stage, seconds in task.times_s.items()},
         n_described=task.n_described, peak_memory_mib=peak_memory_mib(),
-        metrics=metrics_of(samples, task.epsilon), tables={},
+        metrics=metrics_of(samples, task.epsilon), metric_version=METRIC_VERSION, tables={},
     )  # fmt: skip
     return keep_run(task.folder, record, samples, scores)
 

@@ -235,8 +235,7 @@ def _evaluate(report: Report, results: Path) -> list[Run]:
     One that is there, of the same commit, settings, data and number of images, is taken as it is.
     """
     from tasutils.evaluate import evaluate_all
-    from tasutils.provenance import git_state
-    from tasutils.runs import list_runs, read_run
+    from tasutils.runs import git_state, list_runs, read_run
     from tasutils.store import SceneStore
     from tasutils.tas import load
 
@@ -296,7 +295,7 @@ def _parameters(book: Book, report: Report, parts: Sequence[Run], results: Path)
 
 def at_once(preset: Preset, device: str) -> int:
     """How many notebooks run at a time: two on two cores, unless one fills the machine."""
-    from tasutils.provenance import cores
+    from tasutils.runs import cores
 
     files = [
         file

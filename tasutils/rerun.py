@@ -12,8 +12,17 @@ from tasutils.compare import other_pictures, pictures_told, sentence_table
 from tasutils.config import leaves_of
 from tasutils.errors import TasError
 from tasutils.metrics import METRIC_VERSION
-from tasutils.provenance import git_state, library_versions
-from tasutils.runs import MASKS_FOLDER, SAMPLES_FILE, SEEDS, Run, RunRecord, model_files, read_run
+from tasutils.runs import (
+    MASKS_FOLDER,
+    SAMPLES_FILE,
+    SEEDS,
+    Run,
+    RunRecord,
+    git_state,
+    library_versions,
+    model_files,
+    read_run,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from tasutils.baselines import Method

@@ -19,13 +19,17 @@ for, are the chosen masks, 0 or 255.
 from __future__ import annotations
 
 import io
+import os
+import platform
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from hashlib import sha256
-from itertools import chain, count
+from importlib import metadata
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,16 +38,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasutils.errors import TasError
-from tasutils.metrics import METRIC_VERSION, bootstrap
+from tasutils.metrics import bootstrap
 from tasutils.paths import name_part, unfinished_folder
-from tasutils.provenance import git_state, library_versions
-from tasutils.score_table import ScoreTable, no_target, require_truth
+from tasutils.score_table import ScoreTable, known_px, no_target
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from tasutils.config import Preset
-    from tasutils.datasets.sample import RefDataset
 
 RECORD_FILE, SAMPLES_FILE, SCORES_FILE = "run.json", "samples.parquet", "scores.parquet"
 MASKS_FOLDER = "masks"
@@ -51,13 +53,15 @@ SEEDS = {"bootstrap": 0}
 Pixels = tuple[NDArray[np.int64], NDArray[np.int64]]  # intersections and unions, (n,) each
 _MAX_ROWS = 200_000_000
 _PIXELS = ("intersection_px", "union_px")
-_COLUMNS = {
-    SAMPLES_FILE: (
-        ("sample_id", "image_id", "text"),
-        ("chosen", "n_proposals", "iou", *_PIXELS, *(f"oracle_{name}" for name in _PIXELS)),
-    ),
-    SCORES_FILE: (("sample_id",), ("proposal", *_PIXELS)),
+_TEXTS = {SAMPLES_FILE: ("sample_id", "image_id", "text"), SCORES_FILE: ("sample_id",)}
+_NUMBERS = {
+    SAMPLES_FILE: ("chosen", "n_proposals", "iou", *_PIXELS, *(f"oracle_{n}" for n in _PIXELS)),
+    SCORES_FILE: ("proposal", *_PIXELS),
 }
+_PACKAGES = (
+    "tasutils", "numpy", "pandas", "pyarrow", "pycocotools", "torch", "torchvision",
+    "transformers", "open_clip_torch", "segment-anything", "spacy", "nltk",
+)  # fmt: skip
 
 
 class _Frozen(BaseModel):
@@ -203,8 +207,7 @@ class Run:
 
         Raises TasError where a sentence has no ground truth.
         """
-        require_truth(self.samples)
-        inter, union = (self.samples[f"{who}{name}"].to_numpy(np.int64) for name in _PIXELS)
+        inter, union = (known_px(self.samples, f"{who}{name}") for name in _PIXELS)
         return inter, union
 
 
@@ -255,7 +258,6 @@ def _say_once(line: str) -> None:
 
 def _read_table(run: Run, name: str) -> pd.DataFrame:
     """A table of a run with the columns that every run has, its bytes as the record says."""
-    import pandas as pd
     import pyarrow
     import pyarrow.parquet as pq
 
@@ -272,11 +274,9 @@ def _read_table(run: Run, name: str) -> pd.DataFrame:
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         reason = " ".join(str(error).split())[:80]
         raise TasError(f"{path}: cannot be read ({reason}); evaluate again") from None
-    texts, numbers = _COLUMNS[name]
-    for column in (*texts, *numbers):
-        if column not in table or (
-            column in numbers and len(table) and not pd.api.types.is_numeric_dtype(table[column])
-        ):
+    numbers = set(table.select_dtypes("number") if len(table) else table)
+    for column in (*_TEXTS[name], *_NUMBERS[name]):
+        if column not in (table if column in _TEXTS[name] else numbers):
             raise TasError(f"{path}: no column {column} as a run has it; evaluate again")
     return table
 
@@ -319,16 +319,14 @@ def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.
             name: sha256((folder / name).read_bytes()).hexdigest()
             for name in (SAMPLES_FILE, SCORES_FILE)
         }
-        name = _run_name(record)
-        for run_id in chain([name], (f"{name}-{k}" for k in count(2))):
-            target = folder.parent / run_id
-            if target.exists():
-                continue
-            final = record.model_copy(update={"run_id": run_id, "tables": digests})
+        for k in count(1):
+            target = folder.parent / f"{_run_name(record)}{f'-{k}' if k > 1 else ''}"
+            final = record.model_copy(update={"run_id": target.name, "tables": digests})
             text = final.model_dump_json(indent=2) + "\n"
             (folder / RECORD_FILE).write_text(text, encoding="utf-8")
             try:
-                return folder.rename(target)
+                if not target.exists():
+                    return folder.rename(target)
             except OSError:  # another process was quicker
                 if not target.exists():
                     raise
@@ -369,22 +367,49 @@ def metrics_of(samples: pd.DataFrame, epsilon: float = 0.0) -> dict[str, Metric]
 # --- what a number depends on beside its inputs ---
 
 
-def facts_of(
-    dataset: RefDataset, preset: Preset, method: str, settings: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The fields of a record that say what was evaluated, with what, and by which code."""
-    from tasutils import paths
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on; absent ones left out."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
 
-    commit, dirty = git_state(paths.ROOT)
-    return {
-        "preset": preset.name, "method": method, "method_settings": dict(settings),
-        "config": preset.model_dump(mode="json"), "config_digest": preset.digest(),
-        "dataset": dataset.name, "split": dataset.split, "split_by": dataset.split_by,
-        "index_digest": dataset.index_digest, "n_total": len(dataset),
-        "n_images_total": len(dataset.image_ids), "models": model_files(preset, method, settings),
-        "versions": library_versions(), "git_commit": commit, "git_dirty": dirty,
-        "seeds": SEEDS, "metric_version": METRIC_VERSION,
-    }  # fmt: skip
+
+def git_state(folder: Path) -> tuple[str | None, bool | None]:
+    """Commit and whether tracked files differ from it; (None, None) outside a repository."""
+
+    def git(*command: str) -> str | None:
+        given = ["git", "-C", str(folder), *command]
+        try:
+            done = subprocess.run(given, capture_output=True, text=True, timeout=20, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    return git("rev-parse", "HEAD"), None if changes is None else bool(changes)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def peak_memory_mib() -> dict[str, float]:
+    """Highest memory use of this process so far in MiB: `host`, and `cuda` where it was used."""
+    peaks: dict[str, float] = {}
+    with suppress(ImportError):  # Windows
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peaks["host"] = round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        peaks["cuda"] = round(torch.cuda.max_memory_allocated() / (1 << 20), 1)
+    return peaks
 
 
 def pictures_digest(samples: pd.DataFrame) -> str:

@@ -10,18 +10,17 @@ shown, and are no choice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import chain, product
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasutils.compare import same_order
 from tasutils.errors import TasError, one_line
 from tasutils.language import SYNONYM_RULES
 from tasutils.metrics import bootstrap, metric, paired_difference, percent
 from tasutils.rectifier import RECTIFIERS
-from tasutils.score_table import OWN, ScoreTable
+from tasutils.score_table import OWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,14 +31,6 @@ ALL = "all"
 GRID = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)
 TUNING_SPLITS = ("val", "valP")
 _PLACE = ["dataset", "split_by", "split"]
-
-
-class Setting(NamedTuple):
-    """A place in the grid: synonym rule, rectifier form and weights; empty: the run's own."""
-
-    synonyms: str = ""
-    rectifier: str = ""
-    weights: Mapping[str, float] = {}
 
 
 def sweep(
@@ -67,12 +58,9 @@ def sweep(
     rows: list[dict[str, object]] = []
     for run in runs:
         if run.record.method != "tas":
-            pixels = run.pixels()
-            found = (metric(*pixels, n, epsilon=run.epsilon) for n in ("oiou", "miou"))
-            rows.append(_row(run, Setting(), *found))
+            rows.append(_row(run, "", "", {}, run.pixels()))
             continue
-        own, table = own_names(run), run.table
-        theirs = run.record.weights
+        table, theirs, own = run.table, run.record.weights, own_names(run)
         asked = dict.fromkeys(list(theirs)[1:], GRID) if weights is None else weights
         if unknown := set(asked) - set(theirs):
             raise TasError(
@@ -82,36 +70,32 @@ def sweep(
         rules = _asked(run, "synonym rule", synonyms, own[0], table.terms)
         forms = _asked(run, "rectifier form", rectifiers, own[1], table.regions)
         tried = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
-        sums = _sums(table, tried, list(rules.values()), list(forms.values()))
-        for place, (ious, inter, union) in zip(product(rules, forms, tried), sums, strict=True):
-            miou = ious / max(len(run.samples), 1)
-            rows.append(_row(run, Setting(*place), inter / union if union else 0.0, miou))
+        for rule in rules:
+            found: dict[str, list[dict[str, object]]] = {form: [] for form in forms}
+            for some in tried:
+                totals = table.totals(some, rules[rule])
+                for form, key in forms.items():
+                    pixels = table.pixels(table.best(totals, key))
+                    found[form].append(_row(run, rule, form, some, pixels))
+            rows += chain.from_iterable(found.values())
     return pd.DataFrame(rows)
 
 
-def _row(run: Run, setting: Setting, oiou: float, miou: float) -> dict[str, object]:
+def _row(
+    run: Run, rule: str, form: str, weights: Mapping[str, float], pixels: Pixels
+) -> dict[str, object]:
     record, names = run.record, list(run.record.weights)[1:]
+    oiou, miou = (
+        metric(*pixels, name, epsilon=run.epsilon, no_target=run.no_target)
+        for name in ("oiou", "miou")
+    )
     return {
         "dataset": record.dataset, "split_by": record.split_by, "split": record.split,
         "run_id": record.run_id, "preset": record.preset, "method": record.method,
-        "fill": record.config.get("crop", {}).get("fill", ""),
-        "synonyms": setting.synonyms, "rectifier": setting.rectifier,
-        **{f"weight_{name}": setting.weights.get(name, np.nan) for name in names},
+        "fill": record.config.get("crop", {}).get("fill", ""), "synonyms": rule, "rectifier": form,
+        **{f"weight_{name}": weights.get(name, np.nan) for name in names},
         "n": len(run.samples), "partial": record.partial, "oiou": oiou, "miou": miou,
     }  # fmt: skip
-
-
-def setting_pixels(run: Run, setting: Setting) -> Pixels:
-    """Intersection and union of each answer by one setting of the grid, int64 (n,) px."""
-    if not setting.synonyms:
-        return run.pixels()
-    rule, form = own_names(run)
-    chosen = run.table.choose(
-        run.record.weights | dict(setting.weights),
-        OWN if setting.rectifier == form else setting.rectifier,
-        OWN if setting.synonyms == rule else setting.synonyms,
-    )
-    return run.table.pixels(chosen)
 
 
 def own_names(run: Run) -> tuple[str, str]:
@@ -135,24 +119,6 @@ def _asked(
                 f"{', '.join(columns)}; choose among these, {OWN} and {ALL}, or evaluate again"
             )
     return {name: columns[name] for name in names}
-
-
-def _sums(
-    table: ScoreTable, tried: list[dict[str, float]], rules: list[str], forms: list[str]
-) -> NDArray[np.float64]:
-    """Sums over sentences of IoU, intersection and union, (settings, 3), forms before weights."""
-    values = np.stack([table.ious, table.intersection_px, table.union_px], axis=1)  # (rows, 3)
-    sums = np.zeros((len(rules), len(forms), len(tried), 3))
-    for block in table.blocks:
-        here = values[block.rows.reshape(-1)]  # (s m, 3)
-        for r, w in np.ndindex(len(rules), len(tried)):
-            totals = block.totals(tried[w], rules[r])
-            for f, form in enumerate(forms):
-                sums[r, f, w] += here[block.choose(totals, form)].sum(axis=0)
-    nothing = np.bincount(table.segment, minlength=len(table.sample_ids)) == 0
-    sums[..., 0] += (nothing & table.no_target).sum()
-    sums[..., 2] += table.gt_area_px[nothing].sum()
-    return sums.reshape(-1, 3)
 
 
 def best_settings(runs: Sequence[Run], grid: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
@@ -183,10 +149,15 @@ def best_settings(runs: Sequence[Run], grid: pd.DataFrame, n_boot: int = 1000) -
 
 def _beside(run: Run, first: Run, row: Mapping[Any, Any], n_boot: int) -> dict[str, Any]:
     """The intervals of a setting, and its difference from what the first run answered."""
-    weights = {n: row[f"weight_{n}"] for n in run.record.weights if f"weight_{n}" in row}
-    setting = Setting(row["synonyms"], row["rectifier"], weights)
-    order, own = same_order(run, first), first.pixels()
-    inter, union = (px[order] for px in setting_pixels(run, setting))
+    order, own, pixels = same_order(run, first), first.pixels(), run.pixels()
+    if row["synonyms"]:
+        rule, form = (
+            OWN if row[name] == mine else row[name]
+            for name, mine in zip(("synonyms", "rectifier"), own_names(run), strict=True)
+        )
+        weights = {n: row.get(f"weight_{n}", weight) for n, weight in run.record.weights.items()}
+        pixels = run.table.pixels(run.table.choose(weights, form, rule))
+    inter, union = (px[order] for px in pixels)
     rules: Any = {"epsilon": first.epsilon, "no_target": first.no_target}
     alone = bootstrap(inter, union, first.images, ("oiou", "miou"), n_resamples=n_boot, **rules)
     paired = paired_difference(

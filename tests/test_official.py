@@ -16,7 +16,7 @@ from light import D, H, HashEncoder, W, boxes, embed, scene_of
 from tasutils import cli
 from tasutils.config import load_preset
 from tasutils.datasets.sample import Sample
-from tasutils.evaluate import Choice, Overlaps, Task
+from tasutils.evaluate import Task, Truth
 from tasutils.language.parse import Parser
 from tasutils.metrics import iou
 from tasutils.refer import refer
@@ -223,7 +223,7 @@ def run_of(scenes, sentences, preset, **weights):
             answer = refer(scene, sentence, Scaled(), PARSER, preset, **weights)
             gt = np.zeros((H, W), bool)
             gt[:12] = True
-            tables.add(sample, masks, {"": Overlaps.of(masks, gt)}, Choice.of_answer(answer))
+            tables.add(sample, answer, {"": Truth.of(masks, gt)})
             found.append(answer)
     return found, *tables.frames()
 

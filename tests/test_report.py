@@ -260,7 +260,7 @@ def test_a_failing_notebook_does_not_stop_the_report(folder, tmp_path, capsys):
 
 
 def test_a_second_report_takes_the_runs_that_are_there(world, tmp_path, monkeypatch, capsys):
-    for room in ("provenance", "runs"):
+    for room in ("runs", "evaluate"):
         monkeypatch.setattr(f"tasutils.{room}.git_state", lambda _: ("c0ffee", False))
 
     def runs(limit):
@@ -285,7 +285,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, words):
 
 def test_two_notebooks_run_at_a_time_where_nothing_large_is_loaded(monkeypatch):
     tiny = load_preset("tiny")
-    monkeypatch.setattr("tasutils.provenance.cores", lambda: 2)
+    monkeypatch.setattr("tasutils.runs.cores", lambda: 2)
     assert report.at_once(tiny, "cpu") == 2 and report.at_once(tiny, "cuda") == 1
     monkeypatch.setattr(report, "LIGHT_BYTES", 1000)
     assert report.at_once(tiny, "cpu") == 1

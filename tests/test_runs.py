@@ -5,26 +5,20 @@ import os
 import re
 from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from light import SENTENCES, H, W, a_run, light_tas, make_dataset, rewrite, run_of
+from light import SENTENCES, H, Smallest, W, a_run, light_tas, make_dataset, rewrite, run_of
 from PIL import Image
 
+from tasutils import engines
 from tasutils import evaluate as evaluation
 from tasutils.compare import summary_line
 from tasutils.datasets.coco import RefFiles, split_of
 from tasutils.errors import TasError
-from tasutils.evaluate import (
-    Choice,
-    Task,
-    counted,
-    evaluate,
-    evaluate_all,
-    newest_runs,
-    overlaps_of,
-)
+from tasutils.evaluate import Task, evaluate, evaluate_all, newest_runs, truths_of
 from tasutils.evaluate import run_of as newest_run
 from tasutils.masks import decode_rle, encode_rle, intersection_union
 from tasutils.metrics import METRIC_NAMES, metric
@@ -175,9 +169,9 @@ def test_progress_is_lines_where_there_is_no_terminal(dataset, tas, tmp_path, ca
     evaluate(dataset, tas, out=tmp_path / "r")
     shown = capsys.readouterr()
     assert shown.err == "refscenes val: 6/6 images\n" and shown.out == ""
-    monkeypatch.setattr(evaluation, "_SAID_S", -1.0)
-    assert list(counted("abc", "x")) == ["a", "b", "c"]
-    assert capsys.readouterr().err.splitlines() == [f"x: {k}/3 images" for k in (1, 2, 3)]
+    monkeypatch.setattr(engines, "SAID_S", -1.0)
+    assert list(engines.counted(["a", "bc"], "x", 3, size=len)) == ["a", "bc"]
+    assert capsys.readouterr().err.splitlines() == [f"x: {k}/3 images" for k in (1, 3)]
 
 
 # --- what is read is what was written ---
@@ -381,8 +375,9 @@ def test_refers_overlap_rule_reaches_the_tables(rng, tmp_path):
         shapes, place = {"1": annotation}, tmp_path / "x"
         files = RefFiles([ref], {"1": image}, shapes, {}, place, place, "")
         data = split_of(files, "refcoco", "val", tmp_path)
-        task, sample = Task(data, None, tmp_path), data.samples[0]
-        task.add(sample, proposals, overlaps_of(proposals, data, sample), Choice((0,), "why"))
+        task, sample = Task(data, Smallest(), tmp_path), data.samples[0]
+        scene = SimpleNamespace(proposals=proposals)
+        task.add(sample, Answer(None, scene, (0,)), truths_of(proposals, data, sample))
         return data, task.frames()[0].iloc[0]
 
     proposals = rng.random((5, 20, 20)) < 0.5

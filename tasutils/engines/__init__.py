@@ -7,13 +7,14 @@ import io
 import json
 import re
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tasutils.scene import Scene
     from tasutils.tas import TAS
 
+T = TypeVar("T")
+SAID_S = 10.0  # between two lines of progress where there is no terminal
 ENGINES = {"local": "tasutils.engines:describe_here", "ray": "tasutils.engines.ray:describe_by_ray"}
 
 
@@ -101,14 +104,8 @@ def describe_dataset(
     Random().shuffle(batches)
     results = lookup("tasutils.engines:ENGINES", engine)(batches, tas, store, address)
     n_done, n_had, faults = 0, 0, dict[str, str]()
-    with (
-        closing(results),
-        store,
-        tqdm(
-            total=len(items), desc="describe", unit="image", disable=not progress, delay=1e-3
-        ) as bar,
-    ):
-        for described in results:
+    with closing(results), store:
+        for described in counted(results, "describe", len(items), progress, size=len):
             there = store.keys()
             for one in described:
                 if one.fault:
@@ -120,10 +117,29 @@ def describe_dataset(
                     store.put(one.key, one.scene, one.source)
                     n_done += 1
             store.flush()
-            bar.update(len(described))
     failed = [(item.image_id, faults[item.image_id]) for item in items if item.image_id in faults]
     _record_failures(store.folder, dataset, shard, {item.image_id for item in items}, failed)
     return Outcome(n_done, n_had, failed)
+
+
+def counted(
+    items: Iterable[T], label: str, total: int, show: bool = True,
+    size: Callable[[T], int] = lambda _: 1,
+) -> Iterator[T]:  # fmt: skip
+    """Items, whose pictures stderr counts as they are done: a bar, or lines where no terminal is.
+
+    total: how many pictures there are; size: how many of them an item stands for.
+    """
+    bar = show and sys.stderr.isatty()
+    said, n = monotonic(), 0
+    with tqdm(total=total, desc=label, unit="image", disable=not bar, delay=1e-3) as progress:
+        for item in items:
+            yield item
+            n += size(item)
+            progress.update(size(item))
+            if show and not bar and (n == total or monotonic() - said > SAID_S):
+                said = monotonic()
+                print(f"{label}: {n}/{total} images", file=sys.stderr, flush=True)
 
 
 def check_engine(engine: str, address: str | None) -> None:

@@ -19,7 +19,7 @@ from bench.gpu import gpu
 from bench.measure import Plan, Row, conditions
 from bench.sections import busy, crops, describe, peers, sam, sentence
 from bench.stores import ray, scale, store, sweep
-from tasutils.provenance import cores
+from tasutils.runs import cores
 
 SECTIONS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     found.__name__: found

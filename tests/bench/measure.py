@@ -23,7 +23,7 @@ import torch
 import tasutils
 from tasutils import paths
 from tasutils.datasets import load_dataset
-from tasutils.provenance import cores, device_name, git_state, library_versions
+from tasutils.runs import cores, git_state, library_versions
 
 DATASET = "refscenes"
 THREADS_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -166,6 +166,17 @@ def peak_mib() -> float:
         return int(found[0]) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if platform.system() == "Darwin" else 1 << 10)
+
+
+def device_name(device: str) -> str:
+    """The name of a GPU, or of the processor."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    if (info := Path("/proc/cpuinfo")).is_file():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def conditions(plan: Plan) -> dict[str, Any]:

@@ -22,8 +22,7 @@ from tasutils import rectifier
 from tasutils.datasets import load_dataset
 from tasutils.engines import describe_dataset
 from tasutils.evaluate import evaluate
-from tasutils.provenance import cores
-from tasutils.runs import keep_run, read_run, run_folder
+from tasutils.runs import cores, keep_run, read_run, run_folder
 from tasutils.scene import Proposals, Scene
 from tasutils.store import SceneStore
 from tasutils.sweep import own_names
