@@ -83,8 +83,8 @@ class Truth(NamedTuple):
         if gt is None:
             nothing = np.full(len(masks) + 1, np.nan)
             return cls(None, nothing, nothing)
-        pixels = zip(intersection_union(masks, gt), (0, np.count_nonzero(gt)), strict=True)
-        return cls(gt, *(np.append(some, last) for some, last in pixels))
+        inter, union = intersection_union(masks, gt)
+        return cls(gt, np.append(inter, 0), np.append(union, np.count_nonzero(gt)))
 
 
 @dataclass

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ OWN = "own"  # the synonym rule, or the rectifier's form, that the run itself ha
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+T = TypeVar("T", bound=np.generic)
 
 
 class ScoreTable:
@@ -98,7 +99,7 @@ class ScoreTable:
         Of NaN totals the first that lies in the region and does not yield, else the first of all.
         """
         inside, yields = self._places(form)
-        highest = self._over(np.maximum, np.where(inside, totals, -np.inf))
+        highest = self._highest(np.where(inside, totals, -np.inf))
         wins = inside & ((totals == highest) | np.isnan(totals) & ~yields)
         n_rows = len(totals)
         key = np.arange(n_rows) + n_rows * np.where(wins, yields.astype(np.int64), 2)
@@ -128,7 +129,7 @@ class ScoreTable:
         chosen = self.best(totals)
         others, _ = self._places(OWN)
         others[chosen[chosen >= 0]] = False
-        second = self._over(np.maximum, np.where(others, totals, -np.inf))
+        second = self._highest(np.where(others, totals, -np.inf))
         margins = np.full(len(chosen), np.nan)
         rows = chosen[chosen >= 0]
         margins[chosen >= 0] = np.where(np.isnan(totals), np.inf, totals - second)[rows]
@@ -149,14 +150,14 @@ class ScoreTable:
         union[found] = self.union_px[chosen[found]]
         return intersection, union
 
-    def _over(self, reduce: np.ufunc, values: NDArray[np.generic]) -> NDArray[np.generic]:
-        """What a function makes of each sentence's values, for each of its rows."""
-        return np.repeat(reduce.reduceat(values, self._starts), self._counts)
+    def _highest(self, values: NDArray[T]) -> NDArray[T]:
+        """The highest of each sentence's values, for each of its rows."""
+        return np.repeat(np.maximum.reduceat(values, self._starts), self._counts)
 
     def _places(self, form: str) -> tuple[Bools, Bools]:
         """The rows that compete by a form, a region without proposals keeping all; who yields."""
         inside, yields = self.regions[form]
-        return inside | ~self._over(np.logical_or, inside).astype(np.bool_), yields
+        return inside | ~self._highest(inside), yields
 
 
 def known_px(samples: pd.DataFrame, column: str) -> Ints:
