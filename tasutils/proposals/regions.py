@@ -6,10 +6,9 @@ free masks as FreeSOLO makes them (Wang et al. 2022).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,154 +18,83 @@ from PIL import Image
 from scipy import ndimage
 from torch.nn import functional as F
 
-from tasutils.config import OverlapConfig
+from tasutils.config import PLAIN, ComputeConfig, OverlapConfig
+from tasutils.encoders.efficientnet import feature_maps, load_classifier
 from tasutils.errors import TasError
 from tasutils.masks import distinct, rle_ious
-from tasutils.proposals import Proposer, filtered
+from tasutils.proposals import FreeConfig, MergeConfig, UnionConfig, filtered, propose
 from tasutils.proposals.freesolo import maskness
 from tasutils.scene import Proposals
-
-if TYPE_CHECKING:
-    from tasutils.proposals.settings import FreeConfig, MergeConfig, UnionConfig
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-ColorSpace = Literal["lab", "hsv"]
+Pixels = NDArray[np.uint8]
 _COLOR_BINS, _TEXTURE_BINS, _DIRECTIONS = 25, 10, 8  # Uijlings et al. 2013, section 3.2
-_SHARPEN_SIDE_PX = 320  # as MergeConfig: superpixels are made at one size
-_SHARPEN_SCALE, _SHARPEN_MIN_PX = 50.0, 40
+_SHARPEN = MergeConfig()
 
 
-def shrunk(image: NDArray[np.uint8], longest_side_px: int) -> NDArray[np.uint8]:
-    """Uint8 (h, w, 3) RGB, its longest side at most `longest_side_px`; never enlarged."""
-    if longest_side_px >= max(image.shape[:2]):
-        return image
-    size_wh = _size_wh(image, longest_side_px)
-    return np.asarray(Image.fromarray(image).resize(size_wh, Image.Resampling.BOX))
+def superpixels(image: Pixels, space: str, config: MergeConfig) -> tuple[Labels, Floats]:
+    """Felzenszwalb and Huttenlocher's segments of a picture, and what they were seen in.
 
-
-def _size_wh(image: NDArray[np.uint8], longest_side_px: int) -> tuple[int, int]:
-    factor = longest_side_px / max(image.shape[:2])
-    return max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
-
-
-def color_view(image: NDArray[np.uint8], space: ColorSpace) -> Floats:
-    """Uint8 (H, W, 3) RGB in another colour space, each channel stretched to 0..1.
-
-    Raises TasError when scikit-image is not installed.
+    image: uint8 (H, W, 3) RGB, shrunk to `longest_side_px`, never enlarged. Returns int64 (h, w),
+    labels from 0 without a gap, one alone under 3 px; and float (h, w, 3) in that colour space,
+    each channel stretched to 0..1. Raises TasError when scikit-image is not installed.
     """
-    color = _skimage("color")
-    if space == "hsv":
-        return np.asarray(color.rgb2hsv(image), np.float64)
-    lab = color.rgb2lab(image)
-    return np.clip((lab + [0.0, 100.0, 100.0]) / [100.0, 200.0, 200.0], 0.0, 1.0)
-
-
-def superpixels(view: Floats, scale: float, min_size_px: int) -> Labels:
-    """Felzenszwalb and Huttenlocher's (2004) segments of float (H, W, 3) in 0..1: int64 (H, W).
-
-    Labels run from 0 without a gap; a picture under 3 px wide or high is one segment. Raises
-    TasError when scikit-image is not installed.
-    """
-    segmentation = _skimage("segmentation")
-    if min(view.shape[:2]) < 3:
-        return np.zeros(view.shape[:2], np.int64)
-    labels = segmentation.felzenszwalb(view, scale=scale, sigma=0.8, min_size=min_size_px)
-    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int64)
-
-
-def color_histograms(labels: Labels, view: Floats) -> Floats:
-    """Float (n, 75) of each superpixel: 25 bins a channel, each channel summing to 1."""
-    bins = np.minimum((view * _COLOR_BINS).astype(np.int64), _COLOR_BINS - 1)
-    return np.hstack([_histogram(labels, bins[..., channel], _COLOR_BINS) for channel in range(3)])
-
-
-def texture_histograms(labels: Labels, view: Floats) -> Floats:
-    """Float (n, 240): 10 bins for each channel and each of 8 directions of Gaussian derivatives.
-
-    Each of the 24 histograms sums to 1; the bins of one reach from 0 to its highest slope.
-    """
-    parts = []
-    for plane in np.moveaxis(view, -1, 0):
-        across = ndimage.gaussian_filter(plane, 1.0, order=(0, 1))
-        down = ndimage.gaussian_filter(plane, 1.0, order=(1, 0))
-        for angle in 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS:
-            slope = np.maximum(np.cos(angle) * across + np.sin(angle) * down, 0.0)
-            # below a thousandth, what is left of a flat channel is rounding noise
-            bins = (slope / max(float(slope.max()), 1e-3) * _TEXTURE_BINS).astype(np.int64)
-            parts.append(_histogram(labels, np.minimum(bins, _TEXTURE_BINS - 1), _TEXTURE_BINS))
-    return np.hstack(parts)
-
-
-def boxes_of(labels: Labels) -> Floats:
-    """Boxes of superpixels 0..n - 1 as float (n, 4): x0, y0, x1, y1 in px, end-exclusive."""
-    slices = ndimage.find_objects(labels + 1)
-    return np.array([[x.start, y.start, x.stop, y.stop] for y, x in slices], np.float64)
-
-
-def touching(labels: Labels) -> NDArray[np.bool_]:
-    """Bool (n, n), symmetric: which superpixels share an edge of a pixel."""
-    n = int(labels.max()) + 1
-    met = np.zeros((n, n), dtype=bool)
-    met[labels[:, :-1], labels[:, 1:]] = True
-    met[labels[:-1], labels[1:]] = True
-    met |= met.T
-    np.fill_diagonal(met, False)
-    return met
-
-
-def _histogram(labels: Labels, bins: Labels, n_bins: int) -> Floats:
-    """Float (n, n_bins): shares of each superpixel's pixels in each bin."""
-    n = int(labels.max()) + 1
-    flat = np.bincount((labels * n_bins + bins).ravel(), minlength=n * n_bins)
-    counts = flat.reshape(n, n_bins).astype(np.float64)
-    return counts / counts.sum(axis=1, keepdims=True)
-
-
-def _skimage(module: str) -> Any:
     try:
-        return import_module(f"skimage.{module}")
+        color, segmentation = map(import_module, ("skimage.color", "skimage.segmentation"))
     except ModuleNotFoundError as error:
         raise TasError(
             "superpixels need scikit-image, which is not installed; "
             "install it with: pip install -c constraints.txt -e '.[photo]'"
         ) from error
+    if config.longest_side_px < max(image.shape[:2]):
+        image = _resized(image, config.longest_side_px, Image.Resampling.BOX)
+    if space == "hsv":
+        view = np.asarray(color.rgb2hsv(image), np.float64)
+    else:
+        view = np.clip((color.rgb2lab(image) + [0, 100, 100]) / [100.0, 200.0, 200.0], 0, 1)
+    if min(view.shape[:2]) < 3:
+        return np.zeros(view.shape[:2], np.int64), view
+    found = segmentation.felzenszwalb(view, config.scale, sigma=0.8, min_size=config.min_size_px)
+    return np.unique(found, return_inverse=True)[1].reshape(found.shape).astype(np.int64), view
 
 
-@dataclass(frozen=True, eq=False)
-class Hierarchy:
-    """All regions of one hierarchy: the n superpixels, then the n - 1 mergers in their order.
-
-    contrast: in 0..1, how little a region's colours share with those of the most alike neighbour
-    that it had when it arose; 0 for the last.
-    """
-
-    members: Bools  # (2 n - 1, n), the superpixels that a region is made of
-    contrast: Floats  # (2 n - 1,)
-
-    def order(self) -> NDArray[np.int64]:
-        """Regions from the most to the least promising: late in the hierarchy and in contrast.
-
-        The sum of both ranks counts (equal sums: the later region first). The region of the whole
-        picture is left out unless there is no other.
-        """
-        late = np.arange(len(self.members))[::-1]  # rank 0: the last merger
-        plain = np.argsort(np.argsort(-self.contrast, kind="stable"))
-        best = np.lexsort((late, late + plain))
-        return best[best != len(late) - 1] if len(late) > 1 else best
+def _resized(image: Pixels, longest_side_px: int, way: Image.Resampling) -> Pixels:
+    factor = longest_side_px / max(image.shape[:2])
+    height, width = (max(1, round(side * factor)) for side in image.shape[:2])
+    return np.array(Image.fromarray(image).resize((width, height), way))
 
 
 class _Regions:
-    """The regions that are alive while merging; a merger takes the row of its first part."""
+    """The regions that are alive while merging; a merger takes the row of its first part.
+
+    Colour: 25 bins a channel; texture: 10 for each channel and each of 8 directions of Gaussian
+    derivatives, from 0 to the highest slope. Each of the 3 and of the 24 histograms sums to 1.
+    """
 
     def __init__(self, labels: Labels, view: Floats) -> None:
-        self.color = color_histograms(labels, view)
-        self.texture = texture_histograms(labels, view)
         self.size = np.bincount(labels.ravel()) / labels.size
-        self.box = boxes_of(labels)
-        self.near = touching(labels)
-        self.members = np.eye(len(self.size), dtype=bool)
+        n = len(self.size)
+        color, texture = [], []
+        for plane in np.moveaxis(view, -1, 0):
+            color.append(_histogram(labels, plane, _COLOR_BINS))
+            across = ndimage.gaussian_filter(plane, 1.0, order=(0, 1))
+            down = ndimage.gaussian_filter(plane, 1.0, order=(1, 0))
+            for angle in 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS:
+                slope = np.maximum(np.cos(angle) * across + np.sin(angle) * down, 0.0)
+                # below a thousandth, what is left of a flat channel is rounding noise
+                slope /= max(float(slope.max()), 1e-3)
+                texture.append(_histogram(labels, slope, _TEXTURE_BINS))
+        self.color, self.texture = np.hstack(color), np.hstack(texture)
+        boxes = [(x.start, y.start, x.stop, y.stop) for y, x in ndimage.find_objects(labels + 1)]
+        self.box = np.array(boxes, np.float64)
+        self.near = np.zeros((n, n), dtype=bool)  # share an edge of a pixel
+        self.near[labels[:, :-1], labels[:, 1:]] = True
+        self.near[labels[:-1], labels[1:]] = True
+        self.near |= self.near.T
+        np.fill_diagonal(self.near, False)
+        self.members = np.eye(n, dtype=bool)
         self.picture_px = labels.size
 
     def similarity(self, row: int, others: NDArray[np.int64]) -> Floats:
@@ -180,7 +108,7 @@ class _Regions:
         return color + texture + (1 - both) + fill
 
     def contrast(self, row: int) -> float:
-        """See `Hierarchy`; 0 without a neighbour."""
+        """How little its colours share with its most alike neighbour's, 0..1; 0 without one."""
         shared = np.minimum(self.color[row], self.color[self.near[row]]).sum(axis=1) / 3
         return float(1 - shared.max()) if len(shared) else 0.0
 
@@ -199,12 +127,20 @@ class _Regions:
         self.near[row, row] = False
 
 
-def hierarchy(labels: Labels, view: Floats) -> Hierarchy:
-    """Merge the two most similar neighbours until one region is left.
+def _histogram(labels: Labels, values: Floats, n_bins: int) -> Floats:
+    """Float (n, n_bins): shares of each superpixel's pixels in bins of values (h, w) in 0..1."""
+    n, bins = int(labels.max()) + 1, np.minimum((values * n_bins).astype(np.int64), n_bins - 1)
+    flat = np.bincount((labels * n_bins + bins).ravel(), minlength=n * n_bins)
+    counts = flat.reshape(n, n_bins).astype(np.float64)
+    return counts / counts.sum(axis=1, keepdims=True)
 
-    labels: int64 (H, W), superpixels 0..n - 1 without a gap, all touching; view: float (H, W, 3) in
-    0..1, see `color_view`. Source: Uijlings et al. 2013, algorithm 1. Of equal similarities the
-    first pair is merged.
+
+def hierarchy(labels: Labels, view: Floats) -> tuple[Bools, Floats]:
+    """Merge the two most similar neighbours (of equals the first) until one region is left.
+
+    labels, view: see `superpixels`. Source: Uijlings et al. 2013, algorithm 1. Of the n
+    superpixels, then of the n - 1 mergers in their order: the superpixels in each, bool (2 n - 1,
+    n), and its contrast with the neighbours that it had when it arose, float (2 n - 1,).
     """
     regions = _Regions(labels, view)
     n = len(regions.size)
@@ -223,32 +159,33 @@ def hierarchy(labels: Labels, view: Floats) -> Hierarchy:
         scores[first, others] = scores[others, first] = regions.similarity(first, others)
         members.append(regions.members[first : first + 1].copy())
         contrast.append(regions.contrast(first))
-    return Hierarchy(np.concatenate(members), np.array(contrast))
+    return np.concatenate(members), np.array(contrast)
+
+
+def promising(contrast: Floats) -> NDArray[np.int64]:
+    """Regions of a hierarchy by the sum of two ranks: late in it, and high in contrast.
+
+    Of equal sums the later first; the last, the whole picture, is left out unless it is alone.
+    """
+    late = np.arange(len(contrast))[::-1]  # rank 0: the last merger
+    plain = np.argsort(np.argsort(-contrast, kind="stable"))
+    best = np.lexsort((late, late + plain))
+    return best[best != len(late) - 1] if len(late) > 1 else best
 
 
 class MergeProposer:
-    """Regions of one hierarchy a colour space, the most promising first; see `MergeConfig`.
+    """Regions of one hierarchy a colour space, the most promising first; see `MergeConfig`."""
 
-    Raises TasError when scikit-image is not installed.
-    """
-
-    def __init__(self, config: MergeConfig, overlap: OverlapConfig) -> None:
+    def __init__(self, config: MergeConfig, overlap: OverlapConfig, *_: Any) -> None:
         self.config, self.overlap = config, overlap
 
-    def __call__(self, image: NDArray[np.uint8]) -> Proposals:
-        """Masks of uint8 (H, W, 3) RGB; a picture of one colour gives one mask, the whole."""
-        masks = enlarged(self._regions(image), image.shape[:2])
-        return filtered(Proposals.from_masks(masks), self.overlap)
-
-    def _regions(self, image: NDArray[np.uint8]) -> Bools:
-        """Bool (n, h, w) at working size, the best first, none nearly equal to a better one."""
+    def __call__(self, image: Pixels) -> Proposals:
+        """Masks of uint8 (H, W, 3) RGB, none nearly equal to a better one; of one colour: one."""
         config, found, views = self.config, [], []
-        small = shrunk(image, config.longest_side_px)
         for space in config.color_spaces:
-            view = color_view(small, space)
-            labels = superpixels(view, config.scale, config.min_size_px)
-            tree = hierarchy(labels, view)
-            found.append(tree.members[tree.order()])
+            labels, view = superpixels(image, space, config)
+            members, contrast = hierarchy(labels, view)
+            found.append(members[promising(contrast)])
             views.append(labels.ravel())
         # cells: the pixels that lie in the same superpixel of every view, so that the IoU of
         # hundreds of regions is a product of small matrices
@@ -258,11 +195,16 @@ class MergeProposer:
         regions = np.concatenate([m[:, row] for m, row in zip(found, kinds, strict=True)])
         ranks = np.concatenate([np.arange(len(m)) for m in found])
         regions = regions[np.argsort(ranks, kind="stable")]  # views take turns
-        shared = (regions * area) @ regions.T.astype(np.float64)
-        size = np.diag(shared)
-        ious = shared / (size[:, None] + size - shared)
-        kept = distinct(ious, config.nms_thresh, config.max_masks)
-        return regions[kept][:, cell_of.ravel()].reshape(-1, *small.shape[:2])
+        kept = distinct(_ious(regions, area), config.nms_thresh, config.max_masks)
+        masks = regions[kept][:, cell_of.ravel()].reshape(-1, *labels.shape)
+        return filtered(Proposals.from_masks(enlarged(masks, image.shape[:2])), self.overlap)
+
+
+def _ious(regions: Bools, area: Any) -> Floats:
+    """IoU of every two regions, float (n, n); of bool (n, cells) that are not empty."""
+    shared = (regions * area) @ regions.T.astype(np.float64)
+    size = np.diag(shared)
+    return np.asarray(shared / (size[:, None] + size - shared))
 
 
 def enlarged(masks: Bools, size_hw: tuple[int, ...]) -> Bools:
@@ -304,62 +246,53 @@ class FreeMaskProposer:
     Raises TasError when the checkpoint is missing or damaged.
     """
 
-    def __init__(self, config: FreeConfig, overlap: OverlapConfig, device: str = "cpu") -> None:
-        from tasutils.encoders.efficientnet import load_classifier
-
+    def __init__(
+        self, config: FreeConfig, overlap: OverlapConfig, device: str = "cpu", *_: Any
+    ) -> None:
         self.config, self.overlap = config, overlap
         self.network = load_classifier(config.checkpoint, device)
 
-    def __call__(self, image: NDArray[np.uint8]) -> Proposals:
+    def __call__(self, image: Pixels) -> Proposals:
         """Masks of uint8 (H, W, 3) RGB; none for a picture too small for two cells."""
         return self.from_features(self.features(image), image)
 
-    def from_features(self, features: torch.Tensor, image: NDArray[np.uint8]) -> Proposals:
-        """Masks of a picture whose `features` are already known."""
-        soft, scores = self._distinct(soft_masks(features, self.config.query_scales))
-        if self.config.sharpen:
-            masks = self._sharpened(soft, image)
-        else:
-            large = _resized(soft, image.shape[:2])
-            hard = [one > self.config.mask_thresh for one in large]
-            masks = np.array(hard, bool).reshape(-1, *image.shape[:2])
-        return filtered(Proposals.from_masks(masks, scores), self.overlap)
-
-    def features(self, image: NDArray[np.uint8]) -> torch.Tensor:
+    def features(self, image: Pixels) -> torch.Tensor:
         """Dense features float (c, h, w) of uint8 (H, W, 3) RGB at `longest_side_px`."""
-        from tasutils.encoders.efficientnet import feature_maps
-
-        size_wh = _size_wh(image, self.config.longest_side_px)
-        resized = Image.fromarray(image).resize(size_wh, Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].float() / 255
+        resized = _resized(image, self.config.longest_side_px, Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(resized).permute(2, 0, 1)[None].float() / 255
         return feature_maps(self.network, pixels)[self.config.stride][0].cpu()
 
-    def _distinct(self, soft: torch.Tensor) -> tuple[torch.Tensor, NDArray[np.float32]]:
-        """Soft masks (n, h, w) by falling maskness (n,), doubles and empty ones dropped."""
-        score = maskness(soft, self.config.mask_thresh)
+    def from_features(self, features: torch.Tensor, image: Pixels) -> Proposals:
+        """Masks of a picture whose `features` are already known."""
+        config, size_hw = self.config, image.shape[:2]
+        soft = soft_masks(features, config.query_scales)
+        score = maskness(soft, config.mask_thresh)
         order = torch.argsort(-score, stable=True)
         order = order[score[order] > 0]
         soft, score = soft[order], score[order]
-        flat = (soft > self.config.mask_thresh).flatten(1).float()
-        shared, area = flat @ flat.T, flat.sum(dim=1)
-        ious = shared / (area[:, None] + area - shared).clamp(min=1)
-        kept = distinct(ious.numpy(), self.config.nms_thresh, self.config.max_masks)
-        return soft[kept], score[kept].numpy()
+        inside = (soft > config.mask_thresh).flatten(1).numpy()
+        kept = distinct(_ious(inside, 1), config.nms_thresh, config.max_masks)
+        if config.sharpen:
+            masks = self._sharpened(soft[kept], image)
+        else:
+            masks = np.zeros((len(kept), *size_hw), dtype=bool)
+            for mask, large in zip(masks, _one_by_one(soft[kept], size_hw), strict=True):
+                mask[:] = large > config.mask_thresh
+        return filtered(Proposals.from_masks(masks, score[kept].numpy()), self.overlap)
 
-    def _sharpened(self, soft: torch.Tensor, image: NDArray[np.uint8]) -> Bools:
+    def _sharpened(self, soft: torch.Tensor, image: Pixels) -> Bools:
         """Masks made of whole superpixels: those whose mean of the soft mask is over the bar."""
-        small = shrunk(image, _SHARPEN_SIDE_PX)
-        labels = superpixels(color_view(small, "lab"), _SHARPEN_SCALE, _SHARPEN_MIN_PX)
+        labels, _ = superpixels(image, "lab", _SHARPEN)
         area = np.bincount(labels.ravel())
-        masks = np.zeros((len(soft), *small.shape[:2]), dtype=bool)
-        for mask, large in zip(masks, _resized(soft, small.shape[:2]), strict=True):
+        masks = np.zeros((len(soft), *labels.shape), dtype=bool)
+        for mask, large in zip(masks, _one_by_one(soft, labels.shape), strict=True):
             mean = np.bincount(labels.ravel(), large.ravel()) / area
             mask[:] = (mean > self.config.mask_thresh)[labels]
         return enlarged(masks, image.shape[:2])
 
 
-def _resized(soft: torch.Tensor, size_hw: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
-    for one in soft:  # one at a time spares memory
+def _one_by_one(soft: torch.Tensor, size_hw: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
+    for one in soft:  # spares memory
         yield F.interpolate(one[None, None], size_hw, mode="bilinear")[0, 0].numpy()
 
 
@@ -367,13 +300,16 @@ class UnionProposer:
     """Several makers' masks in turn, each giving its best first; of doubles the first stays."""
 
     def __init__(
-        self, members: Sequence[Proposer], config: UnionConfig, overlap: OverlapConfig
-    ) -> None:
-        self.members, self.config, self.overlap = members, config, overlap
+        self, config: UnionConfig, overlap: OverlapConfig, device: str = "cpu",
+        compute: ComputeConfig = PLAIN,
+    ) -> None:  # fmt: skip
+        self.config, self.overlap = config, overlap
+        parts = (config.sam, config.merge, config.free)
+        self.members = [one.make(overlap, device, compute) for one in parts if one is not None]
 
-    def __call__(self, image: NDArray[np.uint8]) -> Proposals:
+    def __call__(self, image: Pixels) -> Proposals:
         """Masks of uint8 (H, W, 3) RGB: the best of every maker, then the second best, and on."""
-        found = [member(image) for member in self.members]
+        found = [propose(member, image) for member in self.members]
         # equal scores of a maker in the order they had
         ranks = [np.argsort(np.argsort(-one.predicted_iou, kind="stable")) for one in found]
         together = Proposals.joined(found).take(np.argsort(np.concatenate(ranks), kind="stable"))

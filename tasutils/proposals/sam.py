@@ -1,33 +1,40 @@
-"""SAM's automatic masks, then the overlap filter."""
+"""SAM's automatic masks, and its networks: the published sizes, and a tiny one.
+
+``tiny`` puts SAM's prompt encoder and mask decoder on a small encoder of 256 px pictures,
+convolutional below and SAM's attention blocks above, the way of MobileSAM (Zhang et al. 2023).
+"""
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from segment_anything.modeling import Sam
+from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
+from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from segment_anything.modeling.image_encoder import Block
 from segment_anything.utils import amg
 from segment_anything.utils.transforms import ResizeLongestSide
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.ops import batched_nms
 
+from tasutils.checkpoints import load_strict, read_state_dict
 from tasutils.compute import Batches, autocast, tune
 from tasutils.config import PLAIN, ComputeConfig, OverlapConfig
 from tasutils.masks import Runs, decode_rle, runs_of
 from tasutils.paths import weights_path
-from tasutils.proposals import filtered
-from tasutils.proposals.sam_net import build_sam
+from tasutils.proposals import SamConfig, filtered
 from tasutils.scene import Proposals
-
-if TYPE_CHECKING:
-    from tasutils.proposals.settings import SamConfig
 
 # pixels at a time: on a CPU what its cache holds, else what a small GPU has room for
 _CPU_PX, _GPU_PX = 1 << 20, 1 << 26
 _CROP_NMS_THRESH = 0.7  # the generator's default
 _HELD_PX = 1 << 30  # more pixels of masks than this are not kept beside their runs
+_SIDE_PX, _WIDTH, _PROMPT = 256, 192, 64  # of tiny: input; channels of attention, of the embedding
 
 
 class SamProposer:
@@ -36,31 +43,24 @@ class SamProposer:
     Its modules and its rules, but a mask that its predicted IoU rules out is never enlarged, and
     masks stay on the device. In float32 on a CPU, masks, order and scores are the generator's bit
     for bit, unless its last batch has under four points: products of few rows are rounded
-    otherwise. Layers of crops are left to the generator itself.
-
-    Random weights without a checkpoint; TasError when it is missing or damaged.
+    otherwise. Layers of crops are left to the generator itself. Random weights without a
+    checkpoint; TasError when it is missing or damaged.
     """
 
     def __init__(
-        self,
-        config: SamConfig,
-        overlap: OverlapConfig,
-        device: str = "cpu",
+        self, config: SamConfig, overlap: OverlapConfig, device: str = "cpu",
         compute: ComputeConfig = PLAIN,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.config, self.overlap, self.device = config, overlap, device
         self.precision = compute.precision
         self.point_batches = Batches("SAM", config.points_per_batch, device)
-        path = None if config.checkpoint is None else weights_path(config.checkpoint)
-        self.model = build_sam(config.size, path).eval().to(device)
+        self.model = build_sam(config.size, config.checkpoint).to(device)
         tune(self.model.image_encoder, compute)
         self._resize = ResizeLongestSide(self.model.image_encoder.img_size)
 
     @cached_property
     def generator(self) -> Any:
         """segment-anything's generator over `model`, with the same settings."""
-        from segment_anything import SamAutomaticMaskGenerator
-
         rules = self.config.model_dump(exclude={"kind", "size", "checkpoint"})
         return SamAutomaticMaskGenerator(self.model, **rules, output_mode="coco_rle")
 
@@ -68,17 +68,20 @@ class SamProposer:
     def __call__(self, image: NDArray[np.uint8]) -> Proposals:
         """Masks of uint8 (H, W, 3) RGB; none for a picture too thin for the network's input."""
         size_hw, config = image.shape[:2], self.config
-        if self._too_thin(size_hw):
+        short, long = sorted(size_hw)
+        if short < 2 or int(short * self._resize.target_length / long + 0.5) < 1:
             return Proposals.from_masks(np.zeros((0, *size_hw), dtype=bool))
         if config.crop_n_layers:
             return filtered(self._of_generator(image), self.overlap)
-        found = Found.joined(self._stable(image))
-        found = found.take(_box_nms(found.runs, found.guesses, config.box_nms_thresh))
+        parts, guesses, stability, held = zip(*self._stable(image), strict=True)
+        runs, scores = Runs.joined(parts), torch.cat(guesses)
+        kept = _box_nms(runs.boxes_xyxy(), scores, config.box_nms_thresh)
+        masks = None if any(one is None for one in held) else torch.cat(held)[kept]
+        both = scores[kept].numpy(), torch.cat(stability)[kept].nan_to_num().numpy()
+        found = Proposals.from_runs(runs.take(kept), *both, masks)
         if config.min_mask_region_area:
             found = _tidy(found, config.min_mask_region_area, config.box_nms_thresh)
-        guesses, stability = found.guesses.numpy(), np.nan_to_num(found.stability.numpy())
-        proposals = Proposals.from_runs(found.runs, guesses, stability, found.masks)
-        return filtered(proposals, self.overlap)
+        return filtered(found, self.overlap)
 
     def _stable(self, image: NDArray[np.uint8]) -> list[Found]:
         """The stable masks of the points, some points at a time."""
@@ -91,7 +94,7 @@ class SamProposer:
         grid = amg.build_point_grid(self.config.points_per_side) * np.array(size_hw[::-1])
         points_xy = torch.from_numpy(self._resize.apply_coords(grid, size_hw)).to(self.device)
 
-        def of_points(points: torch.Tensor) -> Found:
+        def of_points(points: Tensor) -> Found:
             bar = self.config.pred_iou_thresh
             with autocast(self.device, self.precision):
                 logits, guesses = decode_points(self.model, embedding, points, bar)
@@ -109,49 +112,26 @@ class SamProposer:
         table = np.nan_to_num(np.array(scores, np.float32).reshape(-1, 2))  # (n, 2); 0 / 0 is 0
         return Proposals.from_masks(masks, table[:, 0], table[:, 1])
 
-    def _too_thin(self, size_hw: tuple[int, ...]) -> bool:
-        """True if the short side vanishes when the long one is scaled to the network's input."""
-        short, long = sorted(size_hw)
-        return short < 2 or int(short * self.model.image_encoder.img_size / long + 0.5) < 1
-
 
 class Found(NamedTuple):
-    """Masks of one picture, n of them."""
+    """Masks of some points, n of them."""
 
     runs: Runs
-    guesses: torch.Tensor  # float32 (n,), the network's of quality
-    stability: torch.Tensor  # float32 (n,)
-    masks: torch.Tensor | None  # bool (n, H, W) on its device; None if too many to keep
-
-    @classmethod
-    def joined(cls, parts: list[Found]) -> Found:
-        """The masks of several batches, at least one."""
-        held = [part.masks for part in parts if part.masks is not None]
-        return cls(
-            Runs.joined([part.runs for part in parts]),
-            torch.cat([part.guesses for part in parts]),
-            torch.cat([part.stability for part in parts]),
-            torch.cat(held) if len(held) == len(parts) else None,
-        )
-
-    def take(self, indices: NDArray[np.int64]) -> Found:
-        """The masks of those indices, in their order."""
-        masks = None if self.masks is None else self.masks[indices]
-        return Found(self.runs.take(indices), self.guesses[indices], self.stability[indices], masks)
+    guesses: Tensor  # float32 (n,), the network's of quality
+    stability: Tensor  # float32 (n,)
+    masks: Tensor | None  # bool (n, H, W) on its device; None if too many to keep
 
 
 def decode_points(
-    sam: Sam, embedding: torch.Tensor, points_xy: torch.Tensor, pred_iou_thresh: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+    sam: Sam, embedding: Tensor, points_xy: Tensor, pred_iou_thresh: float
+) -> tuple[Tensor, Tensor]:
     """Small masks of points and the network's guesses of their quality, those of promise only.
 
-    segment-anything's own modules. The picture enters the transformer once, not once a point, and
-    branches where a point first changes it; only points with a promising mask are upscaled. On a
-    CPU the result equals the library's bit for bit (see tests/test_sam.py).
-
-    embedding: float (1, c, h, w); points_xy: float64 (m, 2), px of the network's input;
-    pred_iou_thresh: a mask needs a higher guess; 0 or less lets every mask pass. Returns float32
-    logits (k, 4 h, 4 w) and guesses (k,), by point and, for each, in the order of its three masks.
+    By segment-anything's own modules, but the picture enters the transformer once, not once a
+    point, and only points with a promising mask are upscaled. embedding: float (1, c, h, w);
+    points_xy: float64 (m, 2), px of the network's input; pred_iou_thresh: a mask needs a higher
+    guess; 0 or less lets every mask pass. Returns float32 logits (k, 4 h, 4 w) and guesses (k,), by
+    point and, for each, in the order of its three masks.
     """
     decoder = sam.mask_decoder
     # a half-precision caller must not round coordinates
@@ -180,20 +160,14 @@ def decode_points(
 
 
 def stable_masks(
-    sam: Sam,
-    logits: torch.Tensor,
-    guesses: torch.Tensor,
-    input_hw: tuple[int, int],
-    size_hw: tuple[int, ...],
+    sam: Sam, logits: Tensor, guesses: Tensor, input_hw: tuple[int, int], size_hw: tuple[int, ...],
     config: SamConfig,
-) -> Found:
+) -> Found:  # fmt: skip
     """The masks over 0 at the picture's size, those whose stability passes.
 
     Stability is the number of pixels over `stability_score_offset` to that over minus it, 0 / 0
-    is NaN and never passes a threshold above 0. Source: segment_anything/utils/amg.py.
-
-    logits: float32 (n, h, w) and guesses: float32 (n,) of `decode_points`; input_hw: px of the
-    picture in the network's input.
+    is NaN and never passes a threshold above 0. Source: segment_anything/utils/amg.py. input_hw: px
+    of the picture in the network's input; the rest as of `decode_points`.
     """
     masks = [torch.zeros((0, *size_hw), dtype=torch.bool, device=logits.device)]
     stability = [guesses[:0]]
@@ -212,34 +186,103 @@ def stable_masks(
     return Found(runs_of(found.cpu().numpy()), guesses.cpu(), ratios.cpu(), held)
 
 
-def _counts(flags: torch.Tensor) -> torch.Tensor:
-    """Number of True in each of (n, H, W), int32 (n,)."""
+def _counts(flags: Tensor) -> Tensor:  # of True in each of (n, H, W)
     if flags.device.type == "cpu":  # several times as fast as the sum
         return torch.tensor([np.count_nonzero(mask) for mask in flags.numpy()], dtype=torch.int32)
     return flags.sum(dim=(1, 2), dtype=torch.int32)
 
 
-def _box_nms(runs: Runs, scores: torch.Tensor, iou_thresh: float) -> NDArray[np.int64]:
-    """Indices of the masks whose boxes stay, the best first, equal ones as in the library."""
-    boxes = torch.from_numpy(runs.boxes_xyxy())
+def _box_nms(boxes_xyxy: NDArray[np.float32], scores: Tensor, iou_thresh: float) -> Any:
+    boxes = torch.from_numpy(boxes_xyxy.copy())
     boxes[:, 2:] = (boxes[:, 2:] - 1).clamp(min=0)  # segment-anything's end on the last pixel
-    kept: NDArray[np.int64] = batched_nms(boxes, scores, torch.zeros(runs.n), iou_thresh).numpy()
-    return kept
+    return batched_nms(boxes, scores, torch.zeros(len(boxes)), iou_thresh).numpy()
 
 
-def _tidy(found: Found, min_area_px: int, box_nms_thresh: float) -> Found:
-    """Masks without small holes and islands; those that did not need it win the second NMS.
-
-    Scores are those of before. Source: segment_anything/automatic_mask_generator.py.
-    """
-    pixels = decode_rle(found.runs.rles(), found.runs.size_hw)
+def _tidy(found: Proposals, min_area_px: int, box_nms_thresh: float) -> Proposals:
+    """Without small holes and islands, scores as before; masks that had none win the second NMS."""
+    pixels = found.masks()
     changed = torch.zeros(len(pixels), dtype=torch.bool)
     for index, mask in enumerate(pixels):
         mask, filled = amg.remove_small_regions(mask, min_area_px, "holes")
         pixels[index], cut = amg.remove_small_regions(mask, min_area_px, "islands")
         changed[index] = filled or cut
-    runs, held = runs_of(pixels), found.masks
-    if held is not None:
-        held = torch.from_numpy(pixels).to(held.device)
-    kept = _box_nms(runs, (~changed).float(), max(box_nms_thresh, _CROP_NMS_THRESH))
-    return Found(runs, found.guesses, found.stability, held).take(kept)
+    held = found.device_masks
+    held = None if held is None else torch.from_numpy(pixels).to(held.device)
+    tidied = Proposals.from_runs(runs_of(pixels), found.predicted_iou, found.stability, held)
+    thresh = max(box_nms_thresh, _CROP_NMS_THRESH)
+    return tidied.take(_box_nms(tidied.boxes_xyxy, (~changed).float(), thresh))
+
+
+class _ConvUnit(nn.Sequential):
+    """3 x 3 (or 1 x 1) convolution without bias, batch norm, ReLU (cheaper on a CPU than GELU)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> None:
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        super().__init__(conv, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class _Residual(nn.Module):
+    """Two 3 x 3 convolutions beside the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(_ConvUnit(channels, channels), _ConvUnit(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class _HybridEncoder(nn.Module):
+    """Convolutions down to stride 16, attention blocks there, then merged at stride 8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.img_size = _SIDE_PX
+        self.stride4 = nn.Sequential(_ConvUnit(3, 16, 2), _ConvUnit(16, 32, 2), _Residual(32))
+        self.stride8 = nn.Sequential(_ConvUnit(32, 64, 2), _Residual(64), _Residual(64))
+        self.stride16 = nn.Sequential(_ConvUnit(64, 128, 2), _Residual(128))
+        self.patch_embed = nn.Conv2d(128, _WIDTH, 1)
+        self.pos_embed = nn.Parameter(torch.zeros(1, _SIDE_PX // 16, _SIDE_PX // 16, _WIDTH))
+        norm = partial(nn.LayerNorm, eps=1e-6)
+        self.blocks = nn.ModuleList(Block(_WIDTH, 6, norm_layer=norm) for _ in range(3))
+        self.from4 = _ConvUnit(32, _PROMPT, 2)
+        self.from8 = _ConvUnit(64, _PROMPT, 1, kernel=1)
+        self.from16 = _ConvUnit(_WIDTH, _PROMPT, 1, kernel=1)
+        self.neck = nn.Sequential(_Residual(_PROMPT), nn.Conv2d(_PROMPT, _PROMPT, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # (b, 3, s, s), normalised by Sam.preprocess, to (b, c, s / 8, s / 8)
+        fine = self.stride4(x)
+        middle = self.stride8(fine)
+        tokens = self.patch_embed(self.stride16(middle)).permute(0, 2, 3, 1) + self.pos_embed
+        for block in self.blocks:
+            tokens = block(tokens)
+        coarse = self.from16(tokens.permute(0, 3, 1, 2))
+        coarse = F.interpolate(coarse, scale_factor=2, mode="nearest")
+        return self.neck(coarse + self.from8(middle) + self.from4(fine))
+
+
+def _tiny() -> Sam:
+    encoder = _HybridEncoder()
+    prompts = PromptEncoder(_PROMPT, (_SIDE_PX // 8,) * 2, (_SIDE_PX, _SIDE_PX), mask_in_chans=16)
+    decoder = MaskDecoder(
+        num_multimask_outputs=3, activation=nn.ReLU, iou_head_depth=3, iou_head_hidden_dim=64,
+        transformer=TwoWayTransformer(depth=2, embedding_dim=_PROMPT, mlp_dim=256, num_heads=4),
+        transformer_dim=_PROMPT,
+    )  # fmt: skip
+    return Sam(encoder, prompts, decoder)  # its own statistics are those of the published sizes
+
+
+SIZES = {"tiny": _tiny} | {k: sam_model_registry[k] for k in ("vit_b", "vit_l", "vit_h")}
+
+
+def build_sam(size: str, checkpoint: str | Path | None = None) -> Sam:
+    """SAM of one of `SIZES`, in evaluation mode on the CPU; random weights without a checkpoint.
+
+    checkpoint: a .safetensors or .pth file in the published layout, absolute or relative to
+    data/weights; half precision is widened. TasError if it is missing, damaged or does not fit.
+    """
+    sam = SIZES[size]()
+    if checkpoint is not None:
+        load_strict(sam, read_state_dict(weights_path(checkpoint)), str(checkpoint))
+    return sam.eval()
