@@ -200,8 +200,8 @@ def _read_own(folder: Path) -> None:
     from tasutils.datasets.own import load_own, read_own
 
     for path in folder.glob("my.*"):
-        data = read_own(path)
-        assert all("\n" not in fault for fault in data.faults)
+        _, faults = read_own(path)
+        assert all("\n" not in fault for fault in faults)
         _look(load_own(path))
 
 
@@ -250,7 +250,7 @@ def _labels() -> list[Tree]:
 
 
 def _read_labels(folder: Path) -> None:
-    from tasutils.datasets.own_masks import read_mask
+    from tasutils.datasets.own import read_mask
 
     mask, _ = read_mask("picture", "", folder, (18, 24))
     assert mask.shape == (18, 24)

@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 
 from tasutils.datasets import dataset
-from tasutils.datasets.published import Counts
 from tasutils.language.parse import Parser
 from tasutils.scene import Proposals
 from tasutils.tas import TAS
@@ -222,13 +221,13 @@ def write_phrasecut(root, folder="phrasecut", test=None, images=True, name=None)
 def small_counts(monkeypatch):
     """Make the miniature trees complete: published counts of their size, by data set."""
     counts = {
-        "val": Counts(refs=1, images=1, sentences=2),
-        "testA": Counts(refs=2, images=1, sentences=3),
-        "testB": Counts(refs=1, images=1, sentences=None),
+        "val": {"refs": 1, "images": 1, "sentences": 2},
+        "testA": {"refs": 2, "images": 1, "sentences": 3},
+        "testB": {"refs": 1, "images": 1, "sentences": None},
     }
     tasks_ = {
-        "test": Counts(refs=4, images=3, sentences=4),
-        "miniv": Counts(refs=1, images=1, sentences=1),
+        "test": {"refs": 4, "images": 3, "sentences": 4},
+        "miniv": {"refs": 1, "images": 1, "sentences": 1},
     }
     small = {}
     for name in ("refcoco", "refcoco+", "refcocog", "phrasecut"):

@@ -304,7 +304,7 @@ class NoneAndMany(DataSet):
             mask[:, middle:] |= 2 in sample.ann_ids
             return mask
 
-        return replace(self.base, name="halves", split=split, samples=samples, ground_truth=truth)
+        return replace(self.base, name="halves", split=split, samples=samples, gt_mask=truth)
 
 
 def test_sentences_that_mean_nothing_or_several_things(monkeypatch, make_tas, dataset, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tasutils import cli, paths
-from tasutils.datasets import dataset, load_dataset, photos7
+from tasutils.datasets import dataset, load_dataset, shipped
 from tasutils.errors import TasError
 from tasutils.images import read_image
 
@@ -125,10 +125,10 @@ def test_masks_are_those_of_the_annotations_and_a_part_lies_in_its_thing(data):
         assert (masks[one] & masks[other]).sum() < 0.01 * masks[one].sum(), one
 
 
-@pytest.mark.parametrize(("module", "package"), photos7.PACKAGES.items())
+@pytest.mark.parametrize(("module", "package"), shipped.PACKAGES.items())
 def test_a_missing_package_is_named_with_its_install_line(monkeypatch, module, package):
-    found = photos7.find_spec
-    monkeypatch.setattr(photos7, "find_spec", lambda name: None if name == module else found(name))
+    found = shipped.find_spec
+    monkeypatch.setattr(shipped, "find_spec", lambda name: None if name == module else found(name))
     assert not dataset("photos7").here()
     with pytest.raises(TasError, match=r"scikit-.*pip install 'tasutils\[photo\]'") as caught:
         load_dataset("photos7", "all")

@@ -330,7 +330,7 @@ def test_answers_of_every_kind_against_truths_of_every_kind(dataset, tas, tmp_pa
             return np.zeros_like(mask)
         return mask | np.roll(mask, 14, axis=1) if kinds[sample.sample_id] == "two" else mask
 
-    data = replace(dataset, ground_truth=truth)
+    data = replace(dataset, gt_mask=truth)
     methods = [
         Drawing("silent", lambda scene: {}),
         Drawing("several", lambda scene: {"chosen": (0, 1)} if len(scene.proposals) else {}),
@@ -373,7 +373,7 @@ def test_refers_overlap_rule_reaches_the_tables(rng, tmp_path):
 
     def tables_of(annotation, proposals):
         shapes, place = {"1": annotation}, tmp_path / "x"
-        files = RefFiles([ref], {"1": image}, shapes, {}, place, place, "")
+        files = RefFiles([ref], {"1": image}, shapes, place, place, "")
         data = split_of(files, "refcoco", "val", tmp_path)
         task, sample = Task(data, Smallest(), tmp_path), data.samples[0]
         scene = SimpleNamespace(proposals=proposals)

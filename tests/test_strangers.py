@@ -241,7 +241,7 @@ def test_a_run_of_hostile_names_stays_in_its_folder(tmp_path):
     tas = light_tas()
     tas.preset = tas.preset.model_copy(update={"name": "../" + "p" * 300})
     truth = data.gt_mask(data.samples[0])
-    data = replace(data, samples=samples, split="../" + "é" * 200, ground_truth=lambda *_: truth)
+    data = replace(data, samples=samples, split="../" + "é" * 200, gt_mask=lambda *_: truth)
     out = tmp_path / "a" / "b"
     out.mkdir(parents=True)
     run = run_of(data, tas, out, masks=True)

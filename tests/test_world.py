@@ -29,7 +29,7 @@ from making.sprites import (
     shares,
 )
 from making.write import build_world, differences
-from tasutils.datasets.refscenes import Family
+from tasutils.datasets.shipped import Family
 from tasutils.language.wordnet import wordnet
 from tasutils.masks import decode_rle
 from tasutils.paths import REFSCENES

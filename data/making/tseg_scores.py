@@ -67,7 +67,7 @@ def val_pictures(images: int, model: Any, folder: Path = PROPOSALS) -> list[ValP
             ValPicture(
                 image=picture,
                 masks=_proposals(image_id, picture, folder),
-                truths=np.stack([data.ground_truth(sample) for _, data, sample in samples]),
+                truths=np.stack([data.gt_mask(sample) for _, data, sample in samples]),
                 coarse=coarse,
                 fine=fine,
                 texts=embed_text(model, tokenizer(list(words))),

@@ -12,15 +12,14 @@ from pathlib import Path
 
 from tasutils.config import lookup
 from tasutils.datasets.own import Own
-from tasutils.datasets.photos7 import Photos7
 from tasutils.datasets.published import PublishedSet
-from tasutils.datasets.refscenes import Family
 from tasutils.datasets.sample import DataSet, RefDataset, Sample
+from tasutils.datasets.shipped import Family, Photos7
 from tasutils.errors import TasError
 
 __all__ = [
-    "DATASETS", "DataSet", "RefDataset", "Sample", "dataset", "dataset_names", "default_preset",
-    "group", "load_dataset",
+    "DATASETS", "DataSet", "RefDataset", "Sample", "dataset", "default_preset", "group",
+    "load_dataset",
 ]  # fmt: skip
 
 DATASETS: dict[str, DataSet | str] = {
@@ -35,11 +34,6 @@ DATASETS: dict[str, DataSet | str] = {
     "phrasecut": PublishedSet("phrasecut"),
     "own": Own(),
 }
-
-
-def dataset_names() -> tuple[str, ...]:
-    """The names of `DATASETS`."""
-    return tuple(DATASETS)
 
 
 def dataset(name: str) -> DataSet:
@@ -76,7 +70,7 @@ def load_dataset(
     """Open one split of a data set.
 
     Args:
-        name: one of `dataset_names`.
+        name: one of `DATASETS`.
         split: such as `val`; for `own` the path of a CSV, JSON or JSONL file, see `own`.
         split_by: whose splits, of RefCOCO (`unc`, `google`) and RefCOCOg (`umd`, `google`); None
             takes the usual ones, unc and of RefCOCOg umd.

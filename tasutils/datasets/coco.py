@@ -14,29 +14,19 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from tasutils.datasets.files import by_id, digest_of, entries, load_plain, read_json, record
-from tasutils.datasets.sample import (
-    ImageEntry,
-    RefDataset,
-    Sample,
-    image_entry,
-    numbers,
-    unique_ids,
-    usual_notes,
-)
-from tasutils.datasets.shapes import Overlap, segmentation_mask
+from tasutils.datasets.files import AGAIN, by_id, digest_of, entries, load_plain, read_json, record
+from tasutils.datasets.sample import ImageEntry, RefDataset, Sample, annotated, image_entry, numbers
 from tasutils.errors import TasError
 
 MIRROR_COLUMNS = (
-    "ref_id", "ann_id", "image_id", "category_id", "sentences", "raw_anns", "raw_image_info",
+    "ref_id", "ann_id", "image_id", "category_id", "sentences", "raw_image_info", "raw_anns",
 )  # fmt: skip
 #: the mirrors' name of a split, by ours, where they differ
 MIRRORED = {"val": "validation", "testA": "test"}
@@ -53,13 +43,8 @@ class _Ref(BaseModel):
     ann_id: int | str
     image_id: int | str
     category_id: int | str
+    split: str
     sentences: list[_Sentence]
-
-
-class _Image(BaseModel):
-    file_name: str
-    height: int
-    width: int
 
 
 class _Annotation(BaseModel):
@@ -74,110 +59,62 @@ class RefFiles:
     refs: list[Any]  # of all splits
     images: dict[str, Any]  # COCO's records by id
     annotations: dict[str, Any]
-    categories: dict[str, str]  # names by id
     source: Path  # the file of the records, which messages name
     refs_source: Path  # that of the references
     digest: str  # SHA-256 hex of both
+    categories: dict[str, str] = field(default_factory=dict)  # names by id
 
 
 def load_refcoco(
-    root: Path | str,
-    name: str,
-    split_by: str,
-    split: str,
-    images_dir: Path | str,
-    overlap: Overlap = "union",
+    root: Path | str, name: str, split_by: str, split: str, images_dir: Path | str
 ) -> RefDataset:
     """Read one split, such as `testA` by `unc`, from `<root>/<name>/` in RefCOCO's layout.
 
     Images are named by `images[].file_name` in `images_dir` (COCO train2014 for the published
-    sets); a reference's own `file_name` is not the image's. For `overlap` see `segmentation_mask`.
-    Raises TasError where a file is missing or damaged, or there is no such split; lists those
-    there are.
+    sets); a reference's own `file_name` is not the image's. Raises TasError where a file is missing
+    or damaged, or there is no such split; lists those there are.
     """
     folder = Path(root) / name
     files = read_files(folder / f"refs({split_by}).p", folder / "instances.json")
-    return split_of(files, name, split, Path(images_dir), overlap)
+    return split_of(files, name, split, Path(images_dir))
 
 
 def read_files(refs_path: Path, instances_path: Path) -> RefFiles:
     """Read two files in RefCOCO's form, the references pickled or as `.json`; raises TasError."""
-    content = read_json(refs_path) if refs_path.suffix == ".json" else load_plain(refs_path)
-    refs, instances = entries(content, refs_path), read_json(instances_path)
+    read = read_json if refs_path.suffix == ".json" else load_plain
+    refs, instances = entries(read(refs_path), refs_path), read_json(instances_path)
     images, annotations, categories = (
         by_id(entries(instances, instances_path, key), key, instances_path)
         for key in ("images", "annotations", "categories")
     )
     names = {key: str(entry.get("name", key)) for key, entry in categories.items()}
     digest = digest_of([instances_path, refs_path])
-    return RefFiles(refs, images, annotations, names, instances_path, refs_path, digest)
+    return RefFiles(refs, images, annotations, instances_path, refs_path, digest, names)
 
 
-def split_of(
-    files: RefFiles, name: str, split: str, images_dir: Path, overlap: Overlap = "union"
-) -> RefDataset:
+def split_of(files: RefFiles, name: str, split: str, images_dir: Path) -> RefDataset:
     """One split of files that were read; arguments and errors otherwise as in `load_refcoco`."""
     refs = _refs_of(files, split)
-    pairs = [(ref, sentence) for ref in refs for sentence in ref.sentences]
-    ids = unique_ids([f"{ref.ref_id}-{sentence.sent_id}" for ref, sentence in pairs])
-    images: dict[str, ImageEntry] = {}
-    shapes, targets = dict[str, Any](), dict[Any, Any]()
-    samples, source = [], files.source
-    for sample_id, (ref, sentence) in zip(ids, pairs, strict=True):
-        image_id = str(ref.image_id)
-        shapes[sample_id] = _shape(files, ref)
+    rows, images, targets = list[Any](), dict[str, ImageEntry](), dict[Any, Any]()
+    for ref in refs:
+        key, shape = str(ref.image_id), _shape(files, ref)
+        images[key] = images.get(key) or image_entry(images_dir, files.images[key], files.source)
         if targets.setdefault(ref.ref_id, ref.ann_id) != ref.ann_id:
             both = f"annotation {targets[ref.ref_id]} and annotation {ref.ann_id}"
-            raise TasError(f"{files.refs_source}: ref {ref.ref_id} is {both}; get the file again")
-        if image_id not in images:
-            image = record(_Image, files.images[image_id], source)
-            sides = image.height, image.width
-            images[image_id] = image_entry(images_dir, image.file_name, *sides, str(source))
-        samples.append(
-            Sample(
-                sample_id=sample_id,
-                image_id=image_id,
-                ref_id=str(ref.ref_id),
-                sent_id=str(sentence.sent_id),
-                text=sentence.sent,
-                raw=sentence.sent if sentence.raw is None else sentence.raw,
-                category=files.categories.get(str(ref.category_id), str(ref.category_id)),
-                split=split,
+            raise TasError(f"{files.refs_source}: ref {ref.ref_id} is {both}; {AGAIN}")
+        category = files.categories.get(str(ref.category_id), str(ref.category_id))
+        for said in ref.sentences:
+            sample_id, raw = f"{ref.ref_id}-{said.sent_id}", said.raw
+            sample = Sample(
+                sample_id, key, str(ref.ref_id), str(said.sent_id), text=said.sent,
+                raw=said.sent if raw is None else raw, category=category, split=split,
                 ann_ids=numbers([ref.ann_id]),
-            )
-        )
-
-    def ground_truth(sample: Sample, rule: Overlap = overlap) -> NDArray[np.bool_]:
-        where = f"{source}: ref {sample.ref_id}"
-        size_hw = images[sample.image_id].size_hw
-        return segmentation_mask(shapes[sample.sample_id], size_hw, where, rule)
-
-    parts = sorted({ref["split"] for ref in files.refs if _is_of(ref["split"], split)})
+            )  # fmt: skip
+            rows.append((sample, shape))
+    parts, where = sorted({ref.split for ref in refs}), f"{files.source}: ref"
     together = f"{name} {split}: {' and '.join(parts)} together, as REFER takes it"
-    polygons = {key: shape for key, shape in shapes.items() if isinstance(shape, list)}
-    in_parts = {key for key, shape in polygons.items() if len(shape) > 1}
-    empty = [
-        key
-        for key, shape in polygons.items()
-        if all(isinstance(p, list) and len(p) < 6 for p in shape)
-    ]
-
-    def refer_truth(sample: Sample) -> NDArray[np.bool_] | None:
-        return ground_truth(sample, "exclusive") if sample.sample_id in in_parts else None
-
-    return RefDataset(
-        name=name,
-        split=split,
-        samples=tuple(samples),
-        images=images,
-        index_digest=files.digest,
-        ground_truth=ground_truth,
-        refer_truth=refer_truth if in_parts else None,
-        notes=(
-            *([together] if parts != [split] else []),
-            *usual_notes(f"{name} {split}", "sentence", ids, empty),
-        ),
-    )
+    notes = [together] if parts != [split] else []
+    return annotated(name, split, rows, images, files.digest, where, notes=notes, refer=True)
 
 
 def _is_of(own: str, wanted: str) -> bool:
@@ -192,17 +129,17 @@ def _is_of(own: str, wanted: str) -> bool:
 
 
 def _refs_of(files: RefFiles, split: str) -> list[_Ref]:
-    source = files.refs_source
-    if not all(isinstance(ref, dict) and isinstance(ref.get("split"), str) for ref in files.refs):
-        raise TasError(f"{source}: a reference without its split; get the file again")
-    splits = {ref["split"] for ref in files.refs}
-    if any(isinstance(ref.get("ann_id"), list) or "no_target" in ref for ref in files.refs):
+    source, refs = files.refs_source, files.refs
+    if not all(isinstance(ref, dict) and isinstance(ref.get("split"), str) for ref in refs):
+        raise TasError(f"{source}: a reference without its split; {AGAIN}")
+    if any(isinstance(ref.get("ann_id"), list) or "no_target" in ref for ref in refs):
         what = "gRefCOCO, whose sentences mean several things or none"
         raise TasError(f"{source}: this is {what}; only RefCOCO's files are read here")
-    if not any(_is_of(own, split) for own in splits):
-        known = ", ".join(sorted(splits)) or "none"
+    wanted = [record(_Ref, ref, source) for ref in refs if _is_of(ref["split"], split)]
+    if not wanted:
+        known = ", ".join(sorted({ref["split"] for ref in refs})) or "none"
         raise TasError(f"{source}: no split {split!r}; it has {known}")
-    return [record(_Ref, ref, source) for ref in files.refs if _is_of(ref["split"], split)]
+    return wanted
 
 
 def _shape(files: RefFiles, ref: _Ref) -> Any:
@@ -218,13 +155,16 @@ def _shape(files: RefFiles, ref: _Ref) -> Any:
     return annotation.segmentation
 
 
+# ---- mirrors
+
+
 def mirror_files(folder: Path) -> dict[str, list[Path]]:
     """A mirror's files in a folder or its `data/`, by the mirror's name of the split."""
     found: dict[str, list[Path]] = {}
     for place in (folder / "data", folder):
         for split in ("train", "validation", "test", "testB"):
-            paths = sorted(place.glob(f"{split}-*.parquet"))
-            found |= {split: paths} if paths else {}
+            if paths := sorted(place.glob(f"{split}-*.parquet")):
+                found[split] = paths
     return found
 
 
@@ -233,53 +173,43 @@ def read_mirror(name: str, split: str, paths: dict[str, list[Path]]) -> RefFiles
 
     `paths` are those of `mirror_files`; raises TasError where a file is missing or damaged.
     """
-    wanted = {split: MIRRORED.get(split, split)}
-    if split == "test" and "testB" in paths:
-        wanted = {"testA": "test", "testB": "testB"}
-    files = [(own, p) for own, other in wanted.items() for p in _shards(name, own, other, paths)]
-    rows = [(own, path, row) for own, path in files for row in _rows(path)]
-    refs = [{**row, "split": own} for own, _, row in rows]
+    wanted = ["testA", "testB"] if split == "test" and "testB" in paths else [split]
+    refs, read = list[Any](), list[Path]()
+    for own in wanted:
+        shards = _shards(f"{name} {own}", MIRRORED.get(own, own), paths)
+        refs += [row | {"split": own} for path in shards for row in _rows(path)]
+        read += shards
     images, annotations = (
-        by_id([_parsed(row[column], path) for _, path, row in rows], column, files[0][1])
-        for column in ("raw_image_info", "raw_anns")
+        by_id([ref[column] for ref in refs], column, read[0]) for column in MIRROR_COLUMNS[-2:]
     )
-    source, digest = files[0][1], digest_of([path for _, path in files])
-    return RefFiles(refs, images, annotations, {}, source, source, digest)
+    return RefFiles(refs, images, annotations, read[0], read[0], digest_of(read))
 
 
-def _shards(name: str, split: str, mirrored: str, paths: dict[str, list[Path]]) -> list[Path]:
+def _shards(what: str, mirrored: str, paths: dict[str, list[Path]]) -> list[Path]:
     found = paths.get(mirrored, [])
-    here = [path for each in paths.values() for path in each]
     if not found:
-        lacking = f"{here[0].parent}: no {mirrored}-*.parquet for {name} {split}"
-        there = ", ".join(sorted(path.name for path in here))
-        raise TasError(f"{lacking}; the mirror's files here are {there}")
+        there = [path for each in paths.values() for path in each]
+        lacking = f"{there[0].parent}: no {mirrored}-*.parquet for {what}"
+        raise TasError(f"{lacking}; there are {', '.join(path.name for path in there)}")
     said = re.search(r"-of-(\d+)", found[0].name)
     if said and int(said[1]) != len(found):
-        some = f"{found[0].parent}: {len(found)} of the {int(said[1])} files of {name} {split}"
+        some = f"{found[0].parent}: {len(found)} of the {int(said[1])} files of {what}"
         raise TasError(f"{some}; get the others: {mirrored}-*.parquet")
     return found
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a mirror's file, COCO's records in them parsed."""
     import pyarrow
     import pyarrow.parquet as pq
 
     try:
-        missing = [name for name in MIRROR_COLUMNS if name not in pq.read_schema(path).names]
-        if not missing:
-            return list(pq.read_table(path, columns=list(MIRROR_COLUMNS)).to_pylist())
-    except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
-        reason = " ".join(str(error).split())[:80]
-        raise TasError(f"{path}: damaged ({reason}); get the file again") from None
-    raise TasError(
-        f"{path}: no column {', '.join(missing)}; this is no file of the mirror "
-        "jxu124/refcoco, refcocoplus or refcocog"
-    )
-
-
-def _parsed(text: Any, path: Path) -> Any:
-    try:
-        return json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        raise TasError(f"{path}: a row without a JSON record; get the file again") from None
+        if missing := sorted({*MIRROR_COLUMNS} - {*pq.read_schema(path).names}):
+            other = "this is no file of the mirror jxu124/refcoco, refcocoplus or refcocog"
+            raise TasError(f"{path}: no column {', '.join(missing)}; {other}")
+        for row in pq.read_table(path, columns=list(MIRROR_COLUMNS)).to_pylist():
+            yield row | {column: json.loads(row[column]) for column in MIRROR_COLUMNS[-2:]}
+    except TasError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, pyarrow.ArrowException) as e:
+        raise TasError(f"{path}: damaged ({' '.join(str(e).split())[:80]}); {AGAIN}") from None

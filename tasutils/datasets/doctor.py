@@ -7,31 +7,32 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pandas as pd
 from tqdm import tqdm
 
 from tasutils import paths
 from tasutils.datasets import DATASETS, dataset
-from tasutils.datasets.own import notes_of, read_own
+from tasutils.datasets.own import read_own
 from tasutils.datasets.published import Counts, PublishedSet
 from tasutils.datasets.sample import RefDataset
 from tasutils.errors import TasError, one_line
 from tasutils.images import image_size, is_file, read_image
 
 SHOWN = 5
-WHAT = ("refs", "images", "sentences")
-#: kind of fault: (one, several, what to do)
+HEAD = ("refs", "published", "images", "published", "sentences", "published")
+#: kinds of faults, and what to do
 KINDS = {
-    "file": ("missing or damaged file", "missing or damaged files", "{annotations}"),
-    "count": ("split with other counts", "splits with other counts", "{annotations}"),
-    "mask": ("truth that cannot be drawn", "truths that cannot be drawn", "{annotations}"),
-    "empty": ("target without a pixel", "targets without a pixel", "every method scores 0 on it"),
-    "image": ("missing image", "missing images", "{images}"),
-    "size": ("image of another size", "images of another size", "{images}"),
+    "missing or damaged file": "{annotations}",
+    "split with other counts": "{annotations}",
+    "truth that cannot be drawn": "{annotations}",
+    "target without a pixel": "every method scores 0 on it",
+    "missing image": "{images}",
+    "image of another size": "{images}",
 }
-Faults = dict[str, dict[str, None]]  # by kind, each once
+Faults = dict[str, list[str]]  # by kind
 
 
 def faults_of(data: RefDataset, faults: Faults, decode: bool = False) -> int:
@@ -46,22 +47,23 @@ def faults_of(data: RefDataset, faults: Faults, decode: bool = False) -> int:
             if found != (height, width):
                 swapped = " (swapped)" if found == (width, height) else ""
                 sides = f"{found[1]} x {found[0]} px, annotated as {width} x {height}{swapped}"
-                faults["size"][f"{path.name} is {sides}"] = None
+                faults["image of another size"].append(f"{path.name} is {sides}")
         except TasError as error:
-            faults["size" if there else "image"][str(error) if there else path.name] = None
+            kind = "image of another size" if there else "missing image"
+            faults[kind].append(str(error) if there else path.name)
         for sample in {sample.ref_id: sample for sample in samples}.values():
             try:
                 if not data.gt_mask(sample).any() and sample.ann_ids != ():
-                    faults["empty"][f"{place}: ref {sample.ref_id}"] = None
+                    faults["target without a pixel"].append(f"{place}: ref {sample.ref_id}")
             except TasError as error:
-                faults["mask"][str(error).partition(";")[0]] = None
+                faults["truth that cannot be drawn"].append(str(error).partition(";")[0])
     return n_there
 
 
 def counts_of(data: RefDataset) -> Counts:
     """References, images and sentences of a split."""
-    refs = len({sample.ref_id for sample in data.samples})
-    return Counts(refs=refs, images=len(data.image_ids), sentences=len(data))
+    n_refs = len({sample.ref_id for sample in data.samples})
+    return {"refs": n_refs, "images": len(data.by_image()), "sentences": len(data)}
 
 
 def shipped() -> Iterator[RefDataset]:
@@ -69,45 +71,36 @@ def shipped() -> Iterator[RefDataset]:
     entries = [e for e in map(dataset, DATASETS) if not isinstance(e, PublishedSet) and e.here()]
     for drawn in (True, False):
         for entry in entries:
-            for split in entry.splits:
-                if (split in entry.drawn) == drawn:
-                    yield entry.load(split)
+            yield from (entry.load(s) for s in entry.splits if (s in entry.drawn) == drawn)
 
 
 def list_lines(root: Path | None = None) -> Iterator[str]:
     """What ships, then a table of published data sets: counts found here beside those published."""
     for data in shipped():
-        n_images = len(data.image_ids)
+        n_images = len(data.by_image())
         yield f"{data.name:14} {data.split:6} {n_images:4} images {len(data):5} sentences"
-    rows: list[Sequence[object]] = [
-        ("", "", "", *(cell for what in WHAT for cell in (what, ""))),
-        ("", "", "", *("found", "published") * len(WHAT)),
-    ]
-    damaged = dict[str, None]()
+    rows, damaged = list[Sequence[object]](), dict[str, None]()
     for entry in _published():
         for split_by, splits in entry.entry.splits.items():
-            found = dict[str, Counts]()
-            for split, data_ in _opened(entry, split_by, root, None):
-                if isinstance(data_, RefDataset):
-                    found[split] = counts_of(data_)
-                elif entry.splits_here(split_by, root):
-                    damaged[entry.name] = None
-            for split, counts in splits.items():
-                have = found.get(split)
-                cells = (cell for what in WHAT for cell in (_cell(have, what), _cell(counts, what)))
-                rows.append((entry.name, split_by, split, *cells))
+            opened = _opened(entry, split_by, root, None)
+            found = {s: {} if isinstance(d, TasError) else counts_of(d) for s, d in opened}
+            if entry.splits_here(split_by, root) and not all(found.values()):
+                damaged[entry.name] = None
+            rows += [
+                (entry.name, split_by, split, *_cells(found.get(split, {}), published))
+                for split, published in splits.items()
+            ]
     yield from ("", f"published data sets in {paths.DATA if root is None else root}")
-    yield from _table(rows, 3)
+    yield from _table(rows, ("", "", "split", *HEAD))
     where = f" --root {root}" if root is not None else ""
     yield from (f"{name} is damaged: tas data check {name}{where}" for name in damaged)
-    absent = [entry.name for entry in _published() if not entry.here(root)]
-    if absent:
+    if absent := [entry.name for entry in _published() if not entry.here(root)]:
         yield f"- is not here; to fetch it: tas data get {' | '.join(absent)}{where}"
 
 
 def check_shipped() -> int:
     """Examine what ships with the project, print what is found, return the number of faults."""
-    faults: Faults = defaultdict(dict)
+    faults: Faults = defaultdict(list)
     n = 0
     for data in shipped():
         faults_of(data, faults, decode=True)
@@ -138,40 +131,33 @@ def check_published(
 
 
 def _check(entry: PublishedSet, split_by: str, root: Path | None, images: Path | None) -> int:
-    faults: Faults = defaultdict(dict)
-    notes = dict[str, None]()
-    head = ("split", "refs", "published", "images", "published", "on disk", "sentences")
-    rows: list[Sequence[object]] = [(*head, "published")]
+    faults: Faults = defaultdict(list)
+    rows, notes = list[Sequence[object]](), list[str]()
     for split, data in _opened(entry, split_by, root, images):
         if isinstance(data, TasError):
-            faults["file"][str(data)] = None
+            faults["missing or damaged file"].append(str(data))
             continue
-        notes |= dict.fromkeys(data.notes)
-        n_there, have = faults_of(data, faults), counts_of(data)
-        wanted = entry.entry.splits[split_by][split]
-        refs, pictures, said = ((_cell(have, what), _cell(wanted, what)) for what in WHAT)
-        rows.append((split, *refs, *pictures, n_there, *said))
-        pairs = zip(WHAT, (refs, pictures, said), strict=True)
-        off = [f"{a} {what} ({b})" for what, (a, b) in pairs if b not in (a, "unknown")]
+        notes += data.notes
+        have, published = counts_of(data), entry.entry.splits[split_by][split]
+        rows.append((split, *_cells(have, published), faults_of(data, faults)))
+        off = [f"{have[k]} {k} ({n})" for k, n in published.items() if n not in (None, have[k])]
         if off:
-            faults["count"][f"{split}: {', '.join(off)}"] = None
+            faults["split with other counts"].append(f"{split}: {', '.join(off)}")
     place = entry.place(root, images)
     mirror = f" (mirror {entry.entry.mirror})" if place.mirror else ""
     title = f"{entry.name} {split_by}".rstrip()
     print(one_line(f"{title} in {place.folder}{mirror}, images in {place.images}"))
-    for line in (*(_table(rows, 1) if len(rows) > 1 else ()), *(f"  {note}" for note in notes)):
+    for line in (*_table(rows, ("split", *HEAD, "on disk")), *(f"  {note}" for note in notes)):
         print(one_line(line))
     n_faults = _complain(faults)
-    where, archive = f" --root {root}" if root is not None else "", entry.archive(root)
-    unpack = f"unpack {archive} with: " if archive else ""
+    where = f" --root {root}" if root is not None else ""
     remedies = {
-        "annotations": f"{unpack}tas data get {entry.name}{where}",
+        "annotations": f"tas data get {entry.name}{where}",
         "images": f"tas data get {entry.entry.get[-1]}{where}, or name their folder with --images",
     }
-    for kind, (one, several, remedy) in KINDS.items():
-        n = len(faults[kind])
-        if n:
-            print(f"  {n} {one if n == 1 else several}: {remedy.format(**remedies)}")
+    for kind, remedy in KINDS.items():
+        if faults[kind]:
+            print(f"  {kind}: {len(faults[kind])}; {remedy.format(**remedies)}")
     if not n_faults:
         print("  sound")
     return n_faults
@@ -179,13 +165,14 @@ def _check(entry: PublishedSet, split_by: str, root: Path | None, images: Path |
 
 def check_own(path: Path, images: Path | None) -> int:
     """Examine a file of own data, print what is found, return the number of bad rows."""
-    data = read_own(path, images)
-    _print_faults(f"{path}: {fault}" for fault in data.faults)
-    for note in notes_of(data):
+    data, faults = read_own(path, images)
+    _print_faults([f"{path}: {fault}" for fault in faults])
+    for note in data.notes:
         print(one_line(note))
-    counts = f"{len(data.samples)} sentences on {len(data.images)} images"
-    print(f"{counts}, {len(data.rles)} with a mask; {len(data.faults)} bad rows")
-    return len(data.faults)
+    n_masks = len(data) - len(data.without_mask)
+    counts = f"{len(data)} sentences on {len(data.images)} images"
+    print(f"{counts}, {n_masks} with a mask; {len(faults)} bad rows")
+    return len(faults)
 
 
 def _published() -> list[PublishedSet]:
@@ -199,39 +186,38 @@ def _opened(
     splits = entry.splits_here(split_by, root) or list(entry.entry.splits[split_by])[:1]
     try:
         open_split = entry.opener(split_by, root, images)
-        for split in splits:
-            try:
-                yield split, open_split(split)
-            except TasError as error:
-                yield split, error
     except TasError as error:
         yield splits[0], error
+        return
+    for split in splits:
+        try:
+            yield split, open_split(split)
+        except TasError as error:
+            yield split, error
 
 
-def _cell(counts: Counts | None, what: str) -> str:
-    value = "-" if counts is None else getattr(counts, what)
-    return "unknown" if value is None else str(value)
+def _cells(have: Counts, published: Counts) -> list[object]:
+    """What is found beside what was published."""
+    pairs = [(have.get(what, "-"), number) for what, number in published.items()]
+    return ["unknown" if cell is None else cell for pair in pairs for cell in pair]
 
 
-def _table(rows: list[Sequence[object]], n_words: int) -> Iterator[str]:
-    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        words = [str(cell).ljust(width) for cell, width in zip(row[:n_words], widths, strict=False)]
-        pairs = zip(row[n_words:], widths[n_words:], strict=True)
-        numbers = [str(cell).rjust(width) for cell, width in pairs]
-        yield ("  " + "  ".join(words + numbers)).rstrip()
+def _table(rows: list[Sequence[object]], head: Sequence[str]) -> list[str]:
+    table = pd.DataFrame(rows, columns=list(head), dtype=object) if rows else None
+    return [] if table is None else table.to_string(index=False).splitlines()
 
 
 def _complain(faults: Faults) -> int:
-    for kind, (one, several, _) in KINDS.items():
-        found = list(faults[kind])
-        _print_faults(f"{one}: {text}" for text in found[:SHOWN])
-        if len(found) > SHOWN:
-            _print_faults([f"... and {len(found) - SHOWN} more, {len(found)} {several} in all"])
+    """Print the first faults of each kind, each once; how many there are."""
+    for kind in KINDS:
+        found = faults[kind] = list(dict.fromkeys(faults[kind]))
+        more = f"... and {len(found) - SHOWN} more, {len(found)} in all: {kind}"
+        told = [f"{kind}: {text}" for text in found[:SHOWN]]
+        _print_faults(told + [more] * (len(found) > SHOWN))
     return sum(map(len, faults.values()))
 
 
-def _print_faults(lines: Iterable[str]) -> None:
+def _print_faults(lines: Sequence[str]) -> None:
     sys.stdout.flush()
     for line in lines:
         print(one_line(line), file=sys.stderr)

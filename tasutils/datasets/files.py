@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import pickletools
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from tasutils.errors import TasError
 
 MAX_BYTES, MAX_VALUES = 1 << 29, 1 << 26
+AGAIN = "get the file again"
 #: the instructions of list, dict, str, int, float, bool and None; no import, no call, no tuple
 _PLAIN = {
     "MARK", "STOP", "POP", "POP_MARK", "DUP", "NONE", "INT", "LONG", "BININT", "BININT1", "BININT2",
@@ -24,17 +26,14 @@ _PLAIN = {
     "APPEND", "APPENDS", "LIST", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "PUT", "BINPUT",
     "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET", "PROTO", "FRAME",
 }  # fmt: skip
+_CODES = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
 Record = TypeVar("Record", bound=BaseModel)
 
 
 class _Unpickler(pickle._Unpickler):
     """The standard library's, without the instructions that are not of plain data."""
 
-    dispatch = {
-        ord(opcode.code): pickle._Unpickler.dispatch[ord(opcode.code)]
-        for opcode in pickletools.opcodes
-        if opcode.name in _PLAIN
-    }
+    dispatch = {c: pickle._Unpickler.dispatch[c] for c, name in _CODES.items() if name in _PLAIN}
 
 
 def read_bytes(path: Path) -> bytes:
@@ -45,11 +44,13 @@ def read_bytes(path: Path) -> bytes:
             raise TasError(f"{path}: {size}; check that it is the published file")
         return path.read_bytes()
     except OSError as error:
-        names = [entry.name for entry in path.parent.glob("*")]
+        names = [entry.name for entry in path.parent.glob("*") if entry != path]
         near = get_close_matches(path.name, names, n=1, cutoff=0.7)
-        remedy = "check the data set's folder and its layout"
-        if near and near[0] != path.name:
-            remedy = f"{near[0]} is there: rename it if it is the same file"
+        remedy = (
+            f"{near[0]} is there: rename it if it is the same file"
+            if near
+            else ("check the data set's folder and its layout")
+        )
         raise TasError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
 
 
@@ -59,7 +60,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise TasError(f"{path}: damaged JSON ({str(error)[:80]}); get the file again") from None
+        raise TasError(f"{path}: damaged JSON ({str(error)[:80]}); {AGAIN}") from None
 
 
 def load_plain(path: Path | str) -> Any:
@@ -84,17 +85,14 @@ def loads_plain(data: bytes, source: str = "pickle") -> Any:
         value = _Unpickler(stream, encoding="utf-8", errors="surrogateescape").load()
         n_values = _settle(value, {})
     except KeyError as error:
-        code = error.args[0] if isinstance(error.args[0], int) else -1
-        named = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
-        refusal = f"the instruction {named.get(code, 'an unknown one')} is not plain data"
-        raise TasError(
-            f"{source}: refused: {refusal}; get the file from the data set's own page"
-        ) from None
+        refusal = f"the instruction {_CODES.get(error.args[0], 'an unknown one')} is not plain data"
+        own = "get the file from the data set's own page"
+        raise TasError(f"{source}: refused: {refusal}; {own}") from None
     except Exception as error:  # pickle raises nearly any type for damaged bytes
         reason = " ".join(str(error).split())[:80] or type(error).__name__
-        raise TasError(f"{source}: damaged pickle ({reason}); get the file again") from None
+        raise TasError(f"{source}: damaged pickle ({reason}); {AGAIN}") from None
     if n_values > MAX_VALUES:
-        raise TasError(f"{source}: refused: {n_values:.0e} values; get the file again")
+        raise TasError(f"{source}: refused: {n_values:.0e} values; {AGAIN}")
     return value
 
 
@@ -124,7 +122,7 @@ def _text(text: str) -> str:
         return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
-def digest_of(paths: list[Path]) -> str:
+def digest_of(paths: Iterable[Path]) -> str:
     """SHA-256 hex over files in the given order; raises TasError where one cannot be read."""
     digest = hashlib.sha256()
     for path in paths:
@@ -143,7 +141,7 @@ def record(form: type[Record], entry: Any, source: Path) -> Record:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "entry"
-        raise TasError(f"{source}: {where}: {first['msg']}; get the file again") from None
+        raise TasError(f"{source}: {where}: {first['msg']}; {AGAIN}") from None
 
 
 def entries(content: Any, source: Path, key: str | None = None) -> list[Any]:
@@ -151,7 +149,7 @@ def entries(content: Any, source: Path, key: str | None = None) -> list[Any]:
     found = content.get(key) if key is not None and isinstance(content, dict) else content
     if not isinstance(found, list):
         place = f"under {key!r}" if key is not None else "at its top"
-        raise TasError(f"{source}: no list {place}; get the file again")
+        raise TasError(f"{source}: no list {place}; {AGAIN}")
     return found
 
 
@@ -160,8 +158,7 @@ def by_id(records: list[Any], what: str, source: Path, key: str = "id") -> dict[
     found: dict[str, Any] = {}
     for entry in records:
         if not isinstance(entry, dict) or entry.get(key) is None:
-            raise TasError(f"{source}: one of its {what} has no {key}; get the file again")
+            raise TasError(f"{source}: one of its {what} has no {key}; {AGAIN}")
         if found.setdefault(str(entry[key]), entry) != entry:
-            same = f"the {key} {entry[key]}"
-            raise TasError(f"{source}: two of its {what} have {same}; get the file again")
+            raise TasError(f"{source}: two of its {what} have the {key} {entry[key]}; {AGAIN}")
     return found

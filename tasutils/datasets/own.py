@@ -4,15 +4,9 @@
     desk.jpg,the blue cup,masks/cup.png
     desk.jpg,the pen on the left,
 
-`image` and `expression` must be there. `mask` may be left out, or empty in a row: the sentence is
-answered all the same, and no metric counts it. A mask is the path of a PNG as large as the picture
-(whatever is not 0 is the target, or, with the column `value`, whatever has that value: one PNG of
-labels serves many rows), the path of a .json file, or JSON in the cell: COCO run lengths
-{"size": [H, W], "counts": ...}, polygons [[x0, y0, x1, y1, ...], ...] or [[[x0, y0], ...]], or what
-labelme, VIA, Label Studio and CVAT write of one shape, or of several with their label in `value`.
-Paths are relative to the file that names them. `category` names the target's category, `ref_id` the
-reference that several sentences share (rows of one mask share one without it); other columns are
-kept as flags.
+data/README.md says what the columns `mask`, `value`, `category` and `ref_id` hold; others are kept
+as flags. A row without a mask is answered all the same, and no metric counts it. Of masks what can
+be read in one way only is read; of the rest the message names the form and the way out.
 """
 
 from __future__ import annotations
@@ -22,22 +16,32 @@ import io
 import json
 import os
 import re
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cache
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PureWindowsPath
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from tasutils.datasets.files import digest_of
-from tasutils.datasets.own_masks import find_file, read_mask
-from tasutils.datasets.sample import DataSet, ImageEntry, RefDataset, Sample
+from tasutils.datasets.sample import (
+    DataSet,
+    Flag,
+    ImageEntry,
+    Mask,
+    RefDataset,
+    Sample,
+    annotated,
+    segmentation_mask,
+)
 from tasutils.errors import TasError
-from tasutils.images import read_image
-from tasutils.masks import decode_rle, encode_rle
+from tasutils.images import FORMATS, file_bytes, image_size, is_file, read_image
+from tasutils.masks import encode_rle
 from tasutils.paths import name_part
 
 SHOWN = 5
@@ -49,7 +53,8 @@ TAKEN = {
     "intersection_px", "union_px", "iou", "gt_area_px", "oracle_intersection_px", "oracle_union_px",
     "oracle_iou", "rectified", "reason", "image_digest", "ann_ids", "no_target", "own_mask",
 }  # fmt: skip
-Row = dict[str, Any]
+_LOSSY = {"JPEG", "WEBP"}
+_MOST_COLOURS = 16
 
 
 class Own(DataSet):
@@ -67,138 +72,122 @@ class Own(DataSet):
         return "tiny" if sizes == {(240, 320)} else "photo"
 
 
-@dataclass
-class OwnData:
-    """What a file of own data holds: sound rows as samples, and one line for each bad row."""
-
-    path: Path
-    samples: list[Sample] = field(default_factory=list)
-    images: dict[str, ImageEntry] = field(default_factory=dict)
-    rles: dict[str, dict[str, Any]] = field(default_factory=dict)
-    mask_files: set[Path] = field(default_factory=set)
-    faults: list[str] = field(default_factory=list)
-    equal: list[str] = field(default_factory=list)  # lines of rows that say what another says
-    said: set[tuple[Any, str]] = field(default_factory=set)  # target and sentence
-    refs: dict[Any, str] = field(default_factory=dict)  # by target, the reference
-    targets: dict[str, Any] = field(default_factory=dict)  # by reference, its target
-    n_sentences: Counter[str] = field(default_factory=Counter)  # by reference
-
-
 def load_own(path: Path | str, images: Path | str | None = None) -> RefDataset:
     """Read own pictures, sentences and masks as the data set `own`; every file is opened.
 
-    `path` is a .csv, .tsv, .json or .jsonl, see the module; picture names are relative to `images`,
-    when None to the file. A sample's id is the number of its line (of a .json, of its entry), its
-    split the file's name. Raises TasError for a file that is none of these, and for bad rows: names
-    the first ones with their lines and the command that lists all.
+    `path` is a .csv, .tsv, .json or .jsonl; picture names are relative to `images`, when None to
+    the file. A sample's id is the number of its line (of a .json, of its entry), its split the
+    file's name. Raises TasError for a file that is none of these, and for bad rows: names the first
+    ones with their lines and the command that lists all.
     """
-    data = read_own(path, images)
-    if data.faults:
-        n = len(data.faults)
-        more = f"; all {n}: tas data check {data.path}" if n > SHOWN else ""
+    data, faults = read_own(path, images)
+    if faults:
+        n = len(faults)
+        more = f"; all {n}: tas data check {path}" if n > SHOWN else ""
         rows = f"{n} bad row{'s' if n > 1 else ''}"
-        raise TasError(f"{data.path}: {rows}: {'; '.join(data.faults[:SHOWN])}{more}")
-    rles, sizes = data.rles, {key: entry.size_hw for key, entry in data.images.items()}
-
-    def ground_truth(sample: Sample) -> NDArray[np.bool_]:
-        if sample.sample_id not in rles:
-            return np.zeros(sizes[sample.image_id], np.bool_)
-        return decode_rle([rles[sample.sample_id]])[0]
-
-    return RefDataset(
-        name="own",
-        split=name_part(re.sub(r"[^\w.+-]+", "-", data.path.stem)),
-        samples=tuple(data.samples),
-        images=data.images,
-        index_digest=digest_of([data.path, *sorted(data.mask_files)]),
-        ground_truth=ground_truth,
-        without_mask=frozenset(s.sample_id for s in data.samples if s.sample_id not in rles),
-        notes=tuple(notes_of(data)),
-    )
-
-
-def notes_of(data: OwnData) -> Iterator[str]:
-    """What is right and yet worth a line."""
-    if data.equal:
-        n = len(data.equal)
-        lines = ", ".join(data.equal[:SHOWN]) + (", ..." if n > SHOWN else "")
-        rows = "1 row says" if n == 1 else f"{n} rows say"
-        yield f"{data.path}: {rows} what an earlier one says, and each counts: line {lines}"
-
-
-def read_own(path: Path | str, images: Path | str | None = None) -> OwnData:
-    """Read a file of own data as far as it is sound; arguments as in `load_own`.
-
-    Raises TasError where the file cannot be read, has no row, or lacks a column.
-    """
-    path = Path(path).expanduser()
-    folder = path.parent if images is None else Path(images).expanduser()
-    data, size_of = OwnData(path), cache(lambda picture: read_image(picture).shape[:2])
-    for line, row in _read_rows(path):
-        try:
-            if isinstance(row, str):
-                raise TasError(row)
-            _add(data, line, row, folder, size_of)
-        except TasError as error:
-            data.faults.append(f"line {line}: {error}")
+        raise TasError(f"{path}: {rows}: {'; '.join(faults[:SHOWN])}{more}")
     return data
 
 
-def _add(
-    data: OwnData, line: int, row: Row, folder: Path, size_of: Callable[[Path], tuple[int, int]]
-) -> None:
-    wrong = [name for name in REQUIRED if not isinstance(row.get(name), str)]
-    if wrong:
+def read_own(path: Path | str, images: Path | str | None = None) -> tuple[RefDataset, list[str]]:
+    """Read a file of own data as far as it is sound, and one line for each bad row.
+
+    Arguments as in `load_own`. Raises TasError where the file cannot be read, has no row, or lacks
+    a column.
+    """
+    path = Path(path).expanduser()
+    folder = path.parent if images is None else Path(images).expanduser()
+    size_of = cache(lambda picture: read_image(picture).shape[:2])
+    rows, faults, equal = list[_Row](), list[str](), list[str]()
+    ref_of, target_of = dict[Any, str](), dict[str, Any]()
+    said, n_sentences = set[Any](), Counter[str]()
+    for line, cells in _read_rows(path):
+        try:
+            row = _row(line, cells, path, folder, size_of)
+            # rows of one mask share a reference
+            ref = row.sample.ref_id or (ref_of.setdefault(row.target, line) if row.rle else line)
+            if target_of.setdefault(ref, row.target) != row.target:
+                raise TasError(f"ref_id {ref!r} has another picture or mask in an earlier row")
+        except TasError as error:
+            faults.append(f"line {line}: {error}")
+            continue
+        equal += [line] if (row.target, row.sample.text) in said else []
+        said.add((row.target, row.sample.text))
+        sample = replace(row.sample, ref_id=ref, sent_id=str(n_sentences[ref]))
+        n_sentences[ref] += 1
+        rows.append(row._replace(sample=sample))
+    lines = ", ".join(equal[:SHOWN]) + (", ..." if len(equal) > SHOWN else "")
+    n_rows = "1 row says" if len(equal) == 1 else f"{len(equal)} rows say"
+    note = f"{path}: {n_rows} what an earlier one says, and each counts: line {lines}"
+    data = annotated(
+        "own", name_part(re.sub(r"[^\w.+-]+", "-", path.stem)),
+        [(row.sample, row.rle) for row in rows], {row.sample.image_id: row.entry for row in rows},
+        digest_of([path, *sorted({row.file for row in rows if row.file})]), f"{path}: line",
+        notes=[note] if equal else [],
+    )  # fmt: skip
+    return data, faults
+
+
+class _Row(NamedTuple):
+    sample: Sample
+    target: tuple[str, str, str]  # picture, mask and value, as they are written
+    entry: ImageEntry
+    rle: dict[str, Any] | None
+    file: Path | None  # of the mask
+
+
+def _row(
+    line: str, cells: Any, path: Path, folder: Path, size_of: Callable[[Path], tuple[int, int]]
+) -> _Row:
+    if isinstance(cells, TasError):
+        raise cells
+    if not isinstance(cells, dict):
+        raise TasError("no JSON object with image and expression")
+    if wrong := [name for name in REQUIRED if not isinstance(cells.get(name), str)]:
         raise TasError(f"no text in {' and '.join(wrong)}")
-    taken = sorted(set(row) & TAKEN)
-    if taken:
+    if taken := sorted(set(cells) & TAKEN):
         raise TasError(f"{taken[0]!r} is a name that runs use; rename it")
-    name, text = row["image"].strip(), row["expression"].strip()
-    given = (row.get(option) for option in OPTIONAL[1:])
+    name, text = cells["image"].strip(), cells["expression"].strip()
+    given = (cells.get(option) for option in OPTIONAL[1:])
     value, category, ref_id = ("" if cell is None else str(cell).strip() for cell in given)
-    mask = row.get("mask")
-    mask = mask.strip() or None if isinstance(mask, str) else mask
+    mask = cells.get("mask")
+    mask = mask.strip() if isinstance(mask, str) else mask
     if not name:
         raise TasError("no picture in column image")
     if not any(c.isprintable() and not c.isspace() for c in text):
         raise TasError("no words in column expression")
-    picture = find_file(folder, name)
-    size_hw = size_of(picture)
-    image_id, sample_id = os.path.normpath(name).replace("\\", "/"), str(line)
-    target = (image_id, json.dumps(mask), value)
-    if mask:
-        truth, file = read_mask(mask, value, data.path.parent, size_hw, picture.name)
-        ref_id = ref_id or data.refs.setdefault(target, sample_id)
-        data.rles[sample_id] = encode_rle(truth[None])[0]
-        data.mask_files |= {file} if file else set()
-    elif value:
+    if value and not mask:
         raise TasError(f"a value {value!r} but no mask")
-    ref_id = ref_id or sample_id
-    if data.targets.setdefault(ref_id, target) != target:
-        raise TasError(f"ref_id {ref_id!r} has another picture or mask in an earlier row")
-    if (target, text) in data.said:
-        data.equal.append(sample_id)
-    data.said.add((target, text))
-    data.n_sentences[ref_id] += 1
-    data.images.setdefault(image_id, ImageEntry(picture, size_hw))
-    known = {*REQUIRED, *OPTIONAL}
-    data.samples.append(
-        Sample(
-            sample_id=sample_id,
-            image_id=image_id,
-            ref_id=ref_id,
-            sent_id=str(data.n_sentences[ref_id] - 1),
-            text=text,
-            raw=text,
-            category=category,
-            split=data.path.stem,
-            flags={str(name): str(value) for name, value in row.items() if name not in known},
-        )
-    )
+    picture = find_file(folder, name)
+    entry = ImageEntry(picture, size_of(picture))
+    rle = file = None
+    if mask:
+        truth, file = read_mask(mask, value, path.parent, entry.size_hw, picture.name)
+        rle = encode_rle(truth[None])[0]
+    image_id = os.path.normpath(name).replace("\\", "/")
+    flags: dict[str, Flag] = {
+        str(k): str(v) for k, v in cells.items() if k not in (*REQUIRED, *OPTIONAL)
+    }
+    sample = Sample(line, image_id, ref_id, "", text, text, category, path.stem, flags)
+    return _Row(sample, (image_id, json.dumps(mask or None), value), entry, rle, file)
 
 
-def _read_rows(path: Path) -> list[tuple[int, Row | str]]:
-    """The rows of a file with the numbers of their lines; a text says why a line is none."""
+def find_file(folder: Path, name: str) -> Path:
+    """The file that a cell names, relative to a folder; paths of Windows are read everywhere."""
+    try:
+        path = folder / Path(name).expanduser()
+    except RuntimeError:
+        raise TasError(f"{name!r}: no such user's folder") from None
+    if "\\" in name and not is_file(path):
+        return folder / PureWindowsPath(name).as_posix()
+    return path
+
+
+# ---- rows
+
+
+def _read_rows(path: Path) -> list[tuple[str, Any]]:
+    """The rows of a file with the numbers of their lines; a TasError says why a line is none."""
     kind = path.suffix.lower()
     if kind not in {".csv", ".tsv", ".json", ".jsonl"}:
         raise TasError(f"{path}: own data is a .csv, .tsv, .json or .jsonl file; convert it")
@@ -208,14 +197,37 @@ def _read_rows(path: Path) -> list[tuple[int, Row | str]]:
         raise TasError(f"{path}: not UTF-8 text; save it as UTF-8") from None
     except OSError as error:
         raise TasError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    read = {".json": _json_list, ".jsonl": _json_lines}.get(kind, _csv_rows)
-    rows = list(read(text, path))
-    if not rows:
+    lines = enumerate(text.split("\n"), 1)
+    rows: Iterable[tuple[int, Any]]
+    if kind == ".jsonl":
+        rows = ((line, _parsed(content)) for line, content in lines if content.strip())
+    elif kind == ".json":
+        listed = _parsed(text)
+        if not isinstance(listed, list):
+            why = listed if isinstance(listed, TasError) else "no list of objects"
+            raise TasError(f"{path}: {why}; own data has image and expression in each")
+        rows = enumerate(listed, 1)
+    else:
+        rows = _csv_rows(text, path)
+    numbered = [(str(line), row) for line, row in rows]
+    if not numbered:
         raise TasError(f"{path}: no rows; write one as image,expression under such a header")
-    return rows
+    return numbered
 
 
-def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Row | str]]:
+def _parsed(text: str) -> Any:
+    """What JSON text means, or the error that says why it is none."""
+
+    def refused(name: str) -> None:
+        raise ValueError(f"{name} is no number")
+
+    try:
+        return json.loads(text, parse_constant=refused)
+    except (ValueError, RecursionError) as error:
+        return TasError(f"no JSON ({str(error)[:60]})")
+
+
+def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str] | TasError]]:
     first, _, rest = text.partition("\n")
     said = re.fullmatch(r"sep=(.)\r?", first)
     delimiter = said[1] if said else max(",;\t", key=first.count)
@@ -223,21 +235,20 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Row | str]]:
     lines = io.StringIO(rest if said else text, newline="")
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] = []
-    at = 1 if said else 0
     try:
         for cells in reader:
-            line = reader.line_num + at
+            line = reader.line_num + bool(said)
             if not any(cell.strip() for cell in cells):
                 continue
             if not header:
                 header = _header(cells, path)
             elif len(cells) != len(header):
                 counts = f"{len(cells)} cells in a row of {len(header)} columns"
-                yield line, f"{counts}; quote cells that hold {delimiter!r}"
+                yield line, TasError(f"{counts}; quote cells that hold {delimiter!r}")
             else:
                 yield line, {name: cell for name, cell in zip(header, cells, strict=True) if name}
     except csv.Error as error:
-        yield reader.line_num + at, f"no CSV from here on ({error})"
+        yield reader.line_num + bool(said), TasError(f"no CSV from here on ({error})")
 
 
 def _header(cells: list[str], path: Path) -> list[str]:
@@ -246,40 +257,328 @@ def _header(cells: list[str], path: Path) -> list[str]:
     if missing:
         there = ", ".join(filter(None, header)) or "nothing"
         raise TasError(f"{path}: no column {' and '.join(missing)}; its first line names {there}")
-    twice = [name for name in header if name and header.count(name) > 1]
-    clash = sorted(set(header) & TAKEN)
-    if twice or clash or "" in header[1:]:  # the first may have no name: pandas' index
-        name = (twice or clash or [""])[0]
-        problem = "twice" if twice else "is a name that runs use" if clash else "has no name"
+    for at, name in enumerate(header):
+        problem = "twice" if name in header[:at] else "is a name that runs use"
+        if not name and at:  # the first may have no name: pandas' index
+            problem = "has no name"
+        elif name not in TAKEN and name not in header[:at]:
+            continue
         raise TasError(f"{path}: column {name!r} {problem}; rename it")
     return header
 
 
-def _json_lines(text: str, path: Path) -> Iterator[tuple[int, Row | str]]:
-    for line, content in enumerate(text.split("\n"), start=1):
-        if content.strip():
-            try:
-                yield line, _object(_parsed(content))
-            except TasError as error:
-                yield line, str(error)
+# ---- masks
 
 
-def _json_list(text: str, path: Path) -> Iterator[tuple[int, Row | str]]:
-    content = _parsed(text)
-    if not isinstance(content, list):
-        raise TasError(f"{path}: own data is a list of objects with image and expression")
-    yield from ((number, _object(entry)) for number, entry in enumerate(content, start=1))
+def read_mask(
+    cell: Any, value: str, folder: Path, size_hw: tuple[int, int], picture: str = ""
+) -> tuple[Mask, Path | None]:
+    """The mask of a row, bool (H, W), and the file it came from, None when it stood in the row.
+
+    `cell` is a path relative to `folder`, JSON text, or what JSON text means; `value` the target's
+    label in a PNG of labels or a file of several shapes, empty for whatever is not 0 or the only
+    shape; by `picture`, its file's name, a file about several pictures is asked. Raises TasError
+    where there is no such file, none of the known forms, another size than the picture's, no pixel
+    in it, or more than one way to read it.
+    """
+    name, path = "mask", None
+    if isinstance(cell, str) and cell[:1] not in "[{":
+        path = find_file(folder, cell)
+        name = str(path)
+        if path.suffix.lower() == ".xml":
+            raise TasError(f"{name}: an XML file, as CVAT and VOC write them; export masks as PNG")
+        if path.suffix.lower() != ".json":
+            return _picture_mask(path, value, size_hw), path
+        try:
+            cell = path.read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise TasError(f"{path}: no JSON") from None
+        except (OSError, ValueError):  # ValueError: a name that no file can have
+            raise TasError(f"no mask at {path}") from None
+    if isinstance(cell, str):
+        try:
+            cell = json.loads(cell)
+        except (ValueError, RecursionError):
+            raise TasError(f"{name}: no JSON of run lengths or polygons") from None
+    mask = np.zeros(size_hw, np.bool_)
+    for shape in _shapes(cell, value, size_hw, name, picture):
+        mask |= shape if isinstance(shape, np.ndarray) else _drawn(shape, size_hw, name)
+    if not mask.any():
+        raise TasError(f"{name}: covers no pixel of the picture")
+    return mask, path
 
 
-def _object(entry: Any) -> Row | str:
-    return entry if isinstance(entry, dict) else "no JSON object with image and expression"
+def _picture_mask(path: Path, value: str, size_hw: tuple[int, int]) -> Mask:
+    image = _open_mask(path, size_hw)
+    if not value:
+        mask = _foreground(image, str(path))
+        if not mask.any():
+            raise TasError(f"{path}: no pixel that is not 0")
+        return mask
+    labels = np.asarray(image)
+    if labels.ndim == 3:
+        raise TasError(f"{path}: a value goes with a PNG of one channel or a palette")
+    if not re.fullmatch(r"[+-]?\d{1,9}(\.0*)?", value):
+        raise TasError(f"value {value!r} is no whole number")
+    mask = labels == int(float(value))
+    if not mask.any():
+        there = ", ".join(map(str, np.unique(labels)[:8].tolist()))
+        raise TasError(f"{path}: no pixel with value {value}; there are {there}")
+    return mask
 
 
-def _parsed(text: str) -> Any:
-    def refused(name: str) -> None:
-        raise ValueError(f"{name} is no number")
-
+def _open_mask(path: Path, size_hw: tuple[int, int]) -> Image.Image:
+    """The picture of a mask, upright; raises TasError where it is none, or of another size."""
+    if not is_file(path):
+        raise TasError(f"no mask at {path}")
+    height, width = image_size(path)
+    if (height, width) != size_hw:
+        sizes = f"{width} x {height} px, its picture {size_hw[1]} x {size_hw[0]}"
+        turned = "; is one of them turned by its EXIF note?" if (width, height) == size_hw else ""
+        raise TasError(f"{path}: the mask is {sizes}{turned}")
     try:
-        return json.loads(text, parse_constant=refused)
-    except (ValueError, RecursionError) as error:
-        raise TasError(f"no JSON ({str(error)[:60]})") from None
+        with warnings.catch_warnings(action="ignore"):
+            image = Image.open(file_bytes(path), formats=FORMATS)
+            form, upright = image.format, ImageOps.exif_transpose(image)
+    except Exception as error:  # Pillow raises many types for damaged files
+        raise TasError(f"{path}: no mask that can be read ({type(error).__name__})") from None
+    if form in _LOSSY:
+        remedy = "export the mask anew as PNG (this file saved as PNG stays blurred)"
+        raise TasError(f"{path}: {form} blurs masks; {remedy}")
+    return upright
+
+
+def _foreground(image: Image.Image, name: str) -> Mask:
+    """Whatever is not 0, bool (H, W), of colours or of transparency, where it is plain which."""
+    if image.mode in ("1", "I", "I;16", "F"):
+        return np.asarray(image) != 0
+    try:
+        rgba = np.asarray(image.convert("RGBA"))
+    except ValueError:
+        raise TasError(f"{name}: {image.mode} is no mode of masks; save it as PNG") from None
+    colours, alpha = rgba[:, :, :3], rgba[:, :, 3]
+    clear = not (alpha == alpha[0, 0]).all()  # somewhere, and not everywhere alike
+    if clear and (colours == colours[0, 0]).all():
+        return _two_values(alpha, name)
+    if image.mode == "P":
+        mask = _palette_mask(np.asarray(image), colours, name)
+    elif (colours == colours[:, :, :1]).all():
+        mask = _two_values(colours[:, :, 0], name)
+    else:
+        n_colours = len(np.unique(colours @ np.array([1 << 16, 1 << 8, 1])))
+        if n_colours > _MOST_COLOURS:
+            raise TasError(f"{name}: a picture of {n_colours} colours is no mask; paint it in two")
+        mask = np.asarray(colours.any(axis=2))
+    if clear and ((alpha > 0) != mask).any():
+        wrong = "its colours show another mask than its transparency"
+        raise TasError(f"{name}: {wrong}; save the one that is meant in black and white")
+    return mask
+
+
+def _two_values(values: NDArray[np.uint8], name: str) -> Mask:
+    """Whatever is not 0; labels are taken as well, white among other values is not."""
+    there = np.unique(values)
+    odd = there[(there > 0) & (there < there[-1])]
+    if there[-1] >= 250 and len(odd):
+        n_px, some = int(np.isin(values, odd).sum()), ", ".join(map(str, odd[:3].tolist()))
+        raise TasError(
+            f"{name}: {n_px} px have other values than 0 and {there[-1]}, such as {some}, as JPEG "
+            "and smooth scaling leave them; save it in two values, or name the target's in the "
+            "column value"
+        )
+    return values > 0
+
+
+def _palette_mask(indices: NDArray[Any], colours: NDArray[np.uint8], name: str) -> Mask:
+    """The indices that are not 0, or the white ones of black and white."""
+    zero = colours[indices == 0][:1].ravel()  # the colour of index 0, where it is used
+    if not zero.any() or (colours == zero).all():
+        return indices != 0
+    if np.isin(colours, (0, 255)).all() and (colours == colours[:, :, :1]).all():
+        return colours[:, :, 0] > 0
+    raise TasError(
+        f"{name}: a palette whose index 0 has the colour {tuple(zero.tolist())}, so what is "
+        "background is not plain; name the target's index in the column value"
+    )
+
+
+def _drawn(shape: Any, size_hw: tuple[int, int], name: str) -> Mask:
+    try:
+        return segmentation_mask(shape, size_hw, name)
+    except TasError as error:
+        raise TasError(str(error).partition(";")[0]) from None
+
+
+# ---- shapes of tools: labels with COCO's segmentation, a mask, or None for another kind
+
+Shapes = Iterator[tuple[str, Any]]
+
+
+def _shapes(
+    content: Any, value: str, size_hw: tuple[int, int], name: str, picture: str
+) -> list[Any]:
+    """The shapes that are meant: those with the label `value`, or the only one."""
+    try:
+        form, found = _by_form(content, size_hw, picture)
+        shapes = list(found)
+    except (LookupError, TypeError, AttributeError, OverflowError, ValueError) as error:
+        told = isinstance(error, TasError)
+        why = str(error) if told else f"damaged ({type(error).__name__}: {str(error)[:60]})"
+        raise TasError(f"{name}: {why}") from None
+    if not form and value:
+        raise TasError(f"a value {value!r} goes with a PNG of labels only")
+    this = f"{name}: this is {form}"
+    labels = ", ".join(sorted({label for label, _ in shapes})[:5])
+    parts = [shape for label, shape in shapes if not value or label == value]
+    if not parts:
+        lacking = f"{this} without a shape {value}".rstrip()
+        there = labels if value and shapes else "none for this picture"
+        raise TasError(f"{lacking}; it has {there}")
+    if not value and len(parts) > 1:
+        way_out = "name the target's label in the column value"
+        raise TasError(f"{this} of {len(parts)} shapes ({labels}); {way_out}")
+    if any(part is None for part in parts):
+        raise TasError(f"{this}, its shape neither polygon nor box; export the mask as PNG")
+    return parts
+
+
+def _by_form(content: Any, size_hw: tuple[int, int], picture: str) -> tuple[str, Shapes]:
+    """The form of a tool's file, "" for COCO's run lengths and polygons, and its shapes."""
+    if isinstance(content, list) and content and isinstance(content[0], dict):
+        content = {"tasks": content}
+    keys = set(content) if isinstance(content, dict) else set()
+    if {"images", "annotations"} <= keys:
+        raise TasError("this is a whole COCO file; give each row one annotation's segmentation")
+    for key, (form, read) in _FORMS.items():
+        if key in keys:
+            return form, read(content, size_hw, picture)
+    if any(isinstance(content[key], dict) and "regions" in content[key] for key in keys):
+        return "a VIA file", _via({"_via_img_metadata": content}, size_hw, picture)
+    return "", iter([("", content if keys else _polygons(content))])
+
+
+def _polygons(content: Any) -> list[list[float]]:
+    """[[x0, y0, x1, y1, ...], ...] from that, from one of these, and from points in pairs."""
+    if not isinstance(content, list):
+        raise TasError("neither run lengths nor polygons")
+    try:
+        parts = [np.asarray(part, np.float64) for part in content]
+        if all(part.shape in ((), (2,)) for part in parts):  # one polygon, of numbers or of points
+            parts = [np.asarray(content, np.float64)]
+    except (TypeError, ValueError, OverflowError):
+        parts = [np.zeros((1, 1))]
+    if any(part.ndim != 1 and part.shape[1:] != (2,) for part in parts):
+        raise TasError("polygons of points that are no pairs x, y")
+    if any(part.size < 6 for part in parts):
+        raise TasError("a polygon needs three points or more, as in [[x0, y0, x1, y1, x2, y2]]")
+    return [part.ravel().tolist() for part in parts]
+
+
+def _coco(annotation: dict[str, Any], size_hw: tuple[int, int], picture: str) -> Shapes:
+    shape = annotation["segmentation"]
+    yield "", shape if isinstance(shape, dict) else _polygons(shape)
+
+
+def _box(x: float, y: float, width: float, height: float) -> list[list[float]]:
+    return [[x, y, x + width, y, x + width, y + height, x, y + height]]
+
+
+def _labelme(file: dict[str, Any], size_hw: tuple[int, int], picture: str) -> Shapes:
+    height, width = (file.get(f"image{side}") for side in ("Height", "Width"))
+    if None not in (height, width) and (height, width) != size_hw:
+        sizes = f"{width} x {height} px, not {size_hw[1]} x {size_hw[0]}"
+        raise TasError(f"a labelme file of a picture of {sizes}")
+    for shape in file["shapes"]:
+        label, points = str(shape["label"]), shape["points"]
+        kind = shape.get("shape_type", "polygon")
+        if kind == "rectangle":
+            (x0, y0), (x1, y1) = points
+            yield label, _box(min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0))
+        else:
+            yield label, _polygons([points]) if kind == "polygon" else None
+
+
+def _via(file: dict[str, Any], size_hw: tuple[int, int], picture: str) -> Shapes:
+    files = file["_via_img_metadata"]
+    for entry in files.values():
+        if entry["filename"] != picture and len(files) > 1:
+            continue
+        regions = entry["regions"]
+        for region in regions.values() if isinstance(regions, dict) else regions:
+            shape, named = region["shape_attributes"], region.get("region_attributes", {})
+            label = next((v for v in named.values() if isinstance(v, str)), "")
+            if shape["name"] in ("polygon", "polyline"):
+                pairs = zip(shape["all_points_x"], shape["all_points_y"], strict=True)
+                yield label, _polygons([[*map(list, pairs)]])
+            else:
+                box = [shape[side] for side in ("x", "y", "width", "height") if side in shape]
+                yield label, _box(*box) if shape["name"] == "rect" else None
+
+
+def _label_studio(file: dict[str, Any], size_hw: tuple[int, int], picture: str) -> Shapes:
+    tasks = file.get("tasks", [file])
+    for task in tasks:
+        links = map(str, task.get("data", {}).values()) if len(tasks) > 1 else [picture]
+        if not any(link.endswith(picture) for link in links):
+            continue
+        annotations = task.get("annotations") or task.get("completions") or []
+        for result in (result for each in annotations for result in each["result"]):
+            value = result["value"]
+            sides = np.array([result["original_width"], result["original_height"]]) / 100
+            labels = (v[0] for k, v in value.items() if k.endswith("labels") and v)
+            label = str(next(labels, ""))
+            if "points" in value:
+                yield label, _polygons([(np.array(value["points"]) * sides).tolist()])
+            elif value.get("format") == "rle":
+                yield label, _brush(bytes(value["rle"]), size_hw)
+            elif "width" in value and not value.get("rotation"):
+                box = np.array([value[name] for name in ("x", "y", "width", "height")])
+                yield label, _box(*(box * [*sides, *sides]).tolist())
+            else:
+                yield label, None
+
+
+def _brush(data: bytes, size_hw: tuple[int, int]) -> Mask:
+    """Label Studio's run lengths (thi.ng/rle-pack) of the RGBA values of all pixels."""
+    bits = "".join(f"{byte:08b}" for byte in data)
+    at = 0
+
+    def take(n_bits: int) -> int:
+        nonlocal at
+        at += n_bits
+        return int(bits[at - n_bits : at], 2)
+
+    total, word = take(32), take(5) + 1
+    lengths = [take(4) + 1 for _ in range(4)]
+    values: list[int] = []
+    if total != size_hw[0] * size_hw[1] * 4:
+        raise ValueError("a brush mask of another size than the picture")
+    while len(values) < total:
+        same, count = take(1), take(lengths[take(2)]) + 1
+        values += [take(word)] * count if same else [take(word) for _ in range(count)]
+    return np.array(values[:total]).reshape(*size_hw, 4)[:, :, 3] > 0
+
+
+def _cvat(mask: dict[str, Any], size_hw: tuple[int, int], picture: str) -> Shapes:
+    """CVAT's run lengths, along the rows of the box in which the mask lies, background first."""
+    rle = mask["rle"]
+    lengths = [int(n) for n in (rle.split(",") if isinstance(rle, str) else rle)]
+    left, top, width, height = (int(mask[n]) for n in ("left", "top", "width", "height"))
+    whole = np.zeros(size_hw, np.bool_)
+    place = whole[top : top + height, left : left + width]
+    if min(lengths, default=-1) < 0 or sum(lengths) != place.size or min(left, top) < 0:
+        raise ValueError("run lengths that do not fill their box in the picture")
+    place[:] = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(place.shape)
+    yield str(mask.get("label", "")), whole
+
+
+#: by a key that only this form has
+_FORMS: dict[str, tuple[str, Callable[[dict[str, Any], tuple[int, int], str], Shapes]]] = {
+    "shapes": ("a labelme file", _labelme),
+    "tasks": ("a Label Studio export", _label_studio),
+    "annotations": ("a Label Studio task", _label_studio),
+    "completions": ("a Label Studio task", _label_studio),
+    "segmentation": ("a COCO annotation", _coco),
+    "rle": ("a CVAT mask", _cvat),
+    "_via_img_metadata": ("a VIA file", _via),
+}

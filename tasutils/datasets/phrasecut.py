@@ -22,22 +22,30 @@ from pydantic import BaseModel
 
 from tasutils.datasets.files import by_id, digest_of, entries, read_json, record
 from tasutils.datasets.sample import (
-    ImageEntry,
+    Flag,
+    Raster,
     RefDataset,
     Sample,
+    annotated,
     image_entry,
     numbers,
-    unique_ids,
-    usual_notes,
 )
-from tasutils.datasets.shapes import Raster, polygon_mask
 from tasutils.errors import TasError
 from tasutils.metrics import METRIC_NAMES, metric
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MANY, SMALL, LARGE = 5, 0.02, 0.2
+#: the published subsets, by columns of samples.parquet
+SUBSETS = {
+    "i_single": "n_instances == 1", "i_multi": "n_instances > 1", "i_many": "n_instances >= 5",
+    "p_name": "phrase_type == 'name'", "p_att": "n_attributes > 0",
+    "p_att+": "phrase_type == 'attribute'", "p_rel": "n_relations > 0",
+    "p_rel+": "phrase_type == 'relation'", "p_verbose": "phrase_type == 'verbose'",
+    "p_attm": "n_attributes > 1", "p_relm": "n_relations > 1",
+    "p_att_rel": "n_attributes > 0 and n_relations > 0", "s_small": "share < 0.02",
+    "s_mid": "0.02 <= share <= 0.2", "s_large": "share > 0.2",
+}  # fmt: skip
 IMAGE_FILES = ("image_data_split3000.json", "image_data_split.json")
 
 
@@ -52,14 +60,9 @@ class _Task(BaseModel):
     task_id: str | int
     image_id: int | str
     phrase: str
-    Polygons: list[list[list[tuple[float, float]]]]
+    Polygons: list[list[list[tuple[float, float]]]]  # of each instance
     ann_ids: Any = None
     phrase_structure: _Structure | None = None
-
-
-class _Image(BaseModel):
-    height: int
-    width: int
 
 
 def load_phrasecut(
@@ -72,76 +75,46 @@ def load_phrasecut(
     """Read one split in PhraseCut's layout; ground truth is the union of instances.
 
     `root` holds `image_data_split*.json` and `refer_<split>.json`, `images_dir` (`<root>/images`
-    when None) `<image_id>.jpg`; for `raster` see `polygon_mask`. Raises TasError where a file is
-    missing or damaged, or there is no such split; lists those there are.
+    when None) `<image_id>.jpg`; for `raster` see `segmentation_mask`. Raises TasError where a file
+    is missing or damaged, or there is no such split; lists those there are.
     """
     root = Path(root)
-    tasks_path = root / f"refer_{split}.json"
-    if not tasks_path.is_file():
+    path = root / f"refer_{split}.json"
+    if not path.is_file():
         found = sorted(path.stem.removeprefix("refer_") for path in root.glob("refer_*.json"))
         raise TasError(f"{root}: no split {split!r} of {name}; it has {', '.join(found) or 'none'}")
-    candidates = [root / file for file in IMAGE_FILES]
-    images_path = next((path for path in candidates if path.is_file()), candidates[-1])
-    sizes = by_id(entries(read_json(images_path), images_path), "images", images_path, "image_id")
-    listed = entries(read_json(tasks_path), tasks_path)
-    tasks = [record(_Task, entry, tasks_path) for entry in listed]
+    listed = [root / file for file in IMAGE_FILES]
+    source = next(filter(Path.is_file, listed), listed[-1])
+    sizes = by_id(entries(read_json(source), source), "images", source, "image_id")
+    tasks = [record(_Task, entry, path) for entry in entries(read_json(path), path)]
     folder = root / "images" if images_dir is None else Path(images_dir)
-    images: dict[str, ImageEntry] = {}
+    rows, images = [], {}
     for task in tasks:
-        image_id = str(task.image_id)
-        if image_id not in sizes:
-            lacking = f"image {image_id} of task {task.task_id} is not in it"
-            raise TasError(f"{images_path}: {lacking}; get both files from the same place")
-        size = record(_Image, sizes[image_id], images_path)
-        images[image_id] = images.get(image_id) or image_entry(
-            folder, f"{image_id}.jpg", size.height, size.width, str(images_path)
-        )
-    ids = unique_ids([str(task.task_id) for task in tasks])
-    instances = {sample_id: task.Polygons for sample_id, task in zip(ids, tasks, strict=True)}
-    least = 3 if raster == "coco" else 2
-    empty = [key for key, all_ in instances.items() if all(len(p) < least for i in all_ for p in i)]
-
-    def ground_truth(sample: Sample) -> NDArray[np.bool_]:
-        where = f"{tasks_path}: task {sample.ref_id}"
-        union = np.zeros(images[sample.image_id].size_hw, np.bool_)
-        for polygons in instances[sample.sample_id]:
-            for polygon in polygons:
-                union |= polygon_mask([c for xy in polygon for c in xy], union.shape, where, raster)
-        return union
-
-    return RefDataset(
-        name=name,
-        split=split,
-        samples=tuple(_sample(i, task, split, images) for i, task in zip(ids, tasks, strict=True)),
-        images=images,
-        index_digest=digest_of([images_path, tasks_path]),
-        ground_truth=ground_truth,
-        notes=tuple(usual_notes(f"{name} {split}", "task", ids, empty)),
-    )
+        key, polygons = str(task.image_id), [part for each in task.Polygons for part in each]
+        if key not in sizes:
+            lacking = f"image {key} of task {task.task_id} is not in it"
+            raise TasError(f"{source}: {lacking}; get both files from the same place")
+        images[key] = image_entry(folder, sizes[key], source, f"{key}.jpg")
+        sample = Sample(
+            str(task.task_id), key, str(task.task_id), "0", text=task.phrase, raw=task.phrase,
+            category=task.phrase_structure.name if task.phrase_structure else "", split=split,
+            flags=_flags(task, images[key].size_hw), ann_ids=numbers(task.ann_ids) or None,
+        )  # fmt: skip
+        rows.append((sample, [[c for xy in part for c in xy] for part in polygons]))
+    digest = digest_of([source, path])
+    return annotated(name, split, rows, images, digest, f"{path}: task", raster)
 
 
-def _sample(sample_id: str, task: _Task, split: str, images: dict[str, ImageEntry]) -> Sample:
+def _flags(task: _Task, size_hw: tuple[int, int]) -> dict[str, Flag]:
     structure = task.phrase_structure or _Structure()
-    height, width = images[str(task.image_id)].size_hw
-    return Sample(
-        sample_id=sample_id,
-        image_id=str(task.image_id),
-        ref_id=str(task.task_id),
-        sent_id="0",
-        text=task.phrase,
-        raw=task.phrase,
-        category=structure.name,
-        split=split,
-        ann_ids=numbers(task.ann_ids) or None,
-        flags={
-            "multi": len(task.Polygons) > 1,
-            "n_instances": len(task.Polygons),
-            "n_attributes": len(structure.attributes or ()),
-            "n_relations": len(structure.relation_descriptions or ()),
-            "phrase_type": structure.type,
-            "image_area_px": height * width,
-        },
-    )
+    return {
+        "multi": len(task.Polygons) > 1,
+        "n_instances": len(task.Polygons),
+        "n_attributes": len(structure.attributes or ()),
+        "n_relations": len(structure.relation_descriptions or ()),
+        "phrase_type": structure.type,
+        "image_area_px": size_hw[0] * size_hw[1],
+    }
 
 
 def subsets(samples: pd.DataFrame, as_published: bool = False) -> dict[str, NDArray[np.bool_]]:
@@ -156,31 +129,18 @@ def subsets(samples: pd.DataFrame, as_published: bool = False) -> dict[str, NDAr
     Returns bool (n,) by name; raises TasError where `samples`, samples.parquet of a run, is of
     another data set.
     """
-    needed = ("n_instances", "n_attributes", "n_relations", "phrase_type", "image_area_px")
-    lacking = [name for name in needed if name not in samples]
-    if lacking:
-        raise TasError(f"no column {lacking[0]}: the subsets are those of PhraseCut's layout")
-    instances, kind = samples["n_instances"].to_numpy(int), samples["phrase_type"].to_numpy(str)
-    attributes, relations = (samples[f"n_{n}"].to_numpy(int) for n in ("attributes", "relations"))
-    share = samples["gt_area_px"].to_numpy(float) / samples["image_area_px"].to_numpy(float)
-    return {
-        "all": np.ones(len(samples), np.bool_),
-        "i_single": instances == 1,
-        "i_multi": (instances > 1) & ((instances < MANY) | (not as_published)),
-        "i_many": instances >= MANY,
-        "p_name": kind == "name",
-        "p_att": attributes > 0,
-        "p_att+": kind == "attribute",
-        "p_rel": relations > 0,
-        "p_rel+": kind == "relation",
-        "p_verbose": kind == "verbose",
-        "p_attm": attributes > 1,
-        "p_relm": relations > 1,
-        "p_att_rel": (attributes > 0) & (relations > 0),
-        "s_small": share < SMALL,
-        "s_mid": (share >= SMALL) & (share <= LARGE),
-        "s_large": share > LARGE,
-    }
+    area = samples["gt_area_px"].astype(float)
+    try:
+        table = samples.assign(share=area / samples["image_area_px"])
+        found = {
+            name: np.asarray(table.eval(rule, engine="python"), np.bool_)
+            for name, rule in SUBSETS.items()
+        }
+    except (KeyError, NameError) as error:
+        lacking = " ".join(map(str, error.args))
+        raise TasError(f"{lacking}: the subsets are those of PhraseCut's layout") from None
+    several = found["i_multi"] & ~found["i_many"] if as_published else found["i_multi"]
+    return {"all": np.ones(len(samples), np.bool_)} | found | {"i_multi": several}
 
 
 def scores(samples: pd.DataFrame, as_published: bool = False) -> pd.DataFrame:
@@ -194,16 +154,12 @@ def scores(samples: pd.DataFrame, as_published: bool = False) -> pd.DataFrame:
 
     there = samples["chosen"].to_numpy(int) >= 0
     intersection, union = (samples[f"{n}_px"].to_numpy(int) for n in ("intersection", "union"))
+    columns = ["cum_iou", "mean_iou", *(f"acc@{name[2:]}" for name in METRIC_NAMES[2:])]
     rows = {}
     for name, member in subsets(samples, as_published).items():
         counted = member & there if as_published else member
-        pixels = intersection[counted], union[counted]
-        found = {name: metric(*pixels, name) for name in METRIC_NAMES}
-        rows[name] = {
-            "n": int(counted.sum()),
-            "n_missing": int((member & ~there).sum()),
-            "mean_iou": found["miou"],
-            "cum_iou": found["oiou"],
-            **{f"acc@{name[2:]}": found[name] for name in METRIC_NAMES[2:]},
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
+        found = [metric(intersection[counted], union[counted], each) for each in METRIC_NAMES]
+        n = {"n": int(counted.sum()), "n_missing": int((member & ~there).sum())}
+        rows[name] = n | dict(zip(columns, found, strict=True))
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table[["n", "n_missing", "mean_iou", *columns[:1], *columns[2:]]]

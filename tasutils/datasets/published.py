@@ -13,11 +13,11 @@ which they are published:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
@@ -29,15 +29,7 @@ from tasutils.datasets.sample import DataSet, RefDataset
 from tasutils.errors import TasError
 
 IMAGE_FOLDERS = ("coco/train2014", "train2014", "images/mscoco/images/train2014")
-PHRASECUT_FOLDERS = ("phrasecut", "VGPhraseCut_v0")
-
-
-class Counts(Part):
-    """What a split counts; None where no source states it."""
-
-    refs: int
-    images: int
-    sentences: int | None
+Counts = dict[str, int | None]  # refs, images, sentences; None where no source states it
 
 
 class Entry(Part):
@@ -51,8 +43,7 @@ class Entry(Part):
     get: list[str]  # keys of `files`
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a data set lies."""
 
     folder: Path  # of its annotations
@@ -91,12 +82,16 @@ class PublishedSet(DataSet):
 
     def splits_here(self, split_by: str, root: Path | str | None = None) -> list[str]:
         """Splits whose annotations are here, by their files."""
-        place, splits = self.place(root), list(self.entry.splits[split_by])
+        folder, _, mirror = self.place(root)
+        splits = list(self.entry.splits[split_by])
         if self.entry.layout == "phrasecut":
-            return [s for s in splits if (place.folder / f"refer_{s}.json").is_file()]
-        if place.mirror:
-            return splits if split_by == self.entry.split_by else []
-        return splits if (place.folder / f"refs({split_by}).p").is_file() else []
+            return [split for split in splits if (folder / f"refer_{split}.json").is_file()]
+        own = (
+            self.entry.split_by == split_by
+            if mirror
+            else (folder / f"refs({split_by}).p").is_file()
+        )
+        return splits if own else []
 
     def load(self, split: str, **options: Any) -> RefDataset:
         """Open one split as `load_dataset` does; PhraseCut's truth is drawn as by its evaluator."""
@@ -109,37 +104,29 @@ class PublishedSet(DataSet):
         images: Path | str | None = None,
     ) -> Callable[[str], RefDataset]:
         """Opens splits by name; the files that they share are read once."""
-        split_by, place = self.known_split_by(split_by), self.place(root, images)
-        where = f" --root {root}" if root is not None else ""
-        if not place.folder.is_dir():
-            remedy = "name the folder of data sets with --root, or get it with"
-            if archive := self.archive(root):
-                remedy = f"{archive.name} lies there packed, unpack it with"
-            get = f"tas data get {self.name}{where}"
-            raise TasError(f"{self.name} is not at {place.folder}; {remedy}: {get}")
-        if place.mirror and split_by != self.entry.split_by:
+        by = self.known_split_by(split_by)
+        folder, pictures, mirror = self.place(root, images)
+        get = f"tas data get {self.name}" + (f" --root {root}" if root is not None else "")
+        if not folder.is_dir():
+            remedy = "name the folder of data sets with --root, or get it (or unpack its zip) with"
+            raise TasError(f"{self.name} is not at {folder}; {remedy}: {get}")
+        if mirror and by != self.entry.split_by:
             only = f"the mirror of {self.name} holds the splits by {self.entry.split_by} only"
-            get = f"for {split_by} get the published files with: tas data get {self.name}"
-            raise TasError(f"{place.folder}: {only}; {get}")
-        refs_path = place.folder / f"refs({split_by}).p"
-        read = cache(lambda: read_files(refs_path, place.folder / "instances.json"))
+            raise TasError(f"{folder}: {only}; for {by} get the published files with: {get}")
+        read = cache(lambda: read_files(folder / f"refs({by}).p", folder / "instances.json"))
 
         def open_split(split: str) -> RefDataset:
-            splits = self.entry.splits[split_by]
-            both = split == "test" and {"testA", "testB"} <= set(splits)
-            if split not in splits and not both:
-                whose = f"{self.name} {split_by}".rstrip()
+            splits = self.entry.splits[by]
+            if split not in splits and not (split == "test" and {"testA", "testB"} <= set(splits)):
+                whose = f"{self.name} {by}".rstrip()
                 raise TasError(f"{whose} has no split {split!r}; it has {', '.join(splits)}")
             if self.entry.layout == "phrasecut":
-                tasks = place.folder / f"refer_{split}.json"
+                tasks = folder / f"refer_{split}.json"
                 if not tasks.is_file():
-                    get = f"tas data get {self.name}{where}"
                     raise TasError(f"{tasks} is not there; get it with: {get}")
-                data = load_phrasecut(place.folder, split, place.images, self.name, "outline")
-            else:
-                found = read_mirror(self.name, split, place.mirror) if place.mirror else read()
-                data = split_of(found, self.name, split, place.images)
-            return replace(data, split_by=split_by)
+                return load_phrasecut(folder, split, pictures, self.name, "outline")
+            found = read_mirror(self.name, split, mirror) if mirror else read()
+            return replace(split_of(found, self.name, split, pictures), split_by=by)
 
         return open_split
 
@@ -161,21 +148,17 @@ class PublishedSet(DataSet):
         """
         root = paths.DATA if root is None else Path(root).expanduser()
         phrasecut = self.entry.layout == "phrasecut"
-        names = list(PHRASECUT_FOLDERS) if phrasecut else [self.name]
-        names += [Path(self.entry.mirror).name] if self.entry.mirror else []
-        folders = [root / name for name in names]
+        other = "VGPhraseCut_v0" if phrasecut else Path(self.entry.mirror or self.name).name
+        folders = [root / self.name, root / other]
         there = [folder for folder in (*folders, root) if self._holds(folder)]
         folder = (there + [place for place in folders if place.is_dir()] + folders)[0]
-        if images is not None:
-            pictures = Path(images).expanduser()
-        elif phrasecut:
-            pictures = folder / "images"
-        else:
-            base = folder.parent if folder == root else root
-            places = [base / name for name in IMAGE_FOLDERS]
-            pictures = next(filter(Path.is_dir, places), places[0])
+        base = folder.parent if folder == root else root
+        published = [folder / "images"] if phrasecut else [base / name for name in IMAGE_FOLDERS]
+        pictures = next(filter(Path.is_dir, published), published[0])
         # a mirror is read only where the published files are not
         pure = not phrasecut and not (folder / "instances.json").is_file()
+        if images is not None:
+            pictures = Path(images).expanduser()
         return Place(folder, pictures, mirror_files(folder) if pure else {})
 
     def _holds(self, folder: Path) -> bool:
@@ -184,9 +167,3 @@ class PublishedSet(DataSet):
             return any(folder.glob("refer_*.json"))
         kinds = (folder.glob("instances.json"), folder.glob("refs(*).p"), mirror_files(folder))
         return any(map(any, kinds))
-
-    def archive(self, root: Path | str | None = None) -> Path | None:
-        """The published archive, if it lies packed in the folder of data sets."""
-        folder = paths.DATA if root is None else Path(root).expanduser()
-        places = [folder / f"{self.name}.zip", folder / self.name / f"{self.name}.zip"]
-        return next((path for path in places if path.is_file()), None)

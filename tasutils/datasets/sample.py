@@ -1,20 +1,27 @@
-"""The form in which every data set reaches the evaluation: `Sample`, `RefDataset`, `DataSet`."""
+"""The form in which every data set reaches the evaluation, and how its truth is drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from pycocotools import mask as coco
+from pydantic import BaseModel
 
+from tasutils.datasets.files import AGAIN, record
 from tasutils.errors import TasError
 from tasutils.images import MAX_PIXELS
 
 Flag = bool | str | float
 Mask = NDArray[np.bool_]
+Raster = Literal["coco", "exclusive", "outline"]
+_MAX_OUTLINE_PX = 4_000_000  # pycocotools allocates some 40 bytes for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +54,9 @@ class ImageEntry:
 class RefDataset:
     """One split of a data set of referring expressions.
 
-    `refer_truth` is the ground truth by REFER's rule for pixels under two polygons (see
-    `shapes.segmentation_mask`, `exclusive`), None where that is the same mask; no function where it
-    is the same in the whole split.
+    `gt_mask` gives a sample's truth, bool (H, W) at the image's own size, or raises TasError where
+    it is damaged. `refer_truth` gives it by REFER's rule (see `segmentation_mask`, `exclusive`),
+    None where that is the same mask; it is no function where it is the same in the whole split.
     """
 
     name: str  # such as `refscenes+` or `phrasecut`
@@ -57,7 +64,7 @@ class RefDataset:
     samples: tuple[Sample, ...]  # in the order of the files
     images: dict[str, ImageEntry]  # by image id, those that have samples
     index_digest: str  # SHA-256 hex of the annotation files
-    ground_truth: Callable[[Sample], Mask] = field(repr=False)
+    gt_mask: Callable[[Sample], Mask] = field(repr=False)
     split_by: str = ""  # whose splits, such as `unc`, where a data set has several
     without_mask: frozenset[str] = frozenset()  # ids of samples that no metric counts
     refer_truth: Callable[[Sample], Mask | None] | None = field(default=None, repr=False)
@@ -69,19 +76,15 @@ class RefDataset:
     @property
     def image_ids(self) -> tuple[str, ...]:
         """Ids of the images that have samples, in the order of their first sample."""
-        return tuple(dict.fromkeys(sample.image_id for sample in self.samples))
+        return tuple(self.by_image())
 
     def image_path(self, image_id: str) -> Path:
         """The file of an image."""
-        return self._entry(image_id).path
+        return self.images[image_id].path
 
     def size_hw(self, image_id: str) -> tuple[int, int]:
         """The (H, W) of an image in px, as the annotations state it."""
-        return self._entry(image_id).size_hw
-
-    def gt_mask(self, sample: Sample) -> Mask:
-        """The ground truth, bool (H, W) at the image's own size; TasError where it is damaged."""
-        return self.ground_truth(sample)
+        return self.images[image_id].size_hw
 
     def by_image(self) -> dict[str, list[Sample]]:
         """The samples of each image, images in the order of `image_ids`."""
@@ -89,12 +92,6 @@ class RefDataset:
         for sample in self.samples:
             groups.setdefault(sample.image_id, []).append(sample)
         return groups
-
-    def _entry(self, image_id: str) -> ImageEntry:
-        if image_id not in self.images:
-            lacking = f"{self.name} {self.split} has no image {image_id!r}"
-            raise TasError(f"{lacking}; its image_ids lists those it has")
-        return self.images[image_id]
 
 
 class DataSet:
@@ -118,20 +115,28 @@ class DataSet:
         return "tiny" if split in self.drawn else "photo"
 
 
-def image_entry(folder: Path, file_name: str, height: int, width: int, source: str) -> ImageEntry:
-    """An `ImageEntry` of an annotation file.
+# ---- annotations
+
+
+class _Picture(BaseModel):
+    height: int
+    width: int
+    file_name: str = ""
+
+
+def image_entry(folder: Path, picture: Any, source: Path, name: str | None = None) -> ImageEntry:
+    """The `ImageEntry` of a record of an annotation file, which has its sides and maybe its name.
 
     Raises TasError for a size that no picture read here has, and a path that leaves the folder.
     """
-    name = PurePosixPath(file_name.replace("\\", "/"))
-    wrong = ""
-    if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        wrong = f"image {file_name!r} has {width} x {height} px"
-    elif name.is_absolute() or ".." in name.parts or not name.parts or ":" in name.parts[0]:
-        wrong = f"image path {file_name!r} leaves the image folder"
-    if wrong:
-        raise TasError(f"{source}: {wrong}; get the annotations again")
-    return ImageEntry(folder / name, (height, width))
+    found = record(_Picture, picture, source)
+    sides = f"{found.width} x {found.height} px"
+    place = PurePosixPath((name or found.file_name).replace("\\", "/"))
+    if min(found.height, found.width) < 1 or found.height * found.width > MAX_PIXELS:
+        raise TasError(f"{source}: image {place} has {sides}; {AGAIN}")
+    if place.is_absolute() or ".." in place.parts or ":" in "".join(place.parts[:1] or ":"):
+        raise TasError(f"{source}: image path {str(place)!r} leaves the image folder; {AGAIN}")
+    return ImageEntry(folder / place, (found.height, found.width))
 
 
 def numbers(ids: Any) -> tuple[int, ...] | None:
@@ -142,31 +147,143 @@ def numbers(ids: Any) -> tuple[int, ...] | None:
         return None
 
 
-def usual_notes(place: str, what: str, ids: Iterable[str], empty: Sequence[str]) -> Iterator[str]:
-    """Lines about samples that stand twice in a file, and about those that mean no pixel.
+def annotated(
+    name: str, split: str, rows: Iterable[tuple[Sample, Any]], images: dict[str, ImageEntry],
+    digest: str, source: str, raster: Raster = "coco", notes: Iterable[str] = (),
+    refer: bool = False,
+) -> RefDataset:  # fmt: skip
+    """A split of samples with their segmentations (None: no mask), drawn when they are asked for.
 
-    >>> list(usual_notes("x val", "task", ["7", "7#2"], []))
-    ['x val: twice in the file, and counted twice: 1 task (7#2)']
+    `source` is what messages name before a reference's id; `raster` as in `segmentation_mask`;
+    `refer`: whether REFER's rule is told apart. The second and later of equal sample ids are marked
+    (7#2); these, and targets without a pixel, are added to the notes.
     """
-    again = [sample_id for sample_id in ids if "#" in sample_id]
-    for found, fault in (
-        (again, "twice in the file, and counted twice"),
-        (empty, "a target without a pixel, on which every method scores 0"),
-    ):
-        if found:
-            shown = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
-            yield f"{place}: {fault}: {len(found)} {what}{'s' * (len(found) > 1)} ({shown})"
+    samples, shapes = dict[str, Sample](), dict[str, Any]()
+    seen = Counter[str]()
+    for sample, shape in rows:
+        key = sample.sample_id
+        seen[key] += 1
+        key += f"#{seen[key]}" if seen[key] > 1 else ""
+        samples[key], shapes[key] = replace(sample, sample_id=key), shape
+    least = 4 if raster == "outline" else 6  # coordinates of what has a pixel
+    parts = {
+        key: [len(part) if isinstance(part, list) else least for part in shape]
+        for key, shape in shapes.items()
+        if isinstance(shape, list)
+    }
+    found = {
+        "twice in the file, and counted twice": [key for key in samples if "#" in key],
+        "a target without a pixel, on which every method scores 0": [
+            key for key, sizes in parts.items() if max(sizes, default=0) < least
+        ],
+    }
+
+    def truth(sample: Sample, rule: Raster = raster) -> Mask:
+        shape, size_hw = shapes[sample.sample_id], images[sample.image_id].size_hw
+        where = f"{source} {sample.ref_id}"
+        return segmentation_mask([] if shape is None else shape, size_hw, where, rule)
+
+    def refer_truth(sample: Sample) -> Mask | None:
+        several = len(parts.get(sample.sample_id, ())) > 1
+        return truth(sample, "exclusive") if several else None
+
+    told = (f"{name} {split}: {what}: {_shown(ids)}" for what, ids in found.items() if ids)
+    return RefDataset(
+        name, split, tuple(samples.values()), images, digest, truth, notes=(*notes, *told),
+        without_mask=frozenset(key for key, shape in shapes.items() if shape is None),
+        refer_truth=refer_truth if refer and max(map(len, parts.values()), default=0) > 1 else None,
+    )  # fmt: skip
 
 
-def unique_ids(ids: list[str]) -> list[str]:
-    """The ids, the second and later of equal ones marked.
+def _shown(ids: list[str]) -> str:
+    names = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+    return f"{len(ids)} sentence{'s' * (len(ids) > 1)} ({names})"
 
-    >>> unique_ids(["7-1", "7-1", "7-2"])
-    ['7-1', '7-1#2', '7-2']
+
+# ---- shapes
+
+
+def segmentation_mask(
+    segmentation: Any, size_hw: tuple[int, int], source: str, raster: Raster = "coco"
+) -> Mask:
+    """Draw the `segmentation` of a COCO annotation as bool (H, W).
+
+    It is polygons [[x0, y0, x1, y1, ...], ...] in px, or a run-length dictionary with `size` (H, W)
+    and `counts`, a list or COCO's compressed text. Polygons are filled as by pycocotools, and
+    pixels under two of them are foreground (`coco`) or background (`exclusive`: REFER sums the
+    layers, and Global-Local keeps those equal to 1); or, as by PhraseCut's evaluator (`outline`),
+    points are truncated to int, outline and fill drawn: two points are a line there. Raises
+    TasError, naming `source`, where it is none of these or does not fit the picture.
     """
-    seen: dict[str, int] = {}
-    result = []
-    for name in ids:
-        seen[name] = seen.get(name, 0) + 1
-        result.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return result
+    if isinstance(segmentation, dict):
+        return _run_length_mask(segmentation, size_hw, source)
+    if not isinstance(segmentation, list) or not all(isinstance(p, list) for p in segmentation):
+        raise TasError(f"{source}: neither polygons nor run lengths; {AGAIN}")
+    polygons = [_points(polygon, size_hw, source) for polygon in segmentation]
+    if raster == "outline":
+        picture = Image.new("1", size_hw[::-1])
+        for points in polygons:
+            corners = [(int(x), int(y)) for x, y in points.reshape(-1, 2)]
+            if len(corners) > 1:
+                ImageDraw.Draw(picture).polygon(corners, fill=1, outline=1)
+        return np.array(picture)
+    filled = [points.tolist() for points in polygons if len(points) >= 6]
+    if not filled:
+        return np.zeros(size_hw, np.bool_)
+    layers = coco.frPyObjects(filled, *size_hw)
+    if raster == "exclusive":
+        return sum(coco.decode(layer).astype(np.int64) for layer in layers) == 1
+    return coco.decode(coco.merge(layers)).astype(np.bool_)
+
+
+def _points(polygon: list[Any], size_hw: tuple[int, int], source: str) -> NDArray[np.float64]:
+    """The coordinates of a polygon, float64 (2 n,) px, within the picture or not far from it."""
+    try:
+        points = np.asarray(polygon, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        points = np.full(2, np.nan)
+    if points.ndim != 1 or len(points) % 2 or not (np.abs(points) <= 10 * max(*size_hw, 100)).all():
+        raise TasError(f"{source}: a polygon is no list of x, y pairs in the picture; {AGAIN}")
+    corners = points.reshape(-1, 2)
+    length_px = np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0).sum()
+    if length_px + len(corners) > _MAX_OUTLINE_PX:
+        raise TasError(f"{source}: a polygon's outline is {length_px:.0f} px long; {AGAIN}")
+    return points
+
+
+def _run_length_mask(rle: dict[str, Any], size_hw: tuple[int, int], source: str) -> Mask:
+    height, width = size_hw
+    # pycocotools leaves memory as it was where the runs are too short for the picture
+    try:
+        counts = rle["counts"]
+        runs = np.array(_decompressed(counts) if isinstance(counts, str | bytes) else counts)
+        lengths = runs.astype(np.int64)
+        fits = tuple(rle["size"]) == size_hw and lengths.ndim == 1 and (lengths >= 0).all()
+        fits &= lengths.max() <= height * width == lengths.sum()
+    except (KeyError, TypeError, ValueError, OverflowError, IndexError):
+        fits = False
+    if not fits:
+        swapped = rle.get("size") == [width, height] != [height, width]
+        wrong = f"run lengths do not fill the picture of {width} x {height} px"
+        wrong += ", width and height swapped" if swapped else ""
+        raise TasError(f"{source}: {wrong}; {AGAIN}")
+    values = np.arange(len(lengths)) % 2 == 1
+    return np.repeat(values, lengths).reshape(width, height).T.copy()
+
+
+def _decompressed(counts: str | bytes) -> list[int]:
+    """COCO's text form of run lengths (maskApi.c, rleFrString): 5 bits a character, low first."""
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts.encode("ascii") if isinstance(counts, str) else counts:
+        bits = character - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32 and shift < 64:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        # from the fourth on, the difference to the run before last
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    return runs

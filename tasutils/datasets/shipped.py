@@ -1,0 +1,158 @@
+"""What ships with the project: RefScenes, the embedded world, and photos7, a smoke set.
+
+RefScenes is in the published layouts: three families are written as RefCOCO is
+(`<family>/instances.json`, `<family>/refs(tas).p`), one as PhraseCut is (`phrasescenes/`); all
+share `images/`. `expressions.parquet` adds the flags by which the study splits its tables: kind,
+has_direction, pronoun, seen, distractor, hidden_fraction, and in_imagenet for the photographic
+splits, which lie in a folder of their own.
+
+photos7 is seven photographs that install with packages, with 35 hand-drawn references. The pictures
+are read where scikit-image and scikit-learn keep them and compared with the SHA-256 that
+`instances.json` stores. Polygons were drawn by eye, before any proposal was computed on these
+pictures; a polygon covers what is visible of a thing, lattice towers and wheels filled within their
+outline. The annotations are COCO's, the references RefCOCO's (`refs.json`: JSON instead of a
+pickle). With 35 sentences a score is a smoke test, to be printed with its n, never a result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from tasutils import paths
+from tasutils.datasets.coco import load_refcoco, read_files, split_of
+from tasutils.datasets.files import digest_of, record
+from tasutils.datasets.phrasecut import load_phrasecut
+from tasutils.datasets.sample import DataSet, Flag, ImageEntry, RefDataset, Sample
+from tasutils.errors import TasError
+from tasutils.language.reading import read_directions
+
+_NO_FLAGS = {
+    "family", "split", "image_id", "ref_id", "task_id", "sent_id", "text", "raw", "query",
+    "targets",
+}  # fmt: skip
+PACKAGES = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
+INSTALL = "pip install 'tasutils[photo]'"
+
+
+class Family(DataSet):
+    """One family of sentences about the pictures of RefScenes; `layout` as it is written."""
+
+    drawn = ("val", "testA", "testB", "testS")
+    splits = (*drawn, "valP", "testP")
+    takes = ("root",)
+    group = "refscenes"
+
+    def __init__(self, name: str, layout: str = "refcoco") -> None:
+        self.name, self.layout = name, layout
+
+    def load(self, split: str, *, root: Path | str | None = None, **_: Any) -> RefDataset:
+        """Read a split with its flags; `valP` and `testP` are of cut-outs of photographs.
+
+        `root` is the folder of the world; when None `paths.REFSCENES`, for photographs
+        `paths.PHOTOSCENES`. Raises TasError where there is no such split (lists those there are),
+        or a file is missing or damaged.
+        """
+        photographs = split in self.splits and split not in self.drawn
+        world = Path(root or (paths.PHOTOSCENES if photographs else paths.REFSCENES))
+        if self.layout == "phrasecut":
+            data = load_phrasecut(world / self.name, split, world / "images", self.name)
+        elif split in self.splits:
+            data = load_refcoco(world, self.name, "tas", split, world / "images")
+        else:
+            raise TasError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
+        path = world / "expressions.parquet"
+        flags = self._flags(path, split)
+
+        def flagged(sample: Sample) -> Sample:
+            found = flags.get((sample.ref_id, sample.sent_id))
+            if found is None:
+                said = f"split {sample.split} ref {sample.ref_id} sentence {sample.sent_id}"
+                raise TasError(f"{path}: no row for {said}; restore its folder from the repository")
+            return replace(sample, flags={**sample.flags, **found})
+
+        digest = sha256((data.index_digest + digest_of([path])).encode()).hexdigest()
+        return replace(data, samples=tuple(map(flagged, data.samples)), index_digest=digest)
+
+    def _flags(self, path: Path, split: str) -> dict[tuple[str, str], dict[str, Flag]]:
+        """Flags by (ref id, sentence id); by (task id, "0") for PhraseCut's layout."""
+        import pandas as pd
+        import pyarrow
+
+        by_task = self.layout == "phrasecut"
+        try:
+            table = pd.read_parquet(path)
+            table = table[(table["family"] == self.name) & (table["split"] == split)]
+            refs = table["task_id" if by_task and "task_id" in table else "ref_id"].astype(str)
+            sents = ["0"] * len(table) if by_task else table["sent_id"].astype(str)
+        except (OSError, pyarrow.ArrowException, KeyError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:80]
+            remedy = "restore it from the repository"
+            raise TasError(f"{path}: cannot be read ({reason}); {remedy}") from None
+        table = table.drop(columns=_NO_FLAGS & set(table.columns)).astype(object)
+        rows: list[Any] = table.where(table.notna(), "").to_dict("records")
+        return dict(zip(zip(refs, sents, strict=True), rows, strict=True))
+
+
+class _Picture(BaseModel):
+    sha256: str
+
+
+class _Part(BaseModel):
+    ref_id: int | str
+    part: bool
+
+
+class Photos7(DataSet):
+    """The smoke set, with the flags `has_direction` (of the sentence) and `part` (of a thing)."""
+
+    splits = ("all",)
+    takes = ("root",)
+
+    def here(self, root: Path | str | None = None) -> bool:
+        """Whether both packages that carry the photographs are installed."""
+        return all(find_spec(module) is not None for module in PACKAGES)
+
+    def load(self, split: str, *, root: Path | str | None = None, **_: Any) -> RefDataset:
+        """Read the split `all` from instances.json and refs.json in `root`, None: data/photos7.
+
+        Raises TasError for another split, damaged annotations, a package that is missing (names the
+        command that installs it), or a picture that is not the one the polygons were drawn on.
+        """
+        folder = paths.DATA / "photos7" if root is None else Path(root)
+        files = read_files(folder / "refs.json", folder / "instances.json")
+        data = split_of(files, "photos7", split, Path())
+        refs = (record(_Part, entry, files.refs_source) for entry in files.refs)
+        parts = {str(ref.ref_id): ref.part for ref in refs}
+        images = {
+            key: _packaged(entry, record(_Picture, files.images[key], files.source).sha256)
+            for key, entry in data.images.items()
+        }
+        samples = (
+            replace(
+                s, flags={"has_direction": bool(read_directions(s.text)), "part": parts[s.ref_id]}
+            )
+            for s in data.samples
+        )
+        return replace(data, samples=tuple(samples), images=images)
+
+
+def _packaged(entry: ImageEntry, digest: str) -> ImageEntry:
+    """The entry with the place of its picture in the installed package, its bytes compared."""
+    module, *rest = entry.path.parts
+    spec = find_spec(module) if module in PACKAGES else None
+    package = PACKAGES.get(module, module)
+    if spec is None or not spec.submodule_search_locations:
+        lacking = f"{entry.path.name} is part of the package {package}, which is not installed"
+        raise TasError(f"photos7: {lacking}; install it with: {INSTALL}")
+    path = Path(spec.submodule_search_locations[0], *rest)
+    if not path.is_file() or sha256(path.read_bytes()).hexdigest() != digest:
+        remedy = f"install the version of {package} that constraints.txt names"
+        wrong = "not the picture that the references of photos7 were drawn on"
+        raise TasError(f"{path}: {wrong}; {remedy}")
+    return replace(entry, path=path)
