@@ -243,7 +243,8 @@ def test_path_similarity_equals_nltks_over_all_pairs(a: str, b: str) -> None:
 
 
 def test_compounds_come_before_the_head_noun() -> None:
-    assert noun_forms(["red", "fire", "engine"]) == ("fire engine", "engine")
+    assert noun_forms(["red", "police", "van"]) == ("police van", "van")
+    assert noun_forms(["red", "fire", "engine"]) == ("fire engine",)  # which is no engine
     assert noun_forms(["green", "zorblax"]) == ("zorblax",)
     assert noun_forms([]) == ()
 
@@ -288,6 +289,22 @@ def test_negatives_see_compounds_and_unnamed_things() -> None:
     assert [c.kept for c in unnamed] == [True, True]
     assert "names no thing" in unnamed[0].reason
     assert mine_negatives([], "a dog", PARSER) == []
+
+
+def test_the_head_of_a_compound_that_is_no_kind_of_it_does_not_decide() -> None:
+    judged = {
+        "the dog": {"a hot dog": True, "two hot dogs": True, "a big dog": False},
+        "the hot dogs": {"a dog": True, "a hot dog": False},
+        "the bear": {"teddy bears": True, "a polar bear": False, "a brown bear": False},
+        "the horse": {"a sea horse": True, "a race horse": False},
+        "a teddy bear": {"a bear": True, "a teddy": False},
+        "the dining table": {"a coffee table": True, "a table": False},
+        "the mouse": {"a computer mouse": False}, "the cat": {"a big cat": False},
+        "the bus": {"a school bus": False}, "the fire engine": {"an engine": True},
+    }  # fmt: skip
+    for target, kept in judged.items():
+        found = mine_negatives(list(kept), target, PARSER)
+        assert {c.phrase: c.kept for c in found} == kept, target
 
 
 @pytest.mark.parametrize(("threshold", "kept"), [(0.5, False), (0.9, True)])

@@ -50,7 +50,10 @@ _LEADERS = words(
     "under underneath behind beside near with by between inside against w/ holding wearing"
     " carrying riding"
 )
+# Behind these "set" is a verb: "table set for two".
+_PARTICLES = words("for up out down aside apart against with")
 _COLORS = words("red orange yellow green blue purple pink brown black white grey gray")
+_NO_PARTS = _ORDINALS | _PLACE_WORDS | _COLORS | _ACTIONS
 _NOUNS = words("NOUN PROPN")
 _SUPERLATIVES = words("JJR JJS RBR RBS")
 _RELATIVES = words("WDT WP WRB")
@@ -100,19 +103,25 @@ class Parser:
 @lru_cache(maxsize=16384)
 def _parse(spacy_model: str, text: str) -> Parse:
     doc = read_doc(spacy_model, text)
-    head = find_head(doc)
-    plain = list(doc.noun_chunks)
+    head, plain = find_head(doc), list(doc.noun_chunks)
     chunks = _joined(plain)
+    lemma, head_words = "", list[str]()
     around = next(iter(chunks), None) if head is None else _phrase_of(head, chunks)
-    head_words: tuple[str, ...] = ()
     if head is not None and around is not None:
-        before = [t for t in doc[around.start : head.i] if _may_join(t) or _is_compound(t, head)]
-        head_words = (*(t.text for t in before), _word(head))
+        for token in doc[around.start : head.i]:
+            free = token.lower_ not in EXTENDED_WORDS and token.nbor().text != "-"
+            joins = token.pos_ in _NOUNS | {"ADJ", "VERB"} or token.tag_ == "VB"
+            if (free and joins) or _is_compound(token, head):
+                head_words.append(token.text)  # "hot" of "hot dog"
+        head_words.append(_word(head))
+        # the rules of other parts of speech would cut "zebras" wrongly; WordNet's morphy does it
+        plain_word = head.pos_ != "NOUN" or "-" in head_words[-1]
+        lemma = head_words[-1] if plain_word else head.lemma_.lower()
     return Parse(
         text=text,
         phrase=around.text if around is not None else text,
-        head=_lemma(head) if head is not None else "",
-        head_words=head_words,
+        head=lemma,
+        head_words=tuple(head_words),
         chunks=tuple(c.text for c in chunks if c.root.pos_ != "PRON"),
         all_chunks=tuple(c.text for c in plain),
         first_noun=next((t.text for t in doc if t.tag_.startswith("NN")), ""),
@@ -126,7 +135,8 @@ def find_head(doc: Doc) -> Token | None:
     possessive passes the head on ("the man's hat" -> hat), and so do "of" without a noun before
     it ("largest of the dogs") and words of quantity ("pair of scissors"). Where spaCy sees no
     noun at all, the last other content word stands in ("donut on left", read as an adverb).
-    WordNet's compounds stay whole ("fire hydrant", read as a noun and an adverb).
+    WordNet's compounds stay whole ("fire hydrant", read as a noun and an adverb), and what is
+    joined in a dish names it by its last word ("ham and cheese sandwich").
     """
     noun: Token | None = None
     place: Token | None = None
@@ -135,7 +145,7 @@ def find_head(doc: Doc) -> Token | None:
         word = token.lower_
         if token.tag_ == "POS":  # possessive: the owner is not the thing
             noun = place = other = None
-        elif word in EXTENDED_WORDS or word in _ORDINALS or _is_letter(token):
+        elif word in EXTENDED_WORDS or word in _ORDINALS or _is_filling(token) or word in {"l", "r"} and token.i + 1 == len(doc):
             continue
         elif noun is None and (word in _SPEAKERS | _REQUESTS or _is_expletive(token)):
             other = None
@@ -158,9 +168,16 @@ def find_head(doc: Doc) -> Token | None:
     return noun or other or place
 
 
-def _is_letter(token: Token) -> bool:
-    """Is it the "L" of "dog L"?"""
-    return token.lower_ in {"l", "r"} and token.i + 1 == len(token.doc)
+def _is_filling(token: Token) -> bool:
+    """Is it the "and" of "ham and cheese sandwich", "salt and pepper shaker"?"""
+    if token.tag_ != "CC" or not 0 < token.i < len(token.doc) - 2:
+        return False
+    first, second, whole = token.nbor(-1), token.nbor(1), token.nbor(2)
+    if first.pos_ in _NOUNS and first.dep_ in {"nmod", "compound"} and first.head.i > token.i:
+        return True
+    dishes = all({"food.n.01", "food.n.02"} & ancestors(t.lower_).keys() for t in (first, second))
+    named = second.pos_ in _NOUNS | {"ADJ"} and whole.pos_ in _NOUNS
+    return named and dishes and not _is_compound(second, whole)
 
 
 def _is_expletive(token: Token) -> bool:
@@ -183,26 +200,30 @@ def _is_quantity(noun: Token) -> bool:
 
 def _is_compound(first: Token, second: Token) -> bool:
     """Does WordNet know the two neighbours as one noun ("fire hydrant")?"""
-    plain = all(t.is_alpha and not t.is_stop for t in (first, second))
-    if second.i != first.i + 1 or not plain:
-        return False
-    if second.tag_ == "VBG" or second.lower_ in _ACTIONS or {first.lower_, second.lower_} & {
-        *EXTENDED_WORDS, *_ORDINALS, *_PLACE_WORDS, *_COLORS,
-    }:  # fmt: skip
+    neighbours = second.i == first.i + 1 and second.tag_ != "VBG"
+    if not neighbours or not _may_lead(first) or not _may_lead(second):
         return False
     return bool(ancestors(f"{first.lower_} {second.lower_}"))
 
 
+def _may_lead(token: Token) -> bool:
+    """May the word be one of a compound's: no place, colour, request or action?"""
+    word, plain = token.lower_, token.is_alpha and not token.is_stop
+    return plain and word not in EXTENDED_WORDS and word not in _NO_PARTS
+
+
 def _joined(chunks: list[Span]) -> list[Span]:
-    """The chunks, each up to the end of the compound that it begins."""
+    """The chunks, each up to the end of the compound or the dish that it begins."""
     found: list[Span] = []
     for chunk in chunks:
         if found and chunk.start < found[-1].end:
             continue
-        doc, end = chunk.doc, chunk.end
+        doc, start, end = chunk.doc, chunk.start, chunk.end
         while end < len(doc) and _is_compound(doc[end - 1], doc[end]):
             end += 1
-        found.append(doc[chunk.start : end])
+        if found and found[-1].end == start - 1 and _is_filling(doc[start - 1]):
+            start = found.pop().start
+        found.append(doc[start:end])
     return found
 
 
@@ -219,12 +240,13 @@ def _ends_phrase(token: Token, noun: Token) -> bool:
 
 def _is_misread_noun(token: Token, noun: Token) -> bool:
     """Is it the "can" of "trash can", the "bear" of "teddy bear on top", read as a verb?"""
-    if token.tag_ not in {"VB", "VBP", "VBD", "MD"} or token.i != noun.i + 1:
+    word, after = token.lower_, token.doc[token.i + 1 : token.i + 2]
+    if token.i != noun.i + 1 or word in _ACTIONS | _ADVERBS or word.endswith("ed"):
         return False
-    if token.lower_ in _ACTIONS or token.lower_.endswith("ed"):
-        return False
-    follower = token.nbor().pos_ if token.i + 1 < len(token.doc) else ""
-    return follower not in _NOUNS | {"DET", "NUM"}
+    if word in _QUANTITY_WORDS and token.pos_ == "VERB":  # "swing set on the left"
+        return not any(t.lower_ in _PARTICLES for t in after)
+    misread = token.tag_ in {"VB", "VBP", "VBD", "MD"}
+    return misread and not any(t.pos_ in _NOUNS | {"DET", "NUM"} for t in after)
 
 
 def _starts_another(token: Token) -> bool:
@@ -263,21 +285,12 @@ def _phrase_of(head: Token, chunks: list[Span]) -> Span:
         while start and doc[start - 1].pos_ in _NOUNS | {"ADJ", "DET", "NUM", "ADV"}:
             start -= 1
         around = doc[start : head.i + 1]
-    if 0 < around.start == head.i and _is_compound(doc[head.i - 1], head):
-        return doc[head.i - 1 : around.end]  # "frying pan", read as a verb and a noun
+    if 0 < around.start == head.i:  # "frying pan", "stop sign": read as a verb and a noun
+        before = doc[head.i - 1]
+        order = before.i == 0 and before.tag_ == "VB" and _may_lead(before)
+        if order or _is_compound(before, head):
+            return doc[before.i : around.end]
     return around
-
-
-def _may_join(token: Token) -> bool:
-    """May the word be part of a compound with the head noun ("hot" of "hot dog")?"""
-    free = token.lower_ not in EXTENDED_WORDS and token.nbor().text != "-"
-    return free and token.pos_ in _NOUNS | {"ADJ", "VERB"}
-
-
-def _lemma(token: Token) -> str:
-    # the rules of other parts of speech would cut "zebras" wrongly; WordNet's morphy does the rest
-    plain = token.pos_ != "NOUN" or "-" in _word(token)
-    return _word(token) if plain else str(token.lemma_.lower())
 
 
 def read_doc(spacy_model: str, text: str) -> Doc:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from tasutils.language.parse import Parse, Parser
 
 _LOCK = RLock()  # the reader seeks in shared streams
+# Before a noun they make no other thing of it, though WordNet has "big cat" and "black sheep".
+_PROPERTIES = frozenset(
+    ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey", "gray", "golden", "silver", "dark", "light", "big", "large", "great", "giant", "small", "little", "tiny", "old", "young", "tall", "high", "low", "short", "long", "wide", "thick", "thin"]
+)  # fmt: skip
 _PAIRS = 3  # of senses, for two nouns to be synonyms in the released code
 
 
@@ -87,13 +91,16 @@ def mine_negatives(
 def nearest(phrase: str, target: Parse, parser: Parser, threshold: float) -> Verdict:
     """Any pair of noun senses with path similarity >= `threshold` makes a synonym (article).
 
-    Nouns are compared as compounds ("fire engine") and as head nouns; any pair decides.
+    Where WordNet knows both as compounds ("fire engine", "fire truck"), these are compared; else
+    their heads as well, but of a compound only if it is a kind of its head (`noun_forms`).
     """
     targets, nouns = noun_forms(target.head_words), noun_forms(parser.parse(phrase).head_words)
     if not targets or not nouns:
         missing = "no noun" if targets else "the expression names no thing"
         return Verdict("".join(nouns[:1]), 0.0, True, f"kept: {missing} to compare with")
-    pairs = [(path_similarity(a, b), a, b) for a in nouns for b in targets]
+    if " " in nouns[0] and " " in targets[0]:
+        targets, nouns = ([n for n in names if " " in n] for names in (targets, nouns))
+    pairs = [(_likeness(a, b), a, b) for a in nouns for b in targets]
     similarity, noun, other = max(pairs, key=lambda pair: pair[0])
     kept = similarity < threshold
     same = "is no synonym of" if kept else "is a synonym of"
@@ -104,6 +111,20 @@ def nearest(phrase: str, target: Parse, parser: Parser, threshold: float) -> Ver
         f"{'kept' if kept else 'dropped'}: {noun!r} {same} {other!r}"
         f" (path similarity {similarity:.2f} {'<' if kept else '>='} {threshold:g})",
     )  # fmt: skip
+
+
+def _likeness(a: str, b: str) -> float:
+    """Path similarity, but 0 of a compound and the head of which it is no kind ("hot dog", dog)."""
+    for compound, noun in ((a, b), (b, a)):
+        head = compound.rpartition(" ")[2]
+        if head != compound and _singular(head) == _singular(noun) and not is_kind(compound):
+            return 0.0
+    return path_similarity(a, b)
+
+
+def _singular(noun: str) -> str:
+    with _LOCK:
+        return wordnet().morphy(noun.lower(), "n") or noun.lower()
 
 
 def three_pairs(phrase: str, target: Parse, parser: Parser, threshold: float) -> Verdict:
@@ -163,15 +184,30 @@ def similar_pairs(word_a: str, word_b: str, threshold: float = 0.9) -> int:
 
 
 def noun_forms(words: Sequence[str]) -> tuple[str, ...]:
-    """The nouns under which WordNet may know a phrase's `words`: its compounds, the last word.
+    """The nouns that a phrase's `words` mean: WordNet's compounds, then the last word.
 
-    >>> noun_forms(["red", "fire", "engine"])
-    ('fire engine', 'engine')
+    The last word stays away where the longest compound is no kind of it.
+
+    >>> noun_forms(["red", "police", "van"]), noun_forms(["brown", "teddy", "bear"])
+    (('police van', 'van'), ('teddy bear',))
     """
     if not words:
         return ()
-    compounds = (" ".join(words[i:]) for i in range(max(0, len(words) - 4), len(words) - 1))
-    return (*(c for c in compounds if ancestors(c)), words[-1])
+    parts = (" ".join(words[i:]) for i in range(max(0, len(words) - 4), len(words) - 1))
+    compounds = [c for c in parts if c.split()[0] not in _PROPERTIES and ancestors(c)]
+    alone = bool(compounds) and not is_kind(compounds[0])
+    return (*compounds, *(() if alone else words[-1:]))
+
+
+def is_kind(compound: str) -> bool:
+    """Is a compound a kind of its last word, by WordNet ("school bus"; not "hot dog")?
+
+    A sense that both share counts where a noun leads the compound ("computer mouse" and "mouse").
+    """
+    first, _, head = compound.rpartition(" ")
+    own = ancestors(compound)
+    shared = [own[sense] for sense, steps in ancestors(head).items() if not steps and sense in own]
+    return any(shared) or (bool(shared) and bool(ancestors(first)))
 
 
 @lru_cache(maxsize=16384)
