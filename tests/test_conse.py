@@ -6,7 +6,8 @@ import torch
 from numpy.testing import assert_allclose
 from transformers import AutoModel, AutoTokenizer
 
-from making.photographs import cutouts
+from making.categories import photographed_categories
+from making.sprites import load_sprite
 from tasutils.captioners.composed import ComposedCaptioner
 from tasutils.config import load_preset
 from tasutils.crops import masked_crops
@@ -40,8 +41,9 @@ def captioner():
 @pytest.fixture(scope="module")
 def val():
     """Every second cut-out of valP: slugs and crops."""
-    chosen = cutouts("valP")[::2]
-    return [s for s, _, _ in chosen], crops_of([c for _, c, _ in chosen])
+    shown = [(c.slug, s) for c in photographed_categories() if c.split == "valP" for s in c.colors]
+    chosen = shown[::2]
+    return [s for s, _ in chosen], crops_of([load_sprite(style, s) for s, style in chosen])
 
 
 def crops_of(pictures):

@@ -9,17 +9,16 @@ from safetensors.torch import load_file, save_file
 from segment_anything import sam_model_registry
 
 from making import scores
-from making.blip2 import blip2_tokenizer, build_blip2, vision_from_clip
+from making.captioner import blip2_tokenizer, build_blip2, vision_from_clip
 from making.categories import load_categories
 from making.clip import contrastive_loss, embed_images, embed_text, train_clip
 from making.export import FILES, export
 from making.layout import training_scene
 from making.loop import learning_rate, read_checkpoint
-from making.pairs import draw_pairs
+from making.pairs import draw_pairs, random_view
 from making.pools import ScenePool, draw_shard, render_shard
 from making.sam import decode, draw_prompts, encode, sam_loss, train_sam
 from making.tokenizer import TOKENIZER, merges_bytes
-from making.views import random_view
 from making.words import seen_words, vocabulary_texts
 from tasutils.config import load_preset
 from tasutils.encoders.openclip import OpenClipEncoder, build_clip, tiny_tokenizer
@@ -45,9 +44,8 @@ def pool(tmp_path_factory):
 def test_sam_keys_and_shapes_are_the_registrys(size):
     with torch.device("meta"):
         ours, theirs = build_sam(size), sam_model_registry[size]()
-    shapes = [{k: tuple(v.shape) for k, v in m.state_dict().items()} for m in (ours, theirs)]
+    shapes = [[(k, tuple(v.shape)) for k, v in m.state_dict().items()] for m in (ours, theirs)]
     assert shapes[0] == shapes[1]
-    assert list(shapes[0]) == list(shapes[1])
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -146,12 +144,6 @@ def test_nothing_unseen_enters_training(pool):
     slugs = {thing.slug for scene in pool for thing in scene.things}
     assert slugs <= set(table.slugs) and len(table.slugs) == sum(c.seen for c in categories)
     assert not table.allowed("a house cat") and table.allowed("a white cat")
-    with pytest.raises(ValueError, match="kept for stored"):
-        training_scene(999_999)
-
-
-def test_captions_of_training_hold_no_unseen_word(pool):
-    table = seen_words()
     batch = draw_pairs(np.random.default_rng(0), pool, table, 30, 4, 20, 64)
     assert all(table.allowed(text) for text in batch.texts)
 

@@ -27,14 +27,13 @@ app = typer.Typer(
     help=__doc__,
     pretty_exceptions_enable=False,
 )
+Check = Annotated[
+    bool, typer.Option("--check", help="Write nothing; compare with the files on disk.")
+]
 
 
 @app.command()
-def build(
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; compare with the files on disk.")
-    ] = False,
-) -> None:
+def build(check: Check = False) -> None:
     """Draw RefScenes and its photographic splits from their seeds, byte for byte."""
     from making.write import build_photoscenes, build_world, differences
 
@@ -79,9 +78,7 @@ def photographs(
 
 
 @app.command()
-def tokenizer(
-    check: Annotated[bool, typer.Option("--check", help="Only compare with the file.")] = False,
-) -> None:
+def tokenizer(check: Check = False) -> None:
     """Learn the tiny vocabulary from the words of the seen categories; the same bytes each time."""
     from making.tokenizer import TOKENIZER, merges_bytes
 
@@ -96,8 +93,7 @@ def tokenizer(
 @app.command()
 def scenes(scenes: int = 10_000, workers: int = 1, photographs: int = 6_000) -> None:
     """Draw the training scenes, with and without photographic cut-outs."""
-    from making.photographs import FIRST_TRAINING_SEED as FIRST_PHOTO_SEED
-    from making.pools import PHOTO_POOL, POOL, fill_pool
+    from making.pools import FIRST_PHOTO_SEED, PHOTO_POOL, POOL, fill_pool
 
     fill_pool(POOL, scenes, workers)
     fill_pool(PHOTO_POOL, photographs, workers, FIRST_PHOTO_SEED)
@@ -106,22 +102,16 @@ def scenes(scenes: int = 10_000, workers: int = 1, photographs: int = 6_000) -> 
 @app.command()
 def free_masks(scenes: int = 1000, first_shard: int = 0) -> None:
     """Free masks of training scenes, what freesolo learns from: about a second a scene."""
-    import torch
-
     from making.free_masks import FREE_MASKS, fill_free_masks
 
-    torch.set_num_threads(1)
     fill_free_masks(FREE_MASKS, scenes, first_shard=first_shard)
 
 
 @app.command()
 def pairs(shards: int = 30) -> None:
     """Pictures and sentences of training scenes, what tseg learns from."""
-    import torch
-
     from making.tseg_pairs import PAIRS, fill_pairs
 
-    torch.set_num_threads(1)
     fill_pairs(PAIRS, shards)
 
 
@@ -168,8 +158,7 @@ def export(
 
     torch.set_num_threads(threads)
     for model in models:
-        card = export_one(model, score_images=score_images)
-        print(card.read_text(encoding="utf-8"))
+        print(export_one(model, score_images=score_images).read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

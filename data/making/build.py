@@ -14,10 +14,9 @@ from making.categories import (
     photographed_categories,
 )
 from making.expressions import FAMILIES, Quota, Written, write_expression, write_phrase
-from making.graph import Rendered
 from making.layout import USUAL, Sizes, random_scene
 from making.queries import View, view_of
-from making.render import render
+from making.render import Rendered, render
 from making.sprites import HELD_OUT_STYLE, TRAIN_STYLES
 
 IMAGES_PER_SPLIT = 200
@@ -28,6 +27,8 @@ MIN_TARGET_PX = 150
 #: every so many pictures of a photographic split have wide sizes
 WIDE_EVERY = 3
 WIDE_PHOTOGRAPHS = Sizes(wide_px=(60, 220), wide_share=0.6)
+#: family, target index, sentences
+Spoken = tuple[str, int, tuple[Written, ...]]
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,12 @@ class Split:
     Attributes:
         styles: drawing styles; none for a split made of photographs.
         people_and_animals: True: targets are such, False: none is, None: no matter.
-        images: its number of pictures.
     """
 
     name: str
     seed: int
     styles: tuple[str, ...]
-    people_and_animals: bool | None
+    people_and_animals: bool | None = None
     images: int = IMAGES_PER_SPLIT
 
     @property
@@ -57,34 +57,32 @@ class Split:
         """How large things are drawn in the picture of this number."""
         return USUAL if self.styles or number % WIDE_EVERY else WIDE_PHOTOGRAPHS
 
+    def asks_for(self, category: Category) -> bool:
+        """Whether such a thing may be a target."""
+        return self.people_and_animals in (None, category.group in PEOPLE_AND_ANIMALS)
+
 
 SPLITS = {
-    "val": Split("val", 100_000, TRAIN_STYLES, None),
+    "val": Split("val", 100_000, TRAIN_STYLES),
     "testA": Split("testA", 200_000, TRAIN_STYLES, True),
     "testB": Split("testB", 300_000, TRAIN_STYLES, False),
-    "testS": Split("testS", 400_000, (HELD_OUT_STYLE,), None),
+    "testS": Split("testS", 400_000, (HELD_OUT_STYLE,)),
 }
 PHOTO_SPLITS = {
-    "valP": Split("valP", 600_000, (), None, images=100),
-    "testP": Split("testP", 700_000, (), None),
+    "valP": Split("valP", 600_000, (), images=100),
+    "testP": Split("testP", 700_000, ()),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One stored scene with everything written about it.
-
-    Attributes:
-        expressions: (family, target index, sentences).
-        phrases: PhraseCut phrases, each for all things it fits.
-        hidden, distractor: by target index.
-    """
+    """One stored scene with everything written about it; phrases mean all things they fit."""
 
     image_id: int
     rendered: Rendered
     view: View
     targets: tuple[int, ...]
-    expressions: tuple[tuple[str, int, tuple[Written, ...]], ...]
+    expressions: tuple[Spoken, ...]
     phrases: tuple[Written, ...]
 
     def has_distractor(self, index: int) -> bool:
@@ -104,31 +102,21 @@ def draw_split(split: Split, limit: int) -> Iterator[Picture]:
                 break
 
 
-def _fits_split(category: Category, split: Split) -> bool:
-    if split.people_and_animals is None:
-        return True
-    return (category.group in PEOPLE_AND_ANIMALS) == split.people_and_animals
-
-
 def _draw_picture(
     rng: np.random.Generator, split: Split, number: int, quota: Quota
 ) -> Picture | None:
-    main = [category for category in split.categories if _fits_split(category, split)]
+    main = [category for category in split.categories if split.asks_for(category)]
     graph = random_scene(rng, split.styles, split.categories, sizes=split.sizes(number), main=main)
     rendered = render(graph)
     view = view_of(rendered)
-    things = rendered.graph.things
     allowed = [
         i
-        for i in range(len(view))
-        if view.areas_px[i] >= MIN_TARGET_PX and _fits_split(things[i].category, split)
+        for i, thing in enumerate(graph.things)
+        if view.areas_px[i] >= MIN_TARGET_PX and split.asks_for(thing.category)
     ]
     if len(view) < 3 or len(allowed) < 2:
         return None
-    trial = Quota()
-    trial.counts = dict(quota.counts)
-    targets: list[int] = []
-    expressions: list[tuple[str, int, tuple[Written, ...]]] = []
+    trial, targets, expressions = Quota(quota.counts), list[int](), list[Spoken]()
     for target in _ordered(rng, view, allowed, trial):
         written = _write_all(rng, view, target, trial)
         if written is None:
@@ -141,14 +129,8 @@ def _draw_picture(
     if len(targets) < 2:
         return None
     quota.counts = trial.counts
-    return Picture(
-        split.seed + number + 1,
-        rendered,
-        view,
-        tuple(targets),
-        tuple(expressions),
-        _write_phrases(rng, view),
-    )
+    phrases, image_id = _write_phrases(rng, view), split.seed + number + 1
+    return Picture(image_id, rendered, view, tuple(targets), tuple(expressions), phrases)
 
 
 def _is_hidden(view: View, index: int) -> bool:
@@ -162,45 +144,40 @@ def _ordered(
     left = [allowed[int(i)] for i in rng.permutation(len(allowed))]
     while left:
         due = quota.below("hidden targets", "targets", TARGET_HIDDEN_SHARE)
-
-        def rank(i: int, due: bool = due) -> tuple[bool, bool]:
-            return _is_hidden(view, i) != due, view.slugs.count(view.slugs[i]) == 1
-
-        left.sort(key=rank)
+        ranks = {
+            i: (_is_hidden(view, i) != due, view.slugs.count(view.slugs[i]) == 1) for i in left
+        }
+        left.sort(key=ranks.__getitem__)
         yield left.pop(0)
 
 
 def _write_all(
     rng: np.random.Generator, view: View, target: int, quota: Quota
-) -> list[tuple[str, int, tuple[Written, ...]]] | None:
+) -> list[Spoken] | None:
     """Sentences of the three sentence families; None when the short family has fewer than two."""
-    written: list[tuple[str, int, tuple[Written, ...]]] = []
+    spoken: list[Spoken] = []
     before = dict(quota.counts)
-    for family in FAMILIES[:3]:
-        taken: set[str] = set()
-        sentences = []
-        for _ in range(SENTENCES[family]):
-            sentence = write_expression(rng, view, target, family, quota, taken)
+    for family, wanted in SENTENCES.items():
+        found: dict[str, Written] = {}
+        while len(found) < wanted:
+            sentence = write_expression(rng, view, target, family, quota, {*found})
             if sentence is None:
                 break
-            taken.add(sentence.text)
-            sentences.append(sentence)
-        if family == "refscenes" and len(sentences) < 2:
+            found[sentence.text] = sentence
+        if family == FAMILIES[0] and len(found) < 2:
             quota.counts = before
             return None
-        if sentences:
-            written.append((family, target, tuple(sentences)))
-    return written
+        if found:
+            spoken.append((family, target, tuple(found.values())))
+    return spoken
 
 
 def _write_phrases(rng: np.random.Generator, view: View) -> tuple[Written, ...]:
-    taken: set[str] = set()
-    phrases = []
+    found: dict[str, Written] = {}
     for target in (int(i) for i in rng.permutation(len(view))):
-        phrase = write_phrase(rng, view, target, taken)
+        phrase = write_phrase(rng, view, target, {*found})
         if phrase is not None:
-            taken.add(phrase.text)
-            phrases.append(phrase)
-        if len(phrases) == PHRASES_PER_IMAGE:
+            found[phrase.text] = phrase
+        if len(found) == PHRASES_PER_IMAGE:
             break
-    return tuple(phrases)
+    return tuple(found.values())

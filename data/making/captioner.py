@@ -1,8 +1,13 @@
-"""Training of the tiny BLIP-2 on crops and scenes of the embedded world."""
+"""The tiny BLIP-2 and its training on crops and scenes of the embedded world.
+
+Small parts of transformers' `Blip2ForConditionalGeneration`, with the tiny vocabulary. As the
+published one starts from a trained CLIP ViT without its last layer, so does this one start from
+the first five of tiny-ViT's six layers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +16,128 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from making.blip2 import (
-    IMAGE_SIZE,
-    QUERY_TOKENS,
-    blip2_tokenizer,
-    build_blip2,
-    vision_from_clip,
-)
 from making.categories import by_slug
 from making.loop import Training
-from making.pairs import CropSet, crop_set
+from making.pairs import CropSet, augment, crop_set, random_view, resize
 from making.pools import HELD_OUT, POOL, ScenePool, open_held_out
-from making.views import augment, random_view, resize
+from making.tokenizer import TOKENIZER
 from making.words import WordTable, seen_words
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
+from tasutils.encoders.openclip import tiny_tokenizer
 from tasutils.paths import WEIGHTS
 
+IMAGE_SIZE = 112
+VISION_LAYERS = 5
+QUERY_TOKENS = 8
+START, END, PAD, IMAGE = "<start_of_text>", "<end_of_text>", "<pad>", "<image>"
 CLIP_WEIGHTS = WEIGHTS / "tiny" / "clip_vit.safetensors"
 RATES = {"vision_model.": 4e-4, "": 1.2e-3}
 LONGEST = 48
 SCENE_SHARE = 0.25
 VISION_FROM = 0.4
+#: keys of an open_clip block, and of a BLIP-2 layer
+LAYER_NAMES = {
+    "ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn.in_proj_": "self_attn.qkv.",
+    "attn.out_proj": "self_attn.projection", "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2",
+}  # fmt: skip
+
+
+def blip2_tokenizer() -> Any:
+    """The tiny vocabulary as a transformers tokenizer, with a pad and an image token added.
+
+    Lower-cases, splits as CLIP does, knows every byte; gives the same ids as
+    `tasutils.encoders.openclip.tiny_tokenizer`.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    clip = tiny_tokenizer(TOKENIZER)
+    ids, merges = dict(clip.encoder), sorted(clip.bpe_ranks, key=clip.bpe_ranks.__getitem__)
+    tokenizer = Tokenizer(models.BPE(ids, merges, end_of_word_suffix="</w>"))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    words = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
+    split = pre_tokenizers.Split(words, behavior="removed", invert=True)
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, letters])
+    glued = [decoders.Replace(" ,", ","), decoders.Replace(" - ", "-")]
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("</w>", " "), decoders.ByteLevel(), decoders.Fuse(), *glued]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=START, eos_token=END, pad_token=PAD,
+        extra_special_tokens={"image_token": IMAGE}, clean_up_tokenization_spaces=False,
+        model_max_length=56,
+    )  # fmt: skip
+
+
+def build_blip2(tokenizer: Any) -> Any:
+    """`Blip2ForConditionalGeneration` of 2.9 M parameters with random weights, float32."""
+    from transformers import Blip2Config, Blip2ForConditionalGeneration
+
+    vision = {
+        "hidden_size": 160, "intermediate_size": 640, "num_hidden_layers": VISION_LAYERS,
+        "num_attention_heads": 5, "image_size": IMAGE_SIZE, "patch_size": 16, "hidden_act": "gelu",
+        "layer_norm_eps": 1e-5, "qkv_bias": True,
+    }  # fmt: skip
+    qformer = {
+        "vocab_size": 1, "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "intermediate_size": 384, "cross_attention_frequency": 1, "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0, "max_position_embeddings": 8,
+    }  # fmt: skip
+    text = {
+        "model_type": "opt", "vocab_size": len(tokenizer), "hidden_size": 128,
+        "word_embed_proj_dim": 128, "ffn_dim": 512, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "max_position_embeddings": 80, "dropout": 0.0, "layerdrop": 0.0,
+        "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    config = Blip2Config(
+        vision_config=vision, qformer_config=qformer, text_config=text,
+        num_query_tokens=QUERY_TOKENS, image_text_hidden_size=64,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+    )  # fmt: skip
+    return Blip2ForConditionalGeneration(config)
+
+
+def vision_from_clip(clip: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Keys and values of `Blip2VisionModel` from the state of an open_clip ViT (no_ln_pre, gelu).
+
+    Args:
+        clip: state of the whole CLIP model or of its checkpoint, float16 or float32.
+    """
+    visual = {k.removeprefix("visual."): v.float() for k, v in clip.items() if "visual." in k}
+    patches = visual["conv1.weight"]
+    state = {
+        "embeddings.class_embedding": visual["class_embedding"][None, None],
+        "embeddings.position_embedding": visual["positional_embedding"][None],
+        "embeddings.patch_embedding.weight": patches,
+        "embeddings.patch_embedding.bias": patches.new_zeros(len(patches)),
+        "post_layernorm.weight": visual["ln_post.weight"],
+        "post_layernorm.bias": visual["ln_post.bias"],
+    }
+    for key, value in visual.items():
+        _, found, place = key.partition("transformer.resblocks.")
+        number, _, rest = place.partition(".")
+        if found and int(number) < VISION_LAYERS:
+            for old, new in LAYER_NAMES.items():
+                rest = rest.replace(old, new)
+            state[f"encoder.layers.{number}.{rest}"] = value
+    return state
+
+
+def save_blip2(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write the model in float16 with its tokenizer and image processor (save_pretrained)."""
+    from transformers import BlipImageProcessor
+
+    folder.mkdir(parents=True, exist_ok=True)
+    dtype = model.dtype
+    model.half().save_pretrained(folder)
+    model.to(dtype)
+    tokenizer.save_pretrained(folder)
+    side, mean, std = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}, CLIP_MEAN_RGB, CLIP_STD_RGB
+    BlipImageProcessor(size=side, image_mean=[*mean], image_std=[*std]).save_pretrained(folder)
 
 
 def draw_captioned(
@@ -77,10 +183,8 @@ def caption_loss(
     with torch.autocast("cpu", torch.bfloat16):
         out = model(pixel_values=pixels(images), input_ids=ids, attention_mask=(ids != pad).long())
     goal = ids[:, len(start) :]
-    logits = out.logits[:, len(start) - 1 : -1].float()
-    losses = torch.nn.functional.cross_entropy(
-        logits.transpose(1, 2), goal, ignore_index=pad, reduction="none"
-    )
+    logits = out.logits[:, len(start) - 1 : -1].float().transpose(1, 2)
+    losses = torch.nn.functional.cross_entropy(logits, goal, ignore_index=pad, reduction="none")
     return (losses.sum(1) / (goal != pad).sum(1).sqrt()).mean() / 2
 
 
@@ -88,10 +192,7 @@ def caption_loss(
 def caption_scores(
     model: Any, tokenizer: Any, crops: CropSet, limit: int = 400
 ) -> dict[str, float]:
-    """Share of ground-truth crops of seen categories whose caption names the category, or is right.
-
-    It names one when its last words are the name.
-    """
+    """Share of true crops of seen categories whose caption ends with the name, or is right."""
     model.eval()
     chosen = [i for i, slug in enumerate(crops.slugs) if by_slug()[slug].seen][:limit]
     said: list[str] = []
@@ -130,16 +231,11 @@ def train_captioner(
     """Train the tiny BLIP-2; see `loop.Training`.
 
     The vision tower is frozen at first, as in the published training, then all parts learn.
-
-    Args:
-        scenes: folder of the training scenes; ``held_out``: of those that it is watched by.
-        clip_weights: safetensors of the CLIP model whose vision tower it starts with.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     table, (model, tokenizer) = seen_words(), start_captioner(clip_weights)
-    pool, watched = ScenePool(scenes), open_held_out(held_out)
-    test = crop_set(list(watched), IMAGE_SIZE)
+    pool, test = ScenePool(scenes), crop_set(list(open_held_out(held_out)), IMAGE_SIZE)
     training = Training("blip2", model, folder, minutes, RATES, seed=seed, resume=resume)
     rng = training.rng
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -25,25 +26,17 @@ PEOPLE_AND_ANIMALS = frozenset({"person", "animal"})
 
 @dataclass(frozen=True)
 class Category:
-    """One kind of thing.
+    """One kind of thing, drawn (the last three fields are empty) or photographed.
 
     Attributes:
-        id: stable positive number, the COCO category id.
-        slug: file name of its sprites.
-        name: canonical singular noun phrase; ``plural`` its plural.
-        synset: WordNet 3.0 noun synset, for example ``"fire_engine.n.01"``.
-        group: coarse kind (animal, person, food, vehicle, ...).
+        id: COCO category id; ``slug``: file name of its sprites; ``name``: singular noun phrase.
+        synset: WordNet 3.0 noun, such as ``"fire_engine.n.01"``; ``group``: animal, food, ...
         seen: False for the 40 categories that never enter any training.
-        synonyms: other names that mean the same.
         hypernyms: everyday words for a wider kind, most specific first.
-        colors: by drawing style, the colour a person would name, None where no single one fits.
-        recolor: True where a change of hue looks natural.
-        scale: natural relative size, 1 is typical.
-        split: of a photographed category the split it belongs to (train, valP, testP), else empty.
-        in_imagenet: of a photographed category, whether ImageNet-1k has it, or a wider or narrower
-            kind.
-        native_px: by style, the longest side of the photograph, px; empty where sprites are drawn.
-        captions: by style, the photograph's own description; empty where sprites are drawn.
+        colors: by drawing style, the colour a person would name; None where no single one fits.
+        recolor: a change of hue looks natural; ``scale``: natural relative size, 1 is typical.
+        split: train, valP or testP; ``in_imagenet``: ImageNet-1k has it, or a wider or narrower.
+        native_px: by style, the longest side of the photograph, px.
     """
 
     id: int
@@ -61,9 +54,8 @@ class Category:
     split: str = ""
     in_imagenet: bool = False
     native_px: dict[str, int] = field(default_factory=dict)
-    captions: dict[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def words(self) -> frozenset[str]:
         """Every word by which the table says this thing may be called."""
         return frozenset({self.name, *self.synonyms, *self.hypernyms})
@@ -71,36 +63,29 @@ class Category:
 
 def read_table(path: Path) -> list[dict[str, str]]:
     """The rows of a category table, every cell as text."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    rows: Any = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
+    return list(rows)
 
 
 def _category(row: dict[str, str]) -> Category:
-    if "split" in row:  # photographed
+    photographed: dict[str, Any] = {}
+    colors = {style: row[column] for style, column in COLOR_COLUMNS.items() if column in row}
+    if "split" in row:
         styles = photo_styles(row["file"].count("|") + 1)
-        by_style = {
-            column: dict(zip(styles, row[column].split("|"), strict=True))
-            for column in ("color", "native_px", "caption")
-        }
-    else:
-        by_style = {"color": {style: row[column] for style, column in COLOR_COLUMNS.items()}}
+        colors = dict(zip(styles, row["color"].split("|"), strict=True))
+        native_px = dict(zip(styles, map(int, row["native_px"].split("|")), strict=True))
+        photographed = {"split": row["split"], "in_imagenet": row["in_imagenet"] == "1"}
+        photographed |= {"native_px": native_px}
+    given: Any = {name: row[name] for name in ("slug", "name", "plural", "synset", "group")}
     return Category(
         id=int(row["id"]),
-        slug=row["slug"],
-        name=row["name"],
-        plural=row["plural"],
-        synset=row["synset"],
-        group=row["group"],
         seen=row.get("seen") == "1",
         synonyms=tuple(filter(None, row["synonyms"].split("|"))),
         hypernyms=tuple(filter(None, row["hypernyms"].split("|"))),
-        colors={style: color or None for style, color in by_style["color"].items()},
+        colors={style: color or None for style, color in colors.items()},
         recolor=row.get("recolor") == "1",
         scale=float(row["scale"]),
-        split=row.get("split", ""),
-        in_imagenet=row.get("in_imagenet") == "1",
-        native_px={style: int(px) for style, px in by_style.get("native_px", {}).items()},
-        captions=by_style.get("caption", {}),
+        **given | photographed,
     )
 
 
@@ -140,8 +125,7 @@ def by_slug() -> dict[str, Category]:
 def closure_words(slug: str) -> frozenset[str]:
     """Every word that WordNet's hypernym closure allows for a category, besides the table's own.
 
-    Wider than `Category.words`: an expression is only unambiguous when no *other* thing
-    matches even by these.
+    An expression is unambiguous when no *other* thing matches even by these.
     """
     from tasutils.language.wordnet import wordnet
 

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from making.captions import article
 from making.categories import by_slug, load_categories
 from making.loop import Training
 from making.pairs import CropSet, PairBatch, crop_set, draw_pairs
 from making.pools import HELD_OUT, POOL, ScenePool, open_held_out
 from making.tokenizer import TOKENIZER
-from making.words import seen_words
+from making.words import article, seen_words
 from tasutils.encoders.openclip import build_clip, causal_text, tiny_tokenizer
 
 PEAK_RATE = {"tiny-RN": 1.5e-3, "tiny-ViT": 1.0e-3}
@@ -69,11 +68,10 @@ def _at_other_size(visual: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def contrastive_loss(similarity: torch.Tensor, relation: torch.Tensor) -> torch.Tensor:
-    """Each agreeing pair against the disagreeing ones of its row; pairs of -1 count nowhere.
+    """Each agreeing pair against the disagreeing ones of its row.
 
     Args:
-        similarity: (n, m) scaled cosines.
-        relation: (n, m), 1 agrees, 0 disagrees, -1 is left out.
+        similarity: (n, m) scaled cosines; ``relation``: 1 agrees, 0 disagrees, -1 is left out.
     """
     against = similarity.masked_fill(relation != 0, float("-inf")).logsumexp(1, keepdim=True)
     pairs = F.softplus(against - similarity)
@@ -95,7 +93,7 @@ def step_loss(model: Any, batch: PairBatch, texts: torch.Tensor) -> torch.Tensor
 
 @torch.no_grad()
 def category_scores(model: Any, tokenizer: Any, crops: CropSet) -> dict[str, float]:
-    """Top-1 share of ground-truth crops by "a NAME" over all categories, seen and unseen apart."""
+    """Top-1 share of true crops by "a NAME" over all categories, seen and unseen apart."""
     model.eval()
     categories = load_categories()
     names = embed_text(model, tokenizer([article(category.name) for category in categories]))
@@ -113,11 +111,9 @@ def category_scores(model: Any, tokenizer: Any, crops: CropSet) -> dict[str, flo
 
 
 def start_clip(name: str, text_from: Path | None = None) -> Any:
-    """A tiny CLIP at the start.
+    """A tiny CLIP at the start, with the text tower of a trained one (safetensors) where given.
 
-    Args:
-        text_from: safetensors of a trained CLIP whose text tower this one takes over and keeps as
-            it is (locked-text tuning, after Zhai et al. 2022): a third of the cost is saved.
+    That is kept as it is (locked-text tuning, Zhai et al. 2022), which saves a third of the cost.
     """
     model = build_clip(name).to(memory_format=torch.channels_last).train()
     if text_from is not None:
@@ -141,27 +137,21 @@ def train_clip(
     scenes: Path = POOL,
     held_out: Path = HELD_OUT,
 ) -> dict[str, Any]:
-    """Train ``tiny-RN`` or ``tiny-ViT``; see `loop.Training`.
-
-    Args:
-        name: open_clip configuration.
-        scenes: folder of the training scenes; ``held_out``: of those that it is watched by.
-        text_from: see `start_clip`.
-    """
+    """Train ``tiny-RN`` or ``tiny-ViT``; see `loop.Training`, and `start_clip` for text_from."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     tokenizer, table = tiny_tokenizer(TOKENIZER), seen_words()
     model = start_clip(name, text_from)
     rates = {"": PEAK_RATE[name]}
     training = Training(name, model, folder, minutes, rates, seed=seed, resume=resume)
-    rng, pool, watched = training.rng, ScenePool(scenes), open_held_out(held_out)
-    test = crop_set(list(watched), _native_size(model))
-    n_scenes = batch_size // 16
+    rng, pool, n_scenes = training.rng, ScenePool(scenes), batch_size // 16
+    test = crop_set(list(open_held_out(held_out)), _native_size(model))
 
     def step() -> tuple[torch.Tensor, dict[str, float]]:
         size = _size_now(name, training.share)
-        n_names = len(table.names)
-        batch = draw_pairs(rng, pool, table, batch_size - n_scenes, n_scenes, n_names, size)
+        batch = draw_pairs(
+            rng, pool, table, batch_size - n_scenes, n_scenes, len(table.names), size
+        )
         model.logit_scale.data.clamp_(max=np.log(100))
         with torch.set_grad_enabled(text_from is None), torch.autocast("cpu", torch.bfloat16):
             texts = embed_text(model, tokenizer(batch.texts))

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from making import scores
-from making.blip2 import blip2_tokenizer, build_blip2, save_blip2
+from making.captioner import blip2_tokenizer, build_blip2, save_blip2
 from making.freesolo import published_state
 from making.loop import read_checkpoint
 from making.pools import TRAINING
@@ -39,8 +39,7 @@ def export(
     """Write one model's averaged weights in float16 with its card; returns the card's path.
 
     Args:
-        name: a key of `FILES`.
-        folder: the training's checkpoint folder.
+        name: a key of `FILES`; ``folder``: the training's.
         score_images: how many val pictures to score; None is all of them (of tseg 100).
         target: where to; what is measured is always what ships.
     """

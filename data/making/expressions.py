@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from making.captions import choose
 from making.categories import by_slug
 from making.queries import Query, View, execute
+from making.words import choose
 
 FAMILIES = ("refscenes", "refscenes+", "refscenesg", "phrasescenes")
 SIDES = ("left", "right", "top", "bottom")
@@ -61,27 +61,30 @@ POSTURES = {"near": "sits next to", "behind": "stands behind", "before": "stands
 
 @dataclass(frozen=True)
 class Written:
-    """An expression: its words, its meaning, and what kind of help it gives.
+    """An expression: its words (``text``: lower-case, no punctuation; ``raw``: as written).
 
-    Attributes:
-        text: lower-case, no punctuation; ``raw`` as written.
-        kind: plain, color, size, hidden, direction, ordinal, relation.
-        has_direction: it holds a direction word.
+    kind: plain, color, size, hidden, direction, ordinal, relation: the help that it gives.
     """
 
     text: str
     raw: str
     query: Query
     kind: str
-    has_direction: bool
     targets: frozenset[int]
+
+    @property
+    def has_direction(self) -> bool:
+        """Whether it holds a direction word."""
+        relation = self.query.relation
+        sided = relation is not None and relation[0] in SIDES
+        return bool(self.query.place or self.query.ordinal or sided)
 
 
 class Quota:
     """Keeps running shares of the kinds of expressions near their set values."""
 
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
+    def __init__(self, counts: dict[str, int] | None = None) -> None:
+        self.counts = dict(counts or {})
 
     def below(self, name: str, total: str, share: float) -> bool:
         """Whether ``name`` makes up less than ``share`` of ``total`` so far."""
@@ -107,30 +110,14 @@ def write_expression(
             if not clear or found != {target}:
                 continue
             raw = phrase(rng, query, family)
-            text = normalise(raw)
-            if text in taken:
-                continue
-            return _count(
-                Written(text, raw, query, plan, _has_direction(query), found), family, quota
-            )
+            if (text := normalise(raw)) not in taken:
+                written = Written(text, raw, query, plan, found)
+                hard = written.has_direction and (query.ordinal or query.relation)
+                kinds = {"direction": written.has_direction, "hard": hard}
+                kinds["pronoun"] = not query.noun
+                quota.add(family, *(f"{family} {kind}" for kind, holds in kinds.items() if holds))
+                return written
     return None
-
-
-def _has_direction(query: Query) -> bool:
-    relation = query.relation is not None and query.relation[0] in SIDES
-    return bool(query.place or query.ordinal or relation)
-
-
-def _count(written: Written, family: str, quota: Quota) -> Written:
-    names = [family]
-    if written.has_direction:
-        names.append(f"{family} direction")
-        if written.query.ordinal or written.query.relation:
-            names.append(f"{family} hard")
-    if not written.query.noun:
-        names.append(f"{family} pronoun")
-    quota.add(*names)
-    return written
 
 
 def _plans(rng: np.random.Generator, family: str, quota: Quota) -> list[str]:
@@ -147,12 +134,8 @@ def _plans(rng: np.random.Generator, family: str, quota: Quota) -> list[str]:
         return [choose(rng, ("plain", "color", "size", "hidden")), *plain, "hidden"]
     if quota.below("refscenesg pronoun", "refscenesg", PRONOUN_SHARE):
         return ["pronoun", "relation", *plain]
-    return [
-        choose(rng, ("relation", "side relation", "direction", "color")),
-        "relation",
-        "side relation",
-        *plain,
-    ]
+    first = choose(rng, ("relation", "side relation", "direction", "color"))
+    return [first, "relation", "side relation", *plain]
 
 
 def _nouns(rng: np.random.Generator, slug: str) -> list[str]:
@@ -176,7 +159,7 @@ def _candidates(rng: np.random.Generator, view: View, target: int, plan: str) ->
                 if color:
                     yield colored
             case "size":
-                yield from (replace(dressed, size=size) for size in ("largest", "smallest"))
+                yield from (replace(dressed, size=size) for size in SIZES)
             case "hidden":
                 yield replace(dressed, hidden=True)
             case "direction":
@@ -192,18 +175,16 @@ def _candidates(rng: np.random.Generator, view: View, target: int, plan: str) ->
 
 
 def _directions(rng: np.random.Generator, base: Query) -> Iterator[Query]:
-    places: list[tuple[str, ...]] = [("left",), ("right",), ("top",), ("bottom",)]
+    places: list[tuple[str, ...]] = [(side,) for side in SIDES]
     corners = [(v, h) for v in ("top", "bottom") for h in ("left", "right")]
     options = [*corners, *places] if rng.uniform() < 0.2 else places
-    for i in rng.permutation(len(options)):
-        yield replace(base, place=options[int(i)])
+    yield from (replace(base, place=options[int(i)]) for i in rng.permutation(len(options)))
 
 
 def _ordinals(rng: np.random.Generator, view: View, base: Query) -> Iterator[Query]:
     count = sum(view.called(i, base.noun, wide=True) for i in range(len(view)))
     for i in rng.permutation(4):
-        side = SIDES[int(i)]
-        yield from (replace(base, ordinal=(k, side)) for k in range(2, min(count, 4)))
+        yield from (replace(base, ordinal=(k, SIDES[int(i)])) for k in range(2, min(count, 4)))
 
 
 def _relations(
@@ -214,8 +195,7 @@ def _relations(
             if anchor == target:
                 continue
             name = by_slug()[view.slugs[anchor]].name
-            color = view.colors[anchor]
-            for query in (Query(name), Query(name, color=color)):
+            for query in (Query(name), Query(name, color=view.colors[anchor])):
                 found, clear = execute(query, view)
                 if clear and found == {anchor}:
                     yield replace(base, relation=(kind, query))
@@ -226,26 +206,21 @@ def write_phrase(
     rng: np.random.Generator, view: View, target: int, taken: set[str]
 ) -> Written | None:
     """A PhraseCut phrase for *every* thing it fits, the target among them; None if unsure."""
-    plans: tuple[Callable[[Query], Iterator[Query]], ...] = (
-        lambda base: iter([base]),
-        lambda base: _relations(
-            rng, view, target, base, ("near", "behind", "before", "left", "right")
-        ),
-    )
-    color = view.colors[target]
-    for plan in [plans[int(i)] for i in (rng.permutation(2) if rng.uniform() < 0.6 else (0, 1))]:
+    kinds, color = ("near", "behind", "before", "left", "right"), view.colors[target]
+    for related in rng.permutation(2) if rng.uniform() < 0.6 else (0, 1):
         for noun in _nouns(rng, view.slugs[target]):
             colored = [Query(noun, color=color)] if color else []
             bases = [Query(noun), *colored] if rng.uniform() < 0.5 else [*colored, Query(noun)]
-            for query in (q for base in bases for q in plan(base)):
-                found, clear = execute(query, view)
-                if not clear or target not in found:
-                    continue
-                text = short_phrase(query, plural=len(found) > 1)
-                if text in taken:
-                    continue
-                kind = "relation" if query.relation else ("color" if query.color else "plain")
-                return Written(text, text, query, kind, _has_direction(query), found)
+            for base in bases:
+                for query in _relations(rng, view, target, base, kinds) if related else [base]:
+                    found, clear = execute(query, view)
+                    if not clear or target not in found:
+                        continue
+                    text = short_phrase(query, plural=len(found) > 1)
+                    if text not in taken:
+                        kind = "color" if query.color else "plain"
+                        kind = "relation" if query.relation else kind
+                        return Written(text, text, query, kind, found)
     return None
 
 
@@ -266,27 +241,24 @@ def noun_phrase(query: Query, size_word: str | None = None) -> str:
 
 def phrase(rng: np.random.Generator, query: Query, family: str) -> str:
     """Write a query in the manner of a family, capitals and full stop included now and then."""
-    text = _sentence(rng, query) if family == "refscenesg" else _short(rng, query)
+    size_word = choose(rng, SIZES[query.size]) if query.size else None
+    write = _sentence if family == "refscenesg" else _short
+    text = write(rng, query, noun_phrase(query, size_word))
     if rng.uniform() < 0.3:
         text = text[0].upper() + text[1:]
     return f"{text}." if rng.uniform() < (0.6 if family == "refscenesg" else 0.1) else text
 
 
-def _size_word(rng: np.random.Generator, query: Query) -> str | None:
-    return choose(rng, SIZES[query.size]) if query.size else None
-
-
 def _placed(rng: np.random.Generator, query: Query, np_text: str) -> str:
-    if len(query.place) == 2:
-        vertical, side = query.place
-        corner = f"{vertical} {side}"
-        other = f"{'upper' if vertical == 'top' else 'lower'} {side}"
-        return choose(rng, CORNER_FORMS).format(np=np_text, corner=corner, other=other)
-    return choose(rng, PLACE_FORMS[query.place[0]]).format(np=np_text)
+    if len(query.place) == 1:
+        return choose(rng, PLACE_FORMS[query.place[0]]).format(np=np_text)
+    vertical, side = query.place
+    other = f"{'upper' if vertical == 'top' else 'lower'} {side}"
+    corner = f"{vertical} {side}"
+    return choose(rng, CORNER_FORMS).format(np=np_text, corner=corner, other=other)
 
 
-def _short(rng: np.random.Generator, query: Query) -> str:
-    np_text = noun_phrase(query, _size_word(rng, query))
+def _short(rng: np.random.Generator, query: Query, np_text: str) -> str:
     if query.ordinal:
         rank, side = query.ordinal
         return choose(rng, ORDINAL_FORMS).format(k=ORDINALS[rank], np=np_text, side=side)
@@ -298,16 +270,15 @@ def _short(rng: np.random.Generator, query: Query) -> str:
     return f"the {np_text}" if rng.uniform() < 0.3 else np_text
 
 
-def _sentence(rng: np.random.Generator, query: Query) -> str:
-    size_word = _size_word(rng, query)
-    np_text = noun_phrase(query, size_word)
+def _sentence(rng: np.random.Generator, query: Query, np_text: str) -> str:
     if query.relation:
         kind, anchor = query.relation
         anchor_text = f"the {noun_phrase(anchor)}"
         if not query.noun and kind in POSTURES and rng.uniform() < 0.4:
             return f"it {POSTURES[kind]} {anchor_text}"
         start = "the one" if not query.noun else f"{choose(rng, ('the', 'the', 'a'))} {np_text}"
-        return _article(f"{start} {choose(rng, LONG_RELATIONS[kind])} {anchor_text}")
+        text = f"{start} {choose(rng, LONG_RELATIONS[kind])} {anchor_text}"
+        return re.sub(r"\ba (?=[aeio])", "an ", text)
     if query.place:
         side = query.place[-1]
         where = {"top": "at the top", "bottom": "at the bottom"}.get(side, f"on the {side} side")
@@ -317,23 +288,18 @@ def _sentence(rng: np.random.Generator, query: Query) -> str:
     return f"the {np_text} {ending}"
 
 
-def _article(text: str) -> str:
-    return re.sub(r"\ba (?=[aeio])", "an ", text)
-
-
 def plural_of(noun: str) -> str:
     """The plural of a word of the category table; regular where the table does not say.
 
     >>> plural_of("bus"), plural_of("puppy"), plural_of("article of clothing")
     ('buses', 'puppies', 'articles of clothing')
     """
-    known = {category.name: category.plural for category in reversed(by_slug().values())}
+    known = {"person": "people"}
+    known |= {category.name: category.plural for category in reversed(by_slug().values())}
     if noun in known:
         return known[noun]
     if noun in ("people", "clothing", "furniture", "food", "fruit", "garlic", "ginger"):
         return noun
-    if noun == "person":
-        return "people"
     first, of, rest = noun.partition(" of ")
     if of:
         return f"{plural_of(first)} of {rest}"

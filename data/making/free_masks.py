@@ -45,10 +45,9 @@ class FreeMasks:
     def __call__(
         self, image: NDArray[np.uint8], most: int = KEPT_MASKS
     ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Masks bool (n, H, W) of uint8 (H, W, 3) RGB and their scores float32 (n,), falling.
+        """Masks bool (n, H, W) of uint8 (H, W, 3) RGB and scores float32 (n,), falling.
 
-        The score is maskness times `contrast`; masks over a quarter of the border or two fifths
-        of the picture are left out.
+        Masks over a quarter of the border or two fifths of the picture are left out.
         """
         features = self.proposer.features(image)
         found = self.proposer.from_features(features, image)
@@ -83,12 +82,8 @@ class FreeMasks:
 def contrast(features: torch.Tensor, masks: NDArray[np.bool_]) -> NDArray[np.float32]:
     """How much more alike to itself than to a ring around it each mask is: float32 (n,), -2..2.
 
-    Args:
-        features: float (c, h, w) of the picture, whatever their stride.
-        masks: bool (n, H, W) of the same picture.
-
-    The mean feature inside a mask is compared by cosine with the cells inside and with those of a
-    ring of a twentieth of the picture's width.
+    The mean feature (c, h, w) inside a mask, bool (n, H, W), is compared by cosine with the cells
+    inside and with those of a ring of a twentieth of the picture's width.
     """
     cells = F.interpolate(features[None], _GRID_HW, mode="bilinear", align_corners=False)[0]
     cells = F.normalize(cells.flatten(1), dim=0)  # (c, cells)
@@ -110,11 +105,8 @@ def shard_entry(masks: NDArray[np.bool_], scores: NDArray[np.float32]) -> dict[s
 def fill_free_masks(
     folder: Path = FREE_MASKS, scenes: int = 1000, pool: Path = POOL, first_shard: int = 0
 ) -> None:
-    """Free masks of so many scenes of the pool, about a second each; shards there stay.
-
-    Args:
-        first_shard: for a second process.
-    """
+    """Free masks of so many scenes of the pool, about a second each; shards there stay."""
+    torch.set_num_threads(1)
     finder, images = FreeMasks(), ScenePool(pool, at_least=scenes)
     last = first_shard + -(-scenes // SHARD_SCENES)
     for name, (_, arrays) in list(images.shards.items())[first_shard:last]:

@@ -56,14 +56,12 @@ class PseudoScene:
 
 @dataclass(frozen=True, eq=False)
 class SoloBatch:
-    """Pictures and what to learn from them.
+    """Pictures float32 (b, 3, 256, 320), normalised and padded, and what to learn from them.
 
     Attributes:
-        pixels: float32 (b, 3, 256, 320), normalised and padded.
         lab: float32 (b, 3, 64, 80), CIELAB at a quarter of the input, 0 in the padding.
         masks: uint8 (n, 64, 80) of each picture.
-        cells: for each picture and level int64 (g, g), the index of the mask that the cell is
-            responsible for, or -1.
+        cells: by picture and level int64 (g, g), the mask that a cell is responsible for, or -1.
     """
 
     pixels: torch.Tensor
@@ -73,12 +71,7 @@ class SoloBatch:
 
 
 class PseudoPool(Shards):
-    """Training scenes that have pseudo masks; labels of the pool are never opened.
-
-    Args:
-        pool: folder of the pictures' shards; ``masks``: of shards of the same names, see
-            `free_masks`, which may still be growing.
-    """
+    """Training scenes that have pseudo masks (`free_masks`); labels of the pool stay closed."""
 
     def __init__(self, pool: Path = POOL, masks: Path = FREE_MASKS) -> None:
         super().__init__(masks, ("images",), arrays=pool, advice="free-masks")
@@ -163,8 +156,7 @@ def solo_loss(
     """FreeSOLO's loss (Wang et al. 2022, section 3.3); its parts, and the IoU with pseudo masks.
 
     Args:
-        rng: chooses `MOST_CELLS` where more answer for a mask.
-        pair_weight: of the colour affinity, which the publication raises from 0 at first.
+        rng: chooses `MOST_CELLS`; ``pair_weight``: of the affinity, published as rising from 0.
 
     The publication has the projections, weight 1 for the affinity and no dice loss between whole
     masks, since its free masks are coarse. In this world that alone lets masks shrink to where
@@ -183,9 +175,8 @@ def solo_loss(
             cells = [cells[i] for i in rng.choice(len(cells), MOST_CELLS, replace=False)]
         kernels, chosen = zip(*cells, strict=True)
         features = output.masks[index].float()
-        logits = (torch.stack(kernels).float() @ features.flatten(1)).unflatten(
-            1, features.shape[1:]
-        )  # (n, h, w)
+        logits = torch.stack(kernels).float() @ features.flatten(1)
+        logits = logits.unflatten(1, features.shape[1:])  # (n, h, w)
         target = batch.masks[index][list(chosen)].float()
         found.append(_mask_parts(logits, target, batch.lab[index]))
     focal = class_loss(output.classes, batch)
@@ -203,12 +194,12 @@ def _mask_parts(
 ) -> dict[str, torch.Tensor]:
     """Losses (n,) of masks (n, h, w) against 0 or 1 (n, h, w), and their IoU, of one picture."""
     chance, hard, goal = logits.sigmoid(), logits.detach() > 0, target > 0
+    highest = [dice_loss(chance.amax(axis), target.amax(axis)) for axis in (1, 2)]
+    means = [dice_loss(chance.mean(axis), target.mean(axis)) for axis in (1, 2)]
     return {
         "dice": dice_loss(chance.flatten(1), target.flatten(1)),
-        "max": dice_loss(chance.amax(1), target.amax(1))
-        + dice_loss(chance.amax(2), target.amax(2)),
-        "mean": dice_loss(chance.mean(1), target.mean(1))
-        + dice_loss(chance.mean(2), target.mean(2)),
+        "max": highest[0] + highest[1],
+        "mean": means[0] + means[1],
         "pair": affinity_loss(logits, target, alike(lab)),
         "agree": (hard & goal).sum((1, 2)) / (hard | goal).sum((1, 2)).clamp(min=1),
     }
@@ -241,8 +232,7 @@ def affinity_loss(logits: torch.Tensor, target: torch.Tensor, pairs: torch.Tenso
     """-log of the chance that alike neighbours get one label, mean over pairs in each box: (n,).
 
     Args:
-        logits: (n, h, w); ``target``: (n, h, w), 0 or 1, whose box counts.
-        pairs: bool (4, h, w) of `alike`.
+        logits: (n, h, w); ``target``: the same, 0 or 1; ``pairs``: bool (4, h, w) of `alike`.
 
     Source: BoxInst (Tian et al. 2021), equation 6, which FreeSOLO takes over.
     """
@@ -265,10 +255,7 @@ def _shifted(x: torch.Tensor, down: int, right: int) -> torch.Tensor:
 
 
 def class_loss(classes: list[torch.Tensor], batch: SoloBatch) -> torch.Tensor:
-    """Focal loss (alpha 0.25, gamma 2) of every cell; class 0 is an object, class 1 stays unused.
-
-    Summed, then divided by the number of answering cells plus one.
-    """
+    """Focal loss of every cell over answering cells + 1; class 0 is an object, class 1 unused."""
     total, answering = torch.zeros(()), 1
     for level, logits in enumerate(classes):
         here = torch.from_numpy(np.stack([cells[level] >= 0 for cells in batch.cells]))
@@ -325,12 +312,7 @@ def train_freesolo(
     scenes: Path = POOL,
     masks: Path = FREE_MASKS,
 ) -> dict[str, Any]:
-    """Train the tiny FreeSOLO on pseudo masks; see `loop.Training`.
-
-    Args:
-        images: pictures a step.
-        scenes: folder of the training pictures; ``masks``: of their pseudo masks.
-    """
+    """Train the tiny FreeSOLO, so many images a step, on pseudo masks; see `loop.Training`."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     model, rates = trainable(), {"": PEAK_RATE}

@@ -7,7 +7,6 @@ package `@twemoji/svg`, `stamps` the folder of Debian's `tuxpaint-stamps-default
 
 from __future__ import annotations
 
-import csv
 import io
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from PIL import Image, ImageDraw, ImageFont, features
 
 from making.categories import photo_styles, read_table
@@ -34,11 +34,7 @@ SVG_SIDE = 224
 
 
 def find_file(folder: Path, hexcode: str, suffix: str) -> Path:
-    """The file of an emoji; packages disagree on whether the selector FE0F belongs to its name.
-
-    Raises:
-        TasError: the folder holds the emoji under none of its names.
-    """
+    """The file of an emoji; packages disagree on whether the selector FE0F belongs to its name."""
     code = hexcode.lower()
     bare = code.replace("-fe0f", "")
     first, dash, rest = bare.partition("-")
@@ -59,9 +55,8 @@ def noto_drawer(font_file: Path) -> Callable[[str], Image.Image]:
         text = text if len(text) > 1 else text + "\ufe0f"
         if font.getlength(text) > 1.5 * font.getlength("\U0001f34e"):
             raise TasError(f"{hexcode} renders as several glyphs in {font_file.name}")
-        image = Image.new("RGBA", (3 * NOTO_SIZE, 3 * NOTO_SIZE))
-        pen = ImageDraw.Draw(image)
-        pen.text((NOTO_SIZE // 2, NOTO_SIZE // 2), text, font=font, embedded_color=True)
+        image, corner = Image.new("RGBA", (3 * NOTO_SIZE,) * 2), (NOTO_SIZE // 2,) * 2
+        ImageDraw.Draw(image).text(corner, text, font=font, embedded_color=True)
         return image
 
     return draw
@@ -83,11 +78,7 @@ def twemoji_drawer(folder: Path) -> Callable[[str], Image.Image]:
 
 
 def visible_box(image: Image.Image) -> tuple[int, int, int, int]:
-    """The box (x0, y0, x1, y1; end-exclusive, px) of what is visible in an RGBA picture.
-
-    Raises:
-        TasError: next to nothing is visible.
-    """
+    """The box (x0, y0, x1, y1; end-exclusive, px) of what is visible in an RGBA picture."""
     visible = image.getchannel("A").point(lambda value: 255 if value > ALPHA_FLOOR else 0)
     box = visible.getbbox() or (0, 0, 0, 0)
     side = max(box[2] - box[0], box[3] - box[1])
@@ -158,21 +149,8 @@ def import_photographs(stamps: Path) -> tuple[int, int]:
         row["native_px"] = "|".join(map(str, native))
         row["in_imagenet"] = str(int(in_imagenet(row["synset"], row["name"])))
     _keep_only(path.parent, written)
-    with table.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    pd.DataFrame(rows).to_csv(table, index=False, lineterminator="\n")
     return len(rows), size
-
-
-@cache
-def imagenet_synsets() -> tuple[Any, ...]:
-    """The WordNet 3.0 synsets of the ImageNet-1k classes, as timm lists them."""
-    from tasutils.language.wordnet import wordnet
-
-    listed = weights_path("package:timm/data/_info/imagenet_synsets.txt")
-    numbers = [int(line[1:]) for line in listed.read_text(encoding="utf-8").split()]
-    return tuple(wordnet().synset_from_pos_and_offset("n", number) for number in numbers)
 
 
 def in_imagenet(synset_name: str, name: str) -> bool:
@@ -182,21 +160,25 @@ def in_imagenet(synset_name: str, name: str) -> bool:
     WordNet parts "cock, adult male chicken" from ImageNet's "cock, adult male bird".
 
     Args:
-        synset_name: a WordNet 3.0 noun synset, for example "dog.n.01".
-        name: the category's name.
+        synset_name: a WordNet 3.0 noun synset, for example "dog.n.01"; ``name``: the category's.
     """
     from tasutils.language.wordnet import wordnet
 
-    synset = wordnet().synset(synset_name)
+    synset, (classes, named) = wordnet().synset(synset_name), _imagenet()
     above = synset.closure(lambda s: s.hypernyms() + s.instance_hypernyms())
     below = synset.closure(lambda s: s.hyponyms() + s.instance_hyponyms())
-    if not {synset, *above, *below}.isdisjoint(imagenet_synsets()):
+    if not {synset, *above, *below}.isdisjoint(classes):
         return True
     words = {synset.lemma_names()[0], name.replace(" ", "_")}
-    return not _imagenet_words().isdisjoint((synset.lexname(), word) for word in words)
+    return not named.isdisjoint((synset.lexname(), word) for word in words)
 
 
 @cache
-def _imagenet_words() -> frozenset[tuple[str, str]]:
-    """Lexicographer file and word of every lemma of the ImageNet-1k classes."""
-    return frozenset((s.lexname(), word) for s in imagenet_synsets() for word in s.lemma_names())
+def _imagenet() -> tuple[frozenset[Any], frozenset[tuple[str, str]]]:
+    """The WordNet 3.0 synsets of the ImageNet-1k classes (timm's list), and their lemmas."""
+    from tasutils.language.wordnet import wordnet
+
+    listed = weights_path("package:timm/data/_info/imagenet_synsets.txt")
+    numbers = [int(line[1:]) for line in listed.read_text(encoding="utf-8").split()]
+    synsets = frozenset(wordnet().synset_from_pos_and_offset("n", number) for number in numbers)
+    return synsets, frozenset((s.lexname(), word) for s in synsets for word in s.lemma_names())

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from making.backgrounds import random_background
-from making.categories import Category, load_categories
-from making.graph import HEIGHT, WIDTH, Effects, SceneGraph, Thing
-from making.render import full_mask
+from making.categories import Category, load_categories, photographed_categories
+from making.render import (
+    HEIGHT,
+    PHOTOGRAPH,
+    WIDTH,
+    Effects,
+    SceneGraph,
+    Thing,
+    full_mask,
+    random_background,
+)
 from making.sprites import TRAIN_STYLES, paints_for
 
+FIRST_TRAINING_SEED, FIRST_PHOTO_SEED = 1_000_000, 2_000_000
 MIN_VISIBLE_PX = 90
 MAX_HIDDEN = 0.6
+TEXTURED_SHARE = 0.4  # of the training scenes with photographs
 
 
 @dataclass(frozen=True)
@@ -35,24 +44,39 @@ class Sizes:
 
 USUAL = Sizes()
 UP_TO_THE_PICTURE = Sizes(wide_share=0.3)
+#: larger than the stored splits allow, since a photograph may be filled by one thing
+TRAINING_PHOTOGRAPHS = Sizes(wide_share=0.45, enlarge=3.0)
 
 
 def training_scene(seed: int, *, wide_sizes: bool = False) -> SceneGraph:
     """A training scene: seen categories, training styles only.
 
     Args:
-        seed: 1,000,000 or more, so that no stored scene is ever trained on.
+        seed: 1,000,000 or more, so that no stored scene is ever trained on; else ValueError.
         wide_sizes: also things up to the whole picture.
-
-    Raises:
-        ValueError: for a seed kept for the stored splits.
     """
-    if seed < 1_000_000:
-        raise ValueError(
-            f"seed {seed} is kept for stored and held-out scenes; train with 1,000,000 or more"
-        )
+    if seed < FIRST_TRAINING_SEED:
+        raise ValueError(f"seed {seed} is kept for stored and held-out scenes")
     sizes = UP_TO_THE_PICTURE if wide_sizes else USUAL
     return random_scene(np.random.default_rng(seed), TRAIN_STYLES, seen_categories(), sizes=sizes)
+
+
+def training_photo_scene(seed: int) -> SceneGraph:
+    """A scene for training the tiny SAM: cut-outs of the split train among seen drawn things.
+
+    Args:
+        seed: 2,000,000 or more, so that neither a stored scene nor another training draw has it;
+            else ValueError.
+    """
+    if seed < FIRST_PHOTO_SEED:
+        raise ValueError(f"seed {seed} is kept for other scenes; draw with 2,000,000 or more")
+    rng = np.random.default_rng(seed)
+    photographed = [c for c in photographed_categories() if c.split == "train"]
+    things = [*photographed, *seen_categories()]
+    graph = random_scene(rng, TRAIN_STYLES, things, sizes=TRAINING_PHOTOGRAPHS, main=photographed)
+    if rng.uniform() >= TEXTURED_SHARE:
+        return graph
+    return replace(graph, background=replace(graph.background, kind=PHOTOGRAPH))
 
 
 def seen_categories() -> tuple[Category, ...]:
@@ -75,11 +99,10 @@ def random_scene(
         main: where the first three categories come from; the same as ``categories`` when None.
     """
     wanted = int(rng.integers(3, 11))
-    kinds = _draw_kinds(rng, categories, main or categories, wanted)
     things: list[Thing] = []
     visible: list[np.ndarray] = []
     areas: list[int] = []
-    for category in kinds:
+    for category in _draw_kinds(rng, categories, main or categories, wanted):
         for _ in range(12):
             thing = _draw_thing(rng, category, styles, things, sizes)
             mask = full_mask(thing)
@@ -126,9 +149,7 @@ def _draw_thing(
     if before and rng.uniform() < 0.42:  # stand before something
         other = before[int(rng.integers(len(before)))]
         reach = (size + other.size_px) / 2
-        center = [
-            other.center_xy[axis] + float(rng.uniform(-0.75, 0.75)) * reach for axis in (0, 1)
-        ]
+        center = [place + float(rng.uniform(-0.75, 0.75)) * reach for place in other.center_xy]
     else:
         margin = min(size * 0.45, 70)
         center = [float(rng.uniform(margin, side - margin)) for side in (WIDTH, HEIGHT)]
@@ -141,13 +162,11 @@ def _draw_thing(
 
 def _fits(mask: np.ndarray, visible: Sequence[np.ndarray], areas: Sequence[int]) -> bool:
     """A new thing must be seen, and must leave at least 40 % of every thing behind it in sight."""
-    if mask.sum() < MIN_VISIBLE_PX * 1.5:
-        return False
-    for other, area in zip(visible, areas, strict=True):
-        left = int((other & ~mask).sum())
-        if left < MIN_VISIBLE_PX or left < (1 - MAX_HIDDEN) * area:
-            return False
-    return True
+    left = [int((other & ~mask).sum()) for other in visible]
+    return mask.sum() >= MIN_VISIBLE_PX * 1.5 and all(
+        px >= max(MIN_VISIBLE_PX, (1 - MAX_HIDDEN) * area)
+        for px, area in zip(left, areas, strict=True)
+    )
 
 
 def _draw_effects(rng: np.random.Generator) -> Effects:

@@ -21,18 +21,14 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 SAVE_EVERY_S, SCORE_EVERY_S = 150.0, 300.0
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, PARTS = "checkpoint.pt", ("model", "average", "optimizer")
 State = dict[str, torch.Tensor]
 Step = Callable[[], tuple[torch.Tensor, dict[str, float]]]
 Score = Callable[[State], dict[str, float]]
 
 
 def learning_rate(share: float, peak: float, warm: float = 0.02, flat: float = 0.45) -> float:
-    """Rises over ``warm``, stays until ``flat``, then falls as a half cosine to 1 %.
-
-    Args:
-        share: of the minutes, spent, 0..1.
-    """
+    """Rises over ``warm`` of the share 0..1, stays until ``flat``, falls by a cosine to 1 %."""
     if share < warm:
         return peak * (0.05 + 0.95 * share / warm)
     if share < flat:
@@ -54,12 +50,7 @@ def averaged(model: nn.Module, decay: float = 0.998) -> AveragedModel:
 def parameter_groups(
     model: nn.Module, rates: dict[str, float], weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Two groups a part: matrices and kernels decay; biases, norms and other vectors do not.
-
-    Args:
-        rates: peak learning rate by the start of the parameters' names, the first that fits
-            counts; "" fits all.
-    """
+    """Two groups a part: matrices and kernels decay; biases, norms and other vectors do not."""
     groups: list[dict[str, Any]] = [
         {"params": [], "lr": rate, "peak": rate, "weight_decay": decay}
         for rate in rates.values()
@@ -73,10 +64,7 @@ def parameter_groups(
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any]:
-    """What a training left: model, average, optimizer, and record (seed, images, spent_s, curve).
-
-    An empty one where there is none yet.
-    """
+    """Model, average, optimizer and record (seed, images, spent_s, curve); empty without one."""
     path = folder / CHECKPOINT
     return dict(torch.load(path, weights_only=True)) if path.is_file() else {}
 
@@ -85,14 +73,12 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
 class Training:
     """A model under training, its average, its clock and its folder.
 
-    What the `train_` functions share: minutes, seed, resume; folder: where the checkpoint lies;
-    threads: of torch. They return the record: minutes, images seen, curve of losses and scores.
-
-    Args:
+    Args, as the `train_` functions share them:
         minutes: total training time over all sessions; the one knob.
-        rates: peak learning rate of each part, by the start of its parameters' names; "" is the
-            rest.
-        resume: go on from the folder's checkpoint when there is one.
+        rates: peak learning rate by the start of the parameters' names, the first that fits; "" is
+            the rest.
+        folder: of the checkpoint; ``resume``: go on from it; ``threads``: of torch.
+        scenes: folder of the training scenes; ``held_out``: of those that it is watched by.
     """
 
     name: str
@@ -113,7 +99,7 @@ class Training:
         self.record = {"model": self.name, "seed": self.seed, "images": 0, "spent_s": 0.0}
         self.record |= {"curve": []}
         if self.resume and (found := read_checkpoint(self.folder)):
-            for part in ("model", "average", "optimizer"):
+            for part in PARTS:
                 getattr(self, part).load_state_dict(found[part])
             self.record |= found["record"]
         self.record["minutes"] = self.minutes
@@ -167,8 +153,7 @@ class Training:
         self.average.update_parameters(self.model)
 
     def _save(self) -> None:
-        parts = ("model", "average", "optimizer")
-        states = {part: getattr(self, part).state_dict() for part in parts}
+        states = {part: getattr(self, part).state_dict() for part in PARTS}
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self.folder / f"{CHECKPOINT}.tmp"
         torch.save({**states, "record": self.record}, part)

@@ -17,19 +17,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from making.captions import crop_caption, scene_caption, thing_phrase
 from making.categories import load_categories
-from making.graph import Rendered, SceneGraph
-from making.layout import random_scene, training_scene
-from making.photographs import FIRST_TRAINING_SEED as FIRST_PHOTO_SEED
-from making.photographs import training_photo_scene
-from making.render import render
+from making.layout import (
+    FIRST_PHOTO_SEED,
+    FIRST_TRAINING_SEED,
+    random_scene,
+    training_photo_scene,
+    training_scene,
+)
+from making.render import Rendered, SceneGraph, render
 from making.sprites import TRAIN_STYLES
+from making.words import crop_caption, scene_caption, thing_phrase
 from tasutils.errors import TasError
 from tasutils.paths import RESULTS
 
 SHARD_SCENES = 200
-FIRST_TRAINING_SEED = 1_000_000
 FIRST_HELD_OUT_SEED = 500_000
 PHRASES_PER_THING = 6
 TRAINING = RESULTS / "training"
@@ -51,11 +53,8 @@ class Shards:
     """Random access to the finished shards of a folder, which may still be growing.
 
     Args:
-        kinds: of the arrays.
-        arrays: folder of the arrays, where it is another one.
-        advice: what to do when there is no shard; empty: nothing need be there.
-
-    Raises TasError when there must be a shard and is none.
+        kinds: of the arrays; ``arrays``: their folder, where it is another one.
+        advice: what to do when there is no shard (TasError); empty: nothing need be there.
     """
 
     def __init__(
@@ -122,10 +121,14 @@ class ScenePool(Shards):
 
     Args:
         at_least: scenes drawn first when the folder holds fewer (about 20 a second on one core).
+        more: further pools; `draw` takes each as likely as the others.
     """
 
-    def __init__(self, folder: Path = POOL, at_least: int = SHARD_SCENES) -> None:
+    def __init__(
+        self, folder: Path = POOL, at_least: int = SHARD_SCENES, more: Sequence[ScenePool] = ()
+    ) -> None:
         super().__init__(folder, ("images", "labels"))
+        self.more = more
         if len(self) < at_least:
             fill_pool(folder, at_least)
             self.refresh()
@@ -138,12 +141,14 @@ class ScenePool(Shards):
 
     def draw(self, rng: np.random.Generator) -> PoolScene:
         """A random scene."""
-        return _scene(*self.draw_entry(rng))
+        pools = [self, *self.more]
+        chosen = pools[int(rng.integers(len(pools)))] if self.more else self
+        return _scene(*chosen.draw_entry(rng))
 
 
 def _scene(row: dict[str, Any], arrays: dict[str, Any], index: int) -> PoolScene:
     things = tuple(
-        PoolThing(t["slug"], t["color"], tuple(t["phrases"]), t["caption"]) for t in row["things"]
+        PoolThing(**thing | {"phrases": (*thing["phrases"],)}) for thing in row["things"]
     )
     image, labels = np.array(arrays["images"][index]), np.array(arrays["labels"][index])
     return PoolScene(image, labels, things, row["caption"])
@@ -178,13 +183,12 @@ def render_shard(folder: Path, first_seed: int, graphs: Iterable[SceneGraph]) ->
 def _words(rng: np.random.Generator, rendered: Rendered) -> dict[str, Any]:
     things = [
         {
-            "slug": thing.slug,
-            "color": thing.color,
+            "slug": thing.slug, "color": thing.color,
             "phrases": [thing_phrase(rng, thing) for _ in range(PHRASES_PER_THING)],
             "caption": crop_caption(thing),
         }
         for thing in rendered.graph.things
-    ]
+    ]  # fmt: skip
     return {"things": things, "caption": scene_caption(rendered)}
 
 
@@ -193,8 +197,7 @@ def fill_pool(
 ) -> None:
     """Draw shards until the pool holds ``scenes`` scenes, with ``workers`` processes.
 
-    Training scenes use seeds from 1,000,000 on, those made of photographic cut-outs from
-    2,000,000 on; those of the stored splits are refused by `layout.training_scene`.
+    Training scenes use seeds from 1,000,000 on, those of photographic cut-outs from 2,000,000 on.
     """
     tasks = [(folder, seed) for seed in range(first_seed, first_seed + scenes, SHARD_SCENES)]
     if workers <= 1:
@@ -223,14 +226,3 @@ def photo_pool(folder: Path = PHOTO_POOL, scenes: int = 6000) -> ScenePool:
     if not any(folder.glob("*.json")):
         fill_pool(folder, scenes, first_seed=FIRST_PHOTO_SEED)
     return ScenePool(folder, at_least=0)
-
-
-class PoolMix:
-    """Several pools, each as likely as the others to give the next scene."""
-
-    def __init__(self, pools: Sequence[ScenePool]) -> None:
-        self.pools = pools
-
-    def draw(self, rng: np.random.Generator) -> PoolScene:
-        """A random scene of a random pool."""
-        return self.pools[int(rng.integers(len(self.pools)))].draw(rng)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from making.loop import Training
-from making.pools import PHOTO_POOL, POOL, PoolMix, ScenePool, photo_pool
+from making.pools import PHOTO_POOL, POOL, ScenePool, photo_pool
 from tasutils.proposals.sam import build_sam
 
 INPUT_SIZE = 256
@@ -27,13 +27,10 @@ PADDED_FROM = 0.7
 
 @dataclass(frozen=True, eq=False)
 class PromptBatch:
-    """Pictures with point prompts.
+    """Pictures uint8 (b, 192, 256, 3) with point prompts.
 
-    Attributes:
-        images: uint8 (b, 192, 256, 3).
-        points_xy: float32 (b, k, 2), pixels of the 256 px input.
-        targets: float32 (b, k, 96, 128), 0 or 1; empty for points on the background.
-        labels: uint8 (b, 96, 128), number of the thing at each pixel, 0 the background.
+    points_xy: float32 (b, k, 2), pixels of the 256 px input; targets: float32 (b, k, 96, 128), 0 or
+    1, empty for points on the background; labels: uint8 (b, 96, 128), number of the thing, or 0.
     """
 
     images: NDArray[np.uint8]
@@ -43,11 +40,7 @@ class PromptBatch:
 
 
 def draw_prompts(
-    rng: np.random.Generator,
-    pool: ScenePool | PoolMix,
-    images: int,
-    points: int,
-    background: int = 1,
+    rng: np.random.Generator, pool: ScenePool, images: int, points: int, background: int = 1
 ) -> PromptBatch:
     """Random scenes, half of them mirrored, with points inside things, and some outside them."""
     pictures: list[Any] = []
@@ -66,17 +59,13 @@ def draw_prompts(
         places.append([_point_in(rng, numbered, number) for number in chosen])
         targets.append([_small_mask(numbered, number) for number in chosen])
         labels.append(cv2.resize(numbered, MASK_HW[::-1], interpolation=cv2.INTER_NEAREST))
-    return PromptBatch(
-        np.stack(pictures),
-        np.array(places, np.float32),
-        np.array(targets, np.float32),
-        np.stack(labels),
-    )
+    numbers_of = (np.array(values, np.float32) for values in (places, targets))
+    return PromptBatch(np.stack(pictures), *numbers_of, np.stack(labels))
 
 
 def _point_in(
     rng: np.random.Generator, labels: NDArray[np.uint8], number: int
-) -> tuple[float, float]:
+) -> tuple[float, ...]:
     places = np.flatnonzero(labels == number)
     if len(places) == 0:
         return 0.5, 0.5
@@ -94,8 +83,7 @@ def _small_mask(labels: NDArray[np.uint8], number: int) -> NDArray[np.float32]:
 
 def encode(sam: Any, images: NDArray[np.uint8]) -> torch.Tensor:
     """uint8 (b, 192, 256, 3) to image embeddings (b, c, 32, 32)."""
-    x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    x = sam.preprocess(x)
+    x = sam.preprocess(torch.from_numpy(images).permute(0, 3, 1, 2).float())
     return sam.image_encoder(x.contiguous(memory_format=torch.channels_last)).contiguous()
 
 
@@ -168,10 +156,9 @@ def sam_loss(
 
 
 class DenseHead(nn.Module):
-    """A helper of the training only: what stands at each place, read off the image embedding.
+    """A helper of the training only: thing, outline, and distances to the box at each place.
 
-    Thing or background and outline at the masks' resolution, and the four distances to the
-    thing's box per cell: every pixel teaches the encoder, not only the prompted ones.
+    So every pixel teaches the encoder, not only the prompted ones.
     """
 
     def __init__(self, channels: int) -> None:
@@ -248,18 +235,16 @@ def train_sam(
     """Train the tiny SAM; see `loop.Training`.
 
     Args:
-        scenes: folder of the training scenes; ``photographs``: of those made of cut-outs, which
-            are half of what is drawn.
         images: pictures a step; ``points``: prompts a picture, one of them on the background.
+        photographs: folder of the scenes made of cut-outs, which are half of what is drawn.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    model = trainable()
-    rates = {"": PEAK_RATE}
+    model, rates = trainable(), {"": PEAK_RATE}
     training = Training(
         "sam", model, folder, minutes, rates, 0.03, seed=seed, resume=resume, flat=0.4
     )
-    rng, pool = training.rng, PoolMix((ScenePool(scenes), photo_pool(photographs)))
+    rng, pool = training.rng, ScenePool(scenes, more=[photo_pool(photographs)])
 
     def step() -> tuple[torch.Tensor, dict[str, float]]:
         batch = draw_prompts(rng, pool, images, points)

@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from making.captions import article
 from making.categories import load_categories
+from making.words import article
 from tasutils.captioners import clean_caption
 from tasutils.config import CropConfig
 from tasutils.crops import masked_crops
@@ -69,11 +69,7 @@ def _named_right(
 
 
 def category_top1(encoder: Any, split: str, limit: int | None = None) -> dict[str, Any]:
-    """Top-1 category of exactly masked crops by "a NAME" over all categories.
-
-    Args:
-        encoder: an `ImageTextEncoder`.
-    """
+    """Top-1 category of exactly masked crops by "a NAME" over all categories."""
     categories = load_categories()
     names = encoder.encode_text([article(category.name) for category in categories])
 
@@ -88,12 +84,7 @@ def category_top1(encoder: Any, split: str, limit: int | None = None) -> dict[st
 def caption_category(
     captioner: Any, split: str, limit: int | None = None, fill: str = "black"
 ) -> dict[str, Any]:
-    """Share of exactly masked crops whose caption ends with the name of the category.
-
-    Args:
-        captioner: a `Captioner`.
-        fill: what surrounds the mask, see `CropConfig`.
-    """
+    """Share of exactly masked crops whose caption ends with the name of the category."""
 
     def right(crops: torch.Tensor, things: tuple[dict[str, Any], ...]) -> list[bool]:
         said = [f" {clean_caption(text)}" for text in captioner.caption(crops)]
@@ -104,11 +95,7 @@ def caption_category(
 
 
 def mask_oracle(proposer: Any, split: str, limit: int | None = None) -> dict[str, Any]:
-    """How well the best proposal covers each thing: mean IoU, share of things at 0.5 and 0.75.
-
-    Args:
-        proposer: a `Proposer`.
-    """
+    """How well the best proposal covers each thing: mean IoU, share of things at 0.5 and 0.75."""
     pictures = list(stored_pictures(split, limit))
     found = [proposer(picture.image).masks() for picture in pictures]
     best = [best_iou(f, picture.masks) for f, picture in zip(found, pictures, strict=True)]

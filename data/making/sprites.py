@@ -39,11 +39,8 @@ def rgb_to_hsv(rgb: np.ndarray) -> np.ndarray:
     span = high - low
     safe = np.where(span > 0, span, 1)
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    hue = np.where(
-        high == red,
-        (green - blue) / safe,
-        np.where(high == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
-    )
+    others = np.where(high == green, 2 + (blue - red) / safe, 4 + (red - green) / safe)
+    hue = np.where(high == red, (green - blue) / safe, others)
     saturation = np.where(high > 0, span / np.where(high > 0, high, 1), 0)
     return np.stack([(hue * 60) % 360, saturation, high], axis=-1)
 
@@ -51,19 +48,13 @@ def rgb_to_hsv(rgb: np.ndarray) -> np.ndarray:
 def hsv_to_rgb(hsv: np.ndarray) -> np.ndarray:
     """The inverse of `rgb_to_hsv`."""
     hue, saturation, value = hsv[..., 0] / 60, hsv[..., 1], hsv[..., 2]
-    channels = []
-    for shift in (5, 3, 1):
-        k = (shift + hue) % 6
-        channels.append(value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1))
+    turned = [(shift + hue) % 6 for shift in (5, 3, 1)]
+    channels = [value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1) for k in turned]
     return np.stack(channels, axis=-1)
 
 
 def color_shares(rgba: np.ndarray) -> dict[str, float]:
-    """Share of a sprite's opaque pixels that each colour name covers, by hue, saturation and value.
-
-    Args:
-        rgba: uint8 (H, W, 4).
-    """
+    """Share of the opaque pixels of a sprite, uint8 (H, W, 4), that each colour name covers."""
     opaque = rgba[..., 3] > 128
     hue, sat, val = np.moveaxis(rgb_to_hsv(rgba[opaque][:, :3].astype(np.float64) / 255), -1, 0)
     neutral = (sat < 0.18) | (val < 0.16)
@@ -98,20 +89,15 @@ def sprite_path(style: str, slug: str) -> Path:
 
 @lru_cache(maxsize=4096)
 def load_sprite(style: str, slug: str, paint: str | None = None) -> np.ndarray:
-    """A sprite as uint8 (H, W, 4), read-only, in another colour when ``paint`` names one.
-
-    Raises:
-        TasError: when the picture is missing.
-    """
+    """A sprite as uint8 (H, W, 4), read-only, in another colour when ``paint`` names one."""
     if paint is not None:
-        painted = repaint(load_sprite(style, slug), paint)
-        painted.setflags(write=False)
-        return painted
-    path = sprite_path(style, slug)
-    if not path.is_file():
-        raise TasError(f"{path}: sprite is missing; restore its folder from the repository")
-    with Image.open(path) as picture:
-        rgba = np.array(picture.convert("RGBA"))
+        rgba = repaint(load_sprite(style, slug), paint)
+    else:
+        path = sprite_path(style, slug)
+        if not path.is_file():
+            raise TasError(f"{path}: sprite is missing; restore its folder from the repository")
+        with Image.open(path) as picture:
+            rgba = np.array(picture.convert("RGBA"))
     rgba.setflags(write=False)
     return rgba
 
@@ -128,12 +114,7 @@ def main_hue(rgba: np.ndarray) -> float | None:
 
 
 def repaint(rgba: np.ndarray, paint: str) -> np.ndarray:
-    """Move the pixels of the main hue to a named colour; light and shade stay.
-
-    Args:
-        rgba: uint8 (H, W, 4).
-        paint: one of `COLORS`.
-    """
+    """Move the pixels of the main hue of uint8 (H, W, 4) to one of `COLORS`; shade stays."""
     hue = main_hue(rgba)
     out = rgba.copy()
     if hue is None:
@@ -144,9 +125,8 @@ def repaint(rgba: np.ndarray, paint: str) -> np.ndarray:
     chosen = (distance < 45) & (hsv[..., 1] > 0.15)
     hsv[..., 0] = np.where(chosen, 0.0 if target is None else target, hsv[..., 0])
     hsv[..., 1] = np.where(chosen, np.clip(hsv[..., 1] * sat_factor, 0, 1), hsv[..., 1])
-    hsv[..., 2] = np.where(
-        chosen, np.clip(hsv[..., 2] * val_factor + val_offset, 0, 1), hsv[..., 2]
-    )
+    lit = np.clip(hsv[..., 2] * val_factor + val_offset, 0, 1)
+    hsv[..., 2] = np.where(chosen, lit, hsv[..., 2])
     out[..., :3] = np.round(hsv_to_rgb(hsv) * 255).astype(np.uint8)
     return out
 

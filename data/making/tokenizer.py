@@ -22,7 +22,7 @@ def merges_bytes() -> bytes:
     """The file: gzip of the merges learned from `vocabulary_texts`, the same bytes each time."""
     words = Counter(word for text in vocabulary_texts() for word in text.lower().split())
     text = "\n".join([HEADER, *(" ".join(pair) for pair in train_merges(words, N_MERGES))])
-    raw = io.BytesIO()
+    raw = io.BytesIO()  # gzip.compress writes another header from one Python to the next
     with gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:
         file.write(text.encode())
     return raw.getvalue()
@@ -41,10 +41,9 @@ def train_merges(words: Counter[str], n_merges: int) -> list[tuple[str, str]]:
     from open_clip.tokenizer import bytes_to_unicode
 
     letters = bytes_to_unicode()
-    spelled = {
-        word: [letters[byte] for byte in word.encode()[:-1]] + [letters[word.encode()[-1]] + "</w>"]
-        for word in sorted(words)
-    }
+    spelled = {word: [letters[byte] for byte in word.encode()] for word in sorted(words)}
+    for parts in spelled.values():
+        parts[-1] += "</w>"
     merges: list[tuple[str, str]] = []
     while len(merges) < n_merges:
         pairs: Counter[tuple[str, str]] = Counter()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from making.clip import embed_text
 from making.expressions import FAMILIES, Quota, write_expression, write_phrase
 from making.pools import POOL, SHARD_SCENES, TRAINING, PoolScene, ScenePool, Shards, write_shard
-from making.queries import View
+from making.queries import View, boxes_of
 from making.sprites import COLORS
 from making.tokenizer import TOKENIZER
 from making.words import WordTable, seen_words
@@ -44,15 +44,14 @@ def frozen_clip(path: Path = CLIP_WEIGHTS) -> Any:
 def view_of_pool(scene: PoolScene) -> View:
     """What the writer of sentences sees; who hides whom is not in the pool and not said."""
     count = len(scene.things)
-    places = [np.nonzero(scene.labels == number + 1) for number in range(count)]
-    spans = [(x.min(), y.min(), x.max() + 1, y.max() + 1) for y, x in places]
+    places = [np.nonzero(scene.labels == number + 1)[::-1] for number in range(count)]
     colors = tuple(thing.color for thing in scene.things)
     return View(
         slugs=tuple(thing.slug for thing in scene.things),
         colors=colors,
         shares=tuple({color: float(color == own) for color in COLORS} for own in colors),
-        centers_xy=np.array([(x.mean(), y.mean()) for y, x in places]),
-        boxes_xyxy=np.array(spans, dtype=np.float64),
+        centers_xy=np.array([(x.mean(), y.mean()) for x, y in places]),
+        boxes_xyxy=boxes_of(places),
         areas_px=np.array([len(x) for _, x in places]),
         hidden_fraction=np.zeros(count),
         covers=np.zeros((count, count), dtype=bool),
@@ -62,11 +61,7 @@ def view_of_pool(scene: PoolScene) -> View:
 def sentences_of(
     rng: np.random.Generator, scene: PoolScene, table: WordTable
 ) -> list[tuple[str, str, str]]:
-    """Sentences true of a scene: (text, noun, colour or ""), as referring people write them.
-
-    Sentences without a noun ("the one behind the dog") and with words of unseen categories are
-    left out.
-    """
+    """Sentences true of a scene that name a seen category: (text, noun, colour or "")."""
     view, quota = view_of_pool(scene), Quota()
     found: list[tuple[str, str, str]] = []
     for _ in range(EXPRESSIONS_PER_SCENE):
@@ -103,11 +98,11 @@ def write_pairs(folder: Path, scenes: list[PoolScene], name: str, model: Any) ->
     ends = np.cumsum([len(sentences) for _, sentences in found]).tolist()
     rows = [
         {
-            "things": [[t.slug, t.color] for t in scene.things],
-            "sentences": sentences,
-            "first": end - len(sentences),
+            "things": [[t.slug, t.color] for t in s.things],
+            "sentences": said,
+            "first": end - len(said),
         }
-        for (scene, sentences), end in zip(found, ends, strict=True)
+        for (s, said), end in zip(found, ends, strict=True)
     ]
     arrays = {"coarse": coarse, "fine": fine, "texts": texts}
     write_shard(folder, name, rows, **{k: v.half().numpy() for k, v in arrays.items()})
@@ -115,6 +110,7 @@ def write_pairs(folder: Path, scenes: list[PoolScene], name: str, model: Any) ->
 
 def fill_pairs(folder: Path = PAIRS, shards: int = 30, scenes: Path = POOL) -> None:
     """Write pairs for the first shards of the pool."""
+    torch.set_num_threads(1)
     pool, model = ScenePool(scenes, at_least=shards * SHARD_SCENES), frozen_clip()
     for shard, name in enumerate(list(pool.shards)[:shards]):
         span = range(shard * SHARD_SCENES, (shard + 1) * SHARD_SCENES)
@@ -124,13 +120,10 @@ def fill_pairs(folder: Path = PAIRS, shards: int = 30, scenes: Path = POOL) -> N
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A picture and some of its sentences.
+    """A picture, as float16 maps (`tseg.tiny_maps`), and k of its sentences, texts float16 (k, d).
 
-    Attributes:
-        coarse, fine: float16 maps, see `tseg.tiny_maps`.
-        texts: float16 (k, d); ``nouns``, ``colors``: int64 (k,), rows of the word table and 1 +
-            colour, 0 where none is said.
-        things: (category, colour) of each thing of the picture, 0 for no clear colour.
+    nouns, colors: int64 (k,), rows of the word table and 1 + colour, 0 where none is said;
+    things: (category, colour) of each thing of the picture, 0 for no clear colour.
     """
 
     coarse: NDArray[np.float16]
@@ -146,18 +139,15 @@ class PairStore(Shards):
 
     def __init__(self, folder: Path = PAIRS) -> None:
         super().__init__(folder, ("coarse", "fine", "texts"), advice="pairs")
-        table = seen_words()
-        self._slugs = table.index
-        self._nouns = {noun: row for row, noun in enumerate(table.nouns)}
-        self._colors = {color: row for row, color in enumerate(("", *COLORS))}
+        self._table, self._colors = seen_words(), ("", *COLORS)
 
     def draw(self, rng: np.random.Generator, most: int) -> Pair:
         """A random picture, mirrored half of the time, with at most ``most`` of its sentences.
 
-        A mirrored picture keeps its sentences: what an image-level label says of left and right is
-        that the thing is there.
+        A mirrored one keeps them: a label of the whole image says but that the thing is there.
         """
         row, arrays, index = self.draw_entry(rng)
+        things = row["things"]
         chosen = np.sort(rng.permutation(len(row["sentences"]))[:most])
         asked = [row["sentences"][i] for i in chosen]
         flip = slice(None, None, -1 if rng.uniform() < 0.5 else 1)
@@ -165,7 +155,7 @@ class PairStore(Shards):
             np.array(arrays["coarse"][index][:, flip]),
             np.array(arrays["fine"][index][:, flip]),
             np.array(arrays["texts"][row["first"] + chosen]),
-            np.array([self._nouns[noun] for _, noun, _ in asked]),
-            np.array([self._colors[color] for *_, color in asked]),
-            [(self._slugs[slug], self._colors[color or ""]) for slug, color in row["things"]],
+            np.array([self._table.rows[noun] for _, noun, _ in asked]),
+            np.array([self._colors.index(color) for *_, color in asked]),
+            [(self._table.index[slug], self._colors.index(color or "")) for slug, color in things],
         )

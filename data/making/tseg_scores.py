@@ -30,13 +30,10 @@ SCORE_IMAGES = 30
 
 @dataclass(frozen=True, eq=False)
 class ValPicture:
-    """A picture of val with its sentences.
+    """A picture of val, uint8 (H, W, 3), with its s sentences (``words``).
 
-    Attributes:
-        image: uint8 (H, W, 3).
-        masks: bool (m, H, W), the tiny SAM's proposals; ``truths``: bool (s, H, W).
-        coarse, fine: maps of the frozen tower; ``texts``: float32 (s, d).
-        families: of each sentence; ``words``: the sentences.
+    masks: bool (m, H, W), the tiny SAM's proposals; truths: bool (s, H, W); coarse, fine: maps of
+    the frozen tower; texts: float32 (s, d).
     """
 
     image: NDArray[np.uint8]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,14 @@ from tqdm import tqdm
 from making.build import IMAGES_PER_SPLIT, PHOTO_SPLITS, SPLITS, Picture, Split, draw_split
 from making.categories import Category, by_slug, load_categories, photographed_categories
 from making.expressions import FAMILIES, Written
-from making.graph import HEIGHT, WIDTH
+from making.render import HEIGHT, WIDTH
 from tasutils.masks import encode_rle
 
 JPEG_QUALITY = 82
 POLYGON_ZOOM = 4
-SENTENCE_FAMILIES = FAMILIES[:3]
-#: a picture with the name of its split
-Named = tuple[str, Picture]
+SIDES_PX = {"height": HEIGHT, "width": WIDTH}
+#: pictures, each with the name of its split
+Named = Sequence[tuple[str, Picture]]
 
 
 def build_world(root: Path, *, limit: int = IMAGES_PER_SPLIT, progress: bool = True) -> None:
@@ -36,16 +35,16 @@ def build_world(root: Path, *, limit: int = IMAGES_PER_SPLIT, progress: bool = T
     Args:
         limit: pictures a split; fewer give the first ones of the whole world, byte for byte.
     """
-    pictures = draw_splits(SPLITS, limit, progress)
-    write_layouts(root, pictures, load_categories())
+    pictures = _drawn(SPLITS, limit, progress)
+    _write_layouts(root, pictures, load_categories())
     _write_table(scene_table(pictures), root / "scenes.parquet")
     _write_table(expression_table(pictures), root / "expressions.parquet")
 
 
 def build_photoscenes(root: Path, *, limit: int = IMAGES_PER_SPLIT, progress: bool = True) -> None:
     """The same for the photographic splits; the tables tell more, all that a scene is drawn of."""
-    pictures = draw_splits(PHOTO_SPLITS, limit, progress)
-    write_layouts(root, pictures, photographed_categories())
+    pictures = _drawn(PHOTO_SPLITS, limit, progress)
+    _write_layouts(root, pictures, photographed_categories())
     scenes, expressions = scene_table(pictures), expression_table(pictures)
     graphs = [picture.rendered.graph for _, picture in pictures]
     things = [(graph, thing) for graph in graphs for thing in graph.things]
@@ -68,22 +67,19 @@ def differences(fresh: Path, stored: Path) -> list[str]:
 
     A file that is stored in one of the fresh sub-folders but was not built counts as well.
     """
-    built = {path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file()}
-    kept = {
-        path.relative_to(stored)
-        for folder in fresh.iterdir()
-        for path in (stored / folder.name).rglob("*")
-        if path.is_file()
-    }
-    different = built ^ (kept | {name for name in built if (stored / name).is_file()})
-    same = built - different
-    different |= {n for n in same if (fresh / n).read_bytes() != (stored / n).read_bytes()}
-    return sorted(name.as_posix() for name in different)
+    folders = [folder.name for folder in fresh.iterdir() if folder.is_dir()]
+
+    def files(root: Path) -> dict[str, bytes]:
+        found = [*root.glob("*"), *(path for name in folders for path in (root / name).rglob("*"))]
+        return {p.relative_to(root).as_posix(): p.read_bytes() for p in found if p.is_file()}
+
+    built, kept = files(fresh), files(stored)
+    kept = {name: held for name, held in kept.items() if "/" in name or name in built}
+    return sorted(name for name in built | kept if built.get(name) != kept.get(name))
 
 
-def draw_splits(splits: Mapping[str, Split], limit: int, progress: bool) -> list[Named]:
-    """The first pictures of each split, each with the split's name."""
-    pictures: list[Named] = []
+def _drawn(splits: Mapping[str, Split], limit: int, progress: bool) -> Named:
+    pictures: list[tuple[str, Picture]] = []
     for name, split in splits.items():
         drawn, total = draw_split(split, limit), min(limit, split.images)
         shown = tqdm(drawn, desc=name, total=total, disable=not progress, ascii=True)
@@ -91,31 +87,26 @@ def draw_splits(splits: Mapping[str, Split], limit: int, progress: bool) -> list
     return pictures
 
 
-def write_layouts(root: Path, pictures: Sequence[Named], categories: Sequence[Category]) -> None:
-    """Write ``images/`` and the folder of each family anew.
-
-    Args:
-        categories: those that the annotations may name.
-    """
+def _write_layouts(root: Path, pictures: Named, categories: Sequence[Category]) -> None:
+    """``images/`` and the folder of each family; annotations name some of the categories."""
     for folder in ("images", *FAMILIES):
         shutil.rmtree(root / folder, ignore_errors=True)
         (root / folder).mkdir(parents=True)
     for _, picture in pictures:
-        buffer = io.BytesIO()
         image = Image.fromarray(picture.rendered.image)
-        image.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
-        (root / "images" / f"{picture.image_id}.jpg").write_bytes(buffer.getvalue())
-    for family in SENTENCE_FAMILIES:
+        place = root / "images" / f"{picture.image_id}.jpg"
+        image.save(place, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    for family in FAMILIES[:3]:
         write_refcoco(root / family, family, pictures, categories)
     write_phrasecut(root / "phrasescenes", pictures)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
 def _write_table(table: pd.DataFrame, path: Path) -> None:
     table.to_parquet(path, index=False, compression="zstd")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _ann_id(picture: Picture, index: int) -> int:
@@ -132,52 +123,44 @@ def _box_xywh(picture: Picture, index: int) -> list[int]:
 
 
 def write_refcoco(
-    folder: Path, family: str, pictures: Iterable[Named], categories: Sequence[Category]
+    folder: Path, family: str, pictures: Named, categories: Sequence[Category]
 ) -> None:
     """``instances.json`` and ``refs(tas).p``, a protocol-2 pickle of plain values.
 
     The first family's ``instances.json`` holds every thing, the others' their targets only.
     """
     slugs = {category.slug: category.id for category in categories}
-    images, annotations, refs = [], [], []
+    images, annotations, refs = [], list[dict[str, Any]](), list[dict[str, Any]]()
     next_sentence = 0
     for split, picture in pictures:
         name, view = f"{picture.image_id}.jpg", picture.view
-        images.append({"id": picture.image_id, "file_name": name, "height": HEIGHT, "width": WIDTH})
+        images.append({"id": picture.image_id, "file_name": name} | SIDES_PX)
         spoken = [e for e in picture.expressions if e[0] == family]
         kept = sorted({target for _, target, _ in spoken})
         if family == FAMILIES[0]:
             kept = list(range(len(view)))
-        for index, rle in zip(kept, encode_rle(picture.rendered.visible[kept]), strict=True):
-            annotations.append(
-                {
-                    "id": _ann_id(picture, index),
-                    "image_id": picture.image_id,
-                    "iscrowd": 0,
-                    "category_id": slugs[view.slugs[index]],
-                    "area": int(view.areas_px[index]),
-                    "bbox": _box_xywh(picture, index),
-                    "segmentation": rle,
-                }
-            )
+        codes = encode_rle(picture.rendered.visible[kept])
+        annotations += [
+            {
+                "id": _ann_id(picture, index), "image_id": picture.image_id, "iscrowd": 0,
+                "category_id": slugs[view.slugs[index]], "area": int(view.areas_px[index]),
+                "bbox": _box_xywh(picture, index), "segmentation": rle,
+            }
+            for index, rle in zip(kept, codes, strict=True)
+        ]  # fmt: skip
         for _, target, sentences in spoken:
             ids = list(range(next_sentence, next_sentence + len(sentences)))
             next_sentence += len(sentences)
-            refs.append(
-                {
-                    "ref_id": _ann_id(picture, target),
-                    "ann_id": _ann_id(picture, target),
-                    "split": split,
-                    "category_id": slugs[view.slugs[target]],
-                    "image_id": picture.image_id,
-                    "file_name": name,
-                    "sent_ids": ids,
-                    "sentences": [
-                        {"tokens": s.text.split(), "raw": s.raw, "sent_id": i, "sent": s.text}
-                        for i, s in zip(ids, sentences, strict=True)
-                    ],
-                }
-            )
+            told = [
+                {"tokens": s.text.split(), "raw": s.raw, "sent_id": i, "sent": s.text}
+                for i, s in zip(ids, sentences, strict=True)
+            ]
+            number = _ann_id(picture, target)
+            refs.append({
+                "ref_id": number, "ann_id": number, "split": split,
+                "category_id": slugs[view.slugs[target]], "image_id": picture.image_id,
+                "file_name": name, "sent_ids": ids, "sentences": told,
+            })  # fmt: skip
     listed = [{"id": c.id, "name": c.name, "supercategory": c.group} for c in categories]
     info = {"description": f"RefScenes, family {family}", "version": "1"}
     told = {"info": info, "images": images, "annotations": annotations, "categories": listed}
@@ -187,13 +170,9 @@ def write_refcoco(
 
 
 def polygons(mask: np.ndarray) -> list[list[list[int]]]:
-    """Outlines of a mask, accurate to about a pixel; holes are not kept (PhraseCut has none).
+    """Outlines of a mask, bool (H, W), accurate to about a pixel: lists of [x, y], px.
 
-    Args:
-        mask: bool (H, W).
-
-    Returns:
-        polygons of whole [x, y] points, px.
+    Holes are not kept: PhraseCut has none.
     """
     zoomed = np.repeat(np.repeat(mask.astype(np.uint8), POLYGON_ZOOM, 0), POLYGON_ZOOM, 1)
     outlines, _ = cv2.findContours(zoomed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -207,78 +186,51 @@ def polygons(mask: np.ndarray) -> list[list[list[int]]]:
     return found
 
 
-def write_phrasecut(folder: Path, pictures: Iterable[Named]) -> None:
+def write_phrasecut(folder: Path, pictures: Named) -> None:
     """``image_data_split.json`` and one ``refer_<split>.json`` a split."""
-    images: list[dict[str, Any]] = []
+    images = [{"image_id": p.image_id, **SIDES_PX, "split": split} for split, p in pictures]
     tasks: dict[str, list[dict[str, Any]]] = {}
     for split, picture in pictures:
-        images.append(
-            {"image_id": picture.image_id, "height": HEIGHT, "width": WIDTH, "split": split}
-        )
         for number, phrase in enumerate(picture.phrases):
-            members = sorted(phrase.targets)
-            tasks.setdefault(split, []).append(
-                {
-                    "task_id": f"{picture.image_id}__{number}",
-                    "image_id": picture.image_id,
-                    "ann_ids": [_ann_id(picture, index) for index in members],
-                    "instance_boxes": [_box_xywh(picture, index) for index in members],
-                    "Polygons": [polygons(picture.rendered.visible[index]) for index in members],
-                    "phrase": phrase.text,
-                    "phrase_structure": _structure(phrase),
-                }
-            )
+            members, query = sorted(phrase.targets), phrase.query
+            related = [[query.relation[0], query.relation[1].noun]] if query.relation else []
+            structure = {
+                "name": query.noun, "attributes": [query.color] if query.color else [],
+                "relation_ids": [], "relation_descriptions": related, "type": phrase.kind,
+            }  # fmt: skip
+            tasks.setdefault(split, []).append({
+                "task_id": f"{picture.image_id}__{number}", "image_id": picture.image_id,
+                "ann_ids": [_ann_id(picture, index) for index in members],
+                "instance_boxes": [_box_xywh(picture, index) for index in members],
+                "Polygons": [polygons(picture.rendered.visible[index]) for index in members],
+                "phrase": phrase.text, "phrase_structure": structure,
+            })  # fmt: skip
     (folder / "image_data_split.json").write_text(_json(images), encoding="utf-8")
     for split, listed in tasks.items():
         (folder / f"refer_{split}.json").write_text(_json(listed), encoding="utf-8")
 
 
-def _structure(phrase: Written) -> dict[str, Any]:
-    query = phrase.query
-    return {
-        "name": query.noun,
-        "attributes": [query.color] if query.color else [],
-        "relation_ids": [],
-        "relation_descriptions": [[query.relation[0], query.relation[1].noun]]
-        if query.relation
-        else [],
-        "type": phrase.kind,
-    }
-
-
-def scene_table(pictures: Iterable[Named]) -> pd.DataFrame:
+def scene_table(pictures: Named) -> pd.DataFrame:
     """One row a thing: what it is, how it was drawn, what is seen of it."""
     rows = []
     for split, picture in pictures:
         view, graph = picture.view, picture.rendered.graph
         for index, thing in enumerate(graph.things):
-            rows.append(
-                {
-                    "split": split,
-                    "image_id": picture.image_id,
-                    "thing": index,
-                    "ann_id": _ann_id(picture, index),
-                    "slug": thing.slug,
-                    "category": thing.category.name,
-                    "group": thing.category.group,
-                    "seen": thing.category.seen,
-                    "style": thing.style,
-                    "paint": thing.paint,
-                    "color": thing.color,
-                    "size_px": thing.size_px,
-                    "mirror": thing.mirror,
-                    "angle_deg": thing.angle_deg,
-                    **dict(zip(("x0", "y0", "x1", "y1"), _box_xyxy(picture, index), strict=True)),
-                    "center_x": view.centers_xy[index, 0],
-                    "center_y": view.centers_xy[index, 1],
-                    "area_px": int(view.areas_px[index]),
-                    "hidden_fraction": float(view.hidden_fraction[index]),
-                    "covered_by": np.flatnonzero(view.covers[index]).tolist(),
-                    "distractor": picture.has_distractor(index),
-                    "target": index in picture.targets,
-                    "background": graph.background.kind,
-                }
-            )
+            category = thing.category
+            box = dict(zip(("x0", "y0", "x1", "y1"), _box_xyxy(picture, index), strict=True))
+            rows.append({
+                "split": split, "image_id": picture.image_id, "thing": index,
+                "ann_id": _ann_id(picture, index), "slug": thing.slug, "category": category.name,
+                "group": category.group, "seen": category.seen, "style": thing.style,
+                "paint": thing.paint, "color": thing.color, "size_px": thing.size_px,
+                "mirror": thing.mirror, "angle_deg": thing.angle_deg, **box,
+                "center_x": view.centers_xy[index, 0], "center_y": view.centers_xy[index, 1],
+                "area_px": int(view.areas_px[index]),
+                "hidden_fraction": float(view.hidden_fraction[index]),
+                "covered_by": np.flatnonzero(view.covers[index]).tolist(),
+                "distractor": picture.has_distractor(index), "target": index in picture.targets,
+                "background": graph.background.kind,
+            })  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -289,36 +241,25 @@ def _sentences(picture: Picture) -> Iterator[tuple[str, Written, int]]:
     yield from (("phrasescenes", phrase, min(phrase.targets)) for phrase in picture.phrases)
 
 
-def expression_table(pictures: Iterable[Named]) -> pd.DataFrame:
+def expression_table(pictures: Named) -> pd.DataFrame:
     """One row a sentence or phrase: its kind, its meaning as JSON, and what makes it hard."""
     rows = []
-    next_sentence = dict.fromkeys(SENTENCE_FAMILIES, 0)
+    next_sentence = dict.fromkeys(FAMILIES, 0)
     for split, picture in pictures:
-        n_phrases = 0
+        next_sentence["phrasescenes"] = 0
         for family, sentence, target in _sentences(picture):
-            if family == "phrasescenes":
-                ref_id, sent_id = f"{picture.image_id}__{n_phrases}", 0
-                n_phrases += 1
-            else:
-                ref_id, sent_id = str(_ann_id(picture, target)), next_sentence[family]
-                next_sentence[family] += 1
-            rows.append(
-                {
-                    "family": family,
-                    "split": split,
-                    "image_id": picture.image_id,
-                    "ref_id": ref_id,
-                    "sent_id": sent_id,
-                    "text": sentence.text,
-                    "kind": sentence.kind,
-                    "has_direction": sentence.has_direction,
-                    "pronoun": not sentence.query.noun,
-                    "seen": picture.rendered.graph.things[target].category.seen,
-                    "distractor": picture.has_distractor(target),
-                    "hidden_fraction": float(picture.view.hidden_fraction[target]),
-                    "n_targets": len(sentence.targets),
-                    "targets": sorted(sentence.targets),
-                    "query": _json(sentence.query.to_dict()),
-                }
-            )
+            number = next_sentence[family]
+            next_sentence[family] += 1
+            phrase = family == "phrasescenes"
+            ref_id = f"{picture.image_id}__{number}" if phrase else str(_ann_id(picture, target))
+            rows.append({
+                "family": family, "split": split, "image_id": picture.image_id, "ref_id": ref_id,
+                "sent_id": 0 if phrase else number, "text": sentence.text, "kind": sentence.kind,
+                "has_direction": sentence.has_direction, "pronoun": not sentence.query.noun,
+                "seen": picture.rendered.graph.things[target].category.seen,
+                "distractor": picture.has_distractor(target),
+                "hidden_fraction": float(picture.view.hidden_fraction[target]),
+                "n_targets": len(sentence.targets), "targets": sorted(sentence.targets),
+                "query": _json(asdict(sentence.query)),
+            })  # fmt: skip
     return pd.DataFrame(rows)
