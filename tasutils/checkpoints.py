@@ -33,7 +33,7 @@ _MARKS = {
     "CLIP": ("visual.", "transformer.", "token_embedding."),
     "a model trained on several GPUs": ("module.",),
 }
-_SAM_SIZES = {192: "tiny", 768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # by width
+_SAM_SIZES = {192: " tiny", 768: " vit_b", 1024: " vit_l", 1280: " vit_h"}  # by width
 
 
 def read_state_dict(path: Path) -> dict[str, "torch.Tensor"]:
@@ -62,8 +62,8 @@ def read_state_dict(path: Path) -> dict[str, "torch.Tensor"]:
             data = data[key]
     if not isinstance(data, dict) or not data:
         raise TasError(f"weights {path} hold no tensors by name; name another file")
-    strays = [str(key) for key, value in data.items() if not isinstance(value, torch.Tensor)]
-    if strays or not all(isinstance(key, str) for key in data):
+    strays = [str(k) for k, v in data.items() if not (isinstance(k, str) and torch.is_tensor(v))]
+    if strays:
         raise TasError(
             f"weights {path} hold {len(strays)} entries that are no tensors "
             f"({_listed(strays)}); name another file"
@@ -98,61 +98,53 @@ def file_fault(path: Path) -> str | None:
         return "is a Git LFS pointer of a few lines, not the weights that it points to"
     if start.isascii() and start.lstrip()[:1] in {b"<", b"{"}:
         return f"is a page of text ({' '.join(start.decode('ascii').split())[:30]} ...)"
-    if path.suffix == ".safetensors":
-        from safetensors import safe_open
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors import safe_open
 
-        try:
             with safe_open(path, framework="np"):  # compares the table with the size
                 return None
-        except Exception as error:
-            return f"is cut short or no safetensors file ({' '.join(str(error).split())[:80]})"
-    if start.startswith(b"PK"):
-        try:
+        if start.startswith(b"PK"):
             zipfile.ZipFile(path).close()
-        except Exception:  # zipfile raises half a dozen types
-            return "is cut short or damaged: it has no table of contents"
+    except Exception as error:  # both raise half a dozen types
+        kind = "safetensors" if path.suffix == ".safetensors" else "torch"
+        return f"is cut short or no {kind} file ({' '.join(str(error).split())[:80]})"
     return None
 
 
 def load_strict(model: "torch.nn.Module", state: Mapping[str, "torch.Tensor"], name: str) -> None:
     """Copy `state` into `model`, cast to its dtype; TasError unless keys and shapes are equal."""
-    own = model.state_dict()
-    require_fit({key: tuple(tensor.shape) for key, tensor in own.items()}, state, name)
-    model.load_state_dict({key: tensor.to(own[key].dtype) for key, tensor in state.items()})
-
-
-def require_fit(
-    expected: Mapping[str, tuple[int, ...]], state: Mapping[str, "torch.Tensor"], name: str
-) -> None:
-    """Raise TasError, naming every kind of fault, unless `state` has the `expected` shapes."""
-    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    other = sorted(k for k in expected.keys() & shapes.keys() if expected[k] != shapes[k])
+    own, given = (
+        {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+        for tensors in (model.state_dict(), state)
+    )
+    other = (key for key in own.keys() & given.keys() if own[key] != given[key])
     faults = {
-        "missing": sorted(expected.keys() - shapes.keys()),
-        "unexpected": sorted(shapes.keys() - expected.keys()),
-        "of other shape": [f"{key} {shapes[key]} for {expected[key]}" for key in other],
+        "missing": own.keys() - given.keys(),
+        "unexpected": given.keys() - own.keys(),
+        "of other shape": {f"{key} {given[key]} for {own[key]}" for key in other},
     }
     told = [f"{len(keys)} {kind} ({_listed(keys)})" for kind, keys in faults.items() if keys]
     if told:
-        mine, theirs = looks_like(shapes), looks_like(expected)
-        guess = f"; they look like those of {mine}" if mine and mine != theirs else ""
+        theirs, ours = looks_like(given), looks_like(own)
+        guess = f"; they look like those of {theirs}" if theirs and theirs != ours else ""
         raise TasError(
             f"weights {name} do not fit the model: {'; '.join(told)}{guess}; check the preset"
         )
+    model.load_state_dict(state)
 
 
 def looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """The family of models whose files have such keys, SAM with its size; None if unknown."""
     for family, marks in _MARKS.items():
         if all(any(key.startswith(mark) for key in shapes) for mark in marks):
-            width = shapes.get("image_encoder.pos_embed", (0,))[-1]
-            size = _SAM_SIZES.get(width) if family == "SAM" else None
-            return f"{family} {size}" if size else family
+            return family + _SAM_SIZES.get(shapes.get("image_encoder.pos_embed", (0,))[-1], "")
     return None
 
 
-def _listed(keys: list[str]) -> str:
-    return ", ".join(keys if len(keys) <= _MOST_LISTED else [*keys[:_MOST_LISTED], "..."])
+def _listed(keys: Collection[str]) -> str:
+    shown = sorted(keys)[:_MOST_LISTED]
+    return ", ".join(shown if len(keys) == len(shown) else [*shown, "..."])
 
 
 # --- folders as written by transformers' save_pretrained ---
@@ -203,11 +195,12 @@ def load_model(
     """
     from transformers import AutoConfig
 
-    with _told(folder, what):
+    with _told(f"{what} {folder} is damaged"):
         config = AutoConfig.from_pretrained(folder, **SAFELY)
-    if config.model_type not in types:
-        raise TasError(f"{folder} holds a {config.model_type} model, no {what}; name its folder")
-    with _told(folder, what), quiet_transformers():
+        if config.model_type not in types:
+            raise TasError(
+                f"{folder} holds a {config.model_type} model, no {what}; name its folder"
+            )
         model, report = auto.from_pretrained(
             folder, dtype=dtype, output_loading_info=True, **SAFELY
         )
@@ -224,16 +217,11 @@ def load_tokenizer(folder: Path, what: str, kind: Any = None) -> Any:
     """The tokenizer of a folder, by AutoTokenizer or `kind`; TasError for none or a damaged one."""
     from transformers import AutoTokenizer
 
-    line = f"{what} {folder} has no usable tokenizer; fetch its files again"
-    try:
-        with quiet_transformers():
-            tokenizer = (kind or AutoTokenizer).from_pretrained(folder, **SAFELY)
-            n_special = len(tokenizer.all_special_ids)  # a RecursionError if one is unknown
-    except Exception as error:  # damaged files raise a dozen unrelated types
-        raise TasError(line) from error
-    # without files some kinds start with their special tokens alone, and say nothing
-    if len(tokenizer) <= n_special:
-        raise TasError(line)
+    with _told(f"{what} {folder} has no usable tokenizer"):
+        tokenizer = (kind or AutoTokenizer).from_pretrained(folder, **SAFELY)
+        # a RecursionError if one is unknown; without files some kinds have these alone
+        if len(tokenizer) <= len(tokenizer.all_special_ids):
+            raise ValueError("no words")
     return tokenizer
 
 
@@ -243,15 +231,12 @@ class Pixels:
     def __init__(self, folder: Path, what: str) -> None:
         from transformers import AutoImageProcessor
 
-        try:
-            with quiet_transformers():
-                self.processor = AutoImageProcessor.from_pretrained(folder, **SAFELY)
+        with _told(
+            f"{what} {folder} has no usable preprocessor_config.json ({{}}); fetch it again"
+        ):
+            self.processor = AutoImageProcessor.from_pretrained(folder, **SAFELY)
             size = self.processor.size
             self.image_size = int(size.get("height") or size["shortest_edge"])
-        except Exception as error:  # as above
-            raise TasError(
-                f"{what} {folder} has no usable preprocessor_config.json; fetch it again"
-            ) from error
 
     def __call__(self, crops: "torch.Tensor", **changes: Any) -> "torch.Tensor":
         """The network's view of float32 (n, 3, s, s) RGB in 0..1; `changes` override settings."""
@@ -260,10 +245,13 @@ class Pixels:
 
 
 @contextmanager
-def _told(folder: Path, what: str) -> Iterator[None]:
-    """Turns whatever reading a folder raises into one TasError."""
+def _told(line: str) -> Iterator[None]:
+    """Whatever reading a folder raises as one TasError, which begins with the line."""
     try:
-        yield
+        with quiet_transformers():
+            yield
+    except TasError:
+        raise
     except Exception as error:  # damaged files raise a dozen unrelated types
         reason = " ".join(str(error).split())[:80]
-        raise TasError(f"{what} {folder} is damaged ({reason}); fetch it again") from error
+        raise TasError(f"{line} ({reason}); fetch it again") from error

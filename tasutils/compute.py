@@ -46,35 +46,24 @@ class Batches:
         done = 0
         while left := len(items) - done:
             step = -(-left // -(-left // self.size))
-            with torch.inference_mode(), autocast(self.device, self.precision):
-                result = self._attempt(run, items[done : done + step])
-            if result is None:
-                self._halve(step)
+            try:
+                with torch.inference_mode(), autocast(self.device, self.precision):
+                    results.append(run(items[done : done + step]))
+                done += step
                 continue
-            results.append(result[0])
-            done += step
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # past the error, which keeps the batch's tensors alive
+            if step == 1 and self.short:
+                raise TasError(
+                    f"{self.what} runs out of memory on {self.device} with a single item; free "
+                    "memory, or choose a smaller model or a compute.precision of 16 bits"
+                )
+            self.short, self.size = True, max(step // 2, 1)
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
         return results
-
-    def _attempt(self, run: Callable[[Any], R], batch: Any) -> tuple[R] | None:
-        """The result, or None where memory did not suffice; the error keeps no tensor alive."""
-        try:
-            return (run(batch),)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return None
-
-    def _halve(self, step: int) -> None:
-        import torch
-
-        if step == 1 and self.short:
-            raise TasError(
-                f"{self.what} runs out of memory on {self.device} with a single item; free memory, "
-                "or choose a smaller model or a compute.precision of 16 bits"
-            )
-        self.short, self.size = True, max(step // 2, 1)
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -96,10 +85,7 @@ def autocast(device: str, precision: "Precision") -> AbstractContextManager[Any]
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run PyTorch's own work on the CPU in one thread, and then in as many as before.
-
-    Such as small work, for which threads wait for each other.
-    """
+    """Run small work of PyTorch's on the CPU in one thread: more would wait for each other."""
     import torch
 
     before = torch.get_num_threads()
@@ -125,9 +111,8 @@ def unit_rows(
 ) -> NDArray[np.float32]:
     """Features of n items, L2-normalised over their last axis, float32 on the CPU.
 
-    items: whatever can be sliced; embed: some items -> (m, ..., dim), any device and float type;
-    dim: length of a feature, no item gives (0, dim); fewest: a batch of a tensor is filled up to so
-    many, if there are so many items and memory suffices, see `FEWEST`.
+    embed: some items, a slice of them -> (m, ..., dim); no item gives (0, dim). fewest: a batch of
+    a tensor is filled up to so many, if there are as many and memory suffices, see `FEWEST`.
     """
     import torch
 

@@ -32,20 +32,17 @@ def read_image(source: "str | Path | PilImage | NDArray[Any]") -> NDArray[np.uin
     of bool, uint8, uint16 or of floats in 0..1. Raises TasError when the file is missing,
     unreadable, truncated or larger than `MAX_PIXELS` (checked before decoding).
     """
-    from PIL import Image
-
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    if isinstance(source, Image.Image):
-        return _from_pil(source, "picture")
+    if not isinstance(source, str | Path):
+        with _told("picture"):
+            return _from_pil(source, "picture")
     try:
         path = Path(source).expanduser()
-        if path.is_dir():
-            raise TasError(f"{path} is a folder; give one picture file")
-    except (OSError, RuntimeError):  # a name too long, the home of nobody
-        raise TasError(f"no picture at {source}; check the path") from None
-    if not path.is_file():
-        raise TasError(f"no picture at {path}; check the path")
+    except RuntimeError:  # the home of nobody
+        path = Path(source)
+    if not is_file(path):
+        raise TasError(f"no picture at {path}; give the path of one file")
     return decode_image(file_bytes(path), str(path))
 
 
@@ -76,7 +73,9 @@ def is_file(path: Path) -> bool:
 
 def decode_image(file: "Path | BinaryIO", name: str) -> NDArray[np.uint8]:
     """A picture as `read_image` gives it, from a file or from its bytes; `name` is for errors."""
-    with _told(name), _opened(file) as image:
+    from PIL import Image
+
+    with _told(name), Image.open(file, formats=FORMATS) as image:
         return _from_pil(image, name)
 
 
@@ -85,31 +84,24 @@ def image_size(path: Path) -> tuple[int, int]:
 
     Raises TasError when there is no file, or no picture in it; damage further on is not seen.
     """
-    if not is_file(path):
-        raise TasError(f"no picture at {path}; check the path")
-    with _told(str(path)), _opened(path) as image:
-        width, height = image.size
-        turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-    return (width, height) if turned else (height, width)
-
-
-@contextmanager
-def _opened(file: "Path | BinaryIO") -> "Iterator[PilImage]":
     from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(file, formats=FORMATS) as image:
-            yield image
+    if not is_file(path):
+        raise TasError(f"no picture at {path}; check the path")
+    with _told(str(path)), Image.open(path, formats=FORMATS) as image:
+        turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+        return image.size if turned else image.size[::-1]
 
 
 @contextmanager
 def _told(name: str) -> Iterator[None]:
-    """One line for the many types that Pillow raises."""
+    """Pillow's warnings kept quiet, and one line for the many types that it raises."""
     from PIL import Image
 
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except TasError:
         raise
     except Image.DecompressionBombError as error:
@@ -127,20 +119,27 @@ def _from_pil(image: "PilImage", name: str) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
     check_size(image.width, image.height, name)
-    with _told(name), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image.load()
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I") or image.mode == "F":
-            return _from_array(_deep_gray(np.asarray(image)))
-        if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
-            image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image)
-        return np.array(image.convert("RGB"), dtype=np.uint8)
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_array(_deep_gray(np.asarray(image)))
+    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def _deep_gray(gray: NDArray[Any]) -> NDArray[np.float64]:
+    """Gray (H, W) of more than 8 bit in 0..1: of the usual ranges the least that holds it."""
+    top = float(np.max(gray, where=np.isfinite(gray), initial=0))
+    usual = (1.0, 255.0, 65535.0) if np.issubdtype(gray.dtype, np.floating) else (65535.0, 2.0**31)
+    clean = np.nan_to_num(gray.astype(np.float64), nan=0.0, posinf=top, neginf=0.0)
+    return clean.clip(0) / next((most for most in usual if top <= most), top)
 
 
 def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
+    from PIL import Image
+
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
@@ -148,8 +147,7 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     check_size(array.shape[1], array.shape[0], "picture array")
     pixels = _to_uint8(array)
     if array.shape[2] == 4:
-        alpha = pixels[:, :, 3:].astype(np.float32) / 255
-        pixels = np.rint(pixels[:, :, :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+        return _from_pil(Image.fromarray(pixels), "picture array")
     return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), order="C")
 
 
@@ -160,22 +158,11 @@ def _to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype == np.uint16:
         return np.rint(array / 257.0).astype(np.uint8)
-    if np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            raise TasError("a picture array of floats must lie in 0..1; divide by its maximum")
-        return np.rint(array * 255.0).astype(np.uint8)
-    raise TasError(f"a picture array is bool, uint8, uint16 or float, not {array.dtype}")
-
-
-def _deep_gray(gray: NDArray[Any]) -> NDArray[Any]:
-    """Gray of more than 8 bit to uint16 (16 bit as it is, 32 bit scaled) or to floats in 0..1."""
-    if np.issubdtype(gray.dtype, np.floating):
-        top = float(np.nanmax(gray, initial=0.0))
-        scale = 1.0 if top <= 1 else 255.0 if top <= 255 else 65535.0 if top <= 65535 else top
-        clean = np.nan_to_num(gray, nan=0.0, posinf=top, neginf=0.0)
-        return np.clip(clean / scale, 0.0, 1.0) if np.isfinite(scale) else np.zeros_like(gray)
-    wide = np.clip(gray.astype(np.int64), 0, None)
-    return (wide if wide.max() <= 65535 else wide >> 15).astype(np.uint16)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise TasError(f"a picture array is bool, uint8, uint16 or float, not {array.dtype}")
+    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+        raise TasError("a picture array of floats must lie in 0..1; divide by its maximum")
+    return np.rint(array * 255.0).astype(np.uint8)
 
 
 def require_annotated_size(

@@ -20,7 +20,6 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from fnmatch import fnmatch
 from functools import cache
@@ -53,18 +52,23 @@ Progress = Callable[[int, int | None], None]  # bytes here, bytes in all
 Bar = Callable[[str], AbstractContextManager[Progress]]  # makes a progress bar for a file's name
 
 
-class PublishedFile(Part):
-    """One file: its published name, its place under data/weights, its bytes and digests (hex).
+class Expected(Part):
+    """What is published of a file: its size in bytes, its digests (hex); None where nothing is."""
 
-    url: None for a file of the model's hub repository; sources: where each value was found.
+    size: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+
+
+class PublishedFile(Expected):
+    """One file: its published name, its place under data/weights; sources: of each value.
+
+    url: None for a file of the model's hub repository.
     """
 
     name: str
     path: str | None = None
     url: str | None = None
-    size: int | None = None
-    sha256: str | None = None
-    md5: str | None = None
     sources: dict[str, str]
 
 
@@ -103,19 +107,6 @@ class PublishedModel(Part):
     def home(self) -> Path:
         """What a preset names: the folder, or the one file."""
         return paths.weights_path(self.folder) if self.folder else self.place(self.files[0].name)
-
-    def known(self) -> dict[str, Expected]:
-        """What is published of each file, by its name."""
-        return {file.name: Expected(file.size, file.sha256, file.md5) for file in self.files}
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What is known of a file before it comes; None where nothing is."""
-
-    size: int | None = None
-    sha256: str | None = None
-    md5: str | None = None
 
 
 @cache
@@ -171,7 +162,7 @@ def faults(model: PublishedModel, every_byte: bool = True) -> list[str]:
     """
     if model.folder and not model.home().is_dir():
         return [f"{model.home()} is missing"]
-    told = [_fault(model.place(n), known, every_byte) for n, known in model.known().items()]
+    told = [_fault(model.place(file.name), file, every_byte) for file in model.files]
     for group in model.also:
         if "*" not in "".join(group) and not any(model.place(n).is_file() for n in group):
             told.append(f"{model.home()} lacks {' or '.join(group)}")
@@ -188,35 +179,24 @@ def _fault(path: Path, expected: Expected, every_byte: bool) -> str | None:
     if not path.is_file():
         half = f"half here ({_size(part_of(path))} bytes)"
         return f"{path} is {half if part_of(path).is_file() else 'missing'}"
-    if expected.size not in (None, path.stat().st_size):
-        return f"{path} has {path.stat().st_size} bytes, not {expected.size}"
-    if not every_byte:
-        return None
     try:
-        verify(path, expected, str(path), keep=True)
+        verify(path, expected, str(path), every_byte)
     except TasError as error:
         return str(error)
-    fault = not expected.sha256 and file_fault(path)
+    fault = every_byte and not expected.sha256 and file_fault(path)
     return f"{path} {fault}" if fault else None
 
 
-def verify(path: Path, expected: Expected, name: str, keep: bool = False) -> str:
-    """SHA-256 of a file that is as `expected`; TasError, the file deleted unless `keep`, if not."""
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            sha256.update(chunk)
-            if expected.md5:
-                md5.update(chunk)
-    found = {"size": _size(path), "SHA-256": sha256.hexdigest(), "MD5": md5.hexdigest()}
-    wanted = {"size": expected.size, "SHA-256": expected.sha256, "MD5": expected.md5}
-    for what, value in wanted.items():
-        if value is not None and found[what] != value:
-            if not keep:
-                path.unlink()
-            kept = "" if keep else "; nothing of it is kept"
-            raise TasError(f"{name} has {what} {found[what]}, not {value} as published{kept}")
-    return sha256.hexdigest()
+def verify(path: Path, expected: Expected, name: str, every_byte: bool = True) -> None:
+    """Raise TasError, which begins with `name`, for a file of another size or other digests."""
+    if expected.size not in (None, _size(path)):
+        raise TasError(f"{name} has {_size(path)} bytes, not {expected.size} as published")
+    for kind, wanted in (("SHA-256", expected.sha256), ("MD5", expected.md5)):
+        if wanted and every_byte:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, kind.replace("-", "").lower()).hexdigest()
+            if found != wanted:
+                raise TasError(f"{name} has {kind} {found}, not {wanted} as published")
 
 
 def part_of(target: Path) -> Path:
@@ -238,13 +218,14 @@ def get_model(model: PublishedModel, bar: Bar, url: str | None = None) -> int:
     does; also if what came as weights is a page of text.
     """
     hub, single = _addresses(model, url)
-    wanted = model.known()
+    wanted: dict[str, Expected] = {file.name: file for file in model.files}
     if model.hub and not single and (model.also or any(not e.sha256 for e in wanted.values())):
         listed = list_repository(model, hub)
         for name in (*wanted, *_also_wanted(model, listed)):
-            known, told = (among.get(name, Expected()) for among in (wanted, listed))
-            size = told.size if known.size is None else known.size
-            wanted[name] = Expected(size, known.sha256 or told.sha256, known.md5)
+            known = wanted.get(name, Expected()).model_dump(
+                include={"size", "sha256", "md5"}, exclude_none=True
+            )
+            wanted[name] = listed.get(name, Expected()).model_copy(update=known)
     missing = {n: e for n, e in wanted.items() if _fault(model.place(n), e, every_byte=True)}
     addresses = {file.name: file.url for file in model.files}
     for name, expected in missing.items():
@@ -277,11 +258,13 @@ def _addresses(model: PublishedModel, url: str | None) -> tuple[str, str | None]
 def list_repository(model: PublishedModel, hub: str) -> dict[str, Expected]:
     """What the hub states of every file of the repository; TasError when it does not answer."""
     url = f"{hub}/api/models/{model.hub}/revision/{model.revision or 'main'}?blobs=true"
-    with _open(url, {}, model.home()) as answer:
+    with _open(url, model.home()) as answer:
         text = answer.read()
     try:
         return {
-            entry["rfilename"]: Expected(entry.get("size"), (entry.get("lfs") or {}).get("sha256"))
+            entry["rfilename"]: Expected(
+                size=entry.get("size"), sha256=(entry.get("lfs") or {}).get("sha256")
+            )
             for entry in json.loads(text)["siblings"]
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -300,52 +283,48 @@ def _also_wanted(model: PublishedModel, listed: dict[str, Expected]) -> list[str
     return wanted
 
 
-def fetch(url: str, target: Path, expected: Expected, progress: Progress) -> str:
-    """Download `url` to `target` and return its SHA-256 (hex).
+def fetch(url: str, target: Path, expected: Expected, progress: Progress) -> None:
+    """Download `url` to `target`, which is replaced once all has come and is as expected.
 
     What has come lies beside the target as NAME.part and is gone on from, here or in a later call,
-    where a digest will tell, or the server does, that it is of the same version. Only a whole and
-    verified file gets the target's name; a file there is replaced.
+    where a digest will tell, or the server does, that it is of the same version.
 
     Raises TasError: no connection, refused, no such file, another size or digest (nothing is kept),
     no room on the disk.
     """
-    part = part_of(target)
+    part, total = part_of(target), None
     part.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(_ATTEMPTS):
         before = _size(part)
-        size = _receive(url, part, target, expected, progress)
-        if size is None:
-            sha256 = verify(part, expected, url)
+        if not before or before != expected.size:
+            total = _receive(url, part, target, expected, progress)
+        if total in (None, _size(part)):
+            try:
+                verify(part, expected, url)
+            except TasError as error:
+                part.unlink()
+                raise TasError(f"{error}; nothing of it is kept") from None
             os.replace(part, target)
-            return sha256
+            return
         if _size(part) <= before:
             break
     raise TasError(
-        f"the connection to {url} broke after {_size(part)} of {size or 'an unknown number of'} "
-        "bytes; they are kept, and the same command goes on from there"
+        f"the connection to {url} broke after {_size(part)} of {total} bytes; they are kept, and "
+        "the same command goes on from there"
     )
 
 
 def _receive(
     url: str, part: Path, target: Path, expected: Expected, progress: Progress
 ) -> int | None:
-    """Append to `part` what it still lacks; None when all is there, else the size, 0 if unknown."""
+    """Append to `part` what it still lacks; returns how many bytes there are in all, if known."""
     start = _size(part)
-    if start and start == expected.size:
-        return None
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    try:
-        answer = _open(url, headers, target)
-    except urllib.error.HTTPError:  # 416: nothing lies behind what came, so it is another version
-        part.unlink()
-        return _receive(url, part, target, expected, progress)
+    answer = _open(url, target, start)
+    if start and not _goes_on(answer, start, part, expected):
+        if answer.status == 206:
+            answer = _open(url, target)
+        start = 0
     with answer:
-        if start and not _goes_on(answer, start, part, expected):
-            if answer.status == 206:
-                part.unlink()
-                return _receive(url, part, target, expected, progress)
-            start = 0  # the whole file
         length = answer.headers.get("Content-Length") or ""
         total = start + int(length) if length.isdigit() else None
         if expected.size is not None and total not in (None, expected.size):
@@ -360,11 +339,8 @@ def _receive(
                     file.write(chunk)
                     progress(start := start + len(chunk), total)
         except OSError as error:
-            raise TasError(
-                f"cannot write {part} ({error.strerror}); what came is kept, and the same "
-                "command goes on from there"
-            ) from error
-    return None if total is None or start == total else total
+            raise TasError(f"cannot write {part} ({error.strerror}); what came is kept") from error
+    return total
 
 
 def _goes_on(answer: Any, start: int, part: Path, expected: Expected) -> bool:
@@ -386,14 +362,18 @@ def _read(answer: Any) -> bytes:
         return b""
 
 
-def _open(url: str, headers: dict[str, str], target: Path) -> Any:
-    """The server's answer; TasError in one line when it has none or refuses."""
+def _open(url: str, target: Path, start: int = 0) -> Any:
+    """The server's answer, from byte `start` on if it can; TasError for none or a refusal."""
+    headers = {"User-Agent": "tasutils", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "tasutils"} | headers)
-        return urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        return urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S
+        )
     except urllib.error.HTTPError as error:
-        if error.code == 416 and "Range" in headers:
-            raise
+        if error.code == 416 and start:  # nothing lies behind what came: another version
+            return _open(url, target)
         refusal = _REFUSALS.get(error.code, f"gave error {error.code} ({error.reason}): try later")
         raise TasError(f"{url} {refusal.format(target=target)}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -404,7 +384,7 @@ def _open(url: str, headers: dict[str, str], target: Path) -> Any:
         ) from error
 
 
-def unpack(archive: Path, folder: Path, flat: bool = False, progress: bool = True) -> list[Path]:
+def unpack(archive: Path, folder: Path, flat: bool = False) -> list[Path]:
     """Unpack a zip archive into a folder: all of its files, in order, or none; old ones go.
 
     flat: leave out the archive's own folders. Raises TasError for no zip or a damaged one, for a
@@ -412,34 +392,29 @@ def unpack(archive: Path, folder: Path, flat: bool = False, progress: bool = Tru
     """
     from tqdm import tqdm
 
+    def refuse(what: str) -> None:
+        raise TasError(f"{archive}: refused, {what}; get it from its published address")
+
     try:
         with zipfile.ZipFile(archive) as opened:
             members = [i for i in opened.infolist() if not _JUNK & {*i.filename.split("/")}]
             if {i.compress_type for i in members} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-                raise TasError(f"{archive}: refused, it is packed in an unusual way; get it again")
+                refuse("it is packed in an unusual way")
             total = sum(info.file_size for info in members)
             if total > min(MAX_BYTES, MAX_RATIO * archive.stat().st_size):
-                raise TasError(
-                    f"{archive}: refused, {total / 1e6:.0f} MB are more than an archive of its "
-                    "size holds; get it from its published address"
-                )
+                refuse(f"{total / 1e6:.0f} MB are more than an archive of its size holds")
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder) as stage:
                 moves: dict[Path, Path] = {}
-                for info in tqdm(members, "unpack", disable=not progress):
+                for info in tqdm(members, "unpack", disable=None):
                     member = Path(opened.extract(info, stage))  # cleans names, checks the CRC
                     place = member.relative_to(stage)
                     link = stat.S_ISLNK(info.external_attr >> 16)
                     if link or place.as_posix() != info.filename.rstrip("/"):
-                        raise TasError(
-                            f"{archive}: refused, its member {info.filename!r} leads out of the "
-                            "folder; get the archive from its published address"
-                        )
+                        refuse(f"its member {info.filename!r} leads out of the folder")
                     target = folder / (place.name if flat else place)
                     if not info.is_dir() and moves.setdefault(target, member) is not member:
-                        raise TasError(
-                            f"{archive}: refused, it holds {target.name!r} twice; get it again"
-                        )
+                        refuse(f"it holds {target.name!r} twice")
                 for target, member in moves.items():
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(member, target)

@@ -384,7 +384,7 @@ def _read_archive(folder: Path) -> None:
 
     inner = folder / "inner"
     try:
-        unpack(folder / "a.zip", inner / "to", progress=False)
+        unpack(folder / "a.zip", inner / "to")
     finally:
         assert {path.name for path in folder.iterdir()} <= {"a.zip", "inner"}
         if inner.is_dir():

@@ -11,8 +11,8 @@ import torch
 
 from tasutils.baselines import METHODS
 from tasutils.config import ComputeConfig, load_preset
+from tasutils.encoders import EncoderConfig
 from tasutils.encoders.openclip import OpenClipEncoder
-from tasutils.encoders.settings import EncoderConfig
 from tasutils.language.parse import Parser
 from tasutils.refer import parse_expression
 from tasutils.scene import Proposals, Scene

@@ -11,7 +11,7 @@ from slow_networks import Weights, bert_states, resized, vit_tokens
 
 from tasutils.config import ComputeConfig
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
-from tasutils.encoders import albef
+from tasutils.encoders import AlbefConfig, albef
 from tasutils.encoders.albef import (
     WORDS,
     AlbefEncoder,
@@ -21,7 +21,6 @@ from tasutils.encoders.albef import (
     read_albef,
     resize_positions,
 )
-from tasutils.encoders.settings import AlbefConfig
 from tasutils.errors import TasError
 
 SIDE = 48  # px; a 3 x 3 grid

@@ -33,8 +33,8 @@ from tasutils.baselines.region_token import RegionToken, RegionTokenConfig
 from tasutils.baselines.score_map import ScoreMap, ScoreMapConfig
 from tasutils.config import load_preset
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB, whole_image
+from tasutils.encoders import AlignConfig
 from tasutils.encoders.align import AlignEncoder
-from tasutils.encoders.settings import AlignConfig
 from tasutils.errors import TasError
 from tasutils.language.parse import Parser
 from tasutils.refer import Answer, parse_expression

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasutils.captioners import captions, check_captioner
+from tasutils.captioners import CaptionerConfig, captions, check_captioner
 from tasutils.captioners.image_to_text import ImageToTextCaptioner
-from tasutils.captioners.settings import CaptionerConfig
 from tasutils.config import ComputeConfig
 from tasutils.errors import TasError
 

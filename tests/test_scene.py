@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import small_models
 
-from tasutils.captioners import clean_caption
+from tasutils.captioners import CaptionerConfig, clean_caption
 from tasutils.captioners.image_to_text import ImageToTextCaptioner
-from tasutils.captioners.settings import CaptionerConfig
 from tasutils.config import load_preset
+from tasutils.encoders import EncoderConfig
 from tasutils.encoders.openclip import OpenClipEncoder
-from tasutils.encoders.settings import EncoderConfig
 from tasutils.errors import TasError
 from tasutils.scene import STAGES
 from tasutils.tas import TAS, load, pick_device

@@ -31,7 +31,7 @@ import tasutils
 from tasutils import paths
 from tasutils.baselines import METHODS, ActivationMethod, answers_of, make_method
 from tasutils.datasets import load_dataset
-from tasutils.encoders.colors import COLORS, color_shares
+from tasutils.encoders.conse import COLORS, color_shares
 from tasutils.metrics import bootstrap, paired_difference
 from tasutils.notebooks import refuse_unknown
 from tasutils.refer import parse_expression

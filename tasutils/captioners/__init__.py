@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Protocol
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from pydantic import Field
+
+from tasutils.config import PLAIN, CaptionerSettings, ComputeConfig
 from tasutils.errors import TasError
 
 if TYPE_CHECKING:
     import torch
 
 _BARE = re.compile(r"(an? )?(photo|picture|image)( of( an?| the)?)?[ .]*", re.IGNORECASE)
-
-
-CAPTIONERS: dict[str, Any] = {  # kind: its settings, which make it; see `config.lookup`
-    "image_to_text": "tasutils.captioners.settings:CaptionerConfig",
-    "composed": "tasutils.captioners.settings:ComposedConfig",
-}
 
 
 class Captioner(Protocol):
@@ -90,3 +88,48 @@ def _collapse(words: list[str], length: int, times: int) -> list[str]:
         rest = words[end:]
         start = len(words) if rest == phrase[: len(rest)] else end
     return kept
+
+
+# --- settings ---
+
+
+class _Settings(CaptionerSettings):
+    maker: ClassVar[str]
+
+    def make(self, device: str = "cpu", compute: ComputeConfig = PLAIN) -> Captioner:
+        """The captioner, by the class that `maker` names."""
+        return resolve_name(self.maker)(self, device, compute)  # type: ignore[no-any-return]
+
+
+class CaptionerConfig(_Settings):
+    """An image-to-text model from a local folder; `crop` is how its input is cut (the P-score)."""
+
+    maker = "tasutils.captioners.image_to_text:ImageToTextCaptioner"
+    kind: Literal["image_to_text"] = "image_to_text"
+    checkpoint: str
+    num_beams: int = Field(default=5, ge=1)
+    max_new_tokens: int = Field(default=30, ge=1)
+    min_length: int = Field(default=1, ge=0)
+
+
+class ComposedConfig(_Settings):
+    """Captions composed from the classifier's answer and from colours; no language model.
+
+    A thing is called by its class when that is likelier than `least_class`, else by the narrowest
+    everyday word that is likelier than `least_word`; a colour is named from `least_color` of the
+    pixels on. In a whole picture what is named must be likelier than `least_seen`.
+    """
+
+    maker = "tasutils.captioners.composed:ComposedCaptioner"
+    kind: Literal["composed"] = "composed"
+    checkpoint: str
+    least_class: float = Field(default=0.3, ge=0, le=1)
+    least_word: float = Field(default=0.4, ge=0, le=1)
+    least_color: float = Field(default=0.5, gt=0, le=1)
+    least_seen: float = Field(default=0.4, ge=0, le=1)
+
+
+CAPTIONERS: dict[str, Any] = {  # kind: its settings, which make it; see `config.lookup`
+    "image_to_text": CaptionerConfig,
+    "composed": ComposedConfig,
+}

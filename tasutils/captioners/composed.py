@@ -6,22 +6,25 @@ beside V, and a table of P or of negatives mined from such captions has to say s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.captioners import ComposedConfig
 from tasutils.compute import Batches
 from tasutils.config import PLAIN, ComputeConfig
-from tasutils.encoders.colors import COLORS, crop_color_shares
-from tasutils.encoders.efficientnet import IMAGE_SIZE, load_classifier, probabilities
+from tasutils.encoders.conse import (
+    COLORS,
+    IMAGE_SIZE,
+    crop_color_shares,
+    load_classifier,
+    probabilities,
+)
 from tasutils.language.imagenet import everyday_classes, image_classes
 
 if TYPE_CHECKING:
     import torch
-
-    from tasutils.captioners.settings import ComposedConfig
 
 _MOST_THINGS = 4  # in the caption of a whole picture
 # a word of at most so many classes says it better than the class: "elephant", not "tusker"
@@ -31,8 +34,7 @@ _BASIC_CLASSES = 5
 class ComposedCaptioner:
     """EfficientNet-Lite2's answer as a caption: "a red apple", "a dog and a ball".
 
-    No material or size is told: neither can be read off a crop that fills its square. Raises
-    TasError when the classifier or WordNet is missing or damaged.
+    No material or size is told: neither can be read off a crop that fills its square.
     """
 
     def __init__(
@@ -66,16 +68,24 @@ class ComposedCaptioner:
         The picture and nine overlapping windows of half its side are named, one by one.
         """
         import torch
+        from torch.nn.functional import interpolate
 
-        views = torch.cat([picture, _windows(picture)])
-        sureness: dict[str, float] = {}
+        side = picture.shape[-1]
+        half, starts = side // 2, (0, side // 4, 2 * (side // 4))
+        cuts = [picture[:, :, y : y + half, x : x + half] for y in starts for x in starts]
+        windows = interpolate(torch.cat(cuts), (side, side), mode="bicubic").clamp(0, 1)
+        views = torch.cat([picture, windows])
+        sure: dict[str, float] = {}
         for row in probabilities(self.classifier, views, self.batches).numpy():
-            name, sure = self.name(row)
-            if sure >= self.config.least_seen:
-                sureness[name] = max(sure, sureness.get(name, 0.0))
-        told = [name for name in sureness if not self._told_better(name, sureness)]
-        told.sort(key=lambda name: -sureness[name])
-        return _sentence([_with_article(name) for name in told[:_MOST_THINGS]])
+            name, likely = self.name(row)
+            if likely >= self.config.least_seen:
+                sure[name] = max(likely, sure.get(name, 0.0))
+        # not "animal" where one is named
+        told = [n for n in sure if not any(self._kinds(o) < self._kinds(n) for o in sure)]
+        things = [_with_article(name) for name in sorted(told, key=lambda name: -sure[name])]
+        # as "a dog, a ball and a tree"; no "a photo of", which would be a noun chunk
+        *first, last = things[:_MOST_THINGS] or [""]
+        return f"{', '.join(first)} and {last}" if first else last
 
     def name(self, likely: NDArray[np.float32]) -> tuple[str, float]:
         """What float32 (1000,) probabilities show, and how likely that is (0..1)."""
@@ -88,11 +98,9 @@ class ComposedCaptioner:
                 return word, total
         return "thing", 0.0
 
-    def _told_better(self, name: str, others: Iterable[str]) -> bool:
-        """Is `name` a word for several kinds ("animal") and a kind of it among `others`?"""
-        kinds = self._words.get(name, frozenset())
-        covered = [self._words.get(o) or {self._numbers.get(o, -1)} for o in others if o != name]
-        return any(numbers < kinds for numbers in covered)
+    def _kinds(self, name: str) -> frozenset[int]:
+        """The classes (0..999) that a name covers."""
+        return self._words.get(name) or frozenset([self._numbers.get(name, -1)])
 
     def _color(self, crop: NDArray[np.float32]) -> str:
         shares = crop_color_shares(crop)
@@ -100,22 +108,5 @@ class ComposedCaptioner:
         return COLORS[best] if shares[best] >= self.config.least_color else ""
 
 
-def _windows(picture: torch.Tensor) -> torch.Tensor:
-    """Nine windows of half the side, a quarter apart: (1, 3, S, S) -> (9, 3, S, S)."""
-    import torch
-    from torch.nn.functional import interpolate
-
-    size = picture.shape[-1]
-    half, starts = size // 2, (0, size // 4, 2 * (size // 4))
-    cuts = [picture[:, :, y : y + half, x : x + half] for y in starts for x in starts]
-    return interpolate(torch.cat(cuts), (size, size), mode="bicubic").clamp(0, 1)
-
-
 def _with_article(noun: str) -> str:
     return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
-
-
-def _sentence(things: list[str]) -> str:
-    """As "a dog, a ball and a tree"; no "a photo of", which would be a noun chunk."""
-    *first, last = things or [""]
-    return f"{', '.join(first)} and {last}" if first else last

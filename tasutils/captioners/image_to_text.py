@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tasutils.captioners import CaptionerConfig
 from tasutils.checkpoints import (
     Pixels,
     load_model,
@@ -18,8 +19,6 @@ from tasutils.errors import TasError
 if TYPE_CHECKING:
     import torch
 
-    from tasutils.captioners.settings import CaptionerConfig
-
 # of BLIP-2 and BLIP; of an encoder-decoder; of GIT
 _IMAGE_TOWERS = {"vision_model", "encoder", "git.image_encoder"}
 
@@ -27,9 +26,8 @@ _IMAGE_TOWERS = {"vision_model", "encoder", "git.image_encoder"}
 class ImageToTextCaptioner:
     """A model of transformers that says what a picture shows, as `Captioner`; no prompt.
 
-    Beam search without sampling; the precision is here that of the weights too. Raises TasError
-    when the folder (see `checkpoints.local_folder`) is missing, damaged, of another kind, or does
-    not fit its model.
+    Beam search without sampling; the precision is here that of the weights too. The folder: see
+    `checkpoints.local_folder`.
     """
 
     def __init__(
@@ -51,8 +49,10 @@ class ImageToTextCaptioner:
         self.tokenizer = load_tokenizer(folder, "captioner")
         self.pixel_values = Pixels(folder, "captioner")
         self.image_size = self.pixel_values.image_size
-        seen = _seen_size(self.model.config)
-        if seen not in (None, self.image_size):
+        config = self.model.config
+        vision = getattr(config, "vision_config", None) or getattr(config, "encoder", None)
+        seen = getattr(vision, "image_size", None)  # not every config tells
+        if isinstance(seen, int) and seen != self.image_size:
             raise TasError(
                 f"captioner {folder}: its processor makes pictures of {self.image_size} px, its "
                 f"model takes {seen}; correct the size in preprocessor_config.json"
@@ -76,10 +76,3 @@ class ImageToTextCaptioner:
         image = getattr(self.model.config, "image_token_id", None)
         rows = [row[row != image] if image is not None else row for row in tokens]
         return [text.strip() for text in self.tokenizer.batch_decode(rows, True)]
-
-
-def _seen_size(config: Any) -> int | None:
-    """Side in px of the pictures that the model was built for, where its config says so."""
-    vision = getattr(config, "vision_config", None) or getattr(config, "encoder", None)
-    size = getattr(vision, "image_size", None)
-    return size if isinstance(size, int) else None

@@ -89,7 +89,7 @@ def _get_archive(part: FilePart, url: str, folder: Path, chosen: FileSet, bar: B
     lay_there = archive.is_file()
     if lay_there:
         try:
-            verify(archive, part.expected, str(archive), keep=True)
+            verify(archive, part.expected, str(archive))
         except TasError as error:
             note = f"; {str(error).removeprefix(f'{archive} ')}, so see what `tas data check` says"
     else:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from tasutils.compute import FEWEST, Batches, unit_rows
+from tasutils.config import PLAIN, ComputeConfig, EncoderSettings, Template
 from tasutils.errors import TasError
 
 if TYPE_CHECKING:
     import torch
-
-    from tasutils.config import ComputeConfig
-
-
-ENCODERS: dict[str, Any] = {  # kind: its settings, which make it; see `config.lookup`
-    "openclip": "tasutils.encoders.settings:EncoderConfig",
-    "align": "tasutils.encoders.settings:AlignConfig",
-    "albef": "tasutils.encoders.settings:AlbefConfig",
-    "conse": "tasutils.encoders.settings:ConseConfig",
-}
 
 
 class ImageTextEncoder(Protocol):
@@ -41,27 +35,20 @@ class ImageTextEncoder(Protocol):
         """n texts as they stand -> float32 (n, dim), L2-normalised; no text gives (0, dim)."""
 
 
-@runtime_checkable
-class DenseEncoder(ImageTextEncoder, Protocol):
-    """An encoder that also embeds the places of a picture; `dense` tells which ones do.
-
-    `model` is the network, so that gradients and hooks are within reach.
-    """
-
-    model: Any
-
-    def pixel_values(self, crops: torch.Tensor) -> torch.Tensor:
-        """What the network sees of crops: float32 (n, 3, s, s), normalised, on its device."""
-
-    def encode_dense(self, crops: torch.Tensor) -> NDArray[np.float32]:
-        """As encode_images, but (n, h, w, dim): a grid over the whole crop, rows from the top."""
-
-
 class TowerEncoder:
-    """Base of the encoders here: two towers, asked for some items at a time; see `DenseEncoder`."""
+    """Base of the encoders here that also embed the places of a picture; `model`: the network.
+
+    pixel_values: what the network sees of crops, float32 (n, 3, s, s), normalised, on its device.
+    """
 
     dim: int
     image_size: int
+    model: Any
+    tokenizer: Any
+    pixel_values: Callable[..., torch.Tensor]
+    _embed_images: Callable[[torch.Tensor], torch.Tensor]  # (n, dim), any length
+    _embed_places: Callable[[torch.Tensor], torch.Tensor]  # (n, h, w, dim), any length
+    _embed_texts: Callable[[Any], torch.Tensor]  # (n, dim), any length
 
     def __init__(self, name: str, device: str, compute: ComputeConfig) -> None:
         self.device = device
@@ -73,7 +60,7 @@ class TowerEncoder:
         return unit_rows(crops, self._embed_images, self.crop_batches, self.dim, FEWEST)
 
     def encode_dense(self, crops: torch.Tensor) -> NDArray[np.float32]:
-        """As encode_images, but (n, h, w, dim): a grid over the whole crop."""
+        """As encode_images, but (n, h, w, dim): a grid over the whole crop, rows from the top."""
         if len(crops) == 0:
             return self.encode_dense(crops.new_zeros((1, *crops.shape[1:])))[:0]
         return unit_rows(crops, self._embed_places, self.crop_batches, self.dim)
@@ -82,24 +69,42 @@ class TowerEncoder:
         """n texts as they stand -> float32 (n, dim), L2-normalised."""
         return unit_rows(texts, self._embed_texts, self.text_batches, self.dim)
 
-    def _embed_images(self, crops: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError  # (n, dim), any length
-
-    def _embed_places(self, crops: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError  # (n, h, w, dim), any length
-
-    def _embed_texts(self, texts: list[str]) -> torch.Tensor:
-        raise NotImplementedError  # (n, dim), any length
+    def n_tokens(self, text: str) -> int:
+        """How many tokens the whole text has, begin and end included."""
+        return len(self.tokenizer(text).input_ids)
 
 
-def dense(encoder: Any) -> DenseEncoder:
+def normaliser(mean_rgb: Any, std_rgb: Any, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Moves crops (n, 3, s, s) in 0..1 to the device, less the mean, by the standard deviation."""
+    import torch
+
+    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (mean_rgb, std_rgb))
+    return lambda crops: (crops.to(device, mean.dtype) - mean) / std
+
+
+def rows_by_length(
+    n_tokens: NDArray[np.integer], embed: Callable[[Any, int], torch.Tensor], batches: Batches,
+    dim: int,
+) -> NDArray[np.float32]:  # fmt: skip
+    """Embeddings float32 (n, dim) of n texts, so that no text's rounding hangs on the others.
+
+    Texts go together that are equally long in eights of tokens; embed: their numbers (m,), and the
+    tokens that they are filled up to -> (m, dim).
+    """
+    rows = np.zeros((len(n_tokens), dim), dtype=np.float32)
+    eights = -(-n_tokens // 8)
+    for n in np.unique(eights).tolist():
+        here = np.flatnonzero(eights == n)
+        rows[here] = unit_rows(here, lambda some, n=n: embed(some, 8 * n), batches, dim)
+    return rows
+
+
+def dense(encoder: Any) -> TowerEncoder:
     """`encoder` itself when it has dense features; raises TasError when it has none."""
-    if not isinstance(encoder, DenseEncoder):
+    if not all(hasattr(encoder, name) for name in ("encode_dense", "pixel_values", "model")):
         name = getattr(getattr(encoder, "config", None), "kind", type(encoder).__name__)
-        raise TasError(
-            f"encoder {name} has no dense features; choose one of openclip, align, albef"
-        )
-    return encoder
+        raise TasError(f"encoder {name} has no dense features; choose openclip, align or albef")
+    return encoder  # type: ignore[no-any-return]
 
 
 def check_encoder(encoder: Any) -> None:
@@ -129,3 +134,75 @@ def embeddings(found: Any, n: int, what: str) -> NDArray[np.float32]:
             f"give finite numbers, float32 ({n}, dim)"
         )
     return rows
+
+
+# --- settings ---
+
+
+class _Settings(EncoderSettings):
+    maker: ClassVar[str]
+
+    def make(self, device: str = "cpu", compute: ComputeConfig = PLAIN) -> ImageTextEncoder:
+        """The encoder, by the class that `maker` names."""
+        return resolve_name(self.maker)(self, device, compute)  # type: ignore[no-any-return]
+
+
+class EncoderConfig(_Settings):
+    """A model of open_clip; refer() puts the sentence in `template`, nothing is added.
+
+    tokenizer: a vocabulary of our own or, for one from the Hugging Face hub (SigLIP), the folder of
+    its files, under data/weights. None: the model's own.
+    """
+
+    maker = "tasutils.encoders.openclip:OpenClipEncoder"
+    kind: Literal["openclip"] = "openclip"
+    model: str
+    checkpoint: str | None = None
+    tokenizer: str | None = None
+
+
+class AlignConfig(_Settings):
+    """ALIGN; `checkpoint` is a folder as written by save_pretrained."""
+
+    maker = "tasutils.encoders.align:AlignEncoder"
+    kind: Literal["align"] = "align"
+    checkpoint: str
+
+
+class AlbefConfig(_Settings):
+    """ALBEF; images are seen at `image_size` px, a multiple of the patch.
+
+    checkpoint: ALBEF.pth (trained at 256 px), mscoco.pth or flickr30k.pth (384 px); tokenizer: a
+    folder with bert-base-uncased's.
+    """
+
+    maker = "tasutils.encoders.albef:AlbefEncoder"
+    kind: Literal["albef"] = "albef"
+    checkpoint: str
+    tokenizer: str
+    image_size: int = Field(default=384, ge=16, multiple_of=16)
+
+
+class ConseConfig(_Settings):
+    """An ImageNet classifier (file `checkpoint`) and a sentence encoder (folder `text_model`).
+
+    top_k: likeliest classes that are averaged; kinds: how many hypernyms follow a class's name in
+    `name_template`; color_weight: of the colour words read from the pixels, 0 leaves them out.
+    """
+
+    maker = "tasutils.encoders.conse:ConseEncoder"
+    kind: Literal["conse"] = "conse"
+    checkpoint: str
+    text_model: str
+    top_k: int = Field(default=50, ge=1, le=1000)
+    kinds: int = Field(default=2, ge=0)
+    color_weight: float = Field(default=0.3, ge=0)
+    name_template: Template = "a photo of a {}"
+
+
+ENCODERS: dict[str, Any] = {  # kind: its settings, which make it; see `config.lookup`
+    "openclip": EncoderConfig,
+    "align": AlignConfig,
+    "albef": AlbefConfig,
+    "conse": ConseConfig,
+}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,18 +12,17 @@ from tasutils.checkpoints import load_strict, load_tokenizer, read_state_dict
 from tasutils.compute import tune
 from tasutils.config import PLAIN, ComputeConfig
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
-from tasutils.encoders import TowerEncoder
+from tasutils.encoders import AlbefConfig, TowerEncoder, normaliser
 from tasutils.errors import TasError
 from tasutils.paths import weights_path
 
 if TYPE_CHECKING:
     import torch
 
-    from tasutils.encoders.settings import AlbefConfig
-
 WORDS = 30  # of a text, and tokens too: configs/Retrieval_*.yaml and Retrieval.py of ALBEF
 _PUNCTUATION = str.maketrans(dict.fromkeys(",.'!?\"()*#:;~", "") | {"-": " ", "/": " "})
 _POSITIONS = "visual_encoder.pos_embed"
+_TEXT_LAYER = re.compile(r"text_encoder\.encoder\.layer\.(\d{1,4})\.")
 # what a published file holds beside the two towers; of its text tower see `read_albef`
 _LEFT = (
     *("visual_encoder_m.", "text_encoder_m.", "vision_proj_m.", "text_proj_m."),
@@ -48,18 +49,15 @@ PUBLISHED = AlbefShape()
 
 
 class AlbefEncoder(TowerEncoder):
-    """ALBEF before its fusion (Li et al., arXiv 2107.07651) as `DenseEncoder`.
+    """ALBEF before its fusion (Li et al., arXiv 2107.07651).
 
     The CLS tokens of the image tower and of the text tower's first six layers, each projected.
-    Raises TasError when a file is missing, damaged or of another model.
     """
 
     def __init__(
         self, config: AlbefConfig, device: str = "cpu", compute: ComputeConfig = PLAIN,
         shape: AlbefShape = PUBLISHED,
     ) -> None:  # fmt: skip
-        import torch
-
         super().__init__("ALBEF", device, compute)
         self.config, self.context_length = config, WORDS
         self.image_size, self.dim = config.image_size, shape.dim
@@ -69,16 +67,11 @@ class AlbefEncoder(TowerEncoder):
         load_strict(model, state, config.checkpoint)
         self.model = model.eval().to(device)
         tune(model["visual_encoder"], compute)
-        self._mean = torch.tensor(CLIP_MEAN_RGB, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(CLIP_STD_RGB, device=device).view(1, 3, 1, 1)
+        self.pixel_values = normaliser(CLIP_MEAN_RGB, CLIP_STD_RGB, device)
 
     def n_tokens(self, text: str) -> int:
         """How many tokens the whole text has, begin and end included."""
         return len(self.tokenizer(plain_words(text, len(text))).input_ids)
-
-    def pixel_values(self, crops: torch.Tensor) -> torch.Tensor:
-        """What the network sees of crops."""
-        return (crops.to(self.device, self._mean.dtype) - self._mean) / self._std
 
     def _tokens(self, crops: torch.Tensor) -> torch.Tensor:
         """CLS and patches after the final norm, projected: (n, 1 + h * w, dim)."""
@@ -146,43 +139,33 @@ def read_albef(
     to pictures of `image_size` px. Keys that no published file has stay, to be refused.
     """
     plain = {k.replace("_encoder.bert.", "_encoder."): v for k, v in read_state_dict(path).items()}
-    layers = "text_encoder.encoder.layer."
-    needed = {
-        key: value
-        for key, value in plain.items()
-        if not key.startswith(_LEFT)
-        and not (key.startswith(layers) and int(key.split(".")[3]) >= shape.fusion_layer)
-    }
-    positions = needed.get(_POSITIONS)
-    if positions is not None and positions.ndim == 3:
-        needed[_POSITIONS] = resize_positions(positions, image_size // shape.patch_px)
+    needed = {}
+    for key, value in plain.items():
+        layer = _TEXT_LAYER.match(key)
+        if not key.startswith(_LEFT) and not (layer and int(layer[1]) >= shape.fusion_layer):
+            needed[key] = value
+    if _POSITIONS in needed:
+        needed[_POSITIONS] = resize_positions(needed[_POSITIONS], image_size // shape.patch_px)
     return needed
 
 
 def resize_positions(positions: torch.Tensor, side: int) -> torch.Tensor:
     """Position embeddings (1, 1 + k * k, d), CLS and k x k, for side x side; as ALBEF does it."""
-    import torch
-    from torch.nn.functional import interpolate
+    from timm.layers import resample_abs_pos_embed
 
-    first, grid = positions[:, :1], positions[:, 1:]
-    k = round(grid.shape[1] ** 0.5)
-    if k == side:
-        return positions
-    grid = grid.mT.unflatten(2, (k, k))  # (1, d, k, k)
-    grid = interpolate(grid.float(), (side, side), mode="bicubic", align_corners=False)
-    return torch.cat([first, grid.flatten(2).mT.to(first.dtype)], dim=1)
+    n_places = positions.shape[1] - 1 if positions.ndim == 3 else -1
+    if n_places < 1 or isqrt(n_places) ** 2 != n_places:
+        return positions  # to be refused
+    return resample_abs_pos_embed(positions, [side, side], antialias=False)
 
 
 def _load_tokenizer(name: str, vocabulary: int) -> Any:
     from transformers import BertTokenizer
 
-    folder = weights_path(name)
+    folder, remedy = weights_path(name), "put bert-base-uncased's files there"
     if not folder.is_dir():
-        raise TasError(f"no tokenizer folder at {folder}; put bert-base-uncased's files there")
+        raise TasError(f"no tokenizer folder at {folder}; {remedy}")
     tokenizer = load_tokenizer(folder, "BERT", BertTokenizer)
-    if len(tokenizer) == vocabulary:
-        return tokenizer
-    raise TasError(
-        f"the tokenizer in {folder} has {len(tokenizer)} entries, ALBEF's {vocabulary}; "
-        "put bert-base-uncased's files there"
-    )
+    if (n := len(tokenizer)) != vocabulary:
+        raise TasError(f"the tokenizer in {folder} has {n} entries, ALBEF's {vocabulary}; {remedy}")
+    return tokenizer

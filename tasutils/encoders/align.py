@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING
 from tasutils.checkpoints import Pixels, load_model, load_tokenizer, local_folder
 from tasutils.compute import tune
 from tasutils.config import PLAIN, ComputeConfig
-from tasutils.encoders import TowerEncoder
+from tasutils.encoders import AlignConfig, TowerEncoder
 
 if TYPE_CHECKING:
     import torch
-
-    from tasutils.encoders.settings import AlignConfig
 
 _TEXT_TOKENS = 64  # AlignProcessor's, transformers models/align/processing_align.py
 
 
 class AlignEncoder(TowerEncoder):
-    """transformers' `AlignModel` as `DenseEncoder` (Jia et al., arXiv 2102.05918).
+    """transformers' `AlignModel` (Jia et al., arXiv 2102.05918).
 
     Crops come at the size that the folder's processor resizes to (346 px in kakaobrain/align-base)
     and are cut to its centre (289 px) as the processor does, so the rim of a crop is not seen.
@@ -39,10 +37,6 @@ class AlignEncoder(TowerEncoder):
         self._pixels = Pixels(folder, "ALIGN")
         self.image_size = self._pixels.image_size
         self.dim = int(self.model.config.projection_dim)
-
-    def n_tokens(self, text: str) -> int:
-        """How many tokens the whole text has, begin and end included."""
-        return len(self.tokenizer(text).input_ids)
 
     def pixel_values(self, crops: torch.Tensor, whole: bool = False) -> torch.Tensor:
         """What the network sees of crops; with `whole` the rim too."""

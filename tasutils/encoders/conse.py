@@ -3,51 +3,74 @@
 An image is embedded as the mean of the names of its likeliest classes, weighted by their
 probabilities (Norouzi et al., arXiv 1312.5650); a text as the sentence encoder has it. Beyond the
 article a name carries its nearest hypernyms, and the colours of the pixels are added as words.
+The classifier (EfficientNet-Lite2, timm's network) and the colours serve the captions too.
 """
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
-from functools import lru_cache, partial
-from hashlib import sha256
+from functools import lru_cache
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.checkpoints import load_model, load_tokenizer
-from tasutils.compute import Batches, unit_rows
+from tasutils.checkpoints import load_model, load_strict, load_tokenizer, read_state_dict
+from tasutils.compute import Batches
 from tasutils.config import PLAIN, ComputeConfig
-from tasutils.encoders.colors import COLORS, crop_color_shares
-from tasutils.encoders.efficientnet import IMAGE_SIZE, load_classifier, probabilities
+from tasutils.encoders import ConseConfig, rows_by_length
 from tasutils.errors import TasError
 from tasutils.language.imagenet import image_classes
-from tasutils.paths import RESULTS, content_digest, weights_path
+from tasutils.paths import RESULTS, content_digest, weights_path, whole_file
 
 if TYPE_CHECKING:
     import torch
 
-    from tasutils.encoders.settings import ConseConfig
-
+IMAGE_SIZE = 260  # side of the pictures that lite2 was trained on, px
+STRIDES = (2, 4, 8, 16, 32)  # of feature_maps(), px of the picture per cell
+COLORS = (
+    *("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown"),
+    *("black", "grey", "white"),
+)
 _COLOR_TEMPLATE = "a photo of a {} thing"
+_FILL = 0.02  # no channel above it: background, or as good as black
 _MAX_TOKENS = 256  # max_seq_length of all-MiniLM-L6-v2's sentence_bert_config.json
+# TensorFlow's efficientnet/lite: (x - 127) / 128 of 0..255
+_MEAN_RGB, _STD_RGB = 127 / 255, 128 / 255
+# layers as efficientnet_lite_pytorch names them, and timm: outside the blocks; inside; inside the
+# first stage's, which do not expand
+_OUTSIDE = {
+    "_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2",
+    "_fc": "classifier",
+}  # fmt: skip
+_INSIDE = {
+    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+    "_project_conv": "conv_pwl", "_bn2": "bn3",
+}  # fmt: skip
+_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+
+_last: tuple[tuple[Any, ...], torch.Tensor] | None = None  # question and answer
 
 
 class ConseEncoder:
-    """ConSE over EfficientNet-Lite2 and MiniLM as `ImageTextEncoder`, zero-shot."""
+    """ConSE over EfficientNet-Lite2 and MiniLM, zero-shot.
+
+    A text is the mean over the tokens of MiniLM, L2-normalised; it is cut at 256 tokens.
+    """
 
     def __init__(
         self, config: ConseConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
     ) -> None:
         self.config, self.device, self.image_size = config, device, IMAGE_SIZE
         self.crop_batches = Batches("EfficientNet", compute.crop_batch, device, compute.precision)
+        self.text_batches = Batches("MiniLM", compute.text_batch, device, compute.precision)
         self.classifier = load_classifier(config.checkpoint, device)
-        self.sentences = SentenceEncoder(weights_path(config.text_model), device, compute)
-        self.dim, self.context_length = self.sentences.dim, _MAX_TOKENS
-        self._names = _class_names(config.text_model, device, config.name_template, config.kinds)
-        colors = self.sentences([_COLOR_TEMPLATE.format(color) for color in COLORS])
+        self.sentences, self.tokenizer = _load_sentences(weights_path(config.text_model), device)
+        self.dim, self.context_length = int(self.sentences.config.hidden_size), _MAX_TOKENS
+        self._names = self._class_names()
+        colors = self.encode_text([_COLOR_TEMPLATE.format(color) for color in COLORS])
         self._colors = colors - colors.mean(axis=0)  # (11, dim): what sets each colour apart
 
     def encode_images(self, crops: torch.Tensor) -> NDArray[np.float32]:
@@ -64,13 +87,56 @@ class ConseEncoder:
             images = _unit(images + self.config.color_weight * shares @ self._colors)
         return images.astype(np.float32)
 
-    def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
-        """n texts as they stand -> float32 (n, dim), L2-normalised; cut at 256 tokens."""
-        return self.sentences(texts)
+    def encode_text(self, texts: list[str], batches: Batches | None = None) -> NDArray[np.float32]:
+        """n texts as they stand -> float32 (n, dim), L2-normalised."""
+        if not texts:
+            return np.zeros((0, self.dim), dtype=np.float32)
+        ids = self.tokenizer(texts, truncation=True, max_length=_MAX_TOKENS)["input_ids"]
+        return rows_by_length(
+            np.array([len(row) for row in ids]),
+            lambda some, length: self._embed([texts[i] for i in some], length),
+            batches or self.text_batches, self.dim,
+        )  # fmt: skip
+
+    def _embed(self, texts: list[str], n_tokens: int) -> torch.Tensor:
+        tokens = self.tokenizer(
+            texts, padding="max_length", truncation=True, max_length=n_tokens, return_tensors="pt"
+        ).to(self.device)
+        states = self.sentences(**tokens).last_hidden_state  # (n, t, dim)
+        real = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)  # (n, t, 1)
+        return (states * real).sum(1) / real.sum(1)
 
     def n_tokens(self, text: str) -> int:
         """How many tokens the whole text has, begin and end included."""
-        return len(self.sentences.tokenizer(text)["input_ids"])
+        return len(self.tokenizer(text)["input_ids"])
+
+    def _class_names(self) -> NDArray[np.float32]:
+        """Embeddings (1000, dim) of ImageNet's class names, float32, kept in results/cache."""
+        template, kinds = self.config.name_template, self.config.kinds
+        texts = [template.format(c.with_kinds(kinds)) for c in image_classes()]
+        told = "\n".join([content_digest(weights_path(self.config.text_model)), *texts])
+        path = RESULTS / "cache" / f"class_names_{sha256(told.encode()).hexdigest()[:16]}.npy"
+        with suppress(OSError, ValueError, EOFError):
+            stored = np.load(path, allow_pickle=False)
+            if stored.shape == (len(texts), self.dim) and stored.dtype == np.float32:
+                return stored
+        names = self.encode_text(texts, Batches("MiniLM", self.text_batches.size, self.device))
+        with suppress(OSError):  # a folder that cannot be written costs time only
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as unfinished, unfinished.open("wb") as file:
+                np.save(file, names)
+        return names
+
+
+@lru_cache(maxsize=4)
+def _load_sentences(folder: Path, device: str) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModel
+
+    if not folder.is_dir():
+        raise TasError(f"no sentence encoder at {folder}; put its folder there")
+    model = load_model(AutoModel, folder, "sentence encoder", {"bert"}, torch.float32)
+    return model.requires_grad_(False).to(device), load_tokenizer(folder, "sentence encoder")
 
 
 def conse(
@@ -87,67 +153,149 @@ def conse(
     return _unit(weights @ names)
 
 
-class SentenceEncoder:
-    """A BERT of the MiniLM kind from a local folder: mean over tokens, then L2 norm."""
-
-    def __init__(self, folder: Path, device: str = "cpu", compute: ComputeConfig = PLAIN) -> None:
-        self.device = device
-        self.text_batches = Batches("MiniLM", compute.text_batch, device, compute.precision)
-        self.model, self.tokenizer = _load(folder, device)
-        self.dim = int(self.model.config.hidden_size)
-
-    def __call__(self, texts: list[str]) -> NDArray[np.float32]:
-        """n texts -> float32 (n, dim), L2-normalised; longer ones are cut at 256 tokens."""
-        rows = np.zeros((len(texts), self.dim), dtype=np.float32)
-        if not texts:
-            return rows
-        ids = self.tokenizer(texts, truncation=True, max_length=_MAX_TOKENS)["input_ids"]
-        eights = np.array([-(-len(row) // 8) for row in ids])
-        for n in np.unique(eights).tolist():  # so that no text's rounding hangs on the others
-            here = np.flatnonzero(eights == n)
-            embed = partial(self._embed, n_tokens=8 * n)
-            rows[here] = unit_rows([texts[i] for i in here], embed, self.text_batches, self.dim)
-        return rows
-
-    def _embed(self, texts: list[str], n_tokens: int) -> torch.Tensor:
-        tokens = self.tokenizer(
-            texts, padding="max_length", truncation=True, max_length=n_tokens, return_tensors="pt"
-        ).to(self.device)
-        states = self.model(**tokens).last_hidden_state  # (n, t, dim)
-        real = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)  # (n, t, 1)
-        return (states * real).sum(1) / real.sum(1)
-
-
-@lru_cache(maxsize=4)
-def _load(folder: Path, device: str) -> tuple[Any, Any]:
-    import torch
-    from transformers import AutoModel
-
-    if not folder.is_dir():
-        raise TasError(f"no sentence encoder at {folder}; put its folder there")
-    model = load_model(AutoModel, folder, "sentence encoder", {"bert"}, torch.float32)
-    return model.requires_grad_(False).to(device), load_tokenizer(folder, "sentence encoder")
-
-
-@lru_cache(maxsize=4)
-def _class_names(model: str, device: str, template: str, kinds: int) -> NDArray[np.float32]:
-    """Embeddings (1000, dim) of ImageNet's class names, kept in results/cache between processes."""
-    folder = weights_path(model)
-    texts = [template.format(c.with_kinds(kinds)) for c in image_classes()]
-    digest = sha256("\n".join([content_digest(folder), *texts]).encode()).hexdigest()
-    path = RESULTS / "cache" / f"class_names_{digest[:16]}.npy"
-    with suppress(OSError, ValueError, EOFError):
-        stored = np.load(path, allow_pickle=False)
-        if stored.shape[:1] == (len(texts),) and stored.dtype == np.float32:
-            return stored
-    names = SentenceEncoder(folder, device)(texts)
-    with suppress(OSError):  # a folder that cannot be written costs time only
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-        np.save(unfinished, names)
-        os.replace(unfinished, path)
-    return names
-
-
 def _unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+# --- the classifier ---
+
+
+def load_classifier(path: str | Path, device: str = "cpu") -> Any:
+    """timm's tf_efficientnet_lite2 in eval mode, float32, its 386 tensors loaded strictly.
+
+    Called on `normalise`d pictures it gives logits (n, 1000), classes in ImageNet-1k's order. The
+    same file and device give the same instance, which nobody may change.
+
+    path: a .pth in the layout of efficientnet_lite_pytorch, see `paths.weights_path`.
+    """
+    return _load_classifier(weights_path(path), device)
+
+
+@lru_cache(maxsize=4)
+def _load_classifier(path: Path, device: str) -> Any:
+    import timm
+    import torch
+
+    network: Any = timm.create_model("tf_efficientnet_lite2", pretrained=False)
+    names = dict(_OUTSIDE)
+    places = [(stage, k) for stage, blocks in enumerate(network.blocks) for k in range(len(blocks))]
+    for number, (stage, k) in enumerate(places):
+        layers = _INSIDE if stage else _FIRST
+        names |= {f"_blocks.{number}.{a}": f"blocks.{stage}.{k}.{b}" for a, b in layers.items()}
+    state = {}
+    for key, value in read_state_dict(path).items():
+        layer, _, leaf = key.rpartition(".")
+        state[f"{names.get(layer, layer)}.{leaf}"] = value
+    load_strict(network, state, path.name)
+    # a quarter faster on the CPU, equal within 1e-6
+    return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+
+
+def normalise(pictures: torch.Tensor) -> torch.Tensor:
+    """Float (n, 3, H, W) RGB in 0..1 into the network's range, about -1..1."""
+    return (pictures - _MEAN_RGB) / _STD_RGB
+
+
+def probabilities(network: Any, crops: torch.Tensor, batches: Batches) -> torch.Tensor:
+    """Softmax of the classifier: float32 (n, 3, H, W) RGB in 0..1 -> float32 (n, 1000), on the CPU.
+
+    The last answer is kept, by content: describe() shows the same crops to encoder and captioner.
+    """
+    import torch
+
+    global _last
+    pixels = crops.detach().to("cpu", torch.float32).contiguous()
+    content = blake2b(pixels.numpy().data).digest()
+    key = (id(network), batches.precision, tuple(pixels.shape), content)
+    if (last := _last) and last[0] == key:
+        return last[1].clone()
+    device = network.conv_stem.weight.device
+    # a convolution of fewer pictures is rounded in another way, so every batch is a full one
+    missing = -len(pixels) % batches.size
+    filled = torch.cat([pixels, pixels.new_zeros(missing, *pixels.shape[1:])])
+    rows = batches(filled, lambda few: network(normalise(few.to(device))).float().softmax(1).cpu())
+    answer = torch.cat([torch.zeros((0, network.num_classes)), *rows])[: len(pixels)]
+    _last = (key, answer)
+    return answer.clone()
+
+
+def feature_maps(network: Any, pictures: torch.Tensor) -> dict[int, torch.Tensor]:
+    """Dense features after the last block of each of `STRIDES`, without gradients.
+
+    pictures: float32 (n, 3, H, W) RGB in 0..1. Returns float32 (n, c, ceil(H / stride),
+    ceil(W / stride)), c = 16, 24, 48, 120 and 352; not normalised, may be negative.
+    """
+    import torch
+
+    weight = network.conv_stem.weight
+    with torch.inference_mode():
+        maps = network.forward_intermediates(
+            normalise(pictures.to(weight.device, weight.dtype)), intermediates_only=True
+        )
+    return dict(zip(STRIDES, maps, strict=True))
+
+
+# --- colours ---
+
+
+def color_shares(rgb: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Share of pixels that each of `COLORS` names, by rules on hue, saturation and value.
+
+    rgb: float (n, 3), in 0..1, the pixels of one thing. Returns float64 (11,), in the order of
+    `COLORS`, sum 1; all zero when n is 0. Raises TasError for another shape. The eleven words are
+    the basic terms of Berlin and Kay (1969).
+
+    >>> dict(zip(COLORS, color_shares(np.array([[0.9, 0.1, 0.1], [0.1, 0.1, 0.1]]))))["red"]
+    np.float64(0.5)
+    """
+    if rgb.ndim != 2 or rgb.shape[1] != 3:
+        raise TasError(f"pixels must be an array of (n, 3), not {rgb.shape}")
+    if len(rgb) == 0:
+        return np.zeros(len(COLORS))
+    hue, saturation, value = _hue_saturation_value(rgb.astype(np.float64))
+    grey = (saturation < 0.2) | (value < 0.15)
+    warm = (hue >= 10) & (hue < 45)
+    # a dark or dull orange is called brown, a pale red pink
+    dull = warm & ((value < 0.62) | (saturation * value < 0.4))
+    pale = ((hue >= 300) | (hue < 10)) & (saturation < 0.5) & (value > 0.65)
+    rules = {  # the first that holds names the pixel
+        "black": grey & (value < 0.25),
+        "white": grey & (value >= 0.78),
+        "grey": grey,
+        "brown": dull,
+        "pink": pale | ((hue >= 310) & (hue < 342)),
+        "red": (hue < 14) | (hue >= 342),
+        "orange": hue < 42,
+        "yellow": hue < 68,
+        "green": hue < 170,
+        "blue": hue < 255,
+        "purple": hue >= 255,
+    }
+    first = np.argmax(np.stack(list(rules.values())), axis=0)  # (n,)
+    counts = dict(zip(rules, np.bincount(first, minlength=len(rules)), strict=True))
+    return np.array([counts[name] for name in COLORS]) / len(rgb)
+
+
+def crop_color_shares(crop: NDArray[np.floating]) -> NDArray[np.float64]:
+    """`color_shares` of the thing in a masked crop: of every third of its pixels that is not fill.
+
+    crop: float (3, H, W) RGB in 0..1, black outside the mask (`crops.masked_crops`, fill "black");
+    a crop that is black altogether is of a black thing.
+    """
+    pixels = crop[:, ::3, ::3].reshape(3, -1).T  # (n, 3)
+    thing = pixels[pixels.max(axis=1) > _FILL]
+    return color_shares(thing if len(thing) else pixels)
+
+
+def _hue_saturation_value(rgb: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Hue in degrees 0..360, saturation and value in 0..1, of float (n, 3)."""
+    high, low = rgb.max(1), rgb.min(1)
+    span = high - low
+    divisor = np.where(span > 0, span, 1)
+    red, green, blue = rgb.T
+    sector = np.where(
+        high == red,
+        (green - blue) / divisor % 6,
+        np.where(high == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+    )
+    return 60 * sector, span / np.where(high > 0, high, 1), high

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import logging
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.checkpoints import load_strict, load_tokenizer, quiet_transformers, read_state_dict
-from tasutils.compute import tune, unit_rows
+from tasutils.compute import tune
 from tasutils.config import PLAIN, ComputeConfig
-from tasutils.encoders import TowerEncoder
+from tasutils.encoders import EncoderConfig, TowerEncoder, normaliser, rows_by_length
 from tasutils.errors import TasError
 from tasutils.paths import weights_path
 
 if TYPE_CHECKING:
     import torch
-
-    from tasutils.encoders.settings import EncoderConfig
 
 _CONFIGS = Path(__file__).parent / "configs"
 _CLIP_VOCABULARY = 49408  # entries of CLIP's own tokenizer
@@ -32,10 +28,7 @@ _MAX_BYTES = 1 << 23  # of a file of merges, unpacked; CLIP's own are 3 MB
 
 
 class OpenClipEncoder(TowerEncoder):
-    """An open_clip model as `DenseEncoder`; without a checkpoint its weights are random.
-
-    Raises TasError for an unknown model and for a missing, damaged or unfit checkpoint.
-    """
+    """A model of open_clip; without a checkpoint its weights are random."""
 
     def __init__(
         self, config: EncoderConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
@@ -54,9 +47,7 @@ class OpenClipEncoder(TowerEncoder):
         self.context_length = int(model.context_length)
         self.logit_scale = float(model.logit_scale.detach().exp())
         self.image_size = int(side[0] if isinstance(side, tuple | list) else side)
-        mean, std = model.visual.image_mean, model.visual.image_std
-        self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
+        self.pixel_values = normaliser(model.visual.image_mean, model.visual.image_std, device)
         # CLIP's own text tower; its end token is its last by number
         self._causal = (
             getattr(model, "attn_mask", None) is not None
@@ -67,27 +58,21 @@ class OpenClipEncoder(TowerEncoder):
 
     def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
         """n texts as they stand -> float32 (n, dim), L2-normalised; cut at the model's context."""
-        rows = np.zeros((len(texts), self.dim), dtype=np.float32)
         if not texts:
-            return rows
+            return np.zeros((0, self.dim), dtype=np.float32)
         tokens = self.tokenize(texts)  # (n, context)
         n_used = tokens.argmax(dim=-1) + 1 if self._causal else tokens.new_tensor(tokens.shape[1:])
-        eights = -(-n_used.expand(len(texts)) // 8)
-        for n in eights.unique().tolist():  # so that no text's rounding hangs on the others
-            here = eights == n
-            cut = tokens[here, : 8 * n]
-            rows[here.numpy()] = unit_rows(cut, self._embed_tokens, self.text_batches, self.dim)
-        return rows
+        return rows_by_length(
+            n_used.expand(len(texts)).numpy(),
+            lambda some, length: self._embed_tokens(tokens[some, :length]),
+            self.text_batches, self.dim,
+        )  # fmt: skip
 
     def n_tokens(self, text: str) -> int:
         """How many tokens the whole text has, begin and end included."""
         if own := getattr(self.tokenize, "tokenizer", None):  # of transformers
             return len(own(self.tokenize.clean_fn(text)).input_ids)
         return len(self.tokenize.encode(text)) + 2
-
-    def pixel_values(self, crops: torch.Tensor) -> torch.Tensor:
-        """What the network sees of crops."""
-        return (crops.to(self.device, dtype=self._mean.dtype) - self._mean) / self._std
 
     def _embed_images(self, crops: torch.Tensor) -> torch.Tensor:
         return self.model.encode_image(self.pixel_values(crops))
@@ -103,11 +88,10 @@ class OpenClipEncoder(TowerEncoder):
 def place_features(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
     """The last feature map of an image tower, each place projected alone: (n, h, w, dim).
 
-    ViT (CLIP): the last block's patch tokens through ln_post and the projection.
-    ResNet (CLIP): layer4 through attnpool's v_proj and c_proj as 1 x 1 convolutions with their
-        biases, which is attention from each place to itself alone (Score Map; MaskCLIP, Zhou et
-        al., arXiv 2112.01071).
-    ViT with attention pooling (SigLIP): the same idea, the pool sees one token at a time.
+    ViT (CLIP): the last block's patch tokens through ln_post and the projection. ResNet (CLIP):
+    layer4 through attnpool's v_proj and c_proj with their biases, attention from each place to
+    itself alone (MaskCLIP, Zhou et al., arXiv 2112.01071). SigLIP: its pool sees one token at a
+    time.
 
     pixels: float32 (n, 3, s, s), normalised. Raises TasError for towers that pool in another way.
     """
@@ -151,54 +135,51 @@ def causal_text(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     return text_global_pool(x @ model.text_projection, tokens, model.text_pool_type)
 
 
+@cache
+def _open_clip() -> Any:
+    """The library, to which our configurations are known."""
+    import open_clip
+
+    open_clip.add_model_config(_CONFIGS)
+    return open_clip
+
+
+def _text_config(name: str) -> dict[str, Any]:
+    config = None if ":" in name else _open_clip().get_model_config(name)
+    if config is None:
+        raise TasError(f"unknown CLIP model {name!r}; see open_clip.list_models()")
+    return config["text_cfg"]  # type: ignore[no-any-return]
+
+
 def build_clip(name: str) -> Any:
     """An open_clip model with random weights, ours (`configs/*.json`) or open_clip's, on the CPU.
 
     Its image statistics are those of the first weights that open_clip lists for the name. Raises
     TasError for an unknown name and for text towers that lie on the Hugging Face hub.
     """
-    import open_clip
-
-    config = _model_config(name)
-    if "hf_model_name" in config["text_cfg"]:
+    if "hf_model_name" in _text_config(name):
         raise TasError(f"CLIP model {name!r} needs files from the hub; choose one with CLIP's text")
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    published = open_clip.get_pretrained_cfg(name, tags[0]) if tags else {}
+    tags = _open_clip().list_pretrained_tags_by_model(name)
+    published = _open_clip().get_pretrained_cfg(name, tags[0]) if tags else {}
     statistics = {key: published[key] for key in ("mean", "std") if key in published}
-    with _no_warnings():
-        return open_clip.create_model(
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # of weights that are random: ours are loaded afterwards
+    try:
+        return _open_clip().create_model(
             name, pretrained=None, load_weights=False, force_preprocess_cfg=statistics
         )
+    finally:
+        logging.disable(before)
 
 
-def _model_config(name: str) -> dict[str, Any]:
-    import open_clip
-
-    _register_configs()
-    config = None if ":" in name else open_clip.get_model_config(name)
-    if config is None:
-        raise TasError(f"unknown CLIP model {name!r}; see open_clip.list_models()")
-    return config
-
-
-@cache
-def _register_configs() -> None:
-    import open_clip
-
-    open_clip.add_model_config(_CONFIGS)
-
-
-def _tokenizer(config: EncoderConfig) -> Callable[[list[str]], torch.Tensor]:
+def _tokenizer(config: EncoderConfig) -> Any:
     """The tokenizer of a model: open_clip's, a vocabulary of ours, or a folder from the hub."""
-    import open_clip
-
-    text = _model_config(config.model)["text_cfg"]
-    hub_name, n_entries = text.get("hf_tokenizer_name"), text.get("vocab_size", _CLIP_VOCABULARY)
-    folder = weights_path(config.tokenizer or "")
+    text, folder = _text_config(config.model), weights_path(config.tokenizer or "")
+    library, hub_name = _open_clip().tokenizer, text.get("hf_tokenizer_name")
     if hub_name is None:
         own = config.tokenizer is not None
-        tokenizer = tiny_tokenizer(folder) if own else open_clip.get_tokenizer(config.model)
-        known = len(tokenizer.encoder) if own else _CLIP_VOCABULARY
+        tokenizer = tiny_tokenizer(folder) if own else _open_clip().get_tokenizer(config.model)
+        n_entries, known = text.get("vocab_size", _CLIP_VOCABULARY), len(tokenizer.encoder)
         if known != n_entries:
             raise TasError(
                 f"CLIP model {config.model} has a vocabulary of {n_entries} entries, its tokenizer "
@@ -212,9 +193,9 @@ def _tokenizer(config: EncoderConfig) -> Callable[[list[str]], torch.Tensor]:
         )
     load_tokenizer(folder, "CLIP")  # tells in one line what is wrong with the folder
     with quiet_transformers():
-        return open_clip.tokenizer.HFTokenizer(
+        return library.HFTokenizer(
             str(folder),
-            context_length=text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH),
+            context_length=text.get("context_length", library.DEFAULT_CONTEXT_LENGTH),
             tokenizer_mode=text.get("tokenizer_mode"),
             **text.get("tokenizer_kwargs", {}),
         )
@@ -233,22 +214,9 @@ def tiny_tokenizer(path: Path) -> Any:
     try:
         with gzip.open(path) as file:
             data = file.read(_MAX_BYTES + 1)
-        if len(data) > _MAX_BYTES:
-            raise ValueError("longer than any")
         lines = filter(None, data.decode().split("\n")[1:])
-        if fault := next((line for line in lines if len(line.split()) != 2), None):
-            raise ValueError(f"no merge: {fault[:40]!r}")
+        if len(data) > _MAX_BYTES or not all(len(line.split()) == 2 for line in lines):
+            raise ValueError("no list of merges")
         return SimpleTokenizer(bpe_path=str(path), context_length=77)
     except (OSError, ValueError, EOFError, zlib.error, LookupError) as error:
         raise TasError(f"tokenizer {path} is damaged ({error}); restore the file") from error
-
-
-@contextmanager
-def _no_warnings() -> Iterator[None]:
-    """Silence open_clip's warning that the weights are random: ours are loaded afterwards."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -279,8 +279,8 @@ def small_albef(folder: Path) -> Any:
     """A small ALBEF of random weights."""
     from small_models import write_albef
 
+    from tasutils.encoders import AlbefConfig
     from tasutils.encoders.albef import AlbefEncoder
-    from tasutils.encoders.settings import AlbefConfig
 
     shape = write_albef(folder)
     config = AlbefConfig(
