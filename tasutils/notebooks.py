@@ -26,20 +26,15 @@ _FORMULA_PT = 12.0  # any size: the page scales a formula with its text
 
 
 def run_notebook(
-    name: str,
-    parameters: Mapping[str, Any],
-    out_dir: str | Path,
-    *,
-    threads: int | None = None,
+    name: str, parameters: Mapping[str, Any], out_dir: str | Path, *, threads: int | None = None,
     home: str = "",
-) -> Path:
+) -> Path:  # fmt: skip
     """Run a notebook in this very interpreter; write it as `name`.ipynb and `name`.html.
 
     Args:
         name: such as "00_quickstart".
         parameters: values for its parameters cell; those left out keep the notebook's own.
-        out_dir: where both files go; made when missing. They are written after a failure as well,
-            and show how far the notebook came.
+        out_dir: where both files go, after a failure too: they show how far the notebook came.
         threads: of the networks; None leaves it to them.
         home: a page beside it that it links back to.
 
@@ -51,71 +46,58 @@ def run_notebook(
             folder, or a user's mistake that the notebook itself reports.
         RuntimeError: a cell failed; names the cell and the notebook as far as it came.
     """
-    source, target = paths.NOTEBOOKS / f"{name}.ipynb", Path(out_dir)
+    import nbformat
+    from papermill import execute_notebook
+    from papermill.exceptions import PapermillExecutionError
+
+    source, target = paths.NOTEBOOKS / f"{name}.ipynb", Path(out_dir) / f"{name}.ipynb"
     if not source.is_file():
         known = ", ".join(sorted(p.stem for p in paths.NOTEBOOKS.glob("*.ipynb"))) or "none"
         raise TasError(f"no notebook {name!r} in {paths.NOTEBOOKS}; there are: {known}")
     values = check_parameters(source, parameters)
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        (target / f"{name}.ipynb").write_bytes(b"")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(b"")
     except OSError as error:
-        raise TasError(f"cannot write {target}: {error.strerror}; choose another folder") from None
-    failure = _execute(source, target / source.name, values, threads)
-    page = target / f"{name}.html"
-    with paths.whole_file(page) as temporary:
-        temporary.write_text(export_html(target / source.name, home), encoding="utf-8")
-    if failure is not None:
-        raise failure
-    return page
-
-
-def _execute(
-    source: Path, target: Path, values: dict[str, Any], threads: int | None
-) -> TasError | RuntimeError | None:
-    """Write the notebook as far as it ran; returns what stopped it."""
-    import nbformat
-    from papermill import execute_notebook
-    from papermill.exceptions import PapermillExecutionError
-
+        raise TasError(f"cannot write {out_dir}: {error.strerror}; choose another folder") from None
     failure: TasError | RuntimeError | None = None
-    shows = f"{source.stem}.html shows how far it came"
+    shows = f"{name}.html shows how far it came"
     try:
         execute_notebook(
             source, target, values, kernel_name=KERNEL, language="python", progress_bar=False,
-            kernel_manager_class=kernel_manager_class(threads), autosave_cell_every=0,
+            kernel_manager_class=_kernel_manager(threads), autosave_cell_every=0,
         )  # fmt: skip
     except PapermillExecutionError as error:
         failure = TasError(error.evalue)
         if error.ename != TasError.__name__:
             what = f"cell {error.cell_index}: {error.ename}: {error.evalue}"
-            failure = RuntimeError(f"notebook {source.stem}, {what}; {shows}")
+            failure = RuntimeError(f"notebook {name}, {what}; {shows}")
     except (RuntimeError, TimeoutError) as error:  # the kernel died, or answers no more
-        failure = RuntimeError(f"notebook {source.stem}: {error}; {shows}")
+        failure = RuntimeError(f"notebook {name}: {error}; {shows}")
     notebook = nbformat.read(target, as_version=4)
-    notebook.metadata.pop("papermill", None)  # holds paths of this machine
-    notebook.metadata.pop("widgets", None)  # controls carry what they show as HTML
-    notebook.metadata.kernelspec = {
-        "display_name": "Python 3", "language": "python", "name": "python3",
-    }  # fmt: skip
+    for key in ("papermill", "widgets"):  # paths of this machine; controls with their HTML
+        notebook.metadata.pop(key, None)
+    spec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata.kernelspec = spec
     nbformat.write(notebook, target)
-    return failure
+    page = target.with_suffix(".html")
+    with paths.whole_file(page) as temporary:
+        temporary.write_text(export_html(target, home), encoding="utf-8")
+    if failure is not None:
+        raise failure
+    return page
 
 
-def kernel_manager_class(threads: int | None = None) -> type:
-    """A kernel manager that starts this interpreter, whatever kernelspecs are installed.
-
-    threads: of the networks; None leaves it to them.
-    """
+def _kernel_manager(threads: int | None) -> type:
+    """A kernel manager that starts this interpreter, whatever kernelspecs are installed."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
+    path = (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))
     settings = paths.OFFLINE | {
         "TAS_HOME": str(paths.ROOT),
         "TAS_RESULTS": str(paths.RESULTS),
-        "PYTHONPATH": os.pathsep.join(
-            filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))
-        ),
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
     }
     if threads is not None:
         settings["OMP_NUM_THREADS"] = str(threads)
@@ -123,24 +105,20 @@ def kernel_manager_class(threads: int | None = None) -> type:
     command.append("--IPKernelApp.log_level=50")
 
     class ThisInterpreter(AsyncKernelManager):
-        """Starts `sys.executable`; a kernelspec of the same name elsewhere has no say."""
-
         @property
         def kernel_spec(self) -> KernelSpec:
+            """Of `sys.executable`; a kernelspec of the same name elsewhere has no say."""
             return KernelSpec(argv=command, language="python", display_name=KERNEL, env=settings)
 
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
+            """Start it in the project's root."""
             await super().start_kernel(**{**options, "cwd": str(paths.ROOT)})
 
     return ThisInterpreter
 
 
 def notebook_parameters(path: Path) -> dict[str, Any]:
-    """The names and default values of a notebook's parameters cell.
-
-    Raises:
-        TasError: a default that is no plain scalar.
-    """
+    """The names and default values of a notebook's parameters cell; raises TasError."""
     from papermill import inspect_notebook
 
     found = {}
@@ -155,11 +133,8 @@ def notebook_parameters(path: Path) -> dict[str, Any]:
 def check_parameters(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters as the notebook wants them.
 
-    A whole number serves where a float is asked for; nothing else is converted. A parameter that
-    is None takes a number or None.
-
-    Raises:
-        TasError: an unknown name (the known ones are listed) or a value of another type.
+    A whole number serves where a float is asked for, and a path as text; a parameter that is None
+    takes a number or None. Raises TasError for an unknown name or a value of another type.
     """
     known, values = notebook_parameters(path), {}
     for name, value in parameters.items():
@@ -170,11 +145,11 @@ def check_parameters(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any
         plain = str(value) if isinstance(value, Path) else value
         if wanted is float and type(plain) is int:
             plain = float(plain)
-        optional = known[name] is None and (plain is None or type(plain) in {int, float})
-        if type(plain) is not wanted and not optional:
-            kind = "number or None" if known[name] is None else wanted.__name__
+        number = known[name] is None
+        if type(plain) is not wanted and not (number and type(plain) in {int, float}):
             raise TasError(
-                f"notebook {path.stem}: parameter {name} is {kind}, "
+                f"notebook {path.stem}: parameter {name} is "
+                f"{'number or None' if number else wanted.__name__}, "
                 f"not {type(value).__name__} {value!r}; its default is {known[name]!r}"
             )
         values[name] = plain
@@ -182,13 +157,10 @@ def check_parameters(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any
 
 
 def refuse_unknown(cells: Sequence[str] | None = None) -> None:
-    """In a notebook: refuse parameters that papermill passed and its own cell does not have.
+    """In a notebook: refuse parameters that papermill, which only logs it, should not have passed.
 
     Args:
         cells: the sources of the cells that have run, the parameters' cell first; None: IPython's.
-
-    Raises:
-        TasError: a misspelt name; papermill itself only logs it.
 
     >>> refuse_unknown(["limit = 4", "# Parameters\\nlimt = 2"])
     Traceback (most recent call last):
@@ -199,16 +171,11 @@ def refuse_unknown(cells: Sequence[str] | None = None) -> None:
 
         shell = get_ipython()  # type: ignore[no-untyped-call]
         cells = shell.user_ns["In"][1:] if shell is not None else []
-    if len(cells) < 2 or not cells[1].startswith("# Parameters"):
-        return
-    known, given = (
-        [node.targets[0].id for node in ast.parse(cell).body
-         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
-        for cell in cells[:2]
-    )  # fmt: skip
-    for name in given:
-        if name not in known:
-            raise TasError(f"no parameter {name!r}; this notebook has: {', '.join(known)}")
+    known, given = ([*re.findall(r"(?m)^(\w+) *=", cell)] for cell in [*cells, "", ""][:2])
+    if len(cells) > 1 and cells[1].startswith("# Parameters"):
+        for name in given:
+            if name not in known:
+                raise TasError(f"no parameter {name!r}; this notebook has: {', '.join(known)}")
 
 
 def export_html(path: Path, home: str = "") -> str:
@@ -226,8 +193,6 @@ def export_html(path: Path, home: str = "") -> str:
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
     class Renderer(IPythonRenderer):
-        """Sets formulas itself."""
-
         def block_math(self, body: str) -> str:
             return formula_html(body, display=True)
 
@@ -238,15 +203,12 @@ def export_html(path: Path, home: str = "") -> str:
             return formula_html(body)
 
     class Exporter(HTMLExporter):
-        """Reads Markdown with `Renderer`."""
-
         @pass_context
         def markdown2html(self, context: Any, source: str) -> str:
-            attachments = context.get("cell", {}).get("attachments", {})
             # what a cell shows as Markdown may hold others' words: no markup, no address with code
             renderer = Renderer(
-                escape=True, allow_harmful_protocols=False, attachments=attachments,
-                embed_images=True, anchor_link_text="",
+                escape=True, allow_harmful_protocols=False, embed_images=True, anchor_link_text="",
+                attachments=context.get("cell", {}).get("attachments", {}),
             )  # fmt: skip
             return str(MarkdownWithMath(renderer=renderer).render(source))
 
@@ -264,11 +226,9 @@ def export_html(path: Path, home: str = "") -> str:
 
 def title_of(notebook: Any, name: str) -> str:
     """The first heading of a notebook, or its name."""
-    for cell in notebook.cells:
-        heading = re.search(r"^# +(.+)$", cell.source, flags=re.M)
-        if cell.cell_type == "markdown" and heading:
-            return heading.group(1).strip()
-    return name
+    texts = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    found = (re.search(r"^# +(.+)$", text, flags=re.M) for text in texts)
+    return next((heading.group(1).strip() for heading in found if heading), name)
 
 
 def _describe_pictures(notebook: Any) -> None:
@@ -288,14 +248,9 @@ def _describe_pictures(notebook: Any) -> None:
 
 @lru_cache(maxsize=256)
 def formula_html(tex: str, display: bool = False) -> str:
-    r"""A formula as a picture that stands on its line of text and grows with it.
+    r"""A formula, in the TeX of matplotlib, as an <img> that stands on its line and grows with it.
 
-    Args:
-        tex: what stands between the dollar signs, in the TeX that matplotlib knows.
-        display: a paragraph of its own, in the middle.
-
-    Returns:
-        An <img>, its TeX as alternative text; what cannot be set stays TeX, as <code>.
+    display: a paragraph of its own, in the middle. What cannot be set stays TeX, as <code>.
 
     >>> formula_html(r"\alpha P")[:39], formula_html(r"\nosuch{x}")
     ('<img class="tas-formula" alt="\\alpha P"', '<code>\\nosuch{x}</code>')
@@ -312,10 +267,9 @@ def formula_html(tex: str, display: bool = False) -> str:
     figure, svg = Figure(figsize=(width / 72, height / 72)), BytesIO()
     figure.text(0, depth / height, text, fontproperties=font)
     figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    source = base64.b64encode(svg.getvalue()).decode("ascii")
     size = f"height: {height / _FORMULA_PT:.3f}em; vertical-align: {-depth / _FORMULA_PT:.3f}em"
     image = (
         f'<img class="tas-formula" alt="{escape(tex.strip())}" style="{size}" '
-        f'src="data:image/svg+xml;base64,{source}">'
+        f'src="data:image/svg+xml;base64,{base64.b64encode(svg.getvalue()).decode("ascii")}">'
     )
     return f'<span class="tas-display">{image}</span>' if display else image

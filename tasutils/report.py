@@ -11,10 +11,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
-from itertools import groupby
+from itertools import chain, count, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,22 +24,20 @@ from markupsafe import Markup
 from tasutils import paths
 from tasutils.errors import TasError
 from tasutils.notebooks import TEMPLATES, notebook_parameters, run_notebook, title_of
-from tasutils.tables import percent
+from tasutils.tables import percent, scope_note
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from tasutils.config import Preset
     from tasutils.datasets import RefDataset
-    from tasutils.runs import Run, RunRecord
+    from tasutils.runs import Run
     from tasutils.show import Picture
 
 LIGHT_BYTES = 1 << 30  # of weights, up to which two notebooks at a time fit into any memory
 ALONE = "10"  # measures seconds, so nothing may run beside it
 DRAWN_PICTURE = {"data": "refscenes val", "number": 5, "sentence": "the dog on the right"}
 EXAMPLES = {"right": 4, "wrong": 4, "moved": 3, "unproposed": 1}
-RULE = "spread evenly over the images of the runs, four right, four wrong, three that the " \
-    "rectifier moved, one for which no good mask was proposed"  # fmt: skip
 TOOLS = ("jupyterlab", "ipykernel", "ipywidgets", "nbformat", "nbconvert", "papermill",
          "matplotlib", "pillow", "scipy", "timm", "scikit-image")  # fmt: skip
 
@@ -49,8 +48,8 @@ class Book:
 
     name: str
     title: str
-    parameters: dict[str, Any]
-    left_out: str
+    left_out: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     error: str = ""
     ran: bool = False
@@ -61,11 +60,10 @@ class Report:
     """What a report is about, and what became of it.
 
     preset: the configuration; place: its name, or the path of its file, for notebooks.
-    data: the splits that are evaluated, those of one name one after the other.
+    data: the splits that are evaluated, those of one name one after the other; runs: theirs.
     chief: the data set and split that notebooks look at, such as "refscenes val".
     limit: only the first so many images of each split, but of photos7 beside RefScenes; or None.
-    books: the notebooks; reused: ids of runs that were there; workers: notebooks at a time.
-    page: where it lies in the end.
+    reused: ids of runs that were there; workers: notebooks at a time; page: where it lies.
     """
 
     preset: Preset
@@ -73,11 +71,12 @@ class Report:
     data: list[RefDataset]
     chief: str
     limit: int | None
-    created: datetime
     books: list[Book] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
     reused: set[str] = field(default_factory=set)
     workers: int = 1
     page: Path = Path()
+    created: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def names(self) -> list[str]:
@@ -89,7 +88,7 @@ class Report:
         """Whether RefScenes is among them."""
         from tasutils.datasets import group
 
-        return any(name in group("refscenes") for name in self.names)
+        return not set(self.names).isdisjoint(group("refscenes"))
 
     @property
     def failed(self) -> dict[str, str]:
@@ -133,28 +132,34 @@ def build_report(
     report = plan(limit_images, splits, preset, families, only)
     results = paths.RESULTS if out is None else Path(out).resolve()
     with run_folder(results) as folder:
-        parts = _evaluate(report, results)
-        target = results / _name(report, any(part.record.partial for part in parts))
-        for book in report.books:
-            if not book.left_out:
-                book.parameters = _parameters(book, report, parts, results)
-        report.workers = at_once(report.preset, parts[0].record.device)
+        _evaluate(report, results)
+        report.workers = at_once(report.preset, report.runs[0].record.device)
+        books = [book for book in report.books if not book.left_out]
+        for book in books:
+            book.parameters = _parameters(book, report, results)
+        name = _name(report)
         try:
-            run_all([book for book in report.books if not book.left_out], folder, report.workers)
+            run_all(books, folder, report.workers)
             print("writing the page", file=sys.stderr)
-            tables = study_tables(parts)
-            for name, table in tables.items():
-                table.to_csv(folder / f"{name}.csv", index=False)
+            tables = study_tables(report.runs)
+            for title, table in tables.items():
+                table.to_csv(folder / f"{title}.csv", index=False)
             (folder / "runs").mkdir()
-            for part in parts:
-                copy = folder / "runs" / f"{part.record.run_id}.json"
-                shutil.copyfile(part.folder / "run.json", copy)
-            html = page(report, parts, tables, folder)
+            for run in report.runs:
+                copy = folder / "runs" / f"{run.record.run_id}.json"
+                shutil.copyfile(run.folder / "run.json", copy)
+            html = page(report, tables, folder)
             (folder / "index.html").write_text(html, encoding="utf-8")
         except BaseException:
-            _keep_pages(folder, target.with_name(f"{target.name}_unfinished"), report.books)
+            done = {f"{b.name}.{kind}" for b in books if b.ran for kind in ("html", "ipynb")}
+            for path in folder.iterdir():
+                if path.name not in done:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if done:
+                kept = _keep(folder, results / f"{name}_unfinished")
+                print(f"the notebooks that have run are kept in {kept}", file=sys.stderr)
             raise
-        report.page = _keep(folder, target) / "index.html"
+        report.page = _keep(folder, results / name) / "index.html"
     return report
 
 
@@ -175,12 +180,13 @@ def plan(
     books, families = _books(only), list(families or group("refscenes"))
     if "own" in families:
         raise TasError("there is no report on own data; `tas evaluate own FILE` writes its run")
+    entry = dataset(families[0])
     if preset is None:
-        first = next(iter([*(splits or ()), *getattr(dataset(families[0]), "drawn", ())]), "")
+        first = next(iter([*(splits or ()), *entry.drawn]), "")
         preset = default_preset(families[0], first)
     chosen = load_preset(preset)
-    whole = _splits(families[0], chosen)
-    wanted = list(splits or (whole if limit is None else whole[:1]))
+    suit = [s for s in entry.splits if (s in entry.drawn) != chosen.photographs] or entry.splits
+    wanted = list(splits or (suit if limit is None else suit[:1]))
     data = [load_dataset(name, split) for split in wanted for name in families]
     if chosen.photographs and set(families) == set(group("refscenes")):
         data.insert(0, load_dataset("photos7", "all"))
@@ -198,39 +204,29 @@ def plan(
                     f"preset {chosen.name} has not"
                 )
     place = str(Path(preset).resolve() if Path(preset).suffix else preset)
-    chief = f"{families[0]} {wanted[0]}"
-    return Report(chosen, place, data, chief, limit, datetime.now(UTC), books)
+    return Report(chosen, place, data, f"{families[0]} {wanted[0]}", limit, books)
 
 
 def _books(only: str) -> list[Book]:
     """The numbered notebooks in their order; those that `only`, such as "01,05", omits say so."""
     import nbformat
 
-    found = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    known, wanted = [path.name[:2] for path in found], only.replace(" ", "").split(",")
-    for number in filter(None, wanted):
-        if number.zfill(2) not in known:
-            raise TasError(f"no notebook {number!r} for --only; there are {', '.join(known)}")
-    chosen = {number.zfill(2) for number in wanted if number} or set(known)
+    found = {path.name[:2]: path for path in sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
+    wanted = [number.zfill(2) for number in only.replace(" ", "").split(",") if number]
+    for number in wanted:
+        if number not in found:
+            raise TasError(f"no notebook {number!r} for --only; there are {', '.join(found)}")
     return [
         Book(
-            path.stem, title_of(nbformat.read(path, as_version=4), path.stem), {},
-            "" if number in chosen else "--only does not name it",
+            path.stem, title_of(nbformat.read(path, as_version=4), path.stem),
+            "--only does not name it" if wanted and number not in wanted else "",
         )
-        for number, path in zip(known, found, strict=True)
+        for number, path in found.items()
     ]  # fmt: skip
 
 
-def _splits(name: str, preset: Preset) -> Sequence[str]:
-    """All splits of a data set that suit a preset."""
-    from tasutils.datasets import dataset
-
-    entry = dataset(name)
-    return [s for s in entry.splits if (s in entry.drawn) != preset.photographs] or entry.splits
-
-
-def _evaluate(report: Report, results: Path) -> list[Run]:
-    """The runs of a report, one a data set and split.
+def _evaluate(report: Report, results: Path) -> None:
+    """Fill in the runs of a report, one a data set and split.
 
     One that is there, of the same commit, settings, data and number of images, is taken as it is.
     """
@@ -263,17 +259,17 @@ def _evaluate(report: Report, results: Path) -> list[Run]:
     if report.reused:
         said = f"{len(report.reused)} of {len(runs)} runs are there and reused"
         print(said, file=sys.stderr)
-    return [runs[data.name, data.split] for data in report.data]
+    report.runs = [runs[data.name, data.split] for data in report.data]
 
 
-def _parameters(book: Book, report: Report, parts: Sequence[Run], results: Path) -> dict[str, Any]:
-    """Preset, data, limit and results for a notebook, as far as it has these parameters.
+def _parameters(book: Book, report: Report, results: Path) -> dict[str, Any]:
+    """Preset, data, limit, runs and results for a notebook, as far as it has these parameters.
 
-    Besides these `runs`, the report's own, and the picture that the quickstart shows. Its limit is
-    the smaller of the report's and its own, or without a limit the whole split.
+    The quickstart gets a picture of the data. The limit is the smaller of the report's and the
+    notebook's own, or without a limit the whole split.
     """
     known = notebook_parameters(paths.NOTEBOOKS / f"{book.name}.ipynb")
-    runs = ",".join(part.record.run_id for part in parts)
+    runs = ",".join(run.record.run_id for run in report.runs)
     given: dict[str, Any] = {"preset": report.place, "data": report.chief, "runs": runs}
     if results != paths.RESULTS:
         given["results"] = str(results)
@@ -285,23 +281,20 @@ def _parameters(book: Book, report: Report, parts: Sequence[Run], results: Path)
             given |= DRAWN_PICTURE
         else:
             given |= {"number": 0, "sentence": first.samples[0].raw}
-    chosen: dict[str, Any] = {name: value for name, value in given.items() if name in known}
     if "limit" in known:
         data = next(d for d in report.data if f"{d.name} {d.split}" == report.chief)
-        own, whole = known["limit"], len(data.image_ids)
-        chosen["limit"] = min(own or whole, report.limit) if report.limit else whole
-    return chosen
+        whole = len(data.image_ids)
+        given["limit"] = min(known["limit"] or whole, report.limit) if report.limit else whole
+    return {name: value for name, value in given.items() if name in known}
 
 
 def at_once(preset: Preset, device: str) -> int:
     """How many notebooks run at a time: two on two cores, unless one fills the machine."""
     from tasutils.runs import cores
 
-    files = [
-        file
-        for path in preset.weight_paths().values()
-        for file in ([path] if path.is_file() else path.rglob("*"))
-    ]
+    files = chain.from_iterable(
+        [path] if path.is_file() else path.rglob("*") for path in preset.weight_paths().values()
+    )
     light = sum(file.stat().st_size for file in files) <= LIGHT_BYTES
     return 2 if device == "cpu" and light and cores() > 1 else 1
 
@@ -309,11 +302,10 @@ def at_once(preset: Preset, device: str) -> int:
 def run_all(books: Sequence[Book], folder: Path, workers: int) -> None:
     """Run notebooks into a folder, and note what became of each; progress on stderr.
 
-    Args:
-        books: those to run, with their parameters.
-        folder: for their pages.
-        workers: how many at a time. Two have a thread each; `ALONE` runs last, by itself.
+    workers: how many at a time. Two have a thread each; `ALONE` runs last, by itself.
     """
+    import psutil  # type: ignore[import-untyped]
+
     for name in ("papermill", "traitlets", "asyncio"):  # they tell of kernels that were ended
         logging.getLogger(name).setLevel(logging.CRITICAL)
     together = [book for book in books if workers > 1 and not book.name.startswith(ALONE)]
@@ -326,22 +318,13 @@ def run_all(books: Sequence[Book], folder: Path, workers: int) -> None:
                 future.result().ran = True
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            while wait(running, timeout=0.2).not_done:
-                _end_kernels()
+            while wait(running, timeout=0.2).not_done:  # they wait for their kernels
+                for child in psutil.Process().children():
+                    with suppress(psutil.Error):
+                        if "ipykernel_launcher" in child.cmdline():
+                            child.kill()
             raise
         pool.shutdown()
-
-
-def _end_kernels() -> None:
-    """Kill the kernels of this process, which ends the notebooks that wait for them."""
-    import psutil  # type: ignore[import-untyped]
-
-    for child in psutil.Process().children():
-        try:
-            if "ipykernel_launcher" in child.cmdline():
-                child.kill()
-        except psutil.Error:  # it has just ended
-            continue
 
 
 def _run(book: Book, folder: Path, threads: int | None) -> Book:
@@ -357,97 +340,55 @@ def _run(book: Book, folder: Path, threads: int | None) -> Book:
     return book
 
 
-def _name(report: Report, partial: bool) -> str:
+def _name(report: Report) -> str:
     """Such as `20261123-101500_report_tiny_partial40`; data but RefScenes's whole are named."""
     from tasutils.datasets import group
 
     rest = [name for name in report.names if name != "photos7" or len(report.names) == 1]
     data = [] if set(rest) == set(group("refscenes")) else ["-".join(rest)]
-    name = "".join(c if c.isalnum() or c in "+.-" else "-" for c in report.preset.name)
+    partial = any(run.record.partial for run in report.runs)
     limited = [f"partial{report.limit}"] if partial else []
-    time_ = f"{report.created:%Y%m%d-%H%M%S}"
-    return "_".join([time_, "report", *data, paths.name_part(name, 50), *limited])
+    name = paths.name_part(report.preset.name.replace(" ", "-"), 50)
+    return "_".join([f"{report.created:%Y%m%d-%H%M%S}", "report", *data, name, *limited])
 
 
 def _keep(folder: Path, target: Path) -> Path:
     """Rename a finished folder; beside an earlier one of the same second it gets a number."""
-    place, count = target, 1
-    while True:
-        try:
-            return folder.rename(place)
-        except OSError:
-            if not place.exists():
-                raise
-        count += 1
-        place = target.with_name(f"{target.name}-{count}")
+    places = chain([target], (target.with_name(f"{target.name}-{k}") for k in count(2)))
+    return folder.rename(next(place for place in places if not place.exists()))
 
 
-def _keep_pages(folder: Path, target: Path, books: Sequence[Book]) -> None:
-    """Of a report that was ended keep the pages of notebooks, if some have run to their end."""
-    done = {f"{book.name}.{kind}" for book in books if book.ran for kind in ("html", "ipynb")}
-    if not done:
-        return
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name not in done:
-            path.unlink()
-    kept = _keep(folder, target)
-    print(f"the notebooks that have run are kept in {kept}", file=sys.stderr)
-
-
-def page(
-    report: Report, parts: Sequence[Run], tables: Mapping[str, DataFrame], folder: Path
-) -> str:
-    """The index.html of a report that lies in `folder`; all text in it is escaped."""
+def page(report: Report, tables: Mapping[str, DataFrame], folder: Path) -> str:
+    """The index.html of a report whose notebooks lie in `folder`; all text in it is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from tasutils.tables import scope_note
+    from tasutils.compare import TOLERANCE, close_calls
 
-    preset, names, scope = report.preset, report.names, scope_note(parts)
-    title = f"TAS on {', '.join(names)}"
-    if report.world:
-        title = "TAS on photographs" if preset.photographs else "TAS on RefScenes"
-    records = [part.record for part in parts]
+    records = [run.record for run in report.runs]
+    close, n, _ = map(sum, zip(*map(close_calls, report.runs), strict=True))
+    n_described = sum(record.n_described for record in records)
+    stages = sorted({stage for record in records for stage in record.times_s})
+    here = {str(d.metadata["Name"]).lower(): d.version for d in metadata.distributions()}
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
     return environment.get_template("index.html.j2").render(
-        title=title, report=report, preset=preset, names=names, scope=scope, rule=RULE,
-        extent=scope.split(";")[0], partial=any(record.partial for record in records),
-        numbers=_numbers(records), figures=list(_figures(tables, scope)),
-        pieces=_pieces(tables["contributions"]), cards=list(_cards(parts)),
+        report=report, preset=report.preset, records=records, scope=scope_note(report.runs),
+        percent=percent, figures=list(_figures(tables, scope_note(report.runs))),
+        pieces=_pieces(tables["contributions"]), cards=list(_cards(report.runs)),
         looks={book.name: _first_look(folder / f"{book.name}.ipynb") for book in report.books},
-        model_cards=dict(_model_cards(preset)), settings=_settings(preset),
-        made=_made(report, parts), versions=_versions(records[0]), records=records,
-        runs=_html([
-            {"run": r.run_id, "n": r.n_used, "images": r.n_images, "seconds": f"{r.wall_s:.0f}",
-             "newly described": "reused" if r.run_id in report.reused else r.n_described}
-            for r in records
-        ]),
+        model_cards=dict(_model_cards(report.preset)), close=close, n=n, tolerance=TOLERANCE,
+        pace={s: sum(r.times_s.get(s, 0.0) for r in records) / max(n_described, 1) for s in stages},
+        peaks={k: max(r.peak_memory_mib.get(k, 0) for r in records)
+               for k in records[0].peak_memory_mib},
+        n_described=n_described,
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        versions=records[0].versions | {name: here[name] for name in TOOLS if name in here},
     )  # fmt: skip
 
 
-def _html(rows: Any) -> Markup:
-    """Rows as an HTML table; all text in it is escaped."""
-    import pandas as pd
-
-    return Markup(pd.DataFrame(rows).to_html(index=False, border=0, escape=True))
-
-
-def _numbers(records: Sequence[RunRecord]) -> Markup:
-    shown = {"mIoU": "miou", "oIoU": "oiou", "P@0.5": "p@0.5", "oracle mIoU": "oracle_miou"}
-    return _html([
-        {"family": record.dataset, "split": record.split}
-        | {head: percent(m.value, m.low, m.high) for head, name in shown.items()
-           if (m := record.metrics[name])}
-        | {"n": record.n_used, "images": record.n_images}
-        for record in records
-    ])  # fmt: skip
-
-
-def _pieces(table: DataFrame) -> Markup:
-    """`study.contributions` with a line for each run and a column for each piece."""
+def _pieces(table: DataFrame) -> list[dict[Any, Any]]:
+    """`study.contributions` with a row for each run and a column for each piece."""
     cells = [
         f"{percent(*ends, signed=True)}{' *' if ends[1] > 0 or ends[2] < 0 else ''} (n = {n})"
         if n else "–"
@@ -456,11 +397,11 @@ def _pieces(table: DataFrame) -> Markup:
     wide = table.assign(cell=cells).pivot_table(
         "cell", ["family", "split"], "piece", aggfunc="first", sort=False
     )
-    return _html(wide.fillna("–").reset_index().rename_axis(columns=None))
+    return wide.fillna("–").reset_index().to_dict("records")
 
 
 def _figures(tables: Mapping[str, DataFrame], note: str) -> Iterator[dict[str, str]]:
-    """The charts of a study: source, alternative text and caption of each."""
+    """The charts of a study: source and caption of each."""
     from tasutils import charts
 
     caption = "mIoU of the variants, each without and with the rectifier, beside the oracle"
@@ -471,15 +412,17 @@ def _figures(tables: Mapping[str, DataFrame], note: str) -> Iterator[dict[str, s
 
 
 def _figure(picture: Picture, caption: str, **more: str) -> dict[str, str]:
-    return {"src": _data_uri(*picture.encoded()), "caption": caption} | more
+    kind, data = picture.encoded()
+    src = f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    return {"src": src, "caption": caption} | more
 
 
-def _cards(parts: Sequence[Run]) -> Iterator[dict[str, str]]:
-    """Examples of each kind: parts take turns, and no picture comes twice."""
+def _cards(runs: Sequence[Run]) -> Iterator[dict[str, str]]:
+    """Examples of each kind: runs take turns, and no picture comes twice."""
     from tasutils.gallery import Gallery
     from tasutils.show import thumbnail
 
-    galleries, used = [Gallery(part) for part in parts], set[str]()
+    galleries, used = [Gallery(run) for run in runs], set[str]()
     for kind, wanted in EXAMPLES.items():
         for turn in range(wanted):
             order = galleries[turn % len(galleries) :] + galleries[: turn % len(galleries)]
@@ -496,18 +439,11 @@ def _first_look(notebook: Path) -> str:
     """The first picture that an executed notebook shows, as a data URI; "" without one."""
     import nbformat
 
-    if not notebook.is_file():
-        return ""
-    for cell in nbformat.read(notebook, 4).cells:
-        for output in cell.get("outputs", []):
-            for kind in ("image/jpeg", "image/png"):
-                if kind in output.get("data", {}):
-                    return f"data:{kind};base64,{output['data'][kind]}".replace("\n", "")
-    return ""
-
-
-def _data_uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    cells = nbformat.read(notebook, 4).cells if notebook.is_file() else []
+    shown = (output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
+    kinds = ("image/jpeg", "image/png")
+    found = (f"data:{kind};base64,{data[kind]}" for data in shown for kind in kinds if kind in data)
+    return next(found, "").replace("\n", "")
 
 
 def _model_cards(preset: Preset) -> Iterator[tuple[str, Markup]]:
@@ -520,54 +456,3 @@ def _model_cards(preset: Preset) -> Iterator[tuple[str, Markup]]:
             html = str(render(card.read_text(encoding="utf-8")))
             # the page has one first heading, its own
             yield card.stem, Markup(html.replace("<h1>", "<h3>").replace("</h1>", "</h3>"))
-
-
-def _settings(preset: Preset) -> Markup:
-    rows = []
-    for name, value in preset.leaves().items():
-        source = [*(["assumed"] if name in preset.assumed else []), preset.sources.get(name, "")]
-        rows.append(
-            {"setting": name, "value": str(value), "source": ": ".join(filter(None, source))}
-        )
-    return _html(rows)
-
-
-def _made(report: Report, parts: Sequence[Run]) -> dict[str, str]:
-    from tasutils.compare import TOLERANCE, close_calls
-
-    records = [part.record for part in parts]
-    first, (close, n, _) = records[0], map(sum, zip(*map(close_calls, parts), strict=True))
-    n_described = sum(record.n_described for record in records)
-    stages = sorted({stage for record in records for stage in record.times_s})
-    pace = {s: sum(r.times_s.get(s, 0.0) for r in records) / max(n_described, 1) for s in stages}
-    peaks = {k: max(r.peak_memory_mib.get(k, 0) for r in records) for k in first.peak_memory_mib}
-    dirty = ", with changes that are not committed" if first.git_dirty else ""
-    return {
-        "made": f"{report.created:%Y-%m-%d %H:%M} UTC",
-        "preset": f"{report.preset.name}, digest {report.preset.digest()[:12]}",
-        "weights": ", ".join(f"{k} {m.sha256[:12]}" for k, m in first.models.items()),
-        "weights of terms": "; ".join(
-            f"{r.dataset} {r.split}: " + ", ".join(f"{k} {w:g}" for k, w in r.weights.items())
-            for r in records
-        ),
-        "commit": (first.git_commit or "no repository") + dirty,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores; networks on "
-        f"{first.device}, {first.dtype}",
-        "peak memory": ", ".join(f"{v:.0f} MiB ({k})" for k, v in peaks.items()) or "unknown",
-        "seconds an image": f"{sum(pace.values()):.2f} "
-        f"({', '.join(f'{s} {seconds:.2f}' for s, seconds in pace.items())}), n = {n_described} "
-        "images" if n_described else "none was described anew, all came from the store",
-        "notebooks": "two at a time with a thread each, but 10, which measures seconds, alone"
-        if report.workers > 1 else "one at a time",
-        "metrics": f"version {first.metric_version}; intervals over images, seeds {first.seeds}",
-        "close choices": f"{close} of {n}: the best "
-        f"total is ahead of the second by {TOLERANCE:g} or less (100 times that with a logit "
-        "scale), so that another device may choose otherwise",
-    }  # fmt: skip
-
-
-def _versions(record: RunRecord) -> dict[str, str]:
-    """Python and the libraries: those that results depend on, then those that draw and run."""
-    here = {str(name).lower(): version for name, version in (
-        (found.metadata["Name"], found.version) for found in metadata.distributions())}  # fmt: skip
-    return record.versions | {name: here[name] for name in TOOLS if name in here}

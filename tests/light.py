@@ -7,6 +7,7 @@
 | `FakeProposer`, `FakeEncoder`, `FakeCaptioner`, `CountingTAS`, `make_dataset`, `run_of` | runs |
 | `make_pictures`, `SlowProposer`, `slow_tas` | engines, which need no sentence |
 | `a_run`, `part_of` | studies of stored scores |
+| `own_preset` | `kind: my_module:Mine` |
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import yaml
 from PIL import Image
 
 from tasutils.config import load_preset
@@ -433,3 +435,32 @@ def part_of(sentences, config=None, family="refscenes", alpha=0.5, lam=0.8):
     columns = ["sample_id", "proposal", "v", "p", "n", "region", "intersection_px", "union_px"]
     frame = pd.DataFrame(scores, columns=[*columns, "gt_area_px"])
     return a_run(pd.DataFrame(samples), frame, alpha, lam, config, dataset=family, run_id=family)
+
+
+# ------------------------------------------------------------------ kind: my_module:Mine
+
+MINE = """
+import numpy as np
+from tasutils.config import CaptionerSettings
+
+class Mine(CaptionerSettings):
+    kind: str = "my_captions:Mine"
+    words: str = "a mine"
+    def make(self, device, compute):
+        words = self.words
+        class Captioner:
+            image_size, device = 8, "cpu"
+            def caption(self, crops):
+                return [words] * len(crops)
+        return Captioner()
+"""
+
+
+def own_preset(folder):
+    """A preset file beside a module whose captioner it names; returns its path."""
+    (folder / "my_captions.py").write_text(MINE)
+    data = load_preset("tiny").model_dump() | {"name": "mine"}
+    data["captioner"] = {"kind": "my_captions:Mine", "words": "a mine"}
+    data["sources"], data["assumed"], data["reasons"] = {}, [], {}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(data))
+    return folder / "mine.yaml"

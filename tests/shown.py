@@ -12,11 +12,12 @@ import pandas as pd
 class Tags(HTMLParser):
     """The tags and attributes of a page, and its text."""
 
-    def __init__(self) -> None:
+    def __init__(self, html: str = "") -> None:
         super().__init__()
         self.tags: set[str] = set()
         self.names: set[str] = set()
         self.text = ""
+        self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)

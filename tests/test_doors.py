@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
-from light import HashEncoder, light_tas
+from light import HashEncoder, light_tas, own_preset
 
 import tasutils
 from tasutils.config import CaptionerSettings, EncoderSettings, Part, ProposerSettings, load_preset
@@ -328,32 +328,10 @@ def test_sentences_that_mean_nothing_or_several_things(monkeypatch, make_tas, da
 
 # ---------------------------------------------------------------- kind: my_module:Mine
 
-MINE = """
-import numpy as np
-from tasutils.config import CaptionerSettings
-
-class Mine(CaptionerSettings):
-    kind: str = "my_captions:Mine"
-    words: str = "a mine"
-    def make(self, device, compute):
-        words = self.words
-        class Captioner:
-            image_size, device = 8, "cpu"
-            def caption(self, crops):
-                return [words] * len(crops)
-        return Captioner()
-"""
-
-
 @pytest.fixture
 def mine(tmp_path):
     """A preset file beside a module of one's own."""
-    (tmp_path / "my_captions.py").write_text(MINE)
-    data = load_preset("tiny").model_dump() | {"name": "mine"}
-    data["captioner"] = {"kind": "my_captions:Mine", "words": "a mine"}
-    data["sources"], data["assumed"], data["reasons"] = {}, [], {}
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(data))
-    return tmp_path / "mine.yaml"
+    return own_preset(tmp_path)
 
 
 def test_a_class_of_one_s_own_reaches_another_process(mine):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from notebook_tools import build
 from PIL import Image
+from shown import pictures, tables
 
 from tasutils import paths
 from tasutils.notebooks import notebook_parameters, run_notebook
@@ -153,5 +154,9 @@ def test_the_quickstart_takes_a_picture_of_ones_own(tmp_path):
     image[20:70, 70:110] = (30, 30, 200)
     Image.fromarray(image).save(tmp_path / "own.png")
     given = {"picture": str(tmp_path / "own.png"), "sentence": "the 🚗 on the right", "alpha": 0.5}
-    page = run_notebook("00_quickstart", given, tmp_path)
-    assert "the 🚗 on the right" in page.read_text(encoding="utf-8")
+    html = run_notebook("00_quickstart", given, tmp_path).read_text(encoding="utf-8")
+    assert "the 🚗 on the right" in html
+    assert "tas-frozen" in html and "alpha (P) <b>" in html
+    assert len(pictures(tmp_path / "00_quickstart.ipynb")) >= 6
+    table = next(t for t in tables(tmp_path / "00_quickstart.ipynb") if "rank" in t)
+    assert sorted(table["rank"].astype(int)) == list(range(1, len(table) + 1))

@@ -1,20 +1,31 @@
-"""Notebooks run with strict parameters in this very interpreter; pages need no network."""
+"""Notebooks run with strict parameters in this very interpreter; pages need no network.
+
+One report over one picture, with notebooks written here, serves all tests of reports: one of its
+notebooks fails, and its preset has a captioner of one's own.
+"""
 
 import base64
+import io
 import re
 import sys
-from datetime import UTC, datetime
+from contextlib import redirect_stderr
+from dataclasses import replace
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
+from light import own_preset
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from shown import fetched
+from shown import Tags, fetched
 
-from tasutils import cli, paths, report
+import tasutils
+from tasutils import paths, report
 from tasutils.config import load_preset
-from tasutils.datasets import load_dataset
+from tasutils.datasets import group, load_dataset
 from tasutils.errors import TasError
 from tasutils.notebooks import (
+    TEMPLATES,
     check_parameters,
     export_html,
     formula_html,
@@ -23,36 +34,42 @@ from tasutils.notebooks import (
     run_notebook,
 )
 from tasutils.report import build_report, plan
+from tasutils.runs import list_runs
+from tasutils.study import RANDOM
 
 PARAMETERS = 'name = "a"\ncount = 3\nshare = 0.5\nflag = True\nweight = None  # a number\n'
+GIVEN = 'preset = ""\ndata = ""\nnumber = 9\nsentence = ""\nlimit = 8\nruns = ""\nresults = ""\n'
+
+
+def write(name, *sources, parameters=PARAMETERS):
+    """Write a notebook into `paths.NOTEBOOKS`."""
+    cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+    cells.append(new_markdown_cell("# Title\n\nText with $x^2$ and <b>markup</b>."))
+    cells += [new_code_cell(source) for source in sources]
+    spec = {"name": "no-such-kernel", "display_name": "none", "language": "python"}
+    book = new_notebook(cells=cells, metadata={"kernelspec": spec})
+    nbformat.write(book, paths.NOTEBOOKS / f"{name}.ipynb")
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder of notebooks of our own; returns a function that writes one."""
+    """An empty folder of notebooks."""
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
-
-    def write(name: str, *sources: str, parameters: str = PARAMETERS) -> None:
-        cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]})]
-        cells.append(new_markdown_cell("# Title\n\nText with $x^2$ and <b>markup</b>."))
-        cells += [new_code_cell(source) for source in sources]
-        spec = {"name": "no-such-kernel", "display_name": "none", "language": "python"}
-        nbformat.write(
-            new_notebook(cells=cells, metadata={"kernelspec": spec}), tmp_path / f"{name}.ipynb"
-        )
-
-    return write
+    return tmp_path
 
 
-def test_parameters_are_read_from_their_cell(folder, tmp_path):
-    folder("one")
+# ------------------------------------------------------------------ one notebook
+
+
+def test_parameters_are_read_from_their_cell_and_kept_to(folder):
+    write("one", "raise SystemExit('must never run')")
     known = {"name": "a", "count": 3, "share": 0.5, "flag": True, "weight": None}
-    assert notebook_parameters(tmp_path / "one.ipynb") == known
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
+    assert notebook_parameters(folder / "one.ipynb") == known
+    values = check_parameters(folder / "one.ipynb", {"share": 1, "weight": 0.25, "name": folder})
+    assert values == {"share": 1.0, "weight": 0.25, "name": str(folder)}
+    assert isinstance(values["share"], float)
+    assert check_parameters(folder / "one.ipynb", {"weight": None}) == {"weight": None}
+    for given, message in (
         ({"nmae": "b"}, "no parameter 'nmae'; it has: name, count, share, flag, weight"),
         ({"count": "3"}, "parameter count is int, not str '3'"),
         ({"count": 3.5}, "parameter count is int, not float 3.5"),
@@ -61,119 +78,154 @@ def test_parameters_are_read_from_their_cell(folder, tmp_path):
         ({"name": None}, "parameter name is str, not NoneType None"),
         ({"weight": "0.5"}, "parameter weight is number or None, not str '0.5'"),
         ({"share": [1]}, "parameter share is float, not list"),
-    ],
-)
-def test_unknown_names_and_wrong_types_are_refused(folder, tmp_path, given, message):
-    folder("one", "raise SystemExit('must never run')")
-    with pytest.raises(TasError, match=re.escape(message)):
-        run_notebook("one", given, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_whole_numbers_paths_and_none_are_taken(folder, tmp_path):
-    folder("one")
-    given = {"share": 1, "weight": 0.25, "name": tmp_path}
-    values = check_parameters(tmp_path / "one.ipynb", given)
-    assert values == {"share": 1.0, "weight": 0.25, "name": str(tmp_path)}
-    assert isinstance(values["share"], float)
-    assert check_parameters(tmp_path / "one.ipynb", {"weight": None}) == {"weight": None}
-
-
-def test_an_unknown_notebook_names_those_there_are(folder, tmp_path):
-    folder("one")
+    ):
+        with pytest.raises(TasError, match=re.escape(message)):
+            run_notebook("one", given, folder / "out")
     with pytest.raises(TasError, match="no notebook 'two'.* one"):
-        run_notebook("two", {}, tmp_path / "out")
+        run_notebook("two", {}, folder / "out")
+    (folder / "file").write_text("")
+    with pytest.raises(TasError, match="cannot write"):
+        run_notebook("one", {}, folder / "file" / "out")
+    assert not (folder / "out").exists()
 
 
-def test_papermill_by_hand_cannot_pass_a_misspelt_parameter(folder, tmp_path):
+def test_papermill_by_hand_cannot_pass_a_misspelt_parameter(folder):
     """As in every shipped notebook, where the line stands after the imports."""
     from papermill import PapermillExecutionError, execute_notebook
 
-    folder("one", "from tasutils.notebooks import refuse_unknown\n\nrefuse_unknown()")
-    given = [str(tmp_path / f"{name}.ipynb") for name in ("one", "done")]
-    execute_notebook(*given, {"count": 5}, kernel_name="python3", progress_bar=False)
+    write("one", "from tasutils.notebooks import refuse_unknown\n\nrefuse_unknown()")
+    given = [str(folder / f"{name}.ipynb") for name in ("one", "done")]
     with pytest.raises(PapermillExecutionError, match="no parameter 'cuont'"):
         execute_notebook(*given, {"cuont": 5}, kernel_name="python3", progress_bar=False)
     refuse_unknown(["a = 1"])
     refuse_unknown(["a = 1", "b = 2"])
+    refuse_unknown(["a = 1", "# Parameters\na = 2"])
 
 
-def test_a_place_that_cannot_be_written_is_said_before_the_work(folder, tmp_path):
-    folder("one", "raise SystemExit('must never run')")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(TasError, match="cannot write"):
-        run_notebook("one", {}, tmp_path / "file" / "out")
-
-
-def test_a_notebook_runs_in_this_interpreter_and_becomes_one_page(folder, tmp_path):
-    folder(
+def test_a_notebook_runs_in_this_interpreter_and_becomes_one_page(folder):
+    write(
         "one",
         "import sys; print('python at', sys.executable)",
         "print('got', name, count, weight)",
         "import os; print('home', os.environ['TAS_HOME'])",
         "import ipywidgets; ipywidgets.FloatSlider(value=0.25, description='alpha')",
         "from IPython.display import HTML; HTML('<p>raw</p>')",
+        "import tasutils; raise tasutils.TasError('no run; make one')",
     )
-    page = run_notebook("one", {"name": "b", "weight": 2}, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.html", "one.ipynb"]
-    html = page.read_text(encoding="utf-8")
+    with pytest.raises(TasError, match="^no run; make one$"):  # a user's mistake stays one
+        run_notebook("one", {"name": "b", "weight": 2}, folder / "out")
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["one.html", "one.ipynb"]
+    html = (folder / "out" / "one.html").read_text(encoding="utf-8")
     assert f"python at {sys.executable}" in html and "got b 3 2" in html
     assert f"home {paths.ROOT}" in html
     assert "FloatSlider(value=0.25" in html and "<p>raw</p>" in html
-    assert "<title>Title</title>" in html
     assert not fetched(html) and "require.js" not in html and "cdn" not in html.lower()
-    executed = nbformat.read(page.with_suffix(".ipynb"), as_version=4)
+    executed = nbformat.read(folder / "out" / "one.ipynb", as_version=4)
     assert "papermill" not in executed.metadata and executed.metadata.kernelspec.name == "python3"
 
 
-def test_a_failing_cell_is_named_and_a_users_mistake_stays_one(folder, tmp_path):
-    folder("one", "x = 1", "{}['gone']")
-    with pytest.raises(RuntimeError, match="notebook one, cell 3: KeyError: 'gone'"):
-        run_notebook("one", {}, tmp_path / "out")
-    folder("two", "import tasutils; raise tasutils.TasError('no run; make one')")
-    with pytest.raises(TasError, match="^no run; make one$"):
-        run_notebook("two", {}, tmp_path / "out")
-
-
-def test_a_failing_notebook_shows_how_far_it_came(folder, tmp_path):
-    folder("one", "print('so', 'far')", "1 / 0", "print('never', 'shown')")
-    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-        run_notebook("one", {}, tmp_path / "out")
-    html = (tmp_path / "out" / "one.html").read_text(encoding="utf-8")
-    assert "so far" in html and "never shown" not in html
-    assert "ZeroDivisionError" in html and not fetched(html)
-    executed = nbformat.read(tmp_path / "out" / "one.ipynb", as_version=4)
-    assert "papermill" not in executed.metadata
-
-
-def test_a_dead_kernel_is_an_error_of_its_notebook(folder, tmp_path):
-    folder("one", "print('so', 'far')", "import os; os._exit(3)")
+def test_a_dead_kernel_is_an_error_of_its_notebook(folder):
+    write("one", "print('so', 'far')", "import os; os._exit(3)")
     with pytest.raises(RuntimeError, match=r"notebook one: .*died"):
-        run_notebook("one", {}, tmp_path / "out")
-    assert "so far" in (tmp_path / "out" / "one.html").read_text(encoding="utf-8")
+        run_notebook("one", {}, folder / "out")
+    assert "so far" in (folder / "out" / "one.html").read_text(encoding="utf-8")
 
 
-def test_formulas_are_pictures_on_their_line(folder, tmp_path):
-    path = tmp_path / "one.ipynb"
+# ------------------------------------------------------------------ the page of a notebook
+
+
+def test_formulas_are_pictures_on_their_line(tmp_path):
     text = "Sum $S = V + \\alpha P$ in `$not$` here.\n\n$$\\frac{a}{b}$$\n\nOdd: $\\nosuch{x}$"
-    nbformat.write(new_notebook(cells=[new_markdown_cell(text)]), path)
-    html = export_html(path)
-    found = re.findall(r'<img [^>]*class="tas-formula"[^>]*>|<img class="tas-formula"[^>]*>', html)
-    assert len(found) == 2 and all("vertical-align: " in image for image in found)
-    assert 'alt="S = V + \\alpha P"' in found[0]
+    nbformat.write(new_notebook(cells=[new_markdown_cell(text)]), tmp_path / "one.ipynb")
+    html = export_html(tmp_path / "one.ipynb")
+    found = re.findall(r'<img [^>]*class="tas-formula"[^>]*>', html)
+    assert len(found) == 2 and 'alt="S = V + \\alpha P"' in found[0]
     assert '<span class="tas-display"><img' in html
     assert "<code>$not$</code>" in html and "<code>\\nosuch{x}</code>" in html
     assert not fetched(html)
     drawn = base64.b64decode(re.search(r"svg\+xml;base64,([^\"]+)", found[0]).group(1))
     assert b"<path" in drawn and b"<text" not in drawn  # needs no font
-
-
-def test_a_formula_stands_as_deep_as_its_descent():
-    depths = [
+    flat, deep = (
         float(re.search(r"vertical-align: (-?[\d.]+)em", formula_html(tex)).group(1))
         for tex in ("x", "y_{g_j}")
-    ]
-    assert depths[1] < depths[0] <= 0
+    )
+    assert deep < flat <= 0
+
+
+class Page(Tags):
+    """Also how often a tag stands without what a reader without eyes or a mouse needs."""
+
+    def __init__(self, html):
+        self.bare, self.headings, self.open = [], [], ""
+        super().__init__(html)
+
+    def handle_starttag(self, tag, attrs):
+        super().handle_starttag(tag, attrs)
+        given = dict(attrs)
+        self.open = tag
+        if tag == "h1":
+            self.headings.append("")
+        if tag == "img" and not given.get("alt") or "mailto:" in (given.get("href") or ""):
+            self.bare.append((tag, attrs))
+
+    def handle_data(self, data):
+        if self.open == "h1":
+            self.headings[-1] += data.strip()
+
+
+@pytest.mark.parametrize("name", ["01_proposals", "04_n_score"])
+def test_a_notebooks_page_can_be_read_without_eyes_or_mouse(name):
+    html = export_html(paths.NOTEBOOKS / f"{name}.ipynb", "index.html")
+    page = Page(html)
+    assert not page.bare and len(page.headings) == 1 and page.headings[0]
+    assert f"<title>{page.headings[0]}</title>" in html
+    assert '<a href="index.html">' in html  # the way back
+    assert html.count("<table") == html.count('<table tabindex="0"') > 0
+    assert "details::details-content { content-visibility: visible" in html  # in print
+
+
+def luminance(color):
+    """Of a colour such as #0b5394, after WCAG 2.2."""
+    digits = color[1:] if len(color) == 7 else "".join(2 * c for c in color[1:4])
+    parts = np.array([int(digits[k : k + 2], 16) for k in (0, 2, 4)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def contrast(one, other):
+    """The ratio of two colours, 1 to 21."""
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_of_the_pages_stands_out():
+    """WCAG 2.2 AA: 4.5 to 1, for each colour of text on each ground where it stands."""
+    assert contrast("#000", "#ffffff") == pytest.approx(21)
+    style = (TEMPLATES / "index.html.j2").read_text(encoding="utf-8")
+    named = dict(re.findall(r"--(\w+): (#\w+)", style))
+    words = [named[name] for name in ("ink", "soft", "accent")]
+    words += re.findall(r"\.(?:right|wrong|moved|unproposed) { color: (#\w+)", style)
+    pairs = [(word, named[ground]) for word in words for ground in ("paper", "wash")]
+    grounds = [named[name] for name in ("paper", "wash", "warnwash")]
+    (failed,) = re.findall(r"\.failed { color: (#\w+)", style)
+    pairs += [(word, ground) for word in (failed, named["ink"]) for ground in grounds]
+    style = (TEMPLATES / "offline" / "index.html.j2").read_text(encoding="utf-8")
+    words = re.findall(r"[^-]color: (#\w+)", style) + re.findall(r"-color: (#\w{6})", style)
+    html = export_html(paths.NOTEBOOKS / "06_study.ipynb")
+    last = dict(re.findall(r"(--[\w-]+): *([^;}]+?) *[;}]", html))
+    ground = last["--jp-cell-editor-background"]
+    for value in re.findall(r"\.highlight \.\w+ *{ *color: ([^;}]+)", html):
+        while value.startswith("var("):
+            value = last[re.match(r"var\((--[\w-]+)", value).group(1)]
+        if value.startswith("#"):
+            pairs.append((value, ground if ground.startswith("#") else "#f5f5f5"))
+    pairs += [(word, ground) for word in words for ground in ("#ffffff", "#f5f5f5")]
+    assert len(words) >= 8 and len(pairs) > 60
+    weak = {pair: round(contrast(*pair), 2) for pair in pairs if contrast(*pair) < 4.5}
+    assert not weak
+
+
+# ------------------------------------------------------------------ what a report is about
 
 
 @pytest.mark.parametrize(
@@ -193,94 +245,20 @@ def test_mistakes_are_known_before_any_work(tmp_path, given, message):
     assert not (tmp_path / "out").exists()
 
 
-GIVEN = {"families": ["refscenes+"], "splits": ["val"], "preset": "tiny"}
-
-
-def test_only_numbered_notebooks_take_part_in_their_order(folder):
-    for name in ("03_c", "00_a", "A1_appendix", "10_d"):
-        folder(name)
-    assert [book.name for book in plan(1, **GIVEN).books] == ["00_a", "03_c", "10_d"]
-    chosen = plan(1, **GIVEN, only="10, 0").books
+def test_only_numbered_notebooks_that_suit_take_part_in_their_order(folder):
+    for name in ("03_c", "00_a", "A1_appendix", "07_peers", "10_d"):
+        write(name)
+    given = {"families": ["refscenes+"], "splits": ["val"], "preset": "tiny"}
+    books = plan(1, **given).books
+    assert [book.name for book in books] == ["00_a", "03_c", "07_peers", "10_d"]
+    assert not any(book.left_out for book in books)
+    chosen = plan(1, **given, only="10, 0").books
     assert [book.name for book in chosen if not book.left_out] == ["00_a", "10_d"]
     assert chosen[0].title == "Title" and chosen[1].left_out == "--only does not name it"
-
-
-def test_a_notebook_is_given_what_it_has(folder, tmp_path):
-    samples = load_dataset("refscenes+", "val")
-    common = 'preset = "x"\ndata = "x y"\nlimit = 8\nn_boot = 10\nresults = ""\n'
-    folder("02_all", parameters=common)
-    folder("05_more", parameters=common + 'number = 1\nsentence = "x"\nruns = ""\n')
-    folder("06_none", parameters="seed = 0\n")
-
-    def parameters(limit, results=tmp_path):
-        planned = plan(limit, **GIVEN)
-        return [report._parameters(book, planned, [], results) for book in planned.books]
-
-    expected = {"preset": "tiny", "data": "refscenes+ val", "limit": 8, "results": str(tmp_path)}
-    question = {"number": 0, "sentence": samples.samples[0].raw, "runs": ""}
-    assert parameters(40) == [expected, expected | question, {}]
-    assert parameters(5)[0]["limit"] == 5
-    assert parameters(None)[0]["limit"] == len(samples.image_ids)
-    assert "results" not in parameters(5, paths.RESULTS)[0]
-
-
-def test_what_does_not_suit_is_left_out_with_its_reason(folder):
-    folder("07_peers")
     planned = plan(None, families=["photos7"])
     assert planned.preset.name == "photo" and planned.chief == "photos7 all"
-    assert "which preset photo has not" in planned.books[0].left_out
-    assert not plan(1, **GIVEN).books[0].left_out
+    assert "which preset photo has not" in planned.books[2].left_out
     assert plan(1).preset.name == plan(1, families=["refscenes+"]).preset.name == "tiny"
-
-
-@pytest.mark.slow
-def test_a_failing_notebook_does_not_stop_the_report(folder, tmp_path, capsys):
-    folder("00_good", "print('it', 'ran')")
-    folder("02_bad", "print('so', 'far')", "{}['gone']")
-    folder("03_fine", "print('it', 'ran', 'too')")
-    folder("10_last", "print('it', 'ran')")
-    out = tmp_path / "results"
-    words = ["report", "--dataset", "refscenes+", "--split", "val", "--limit", "1"]
-    assert cli.main([*words, "--only", "00,02,3", "--out", str(out)]) == 1
-    said = capsys.readouterr()
-    (page,) = out.glob("*_report_refscenes+_tiny_partial1/index.html")
-    assert str(page) in said.out
-    for name in ("00_good", "03_fine"):
-        assert re.search(rf"^notebook {name}: \d+ s$", said.err, flags=re.M)
-    failed = "notebook 02_bad, cell 3: KeyError: 'gone'; 02_bad.html shows"
-    assert f"notebook 02_bad: FAILED: {failed}" in said.err
-    assert f"tas: notebook 02_bad failed: {failed}" in said.err
-    html = page.read_text(encoding="utf-8")
-    assert html.count("FAILED") == 2 and "KeyError: &#39;gone&#39;" in html
-    assert "--only does not name it" in html  # 10
-    assert "so far" in (page.parent / "02_bad.html").read_text(encoding="utf-8")
-    for name in ("00_good", "02_bad", "03_fine"):
-        assert f'href="{name}.html"' in html
-    assert not list(out.glob(".tas-*")) and not fetched(html)
-
-
-def test_a_second_report_takes_the_runs_that_are_there(world, tmp_path, monkeypatch, capsys):
-    for room in ("runs", "evaluate"):
-        monkeypatch.setattr(f"tasutils.{room}.git_state", lambda _: ("c0ffee", False))
-
-    def runs(limit):
-        asked = report.Report(
-            load_preset("tiny"), "tiny", [world[0]], "refscenes val", limit, datetime.now(UTC)
-        )
-        return [run.record.run_id for run in report._evaluate(asked, tmp_path / "o")], asked.reused
-
-    (first, none), (again, reused), (other, fresh) = runs(2), runs(2), runs(1)
-    assert first == again and reused == set(first) and not none
-    assert "1 of 1 runs are there and reused" in capsys.readouterr().err
-    assert other != first and not fresh
-
-
-@pytest.mark.parametrize("words", [["--only", "77"], ["--dataset", "coco"], ["--family", "x"]])
-def test_a_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, words):
-    assert cli.main(["report", "--out", str(tmp_path / "out"), *words]) == 2
-    said = capsys.readouterr()
-    assert said.err.count("\n") == 1 and said.err.startswith("tas: ") and not said.out
-    assert not (tmp_path / "out").exists()
 
 
 def test_two_notebooks_run_at_a_time_where_nothing_large_is_loaded(monkeypatch):
@@ -289,3 +267,161 @@ def test_two_notebooks_run_at_a_time_where_nothing_large_is_loaded(monkeypatch):
     assert report.at_once(tiny, "cpu") == 2 and report.at_once(tiny, "cuda") == 1
     monkeypatch.setattr(report, "LIGHT_BYTES", 1000)
     assert report.at_once(tiny, "cpu") == 1
+
+
+def test_a_second_report_takes_the_runs_that_are_there(world, tmp_path, monkeypatch, capsys):
+    for room in ("runs", "evaluate"):
+        monkeypatch.setattr(f"tasutils.{room}.git_state", lambda _: ("c0ffee", False))
+
+    def runs(limit):
+        asked = report.Report(load_preset("tiny"), "tiny", [world[0]], "refscenes val", limit)
+        report._evaluate(asked, tmp_path / "o")
+        return [run.record.run_id for run in asked.runs], asked.reused
+
+    (first, none), (again, reused), (other, fresh) = runs(2), runs(2), runs(1)
+    assert first == again and reused == set(first) and not none
+    assert "1 of 1 runs are there and reused" in capsys.readouterr().err
+    assert other != first and not fresh
+
+
+# ------------------------------------------------------------------ a report
+
+DOOR = """\
+import tasutils
+tas = tasutils.load(preset)
+print("caption:", *tas.captioner.caption([0]), "of", tas.preset.captioner.words)
+"""
+SHOWS = "from IPython.display import Image\nImage({!r})"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The report on the first image of val of each family, and what was said on stderr."""
+    root = tmp_path_factory.mktemp("report")
+    (root / "notebooks").mkdir()
+    picture, said = str(paths.ROOT / "data" / "readme" / "overlay.png"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(said):
+        patch.setattr(paths, "NOTEBOOKS", root / "notebooks")
+        write("00_good", DOOR, "print(data, number, sentence, limit)", parameters=GIVEN)
+        write("02_bad", "print('so', 'far')", "{}['gone']", "print('never', 'shown')")
+        write("03_fine", SHOWS.format(picture))
+        write("10_last")
+        options = {"preset": own_preset(root), "out": root / "results", "only": "00,02,3"}
+        made = build_report(1, ["val"], **options)
+    return made, said.getvalue()
+
+
+@pytest.mark.slow
+def test_a_failing_notebook_does_not_stop_the_report_which_lies_whole_in_its_folder(built):
+    made, said = built
+    folder, failed = made.page.parent, "notebook 02_bad, cell 3: KeyError: 'gone'; 02_bad.html"
+    names = {f"{k}.{kind}" for k in ("00_good", "02_bad", "03_fine") for kind in ("ipynb", "html")}
+    names |= {"index.html", "runs", "ablation.csv", "contributions.csv", "breakdown.csv"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert folder.name.endswith("_report_mine_partial1") and not list(folder.parent.glob(".tas-*"))
+    assert {run.record.dataset for run in list_runs(folder.parent)} == set(group("refscenes"))
+    assert set(made.failed) == {"02_bad"} and made.failed["02_bad"].startswith(failed)
+    assert f"notebook 02_bad: FAILED: {failed}" in said
+    assert all(
+        re.search(rf"^notebook {k}: \d+ s$", said, flags=re.M) for k in ("00_good", "03_fine")
+    )
+    bad = (folder / "02_bad.html").read_text(encoding="utf-8")
+    assert "so far" in bad and "never shown" not in bad and "KeyError" in bad
+    html = made.page.read_text(encoding="utf-8")
+    assert html.count("FAILED") == 2 and "KeyError: &#39;gone&#39;" in html
+    assert "--only does not name it" in html  # 10
+
+
+@pytest.mark.slow
+def test_a_class_of_one_s_own_reaches_a_notebooks_kernel(built):
+    """`kind: my_captions:Mine` in a preset file beside its module; and what a notebook is given."""
+    made, _ = built
+    html = (made.page.parent / "00_good.html").read_text(encoding="utf-8")
+    assert "caption: a mine of a mine" in html
+    assert "refscenes val 5 the dog on the right 1" in html
+    given = made.books[0].parameters
+    assert given["preset"] == str(made.page.parents[2] / "mine.yaml")
+    assert given["results"] == str(made.page.parents[1])
+    assert given["runs"].split(",") == [run.record.run_id for run in made.runs]
+    scene = load_dataset("refscenes", "val").image_ids[0]
+    answer = tasutils.load(given["preset"]).captioner.caption([scene])
+    assert answer == ["a mine"]
+
+
+@pytest.mark.slow
+def test_the_page_says_what_its_numbers_rest_on(built):
+    made, _ = built
+    html, folder = made.page.read_text(encoding="utf-8"), made.page.parent
+    records = [run.record for run in made.runs]
+    n, total = sum(r.n_used for r in records), sum(r.n_total for r in records)
+    assert html.count(f"partial, n = {n} of {total} sentences") >= 6
+    assert "never comparable with RefCOCO" in html and "TAS on RefScenes" in html
+    for record in records:
+        metric = record.metrics["miou"]
+        assert f"{100 * metric.value:.1f} [{100 * metric.low:.1f}, " in html
+        assert f'href="runs/{record.run_id}.json"' in html
+        copy = folder / "runs" / f"{record.run_id}.json"
+        assert copy.read_bytes() == (folder.parent / record.run_id / "run.json").read_bytes()
+        assert f"&#34;run_id&#34;: &#34;{record.run_id}&#34;" in html  # shown as well
+    words = re.sub(r"data:image/[^\"]+", "", html)
+    assert not re.search(r"\b(nan|inf)\b", words, flags=re.I)
+    environment = html[html.index('id="environment"') :]
+    assert f"<li>tasutils {tasutils.__version__}</li>" in environment
+    assert re.search(r"<li>torch \d+\.\d+", environment) and "<li>nbconvert " in environment
+    assert "<td>captioner.kind</td><td>my_captions:Mine</td>" in html
+
+
+@pytest.mark.slow
+def test_the_pages_need_no_network_and_every_link_leads_somewhere(built):
+    made, _ = built
+    html = made.page.read_text(encoding="utf-8")
+    for file in made.page.parent.glob("*.html"):
+        text = file.read_text(encoding="utf-8")
+        assert not fetched(text) and "require.js" not in text and not Page(text).bare, file.name
+        assert "@media print" in text
+    links = re.findall(r"<a[^>]* href=\"([^\"]+)\"", html)
+    assert len(links) > 10 and Page(html).headings == ["TAS on RefScenes"]
+    for link in links:
+        if link.startswith("#"):
+            assert f'id="{link[1:]}"' in html
+        elif not link.startswith("http"):
+            assert (made.page.parent / link).is_file(), link
+    examples = html[html.index('id="examples"') : html.index('id="notebooks"')]
+    cards = re.findall(r"<figure>\s*<img.*?</figure>", examples, flags=re.S)
+    assert 1 <= len(cards) <= 12
+    assert all('src="data:image/jpeg;base64,' in card and "IoU" in card for card in cards)
+    assert '<img loading="lazy" alt="the first picture' in html  # of 03
+
+
+@pytest.mark.slow
+def test_on_photographs_the_page_says_what_they_are(built):
+    made, _ = built
+    photos = replace(
+        made, preset=load_preset("photo"), data=[load_dataset("photos7", "all"), *made.data]
+    )
+    tables = {
+        name: pd.read_csv(made.page.with_name(f"{name}.csv"))
+        for name in ("ablation", "contributions", "breakdown")
+    }
+    html = report.page(photos, tables, made.page.parent)
+    assert "TAS on photographs" in html and "n = 35" in html
+    assert "P is no independent evidence" in html and "nothing here is zero-shot" not in html
+    tiny = report.page(replace(made, preset=load_preset("tiny")), tables, made.page.parent)
+    assert "nothing here is zero-shot" in tiny and "independent evidence" not in tiny
+
+
+@pytest.mark.slow
+def test_the_tables_have_every_variant_and_the_evaluations_own_numbers(built):
+    made, _ = built
+    ablation = pd.read_csv(made.page.with_name("ablation.csv"))
+    assert len(ablation) == 11 * len(group("refscenes")) and ablation.notna().all().all()
+    names = (RANDOM, "V", "V+P", "V+N", "V+P+N")
+    expected = {(name, on) for name in names for on in (False, True)} | {("oracle", False)}
+    for _, part in ablation.groupby("family"):
+        assert set(zip(part["variant"], part["rectifier"], strict=True)) == expected
+    assert ablation["partial"].all() and (ablation["n_images"] == 1).all()
+    full = ablation.query("variant == 'V+P+N' and rectifier").set_index("family")
+    for run in made.runs:
+        for column, metric in (("mean", "miou"), ("oiou", "oiou")):
+            value = run.record.metrics[metric].value
+            assert full.loc[run.record.dataset, column] == pytest.approx(value)

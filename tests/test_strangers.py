@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tarfile
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,6 +28,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from light import MASKS, SIZE_HW, ask, discs, edit, grey, light_tas, make_dataset, run_of, scene_of
 from PIL import Image
+from shown import Tags
 
 import tasutils
 from tasutils import charts, cli, paths, show, tables
@@ -270,25 +270,9 @@ def test_answers_to_a_picture_of_any_name_stay_in_the_results(tmp_path, monkeypa
 # ------------------------------------------------------------------ text of others: pages
 
 
-class Page(HTMLParser):
-    """The tags, attributes and text of a page."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.names, self.text = set(), set(), ""
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.names |= {name for name, _ in attrs}
-
-    def handle_data(self, data):
-        self.text += data
-
-
 def only_text(html):
     """The page shows HTML as text and has no such picture."""
-    page = Page(html)
+    page = Tags(html)
     assert "img" not in page.tags and HTML in page.text, html[:500]
     assert not {name for name in page.names if name.startswith("on")}
 
@@ -320,7 +304,7 @@ def test_an_executed_notebook_shows_text(tmp_path):
     cells.append(nbformat.v4.new_markdown_cell(text))
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "n.ipynb")
     html = export_html(tmp_path / "n.ipynb")
-    page = Page(html)
+    page = Tags(html)
     assert "<img src=x" not in html and not {name for name in page.names if name[:2] == "on"}
     assert page.text.count(HTML) >= 4 and 'href="javascript' not in html
 
@@ -330,13 +314,24 @@ def test_the_reports_page_escapes_every_value(tmp_path):
 
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     card = dict.fromkeys(("kind", "sentence", "caption", "src"), HTML)
-    book = Book(HTML, HTML, {}, "", error=HTML)
-    report = Report(None, HTML, [], HTML, 1, None, [book, Book("x", HTML, {}, HTML)])
+    books = [Book(HTML, HTML, error=HTML), Book("x", HTML, HTML)]
+    preset = SimpleNamespace(
+        name=HTML, description=HTML, photographs=False, digest=lambda: HTML, assumed=[HTML],
+        leaves=lambda: {HTML: HTML}, sources={HTML: HTML},
+    )  # fmt: skip
+    record = SimpleNamespace(
+        **dict.fromkeys(("dataset", "split", "run_id", "git_commit", "device", "dtype"), HTML),
+        n_used=1, n_images=1, n_described=1, wall_s=1, metric_version=1, git_dirty=True,
+        seeds=HTML,
+        metrics=dict.fromkeys(("miou", "oiou", "p@0.5", "oracle_miou")), weights={HTML: 1.0},
+        models={HTML: SimpleNamespace(sha256=HTML)}, model_dump_json=lambda **_: HTML,
+    )  # fmt: skip
     html = environment.get_template("index.html.j2").render(
-        title=HTML, preset={"name": HTML, "description": HTML}, extent=HTML, scope=HTML,
-        rule=HTML, cards=[card], report=report, names=[], pieces=HTML, settings=HTML,
-        made={HTML: HTML}, runs=HTML, records=[], numbers=HTML, versions={HTML: HTML},
-        figures=[card], model_cards={HTML: ""}, looks={HTML: HTML},
+        report=Report(preset, HTML, [], HTML, 1, books), preset=preset, records=[record],
+        scope=HTML,
+        percent=None, figures=[card], pieces=[{HTML: HTML}], cards=[card], looks={HTML: HTML},
+        model_cards={HTML: ""}, close=1, n=1, tolerance=1.0, pace={HTML: 1.0}, peaks={HTML: 1.0},
+        n_described=1, machine=HTML, versions={HTML: HTML},
     )  # fmt: skip
     assert "<img src=x" not in html and html.count("&lt;img src=x onerror") >= 25
     made = [path for path in PACKAGE.rglob("*.py") if "Environment(" in path.read_text("utf-8")]
