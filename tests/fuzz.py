@@ -197,12 +197,12 @@ def _own() -> list[Tree]:
 
 
 def _read_own(folder: Path) -> None:
-    from tasutils.datasets.own import load_own, read_own
+    from tasutils.datasets.own import Own, read_own
 
     for path in folder.glob("my.*"):
         _, faults = read_own(path)
         assert all("\n" not in fault for fault in faults)
-        _look(load_own(path))
+        _look(Own().load(path))
 
 
 _FORMS = [

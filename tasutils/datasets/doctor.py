@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pandas as pd
 from tqdm import tqdm
 
 from tasutils import paths
@@ -203,8 +202,10 @@ def _cells(have: Counts, published: Counts) -> list[object]:
 
 
 def _table(rows: list[Sequence[object]], head: Sequence[str]) -> list[str]:
-    table = pd.DataFrame(rows, columns=list(head), dtype=object) if rows else None
-    return [] if table is None else table.to_string(index=False).splitlines()
+    import pandas as pd
+
+    table = pd.DataFrame(rows, columns=list(head), dtype=object)
+    return table.to_string(index=False).splitlines() if rows else []
 
 
 def _complain(faults: Faults) -> int:

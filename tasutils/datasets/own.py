@@ -18,7 +18,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path, PureWindowsPath
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from tasutils.datasets.files import digest_of
+from tasutils.datasets.files import AGAIN, digest_of, read_bytes, read_json
 from tasutils.datasets.sample import (
     DataSet,
     Flag,
@@ -38,6 +38,7 @@ from tasutils.datasets.sample import (
     Sample,
     annotated,
     segmentation_mask,
+    shown,
 )
 from tasutils.errors import TasError
 from tasutils.images import FORMATS, file_bytes, image_size, is_file, read_image
@@ -63,37 +64,30 @@ class Own(DataSet):
     takes = ("images",)
 
     def load(self, split: str, *, images: Path | str | None = None, **_: Any) -> RefDataset:
-        """Read a file, see `load_own`."""
-        return load_own(split, images)
+        """Read a file as `read_own` does; every picture and mask is opened.
+
+        Raises TasError for bad rows as well: names the first ones, and the command that lists all.
+        """
+        data, faults = read_own(split, images)
+        if faults:
+            n = len(faults)
+            more = f"; all {n}: tas data check {split}" if n > SHOWN else ""
+            rows = f"{n} bad row{'s' if n > 1 else ''}"
+            raise TasError(f"{split}: {rows}: {'; '.join(faults[:SHOWN])}{more}")
+        return data
 
     def preset(self, split: str, images: Path | str | None = None) -> str:
         """`tiny` where all pictures have the size of RefScenes, else `photo`."""
-        sizes = {entry.size_hw for entry in load_own(split, images).images.values()}
+        sizes = {entry.size_hw for entry in self.load(split, images=images).images.values()}
         return "tiny" if sizes == {(240, 320)} else "photo"
-
-
-def load_own(path: Path | str, images: Path | str | None = None) -> RefDataset:
-    """Read own pictures, sentences and masks as the data set `own`; every file is opened.
-
-    `path` is a .csv, .tsv, .json or .jsonl; picture names are relative to `images`, when None to
-    the file. A sample's id is the number of its line (of a .json, of its entry), its split the
-    file's name. Raises TasError for a file that is none of these, and for bad rows: names the first
-    ones with their lines and the command that lists all.
-    """
-    data, faults = read_own(path, images)
-    if faults:
-        n = len(faults)
-        more = f"; all {n}: tas data check {path}" if n > SHOWN else ""
-        rows = f"{n} bad row{'s' if n > 1 else ''}"
-        raise TasError(f"{path}: {rows}: {'; '.join(faults[:SHOWN])}{more}")
-    return data
 
 
 def read_own(path: Path | str, images: Path | str | None = None) -> tuple[RefDataset, list[str]]:
     """Read a file of own data as far as it is sound, and one line for each bad row.
 
-    Arguments as in `load_own`. Raises TasError where the file cannot be read, has no row, or lacks
-    a column.
+    `path` is a .csv, .tsv, .json or .jsonl; picture names are relative to `images`, when None to
+    the file. A sample's id is the number of its line (of a .json, of its entry), the split's name
+    that of the file. Raises TasError for a file that is none of these, without rows or a column.
     """
     path = Path(path).expanduser()
     folder = path.parent if images is None else Path(images).expanduser()
@@ -109,16 +103,14 @@ def read_own(path: Path | str, images: Path | str | None = None) -> tuple[RefDat
             if target_of.setdefault(ref, row.target) != row.target:
                 raise TasError(f"ref_id {ref!r} has another picture or mask in an earlier row")
         except TasError as error:
-            faults.append(f"line {line}: {error}")
+            faults.append(f"line {line}: {str(error).removesuffix(f'; {AGAIN}')}")
             continue
         equal += [line] if (row.target, row.sample.text) in said else []
         said.add((row.target, row.sample.text))
         sample = replace(row.sample, ref_id=ref, sent_id=str(n_sentences[ref]))
         n_sentences[ref] += 1
         rows.append(row._replace(sample=sample))
-    lines = ", ".join(equal[:SHOWN]) + (", ..." if len(equal) > SHOWN else "")
-    n_rows = "1 row says" if len(equal) == 1 else f"{len(equal)} rows say"
-    note = f"{path}: {n_rows} what an earlier one says, and each counts: line {lines}"
+    note = f"{path}: rows that say what an earlier one says, and each counts: {shown(equal)}"
     data = annotated(
         "own", name_part(re.sub(r"[^\w.+-]+", "-", path.stem)),
         [(row.sample, row.rle) for row in rows], {row.sample.image_id: row.entry for row in rows},
@@ -139,14 +131,10 @@ class _Row(NamedTuple):
 def _row(
     line: str, cells: Any, path: Path, folder: Path, size_of: Callable[[Path], tuple[int, int]]
 ) -> _Row:
-    if isinstance(cells, TasError):
-        raise cells
     if not isinstance(cells, dict):
-        raise TasError("no JSON object with image and expression")
+        raise cells if isinstance(cells, TasError) else TasError("no JSON object")
     if wrong := [name for name in REQUIRED if not isinstance(cells.get(name), str)]:
         raise TasError(f"no text in {' and '.join(wrong)}")
-    if taken := sorted(set(cells) & TAKEN):
-        raise TasError(f"{taken[0]!r} is a name that runs use; rename it")
     name, text = cells["image"].strip(), cells["expression"].strip()
     given = (cells.get(option) for option in OPTIONAL[1:])
     value, category, ref_id = ("" if cell is None else str(cell).strip() for cell in given)
@@ -158,29 +146,23 @@ def _row(
         raise TasError("no words in column expression")
     if value and not mask:
         raise TasError(f"a value {value!r} but no mask")
-    picture = find_file(folder, name)
+    picture, rle, file = find_file(folder, name), None, None
     entry = ImageEntry(picture, size_of(picture))
-    rle = file = None
     if mask:
         truth, file = read_mask(mask, value, path.parent, entry.size_hw, picture.name)
         rle = encode_rle(truth[None])[0]
     image_id = os.path.normpath(name).replace("\\", "/")
-    flags: dict[str, Flag] = {
-        str(k): str(v) for k, v in cells.items() if k not in (*REQUIRED, *OPTIONAL)
-    }
+    others = set(cells) - {*REQUIRED, *OPTIONAL}
+    flags: dict[str, Flag] = {key: str(cell) for key, cell in cells.items() if key in others}
     sample = Sample(line, image_id, ref_id, "", text, text, category, path.stem, flags)
     return _Row(sample, (image_id, json.dumps(mask or None), value), entry, rle, file)
 
 
 def find_file(folder: Path, name: str) -> Path:
     """The file that a cell names, relative to a folder; paths of Windows are read everywhere."""
-    try:
-        path = folder / Path(name).expanduser()
-    except RuntimeError:
-        raise TasError(f"{name!r}: no such user's folder") from None
-    if "\\" in name and not is_file(path):
-        return folder / PureWindowsPath(name).as_posix()
-    return path
+    path = folder / os.path.expanduser(name)
+    windows = "\\" in name and not is_file(path)
+    return folder / PureWindowsPath(name).as_posix() if windows else path
 
 
 # ---- rows
@@ -192,27 +174,25 @@ def _read_rows(path: Path) -> list[tuple[str, Any]]:
     if kind not in {".csv", ".tsv", ".json", ".jsonl"}:
         raise TasError(f"{path}: own data is a .csv, .tsv, .json or .jsonl file; convert it")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise TasError(f"{path}: not UTF-8 text; save it as UTF-8") from None
-    except OSError as error:
-        raise TasError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    lines = enumerate(text.split("\n"), 1)
-    rows: Iterable[tuple[int, Any]]
     if kind == ".jsonl":
-        rows = ((line, _parsed(content)) for line, content in lines if content.strip())
+        lines = enumerate(text.split("\n"), 1)
+        rows = [(line, _parsed(content)) for line, content in lines if content.strip()]
     elif kind == ".json":
         listed = _parsed(text)
         if not isinstance(listed, list):
             why = listed if isinstance(listed, TasError) else "no list of objects"
             raise TasError(f"{path}: {why}; own data has image and expression in each")
-        rows = enumerate(listed, 1)
+        rows = list(enumerate(listed, 1))
     else:
-        rows = _csv_rows(text, path)
-    numbered = [(str(line), row) for line, row in rows]
-    if not numbered:
+        rows = list(_csv_rows(text, path))
+    if not rows:
         raise TasError(f"{path}: no rows; write one as image,expression under such a header")
-    return numbered
+    if taken := {name for _, row in rows if isinstance(row, dict) for name in row} & TAKEN:
+        raise TasError(f"{path}: column {min(taken)!r} is a name that runs use; rename it")
+    return [(str(line), row) for line, row in rows]
 
 
 def _parsed(text: str) -> Any:
@@ -228,42 +208,37 @@ def _parsed(text: str) -> Any:
 
 
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str] | TasError]]:
-    first, _, rest = text.partition("\n")
-    said = re.fullmatch(r"sep=(.)\r?", first)
+    first = text.partition("\n")[0]
+    said = re.fullmatch("sep=(.)", first)
     delimiter = said[1] if said else max(",;\t", key=first.count)
     csv.field_size_limit(1 << 24)  # run lengths and polygons may be long
-    lines = io.StringIO(rest if said else text, newline="")
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     try:
         for cells in reader:
-            line = reader.line_num + bool(said)
-            if not any(cell.strip() for cell in cells):
+            if not any(cell.strip() for cell in cells) or (said and reader.line_num == 1):
                 continue
             if not header:
                 header = _header(cells, path)
             elif len(cells) != len(header):
                 counts = f"{len(cells)} cells in a row of {len(header)} columns"
-                yield line, TasError(f"{counts}; quote cells that hold {delimiter!r}")
+                yield reader.line_num, TasError(f"{counts}; quote cells that hold {delimiter!r}")
             else:
-                yield line, {name: cell for name, cell in zip(header, cells, strict=True) if name}
+                row = dict(zip(header, cells, strict=True))
+                yield reader.line_num, {name: cell for name, cell in row.items() if name}
     except csv.Error as error:
-        yield reader.line_num + bool(said), TasError(f"no CSV from here on ({error})")
+        yield reader.line_num, TasError(f"no CSV from here on ({error})")
 
 
 def _header(cells: list[str], path: Path) -> list[str]:
     header = [cell.strip().lower() for cell in cells]
-    missing = [name for name in REQUIRED if name not in header]
-    if missing:
+    if missing := [name for name in REQUIRED if name not in header]:
         there = ", ".join(filter(None, header)) or "nothing"
         raise TasError(f"{path}: no column {' and '.join(missing)}; its first line names {there}")
-    for at, name in enumerate(header):
-        problem = "twice" if name in header[:at] else "is a name that runs use"
-        if not name and at:  # the first may have no name: pandas' index
-            problem = "has no name"
-        elif name not in TAKEN and name not in header[:at]:
-            continue
-        raise TasError(f"{path}: column {name!r} {problem}; rename it")
+    for at, name in enumerate(header):  # the first may have no name: pandas' index
+        if name in header[:at] or (at and not name):
+            problem = "twice" if name else "has no name"
+            raise TasError(f"{path}: column {name!r} {problem}; rename it")
     return header
 
 
@@ -278,31 +253,27 @@ def read_mask(
     `cell` is a path relative to `folder`, JSON text, or what JSON text means; `value` the target's
     label in a PNG of labels or a file of several shapes, empty for whatever is not 0 or the only
     shape; by `picture`, its file's name, a file about several pictures is asked. Raises TasError
-    where there is no such file, none of the known forms, another size than the picture's, no pixel
-    in it, or more than one way to read it.
+    where there is none, another size than the picture's, no pixel in it, or two ways to read it.
     """
     name, path = "mask", None
-    if isinstance(cell, str) and cell[:1] not in "[{":
+    if isinstance(cell, str) and cell[:1] in "[{":
+        cell = _parsed(cell)
+    elif isinstance(cell, str):
         path = find_file(folder, cell)
-        name = str(path)
-        if path.suffix.lower() == ".xml":
-            raise TasError(f"{name}: an XML file, as CVAT and VOC write them; export masks as PNG")
-        if path.suffix.lower() != ".json":
+        name, kind = str(path), path.suffix.lower()
+        if not is_file(path):
+            raise TasError(f"no mask at {path}")
+        if kind == ".xml":
+            raise TasError(f"{path}: an XML file, as CVAT and VOC write them; export masks as PNG")
+        if kind != ".json":
             return _picture_mask(path, value, size_hw), path
-        try:
-            cell = path.read_bytes().decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise TasError(f"{path}: no JSON") from None
-        except (OSError, ValueError):  # ValueError: a name that no file can have
-            raise TasError(f"no mask at {path}") from None
-    if isinstance(cell, str):
-        try:
-            cell = json.loads(cell)
-        except (ValueError, RecursionError):
-            raise TasError(f"{name}: no JSON of run lengths or polygons") from None
+        cell = read_json(path)
+    if isinstance(cell, TasError):
+        raise TasError(f"{name}: {cell}")
     mask = np.zeros(size_hw, np.bool_)
     for shape in _shapes(cell, value, size_hw, name, picture):
-        mask |= shape if isinstance(shape, np.ndarray) else _drawn(shape, size_hw, name)
+        drawn = isinstance(shape, np.ndarray)
+        mask |= shape if drawn else segmentation_mask(shape, size_hw, name)
     if not mask.any():
         raise TasError(f"{name}: covers no pixel of the picture")
     return mask, path
@@ -329,8 +300,6 @@ def _picture_mask(path: Path, value: str, size_hw: tuple[int, int]) -> Mask:
 
 def _open_mask(path: Path, size_hw: tuple[int, int]) -> Image.Image:
     """The picture of a mask, upright; raises TasError where it is none, or of another size."""
-    if not is_file(path):
-        raise TasError(f"no mask at {path}")
     height, width = image_size(path)
     if (height, width) != size_hw:
         sizes = f"{width} x {height} px, its picture {size_hw[1]} x {size_hw[0]}"
@@ -400,13 +369,6 @@ def _palette_mask(indices: NDArray[Any], colours: NDArray[np.uint8], name: str) 
         f"{name}: a palette whose index 0 has the colour {tuple(zero.tolist())}, so what is "
         "background is not plain; name the target's index in the column value"
     )
-
-
-def _drawn(shape: Any, size_hw: tuple[int, int], name: str) -> Mask:
-    try:
-        return segmentation_mask(shape, size_hw, name)
-    except TasError as error:
-        raise TasError(str(error).partition(";")[0]) from None
 
 
 # ---- shapes of tools: labels with COCO's segmentation, a mask, or None for another kind

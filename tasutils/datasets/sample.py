@@ -187,7 +187,7 @@ def annotated(
         several = len(parts.get(sample.sample_id, ())) > 1
         return truth(sample, "exclusive") if several else None
 
-    told = (f"{name} {split}: {what}: {_shown(ids)}" for what, ids in found.items() if ids)
+    told = (f"{name} {split}: {what}: {shown(ids)}" for what, ids in found.items() if ids)
     return RefDataset(
         name, split, tuple(samples.values()), images, digest, truth, notes=(*notes, *told),
         without_mask=frozenset(key for key, shape in shapes.items() if shape is None),
@@ -195,7 +195,8 @@ def annotated(
     )  # fmt: skip
 
 
-def _shown(ids: list[str]) -> str:
+def shown(ids: list[str]) -> str:
+    """The number of sentences, and the first ids of them."""
     names = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
     return f"{len(ids)} sentence{'s' * (len(ids) > 1)} ({names})"
 
