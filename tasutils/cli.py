@@ -746,10 +746,7 @@ def _data_list(o: Namespace) -> None:
 )
 def _data_check(o: Namespace) -> int:
     """Look for faults, all at once: in what ships and all that is here, or in data set NAME."""
-    if o.name is not None and Path(o.name).suffix:
-        return bool(doctor.check_own(Path(o.name), o.images))
-    n_faults = doctor.check_published(o.name, o.split_by, o.root, o.images)
-    return bool(n_faults + (doctor.check_shipped() if o.name is None else 0))
+    return bool(doctor.check(o.name, o.split_by, o.root, o.images))
 
 
 @_command(

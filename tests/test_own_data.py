@@ -393,7 +393,7 @@ def test_a_label_chooses_among_several_shapes(folder):
         assert mask_of(folder, "two.json", "pen").sum() == 80
         text = refusal(folder, "two.json")
         assert f"this is {form} of 2 shapes (cup, pen); name the target's label in the" in text
-        assert "without a shape dog; it has cup, pen" in refusal(folder, "two.json", "dog")
+        assert "without a shape 'dog'; it has cup, pen" in refusal(folder, "two.json", "dog")
 
 
 @pytest.mark.parametrize("shape, words", [

@@ -61,27 +61,18 @@ def group(name: str, wanted: Sequence[str] | None = None) -> list[str]:
 
 
 def load_dataset(
-    name: str,
-    split: str,
-    split_by: str | None = None,
-    root: Path | str | None = None,
+    name: str, split: str, split_by: str | None = None, root: Path | str | None = None,
     images: Path | str | None = None,
-) -> RefDataset:
-    """Open one split of a data set.
+) -> RefDataset:  # fmt: skip
+    """Open one split of a data set of `DATASETS`.
 
-    Args:
-        name: one of `DATASETS`.
-        split: such as `val`; for `own` the path of a CSV, JSON or JSONL file, see `own`.
-        split_by: whose splits, of RefCOCO (`unc`, `google`) and RefCOCOg (`umd`, `google`); None
-            takes the usual ones, unc and of RefCOCOg umd.
-        root: the folder of published data sets, see `published`; data/ when None. Of a family of
-            RefScenes, the folder of the world.
-        images: the folder of a published set's images; None looks in the published places. Of own
-            data, the folder that picture names are relative to; None is that of the file.
-
-    Raises:
-        TasError: no such data set or split (lists those that exist), an argument that the data set
-            does not take, missing or damaged files, or a package that is missing.
+    `split` is such as `val`, for `own` the path of a CSV, JSON or JSONL file. `split_by` says whose
+    splits, of RefCOCO `unc` or `google`, of RefCOCOg `umd` or `google` (None: the first). `root` is
+    the folder of published data sets, see `published` (None: data/), of a family of RefScenes that
+    of the world; `images` the folder of a published set's images (None: the published places), of
+    own data the one that picture names are relative to (None: that of the file). Raises TasError
+    for no such data set or split (lists those that exist), an argument that the data set does not
+    take, missing or damaged files, or a package that is missing.
     """
     entry = dataset(name)
     given = {"split_by": split_by, "root": root, "images": images}

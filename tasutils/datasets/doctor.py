@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -31,7 +31,7 @@ KINDS = {
     "missing image": "{images}",
     "image of another size": "{images}",
 }
-Faults = dict[str, list[str]]  # by kind
+Faults = defaultdict[str, list[str]]  # by kind
 
 
 def faults_of(data: RefDataset, faults: Faults, decode: bool = False) -> int:
@@ -97,26 +97,14 @@ def list_lines(root: Path | None = None) -> Iterator[str]:
         yield f"- is not here; to fetch it: tas data get {' | '.join(absent)}{where}"
 
 
-def check_shipped() -> int:
-    """Examine what ships with the project, print what is found, return the number of faults."""
-    faults: Faults = defaultdict(list)
-    n = 0
-    for data in shipped():
-        faults_of(data, faults, decode=True)
-        n += len(data)
-    n_faults = _complain(faults)
-    print(f"{n} sentences checked, {n_faults} faults")
-    return n_faults
-
-
-def check_published(
-    name: str | None, split_by: str | None, root: Path | None, images: Path | None
-) -> int:
-    """Examine a published data set, or all that are here; print, return the number of faults.
+def check(name: str | None, split_by: str | None, root: Path | None, images: Path | None) -> int:
+    """Examine a published data set, a file of own data or all that is here; the number of faults.
 
     Without `split_by` all its splits that are here are examined, the usual ones if none is. Raises
     TasError where there is no such data set or splits.
     """
+    if name is not None and Path(name).suffix:
+        return _check_own(Path(name), images)
     known = {entry.name: entry for entry in _published()}
     if name is not None and name not in known:
         raise TasError(f"no published data set {name!r}; there are {', '.join(known)}")
@@ -126,12 +114,19 @@ def check_published(
         if name is not None and (split_by or not here):
             here = [entry.known_split_by(split_by)]
         n_faults += sum(_check(entry, by, root, images) for by in here)
+    if name is None:
+        faults, n = Faults(list), 0
+        for data in shipped():
+            faults_of(data, faults, decode=True)
+            n += len(data)
+        n_shipped = _told(faults, "restore it from the repository", "restore it")
+        print(f"{n} sentences checked, {n_shipped} faults")
+        n_faults += n_shipped
     return n_faults
 
 
 def _check(entry: PublishedSet, split_by: str, root: Path | None, images: Path | None) -> int:
-    faults: Faults = defaultdict(list)
-    rows, notes = list[Sequence[object]](), list[str]()
+    faults, rows, notes = Faults(list), list[Sequence[object]](), list[str]()
     for split, data in _opened(entry, split_by, root, images):
         if isinstance(data, TasError):
             faults["missing or damaged file"].append(str(data))
@@ -139,33 +134,27 @@ def _check(entry: PublishedSet, split_by: str, root: Path | None, images: Path |
         notes += data.notes
         have, published = counts_of(data), entry.entry.splits[split_by][split]
         rows.append((split, *_cells(have, published), faults_of(data, faults)))
-        off = [f"{have[k]} {k} ({n})" for k, n in published.items() if n not in (None, have[k])]
-        if off:
+        if off := [
+            f"{have[k]} {k} ({n})" for k, n in published.items() if n not in (None, have[k])
+        ]:
             faults["split with other counts"].append(f"{split}: {', '.join(off)}")
-    place = entry.place(root, images)
-    mirror = f" (mirror {entry.entry.mirror})" if place.mirror else ""
+    folder, pictures, parts = entry.place(root, images)
+    mirror = f" (mirror {entry.entry.mirror})" if parts else ""
     title = f"{entry.name} {split_by}".rstrip()
-    print(one_line(f"{title} in {place.folder}{mirror}, images in {place.images}"))
+    print(one_line(f"{title} in {folder}{mirror}, images in {pictures}"))
     for line in (*_table(rows, ("split", *HEAD, "on disk")), *(f"  {note}" for note in notes)):
         print(one_line(line))
-    n_faults = _complain(faults)
     where = f" --root {root}" if root is not None else ""
-    remedies = {
-        "annotations": f"tas data get {entry.name}{where}",
-        "images": f"tas data get {entry.entry.get[-1]}{where}, or name their folder with --images",
-    }
-    for kind, remedy in KINDS.items():
-        if faults[kind]:
-            print(f"  {kind}: {len(faults[kind])}; {remedy.format(**remedies)}")
+    get = f"tas data get {entry.entry.get[-1]}{where}, or name their folder with --images"
+    n_faults = _told(faults, f"tas data get {entry.name}{where}", get)
     if not n_faults:
         print("  sound")
     return n_faults
 
 
-def check_own(path: Path, images: Path | None) -> int:
-    """Examine a file of own data, print what is found, return the number of bad rows."""
+def _check_own(path: Path, images: Path | None) -> int:
     data, faults = read_own(path, images)
-    _print_faults([f"{path}: {fault}" for fault in faults])
+    _complain(f"{path}: {fault}" for fault in faults)
     for note in data.notes:
         print(one_line(note))
     n_masks = len(data) - len(data.without_mask)
@@ -183,13 +172,10 @@ def _opened(
 ) -> Iterator[tuple[str, RefDataset | TasError]]:
     # where no split is here, why the first cannot be opened
     splits = entry.splits_here(split_by, root) or list(entry.entry.splits[split_by])[:1]
-    try:
-        open_split = entry.opener(split_by, root, images)
-    except TasError as error:
-        yield splits[0], error
-        return
+    open_split = None
     for split in splits:
         try:
+            open_split = open_split or entry.opener(split_by, root, images)
             yield split, open_split(split)
         except TasError as error:
             yield split, error
@@ -208,18 +194,21 @@ def _table(rows: list[Sequence[object]], head: Sequence[str]) -> list[str]:
     return table.to_string(index=False).splitlines() if rows else []
 
 
-def _complain(faults: Faults) -> int:
-    """Print the first faults of each kind, each once; how many there are."""
-    for kind in KINDS:
-        found = faults[kind] = list(dict.fromkeys(faults[kind]))
+def _told(faults: Faults, annotations: str, images: str) -> int:
+    """Print the first faults of each kind, each once, and what to do; how many there are."""
+    n_faults = 0
+    for kind, remedy in KINDS.items():
+        found = [f"{kind}: {text}" for text in dict.fromkeys(faults[kind])]
         more = f"... and {len(found) - SHOWN} more, {len(found)} in all: {kind}"
-        told = [f"{kind}: {text}" for text in found[:SHOWN]]
-        _print_faults(told + [more] * (len(found) > SHOWN))
-    return sum(map(len, faults.values()))
+        _complain(found[:SHOWN] + [more] * (len(found) > SHOWN))
+        if found:
+            what = remedy.format(annotations=annotations, images=images)
+            print(f"  {kind}: {len(found)}; {what}")
+        n_faults += len(found)
+    return n_faults
 
 
-def _print_faults(lines: Sequence[str]) -> None:
+def _complain(lines: Iterable[str]) -> None:
     sys.stdout.flush()
     for line in lines:
         print(one_line(line), file=sys.stderr)
-    sys.stderr.flush()

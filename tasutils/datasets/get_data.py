@@ -26,11 +26,6 @@ class FilePart(Part):
     md5: str | None
     sources: list[str] = Field(alias="from")
 
-    @property
-    def expected(self) -> Expected:
-        """What is known of it."""
-        return Expected(size=self.bytes, sha256=self.sha256, md5=self.md5)
-
 
 class FileSet(Part):
     """Files that are fetched together: their terms, and where they go below the data folder."""
@@ -79,42 +74,46 @@ def get_data(
         raise TasError(f"{name} is {len(chosen.parts)} files; --url goes with a set of one")
     folder = paths.DATA if root is None else root.expanduser()
     for part in chosen.parts:
+        expected = Expected(size=part.bytes, sha256=part.sha256, md5=part.md5)
         get = _get_archive if part.name.endswith(".zip") else _get_list
-        yield get(part, url or part.url, folder, chosen, bar)
+        yield f"{part.name}{get(part.name, url or part.url, expected, folder, chosen, bar)}"
 
 
-def _get_archive(part: FilePart, url: str, folder: Path, chosen: FileSet, bar: Bar) -> str:
+def _get_archive(
+    name: str, url: str, expected: Expected, folder: Path, chosen: FileSet, bar: Bar
+) -> str:
     """Unpack an archive, fetched if it does not lie there; one that was fetched is removed."""
-    archive, into, note = folder / part.name, folder / chosen.into, ""
+    archive, into, note = folder / name, folder / chosen.into, ""
     lay_there = archive.is_file()
     if lay_there:
         try:
-            verify(archive, part.expected, str(archive))
+            verify(archive, expected, str(archive))
         except TasError as error:
             note = f"; {str(error).removeprefix(f'{archive} ')}, so see what `tas data check` says"
     else:
-        with bar(part.name) as progress:
-            fetch(url, archive, part.expected, progress)
-    unpacked = unpack(archive, into, chosen.flat)
+        with bar(name) as progress:
+            fetch(url, archive, expected, progress)
+    n_files = len(unpack(archive, into, chosen.flat))
     if not lay_there:
         archive.unlink()
-    whence = "as it lay there" if lay_there else "fetched"
-    return f"{part.name} ({whence}): {len(unpacked)} files in {into}{note}"
+    return f" ({'as it lay there' if lay_there else 'fetched'}): {n_files} files in {into}{note}"
 
 
-def _get_list(part: FilePart, url: str, folder: Path, chosen: FileSet, bar: Bar) -> str:
+def _get_list(
+    name: str, url: str, expected: Expected, folder: Path, chosen: FileSet, bar: Bar
+) -> str:
     """Fetch a JSON file; a page in its place, which asks for a click, is not kept."""
-    target = folder / chosen.into / part.name
+    target = folder / chosen.into / name
     if target.is_file():
-        return f"{part.name}: there already"
-    unchecked = target.with_name(f"{target.name}.unchecked")
-    with bar(part.name) as progress:
-        fetch(url, unchecked, part.expected, progress)
+        return ": there already"
+    unchecked = target.with_name(f"{name}.unchecked")
+    with bar(name) as progress:
+        fetch(url, unchecked, expected, progress)
     try:
         entries(read_json(unchecked), unchecked)
     except TasError:
         unchecked.unlink()
         remedy = f"open it in a browser and put the file at {target}"
-        raise TasError(f"{url} gave a page instead of {part.name}; {remedy}") from None
+        raise TasError(f"{url} gave a page instead of {name}; {remedy}") from None
     unchecked.replace(target)
-    return f"{part.name}: fetched"
+    return ": fetched"

@@ -54,7 +54,6 @@ TAKEN = {
     "intersection_px", "union_px", "iou", "gt_area_px", "oracle_intersection_px", "oracle_union_px",
     "oracle_iou", "rectified", "reason", "image_digest", "ann_ids", "no_target", "own_mask",
 }  # fmt: skip
-_LOSSY = {"JPEG", "WEBP"}
 _MOST_COLOURS = 16
 
 
@@ -272,8 +271,8 @@ def read_mask(
         raise TasError(f"{name}: {cell}")
     mask = np.zeros(size_hw, np.bool_)
     for shape in _shapes(cell, value, size_hw, name, picture):
-        drawn = isinstance(shape, np.ndarray)
-        mask |= shape if drawn else segmentation_mask(shape, size_hw, name)
+        known = isinstance(shape, np.ndarray)
+        mask |= shape if known else segmentation_mask(shape, size_hw, name)
     if not mask.any():
         raise TasError(f"{name}: covers no pixel of the picture")
     return mask, path
@@ -311,7 +310,7 @@ def _open_mask(path: Path, size_hw: tuple[int, int]) -> Image.Image:
             form, upright = image.format, ImageOps.exif_transpose(image)
     except Exception as error:  # Pillow raises many types for damaged files
         raise TasError(f"{path}: no mask that can be read ({type(error).__name__})") from None
-    if form in _LOSSY:
+    if form in ("JPEG", "WEBP"):
         remedy = "export the mask anew as PNG (this file saved as PNG stays blurred)"
         raise TasError(f"{path}: {form} blurs masks; {remedy}")
     return upright
@@ -339,8 +338,8 @@ def _foreground(image: Image.Image, name: str) -> Mask:
             raise TasError(f"{name}: a picture of {n_colours} colours is no mask; paint it in two")
         mask = np.asarray(colours.any(axis=2))
     if clear and ((alpha > 0) != mask).any():
-        wrong = "its colours show another mask than its transparency"
-        raise TasError(f"{name}: {wrong}; save the one that is meant in black and white")
+        wrong = "its colours show another mask than its transparency; save one of them"
+        raise TasError(f"{name}: {wrong}")
     return mask
 
 
@@ -350,11 +349,9 @@ def _two_values(values: NDArray[np.uint8], name: str) -> Mask:
     odd = there[(there > 0) & (there < there[-1])]
     if there[-1] >= 250 and len(odd):
         n_px, some = int(np.isin(values, odd).sum()), ", ".join(map(str, odd[:3].tolist()))
-        raise TasError(
-            f"{name}: {n_px} px have other values than 0 and {there[-1]}, such as {some}, as JPEG "
-            "and smooth scaling leave them; save it in two values, or name the target's in the "
-            "column value"
-        )
+        stains = f"{n_px} px have other values than 0 and {there[-1]}, such as {some}"
+        why = "as JPEG and smooth scaling leave them; save two, or name one in the column value"
+        raise TasError(f"{name}: {stains}, {why}")
     return values > 0
 
 
@@ -365,10 +362,8 @@ def _palette_mask(indices: NDArray[Any], colours: NDArray[np.uint8], name: str) 
         return indices != 0
     if np.isin(colours, (0, 255)).all() and (colours == colours[:, :, :1]).all():
         return colours[:, :, 0] > 0
-    raise TasError(
-        f"{name}: a palette whose index 0 has the colour {tuple(zero.tolist())}, so what is "
-        "background is not plain; name the target's index in the column value"
-    )
+    palette = f"a palette whose index 0 has the colour {tuple(zero.tolist())}"
+    raise TasError(f"{name}: {palette}; name the target's index in the column value")
 
 
 # ---- shapes of tools: labels with COCO's segmentation, a mask, or None for another kind
@@ -393,12 +388,11 @@ def _shapes(
     labels = ", ".join(sorted({label for label, _ in shapes})[:5])
     parts = [shape for label, shape in shapes if not value or label == value]
     if not parts:
-        lacking = f"{this} without a shape {value}".rstrip()
         there = labels if value and shapes else "none for this picture"
-        raise TasError(f"{lacking}; it has {there}")
+        raise TasError(f"{this} without a shape {value!r}; it has {there}")
     if not value and len(parts) > 1:
-        way_out = "name the target's label in the column value"
-        raise TasError(f"{this} of {len(parts)} shapes ({labels}); {way_out}")
+        label = "name the target's label in the column value"
+        raise TasError(f"{this} of {len(parts)} shapes ({labels}); {label}")
     if any(part is None for part in parts):
         raise TasError(f"{this}, its shape neither polygon nor box; export the mask as PNG")
     return parts

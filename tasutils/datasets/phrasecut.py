@@ -66,12 +66,9 @@ class _Task(BaseModel):
 
 
 def load_phrasecut(
-    root: Path | str,
-    split: str,
-    images_dir: Path | str | None = None,
-    name: str = "phrasecut",
+    root: Path | str, split: str, images_dir: Path | str | None = None, name: str = "phrasecut",
     raster: Raster = "coco",
-) -> RefDataset:
+) -> RefDataset:  # fmt: skip
     """Read one split in PhraseCut's layout; ground truth is the union of instances.
 
     `root` holds `image_data_split*.json` and `refer_<split>.json`, `images_dir` (`<root>/images`

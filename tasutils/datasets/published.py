@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import yaml
 
@@ -41,14 +41,6 @@ class Entry(Part):
     splits: dict[str, dict[str, Counts]]
     counts_from: dict[str, list[str]]  # keys of `sources`
     get: list[str]  # keys of `files`
-
-
-class Place(NamedTuple):
-    """Where a data set lies."""
-
-    folder: Path  # of its annotations
-    images: Path
-    mirror: dict[str, list[Path]]  # its files, if it is one
 
 
 @cache
@@ -78,7 +70,7 @@ class PublishedSet(DataSet):
 
     def here(self, root: Path | str | None = None) -> bool:
         """Whether its annotations lie in a folder of data sets."""
-        return self._holds(self.place(root).folder)
+        return self._holds(self.place(root)[0])
 
     def splits_here(self, split_by: str, root: Path | str | None = None) -> list[str]:
         """Splits whose annotations are here, by their files."""
@@ -98,11 +90,9 @@ class PublishedSet(DataSet):
         return self.opener(**options)(split)
 
     def opener(
-        self,
-        split_by: str | None = None,
-        root: Path | str | None = None,
+        self, split_by: str | None = None, root: Path | str | None = None,
         images: Path | str | None = None,
-    ) -> Callable[[str], RefDataset]:
+    ) -> Callable[[str], RefDataset]:  # fmt: skip
         """Opens splits by name; the files that they share are read once."""
         by = self.known_split_by(split_by)
         folder, pictures, mirror = self.place(root, images)
@@ -140,9 +130,12 @@ class PublishedSet(DataSet):
             raise TasError(f"{self.name} has no splits by {split_by!r}; {remedy}")
         return split_by
 
-    def place(self, root: Path | str | None = None, images: Path | str | None = None) -> Place:
-        """Where it lies, or where it would be looked for first; nothing is opened.
+    def place(
+        self, root: Path | str | None = None, images: Path | str | None = None
+    ) -> tuple[Path, Path, dict[str, list[Path]]]:
+        """The folders of its annotations and images, or where they would be looked for first.
 
+        Third the files of a mirror, by its names of the splits, if it is one; nothing is opened.
         `root` is the folder of data sets (data/ when None) or the very folder of this one; `images`
         that of its images, when None the first of the published places below `root` that is there.
         """
@@ -159,7 +152,7 @@ class PublishedSet(DataSet):
         pure = not phrasecut and not (folder / "instances.json").is_file()
         if images is not None:
             pictures = Path(images).expanduser()
-        return Place(folder, pictures, mirror_files(folder) if pure else {})
+        return folder, pictures, mirror_files(folder) if pure else {}
 
     def _holds(self, folder: Path) -> bool:
         """Whether a folder has a file of the layout."""

@@ -22,11 +22,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from tasutils import paths
 from tasutils.datasets.coco import load_refcoco, read_files, split_of
-from tasutils.datasets.files import digest_of, record
+from tasutils.datasets.files import digest_of
 from tasutils.datasets.phrasecut import load_phrasecut
 from tasutils.datasets.sample import DataSet, Flag, ImageEntry, RefDataset, Sample
 from tasutils.errors import TasError
@@ -99,15 +97,6 @@ class Family(DataSet):
         return dict(zip(zip(refs, sents, strict=True), rows, strict=True))
 
 
-class _Picture(BaseModel):
-    sha256: str
-
-
-class _Part(BaseModel):
-    ref_id: int | str
-    part: bool
-
-
 class Photos7(DataSet):
     """The smoke set, with the flags `has_direction` (of the sentence) and `part` (of a thing)."""
 
@@ -127,10 +116,9 @@ class Photos7(DataSet):
         folder = paths.DATA / "photos7" if root is None else Path(root)
         files = read_files(folder / "refs.json", folder / "instances.json")
         data = split_of(files, "photos7", split, Path())
-        refs = (record(_Part, entry, files.refs_source) for entry in files.refs)
-        parts = {str(ref.ref_id): ref.part for ref in refs}
+        parts = {str(ref["ref_id"]): bool(ref.get("part")) for ref in files.refs}
         images = {
-            key: _packaged(entry, record(_Picture, files.images[key], files.source).sha256)
+            key: _packaged(entry, files.images[key].get("sha256"))
             for key, entry in data.images.items()
         }
         samples = (
@@ -142,7 +130,7 @@ class Photos7(DataSet):
         return replace(data, samples=tuple(samples), images=images)
 
 
-def _packaged(entry: ImageEntry, digest: str) -> ImageEntry:
+def _packaged(entry: ImageEntry, digest: str | None) -> ImageEntry:
     """The entry with the place of its picture in the installed package, its bytes compared."""
     module, *rest = entry.path.parts
     spec = find_spec(module) if module in PACKAGES else None
