@@ -210,7 +210,7 @@ plt.show()
 # %% [markdown]
 # ## The full bench
 #
-# `make bench` measures all sections of `tests/bench`: describing against the released shape with and without its per-image results kept, crops, SAM, sweeps, sentences, the store, peers, Ray, cost against the number of images, and describing beside a process that never rests; on a GPU also the published architectures at their true size. Before anything is timed both sides are found to give the same. What is shown here was measured beforehand, on the machine and at the commit named above the picture.
+# `make bench` measures all sections of `tests/bench`: describing against the released shape with and without its per-image results kept, crops, SAM, sweeps, sentences, the store, peers, Ray, and the command, a picture and a sentence beside a process that never rests; `BENCH="describe crops --preset paper"` measures the published architectures where their weights and a GPU are. Before anything is timed both sides are found to give the same. What is shown here was measured beforehand, on the machine and at the commit named above the picture.
 
 # %%
 full = json.loads(Path(bench or paths.DATA / "bench.json").read_text(encoding="utf-8"))

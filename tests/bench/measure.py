@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -13,7 +14,7 @@ from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import cv2
@@ -26,21 +27,17 @@ from tasutils.datasets import load_dataset
 from tasutils.runs import cores, git_state, library_versions
 
 DATASET = "refscenes"
-THREADS_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass
 class Row:
-    """One comparison.
+    """One comparison: seconds of ours and of the plain loop, per image or so, as they were taken.
 
     Attributes:
-        per: what the seconds are for, such as an image.
-        ours_s, plain_s: timings of ours and of the plain loop, in the order they were taken.
         ratio: the loop's seconds over ours, pair by pair.
         measures: further numbers, the unit in the name.
         target: (number, "at_least" or "at_most", value), of the median.
-        checked: what was found equal before the timing.
-        skipped: why there is no number.
+        checked: what was found equal before the timing; ``skipped``: why there is no number.
     """
 
     section: str
@@ -61,9 +58,8 @@ class Row:
         if self.target is None or self.skipped:
             return None
         name, side, value = self.target
-        found = self.measures.get(name)
-        found = float(np.median(getattr(self, name))) if found is None else found
-        return found >= value if side == "at_least" else found <= value
+        found = self.measures[name] if name in self.measures else np.median(getattr(self, name))
+        return bool(found >= value if side == "at_least" else found <= value)
 
     def values(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -108,20 +104,19 @@ def compare(
     same: Callable[[Any, Any], None],
     per: int = 1,
     repeats: int | None = None,
-    plain_per: int | None = None,
 ) -> Row:
     """Check that both sides give the same, then time them in turn, every other time ours last.
 
     Args:
         same: raises AssertionError where the outputs differ; the check is the sides' warm-up.
-        per: what ours' seconds are divided by, such as a number of images; plain_per: the loop's.
+        per: what seconds are divided by, such as a number of images.
     """
     same(ours(), plain())
-    sides = [(row.plain_s, plain, plain_per or per), (row.ours_s, ours, per)]
+    sides = [(row.plain_s, plain), (row.ours_s, ours)]
     for _ in range(repeats or plan.repeats):
         sides.reverse()
-        for times, side, count in sides:
-            times.append(seconds(side, plan.settle) / count)
+        for times, side in sides:
+            times.append(seconds(side, plan.settle) / per)
     row.ratio = [b / a for a, b in zip(row.ours_s, row.plain_s, strict=True)]
     return row
 
@@ -134,23 +129,17 @@ def near(ours: Any, plain: Any, tolerance: float) -> None:
 def same_choices(
     ours: Sequence[int | None], plain: Sequence[int | None], totals: Sequence[Any], slack: float
 ) -> None:
-    """The chosen masks of several sentences.
-
-    Where another one is chosen its sum, of the loop's totals, has to be within `slack` of the
-    best: a tie, which rounding decides.
-    """
+    """The chosen masks of several sentences, or one whose sum is within `slack` of the best."""
     for a, b, sums in zip(ours, plain, totals, strict=True):
-        assert a == b or (a is not None and b is not None and abs(sums[a] - sums[b]) <= slack), (
-            f"masks {a} and {b} are chosen"
-        )
+        tie = a is not None and b is not None and abs(sums[a] - sums[b]) <= slack
+        assert a == b or tie, f"masks {a} and {b} are chosen"
 
 
 def in_child(task: Callable[..., dict[str, Any]], threads: int, **arguments: Any) -> dict[str, Any]:
     """What a task returned in a process of its own, with `peak_mib`, the most memory it had."""
-    with (
-        mock.patch.dict(os.environ, dict.fromkeys(THREADS_VARIABLES, str(threads))),
-        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
-    ):
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    processes = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    with mock.patch.dict(os.environ, dict.fromkeys(names, str(threads))), processes as pool:
         return pool.submit(_with_peak, task, arguments).result()
 
 
@@ -160,10 +149,8 @@ def _with_peak(task: Callable[..., dict[str, Any]], arguments: dict[str, Any]) -
 
 def peak_mib() -> float:
     """Highest memory use of this process; ru_maxrss starts from that of the parent, VmHWM not."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.is_file() else []
-    if found := [line.split()[1] for line in lines if line.startswith("VmHWM:")]:
-        return int(found[0]) / 1024
+    if found := told_by_linux("/proc/self/status", r"VmHWM:\s*(\d+)"):
+        return int(found) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if platform.system() == "Darwin" else 1 << 10)
 
@@ -172,11 +159,14 @@ def device_name(device: str) -> str:
     """The name of a GPU, or of the processor."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    if (info := Path("/proc/cpuinfo")).is_file():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    named = told_by_linux("/proc/cpuinfo", r"model name\s*:\s*(.*)")
+    return named or platform.processor() or platform.machine()
+
+
+def told_by_linux(file: str, pattern: str) -> str:
+    """What a pattern finds in a file of /proc; empty where there is none."""
+    text = Path(file).read_text(errors="replace") if Path(file).is_file() else ""
+    return found[1].strip() if (found := re.search(pattern, text)) else ""
 
 
 def conditions(plan: Plan) -> dict[str, Any]:
@@ -184,32 +174,19 @@ def conditions(plan: Plan) -> dict[str, Any]:
     commit, dirty = git_state(paths.ROOT)
     preset = tasutils.load_preset(plan.preset)
     return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "preset": preset.name,
-        "preset_digest": preset.digest(),
-        "device": plan.device,
-        "device_name": device_name(plan.device),
-        "cores": cores(),
-        "threads": plan.threads,
-        "system": f"{platform.system()} {platform.machine()}",
-        "versions": library_versions(),
-        "commit": commit,
-        "dirty": dirty,
-        "load_before": os.getloadavg()[0],
-    }
+        "created": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit,
+        "dirty": dirty, "preset": preset.name, "preset_digest": preset.digest(),
+        "device": plan.device, "device_name": device_name(plan.device), "cores": cores(),
+        "threads": plan.threads, "system": f"{platform.system()} {platform.machine()}",
+        "versions": library_versions(), "load_before": os.getloadavg()[0],
+    }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """A picture, uint8 (H, W, 3), and the sentences of each of its references."""
 
     image: Any
     references: tuple[tuple[str, ...], ...]
-
-    @property
-    def sentences(self) -> list[str]:
-        """All of them in their order."""
-        return [text for texts in self.references for text in texts]
 
 
 def drawn_cases(count: int, references: int = 3, sentences: int = 3) -> list[Case]:
@@ -228,8 +205,7 @@ def drawn_cases(count: int, references: int = 3, sentences: int = 3) -> list[Cas
 def noise_and_blobs(n_masks: int, seed: int = 0) -> tuple[Any, Any]:
     """A picture uint8 (480, 640, 3) of soft noise and n ragged ellipses as masks (n, 480, 640).
 
-    The sides of their boxes are spread from an eighth to three quarters of the picture's height,
-    about what SAM gives on photographs.
+    They are about as large as what SAM gives on photographs.
     """
     rng, height, width = np.random.default_rng(seed), 480, 640
     coarse = rng.integers(0, 256, (height // 8, width // 8, 3), np.uint8)

@@ -43,16 +43,15 @@ class Found:
 
 
 def answer(image: Any, references: Sequence[Sequence[str]], tas: Any, cached: bool) -> Found:
-    """Answer the sentences of each reference, everything anew for each as the released code does.
-
-    cached: what depends on the picture alone is computed once a picture instead.
-    """
+    """Answer the sentences of each reference; cached: what is the picture's is computed once."""
     phrases, chosen, totals = phrases_of(image, tas), [], []
-    outside = background(image, tas.preset.captioner.crop)
+    size, config = tas.captioner.image_size, tas.preset.captioner.crop
+    outside = background(image, config)
     for number, sentences in enumerate(references):
         if number == 0 or not cached:
             masks = propose(image, tas)
-            captions = [caption_one(image, mask, outside, tas) for mask in masks]
+            cut = (crop_one(image, mask, size, config, outside) for mask in masks)
+            captions = [said(crop, tas) for crop in cut]
         for place, sentence in enumerate(sentences):
             if number + place == 0 or not cached:
                 embedded = embed_all(image, masks, captions, phrases, tas)
@@ -67,13 +66,13 @@ def embed_all(
     image: Any, masks: Any, captions: Sequence[str], phrases: Sequence[str], tas: Any
 ) -> tuple[Any, Any, list[Any]]:
     """Embeddings of crops, captions and phrases, one pass of a tower each."""
-    config, encoder = tas.preset.crop, tas.encoder
+    config, encoder, written = tas.preset.crop, tas.encoder, tas.preset.language.negative_template
     outside = background(image, config)
     crops = [crop_one(image, mask, encoder.image_size, config, outside) for mask in masks]
     return (
         np.array([encoder.encode_images(crop.to(encoder.device))[0] for crop in crops]),
         np.array([embed_words(caption, tas) for caption in captions]),
-        [embed_text(tas.preset.language.negative_template.format(p), tas) for p in phrases],
+        [encoder.encode_text([written.format(phrase)])[0] for phrase in phrases],
     )
 
 
@@ -102,8 +101,7 @@ def without_overlaps(masks: list[Any], most: float) -> list[Any]:
 def crop_one(image: Any, mask: Any, size: int, config: Any, outside: Any) -> torch.Tensor:
     """Mask, cut to the box, pad to a square, resample: float32 (1, 3, size, size) RGB in 0..1.
 
-    Pillow resamples floats here, bytes in the released code: that takes it as long, but the
-    rounding of bytes turns one caption in a hundred, and then there is nothing to compare.
+    Pillow resamples floats here, bytes in the released code: as slow, but rounding turns captions.
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     filled = np.where(mask[:, :, None], image, outside)
@@ -134,62 +132,44 @@ def resampled(picture: Image.Image, size: int) -> torch.Tensor:
     return torch.from_numpy(pixels / np.float32(255)).clamp(0, 1)
 
 
-def caption_one(image: Any, mask: Any, outside: Any, tas: Any) -> str:
-    """The captioner's words for one crop."""
-    captioner, config = tas.captioner, tas.preset.captioner.crop
-    crop = crop_one(image, mask, captioner.image_size, config, outside)
-    return cleaned(captioner.caption(crop.to(tas.device))[0], tas)
-
-
-def cleaned(words: str, tas: Any) -> str:
-    """Words as the preset keeps them."""
+def said(pixels: torch.Tensor, tas: Any, whole: bool = False) -> str:
+    """The captioner's words for one crop, or for the whole picture, as the preset keeps them."""
+    captioner, pixels = tas.captioner, pixels.to(tas.device)
+    if whole and hasattr(captioner, "caption_image"):
+        words = captioner.caption_image(pixels)
+    else:
+        words = captioner.caption(pixels)[0]
     return clean_caption(words) if tas.preset.language.clean_captions else words
 
 
 def phrases_of(image: Any, tas: Any) -> list[str]:
     """Noun phrases of the caption of the whole picture."""
-    whole = resampled(Image.fromarray(image), tas.captioner.image_size).to(tas.device)
-    caption_image = getattr(tas.captioner, "caption_image", None)
-    words = caption_image(whole) if caption_image else tas.captioner.caption(whole)[0]
-    words = cleaned(words, tas)
+    words = said(resampled(Image.fromarray(image), tas.captioner.image_size), tas, whole=True)
     rules = tas.preset.language
     return tas.language.noun_chunks(words, rules.pronoun_chunks) if words else []
 
 
-def embed_text(text: str, tas: Any) -> Any:
-    """The text tower's embedding of one text, float32 (d,)."""
-    return tas.encoder.encode_text([text])[0]
-
-
 def embed_words(caption: str, tas: Any) -> Any:
     """The embedding of a caption; zeros for an empty one that was cleaned."""
-    words = embed_text(caption, tas)
+    words = tas.encoder.encode_text([caption])[0]
     return words if caption or not tas.preset.language.clean_captions else np.zeros_like(words)
 
 
 def choose(
-    masks: Any,
-    crops: Any,
-    words: Any,
-    negatives: Sequence[Any],
-    phrases: Sequence[str],
-    sentence: str,
-    tas: Any,
+    masks: Any, crops: Any, words: Any, negatives: Any, phrases: Any, sentence: str, tas: Any
 ) -> tuple[int | None, Any]:
     """The chosen mask of one sentence (None without masks), and the sums S, float64 (n,)."""
     preset, weights = tas.preset, tas.preset.weights("refscenes")
     expression = parse_expression(sentence, tas.language, preset)
-    text = embed_text(preset.encoder.template.format(expression.text), tas)
+    text = tas.encoder.encode_text([preset.encoder.template.format(expression.text)])[0]
     threshold = preset.language.synonym_threshold
     judged = mine_negatives(phrases, expression.parse, tas.language, threshold)
     kept = [candidate.index for candidate in judged if candidate.kept]
     totals = []
     for crop, caption in zip(crops, words, strict=True):
+        cosines = [float(crop @ negatives[index]) for index in kept]
         total = float(crop @ text) + weights["p"] * float(caption @ text)
-        if kept:
-            cosines = [float(crop @ negatives[index]) for index in kept]
-            total -= weights["n"] * sum(cosines) / len(kept)
-        totals.append(total)
+        totals.append(total - weights["n"] * sum(cosines) / max(1, len(kept)))
     places, cut = centers_xy(masks), preset.rectifier.cut
     inside = rectifier.in_region(places, masks.shape[1:], expression.directions, cut)
     return rectifier.rectify(totals, inside), np.array(totals)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import cycle
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
-from segment_anything import SamPredictor
+from PIL import Image
+from small_peers import scene_of
 
 from bench import released_loop
 from bench.measure import (
@@ -30,7 +31,6 @@ from tasutils.crops import masked_crops
 from tasutils.datasets import load_dataset
 from tasutils.masks import boxes_xyxy
 from tasutils.refer import parse_expression
-from tasutils.scene import Proposals, Scene
 
 ROUNDED = 1e-3  # a scene's embeddings are rounded to float16
 AT_ONCE = 4  # sentences of one timing, none of them seen before
@@ -43,7 +43,10 @@ def describe(plan: Plan) -> Iterator[Row]:
     def ours() -> list[tuple[Any, list[Any]]]:
         scenes = tas.describe_all([case.image for case in cases])
         pairs = zip(scenes, cases, strict=True)
-        return [(s, [tas.refer(s, t, dataset=DATASET) for t in c.sentences]) for s, c in pairs]
+        return [
+            (scene, [tas.refer(scene, t, dataset=DATASET) for ts in case.references for t in ts])
+            for scene, case in pairs
+        ]
 
     for name, cached, least in (
         ("released shape", False, 8.0),
@@ -89,11 +92,9 @@ def crops(plan: Plan, n_masks: int = 32) -> Iterator[Row]:
             return torch.cat(made).to(plan.device)
 
         row = Row(
-            "crops",
-            f"{fill}, {n_masks} masks, 640 x 480",
-            target=("ratio", "at_least", least),
-            checked="pixels, to a step of 255: Pillow's fill colours are whole numbers",
+            "crops", f"{fill}, {n_masks} masks, 640 x 480", target=("ratio", "at_least", least)
         )
+        row.checked = "pixels, to a step of 255: Pillow's fill colours are whole numbers"
         yield compare(plan, row, ours, plain, lambda a, b: near(a.cpu(), b.cpu(), 4e-3))
 
 
@@ -113,84 +114,39 @@ def sam(plan: Plan) -> Iterator[Row]:
 
     row = Row("sam", "image to proposals", checked="masks")
     yield compare(plan, row, ours, plain, same, len(images))
-    images = images[:1] * len(images)
-    with embedded(tas.proposer.model, images[0]):
-        row = Row("sam", "the same, behind the image encoder", checked="masks")
-        yield compare(plan, row, ours, plain, same, len(images))
-
-
-@contextmanager
-def embedded(model: Any, image: Any) -> Iterator[None]:
-    """SAM whose image encoder gives at once what it gave for one picture."""
-    predictor = SamPredictor(model)
-    with torch.inference_mode():
-        predictor.set_image(image)
-    known, forward = predictor.features, model.image_encoder.forward
-    model.image_encoder.forward = lambda pixels: known.expand(len(pixels), -1, -1, -1)
-    try:
-        yield
-    finally:
-        model.image_encoder.forward = forward
 
 
 def sentence(plan: Plan) -> Iterator[Row]:
-    """A further sentence on a described scene; and one whose parse and embedding are known."""
+    """A further sentence on a described scene, text tower and parser included."""
     tas, image = plan.tas, drawn_cases(1)[0].image
     scene = tas.describe(image)
     masks, phrases = scene.proposals.masks(), scene.phrases
     texts = new_sentences(2 * plan.repeats + 1)
-    stored = scene.crop_embeddings, scene.caption_embeddings, list(scene.phrase_embeddings)
+    ours_texts, plain_texts = iter(texts), iter([texts[0], *reversed(texts[1:])])
+
+    def ours() -> list[Any]:
+        return [tas.refer(scene, text, dataset=DATASET) for text in next(ours_texts)]
+
+    def plain() -> list[Any]:
+        found = []
+        for text in next(plain_texts):  # as released: CLIP sees every crop and caption again
+            seen = released_loop.embed_all(image, masks, scene.captions, phrases, tas)
+            found.append(released_loop.choose(masks, *seen, phrases, text, tas))
+        return found
 
     def same(a: list[Any], b: list[Any]) -> None:
-        chosen, totals = zip(*b, strict=True)
-        same_choices([found.best for found in a], chosen, totals, ROUNDED)
+        same_choices([found.best for found in a], *zip(*b, strict=True), ROUNDED)
 
-    def rows(ours_texts: Iterator[Any], plain_texts: Iterator[Any], new: bool) -> Row:
-        def ours() -> list[Any]:
-            return [tas.refer(scene, text, dataset=DATASET) for text in next(ours_texts)]
-
-        def plain() -> list[Any]:
-            found = []
-            for text in next(plain_texts):
-                if new:  # as released: CLIP sees every crop and every caption again
-                    seen = released_loop.embed_all(image, masks, scene.captions, phrases, tas)
-                else:
-                    seen = stored
-                found.append(released_loop.choose(masks, *seen, phrases, text, tas))
-            return found
-
-        name = "new sentence: text tower and parser included"
-        row = Row(
-            "sentence",
-            name if new else "known sentence: its embedding and parse are looked up",
-            per="sentence",
-            measures={"masks": len(masks), "phrases": len(phrases)},
-            target=("ours_s", "at_most", 0.02 if new else 0.001),
-            checked="chosen masks",
-        )
-        return compare(plan, row, ours, plain, same, AT_ONCE)
-
-    yield rows(iter(texts), iter([texts[0], *reversed(texts[1:])]), new=True)
-    with known_texts(tas.encoder, tas.preset.encoder.template, texts[0]):
-        yield rows(cycle(texts[:1]), cycle(texts[:1]), new=False)
+    row = Row("sentence", "new sentence: text tower and parser included", per="sentence")
+    row.measures, row.checked = {"masks": len(masks), "phrases": len(phrases)}, "chosen masks"
+    row.target = ("ours_s", "at_most", 0.02)
+    yield compare(plan, row, ours, plain, same, AT_ONCE)
 
 
 def new_sentences(n_chunks: int) -> list[list[str]]:
     """Chunks of sentences of RefScenes val, no sentence twice."""
     texts = list(dict.fromkeys(sample.text for sample in load_dataset(DATASET, "val").samples))
     return [texts[k * AT_ONCE : (k + 1) * AT_ONCE] for k in range(n_chunks)]
-
-
-@contextmanager
-def known_texts(encoder: Any, template: str, texts: list[str]) -> Iterator[None]:
-    """An encoder that looks the embeddings of these sentences up."""
-    written = [template.format(text) for text in texts]
-    known = dict(zip(written, encoder.encode_text(written), strict=True))
-    encoder.encode_text = lambda asked: np.stack([known[text] for text in asked])
-    try:
-        yield
-    finally:
-        del encoder.encode_text
 
 
 def peers(plan: Plan, n_masks: int = 32) -> Iterator[Row]:
@@ -215,50 +171,38 @@ def peers(plan: Plan, n_masks: int = 32) -> Iterator[Row]:
         yield compare(plan, row, ours, plain, lambda a, b: near(a, b, 1e-4 * np.abs(b).max()))
 
 
-def scene_of(masks: Any) -> Scene:
-    """A scene of masks alone."""
-    none = np.zeros((len(masks), 1), np.float32)
-    said = [""] * len(masks)
-    return Scene(
-        image_id="noise",
-        size_hw=masks.shape[1:],
-        proposals=Proposals.from_masks(masks),
-        views={"crop": none},
-        captions=said,
-        captions_raw=said,
-        caption_embeddings=none,
-        image_caption="",
-        image_caption_raw="",
-        phrases=[],
-        phrase_embeddings=none[:0],
-        times_s={},
-        describe_digest="",
-    )
-
-
 def busy(plan: Plan) -> Iterator[Row]:
-    """Describing and answering beside one process that never rests, and idle."""
-    tas, (image, *_) = plan.tas, [case.image for case in drawn_cases(1)]
-    scene, texts = tas.describe(image), iter(new_sentences(2 * plan.repeats))
-    kinds = {
-        "image": lambda: tas.describe(image),
-        "sentence": lambda: [tas.refer(scene, text) for text in next(texts)],
-    }
-    idle = {name: [seconds(side) for _ in range(plan.repeats)] for name, side in kinds.items()}
-    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        beside = {name: [seconds(s) for _ in range(plan.repeats)] for name, s in kinds.items()}
-    finally:
-        other.kill()
-        other.wait()
-    for name, count in (("image", 1), ("sentence", AT_ONCE)):
-        times = [[value / count for value in found[name]] for found in (beside, idle)]
-        yield Row(
-            "busy",
-            f"one {name}, beside one process that never rests; the other side: idle",
-            per=name,
-            ours_s=times[0],
-            plain_s=times[1],
-            measures={"times_slower": float(np.median(times[0]) / np.median(times[1]))},
-            note="busy: nothing else should run; on two cores",
-        )
+    """Beside a busy process: `tas segment`, a picture, a sentence over a stored scene; or idle."""
+    image = drawn_cases(1)[0].image
+    tas, scene, texts = plan.tas, plan.tas.describe(image), iter(new_sentences(2 * plan.repeats))
+    with TemporaryDirectory() as name:
+        Image.fromarray(image).save(Path(name) / "picture.png")
+        command = [sys.executable, "-m", "tasutils.cli", "segment", f"{name}/picture.png",
+                   "the red thing", "--preset", plan.preset, "--out", f"{name}/out"]  # fmt: skip
+
+        def segment() -> None:
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+
+        kinds = {
+            "tas segment": (segment, 1, min(plan.repeats, 3)),
+            "image": (lambda: tas.describe(image), 1, plan.repeats),
+            "sentence": (lambda: [tas.refer(scene, t) for t in next(texts)], AT_ONCE, plan.repeats),
+        }
+
+        def measured() -> list[list[float]]:
+            return [[seconds(side) / per for _ in range(n)] for side, per, n in kinds.values()]
+
+        idle = measured()
+        other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        try:
+            beside = measured()
+        finally:
+            other.kill()
+            other.wait()
+    for kind, ours_s, plain_s in zip(kinds, beside, idle, strict=True):
+        row = Row("busy", f"beside a busy process: one {kind}", kind, ours_s, plain_s)
+        row.ratio = [float(np.median(plain_s) / np.median(ours_s))]
+        row.measures = {f"{kind}, times slower than idle": 1 / row.ratio[0]}
+        row.note = "busy: ours is beside one process that never rests, plain is idle; on two cores"
+        yield row
