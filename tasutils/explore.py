@@ -379,8 +379,7 @@ def explore(
         TasError: a sentence or method that cannot be used, an unknown term or form, no mask
             `picked`, a picture of another size than the scene's.
     """
-    from tasutils.baselines import answers_of, make_method
-    from tasutils.baselines.base import check_picture
+    from tasutils.baselines import answers_of, check_picture, make_method
     from tasutils.rectifier import RECTIFIERS
     from tasutils.refer import parse_expression, refer
 

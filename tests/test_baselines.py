@@ -18,7 +18,7 @@ from small_peers import (
     small_tas,
 )  # fmt: skip
 
-from tasutils.baselines import answers_of, make_method, scores_of
+from tasutils.baselines import answers_of, make_method
 from tasutils.baselines.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -26,11 +26,21 @@ from tasutils.baselines.base import (
     masks_on_grid,
     square_picture,
 )
-from tasutils.baselines.clip_surgery import ClipSurgery, ClipSurgeryConfig, prompt_templates
-from tasutils.baselines.global_local import GlobalLocal, GlobalLocalConfig
-from tasutils.baselines.grad_cam import GradCam, GradCamConfig
-from tasutils.baselines.region_token import RegionToken, RegionTokenConfig
-from tasutils.baselines.score_map import ScoreMap, ScoreMapConfig
+from tasutils.baselines.global_local import (
+    GlobalLocal,
+    GlobalLocalConfig,
+    RegionToken,
+    RegionTokenConfig,
+)
+from tasutils.baselines.maps import (
+    ClipSurgery,
+    ClipSurgeryConfig,
+    GradCam,
+    GradCamConfig,
+    ScoreMap,
+    ScoreMapConfig,
+    prompt_templates,
+)
 from tasutils.config import load_preset
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB, whole_image
 from tasutils.encoders import AlignConfig
@@ -47,6 +57,10 @@ close = {"rtol": 0, "atol": 1e-5}
 @pytest.fixture
 def five(rng):
     return random_masks(rng, 5, (60, 80))
+
+
+def scores_of(method, scene, expression, picture):
+    return answers_of(method, scene, [expression], picture)[0].total
 
 
 def text_of(encoder, text="a the red car on the left"):
@@ -219,11 +233,6 @@ def test_clip_surgery(kind, size, others, ensemble, picture, five):
     np.testing.assert_allclose(scores, [slow.mean_inside(wanted, m) for m in five], **close)
 
 
-def test_the_templates_are_85():
-    assert len(set(prompt_templates())) == 85
-    assert all(template.count("{}") == 1 for template in prompt_templates())
-
-
 # Global-Local
 
 
@@ -303,26 +312,15 @@ def test_masks_do_not_meddle(name, picture, rng):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_masks_no_scores(name, picture, rng):
-    scene = full_scene(rng, np.zeros((0, 60, 80), bool))
-    scores = scores_of(make_method(name, small_tas()), scene, SENTENCES[0], picture)
-    assert scores.shape == (0,) and scores.dtype == np.float64
-
-
-@pytest.mark.parametrize("name", PEERS)
-def test_empty_and_tiny_masks_have_finite_scores(name, picture):
-    masks = np.zeros((3, 60, 80), bool)
+def test_no_masks_empty_masks_and_tiny_ones(name, picture, rng):
+    """No number is missing or not finite."""
+    method, masks = make_method(name, small_tas()), np.zeros((3, 60, 80), bool)
     masks[1, 59, 79] = masks[2] = True
-    assert np.isfinite(
-        scores_of(make_method(name, small_tas()), scene_of(masks), SENTENCES[0], picture)
-    ).all()
-
-
-@pytest.mark.parametrize("name", PEERS)
-def test_a_picture_of_another_size_is_refused(name, picture):
-    scene = scene_of(np.ones((1, 80, 60), bool))
+    for n in (0, 3):
+        scores = scores_of(method, full_scene(rng, masks[:n]), SENTENCES[0], picture)
+        assert scores.shape == (n,) and scores.dtype == np.float64 and np.isfinite(scores).all()
     with pytest.raises(TasError, match="give the uint8"):
-        make_method(name, small_tas()).score(scene, SENTENCES[0], picture)
+        scores_of(method, scene_of(masks.transpose(0, 2, 1)), SENTENCES[0], picture)
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -383,21 +381,8 @@ def test_columns_of_the_table(picture, rng):
             for name, column in (("clip_only", "v"), ("text_only", "p")):
                 scores = make_method(name, tas).score(scene, read, picture)
                 np.testing.assert_allclose(scores, table[column], rtol=0, atol=1e-5)
-            ranks = make_method("tas", tas, "refscenesg").score(scene, read, picture)
-            assert int(ranks.argmax()) == answer.best
-            assert list(np.argsort(-ranks)) == list(table["rank"].sort_values().index)
-
-
-@pytest.mark.parametrize("bad", [[1.0], [np.nan, 1, 2], [[1, 2, 3]], "abc"])
-def test_scores_are_checked(bad, picture, masks):
-    class Faulty:
-        name = "faulty"
-
-        def score(self, scene, expression, image):
-            return np.array(bad)
-
-    with pytest.raises((TasError, ValueError)):
-        scores_of(Faulty(), scene_of(masks), SENTENCES[0], picture)
+            (same,) = answers_of(make_method("tas", tas, "refscenesg"), scene, [read], picture)
+            assert same.chosen == answer.chosen and np.array_equal(same.rank, answer.rank)
 
 
 # squares
@@ -417,7 +402,7 @@ def test_squares_are_torchvisions(interpolation, antialias, picture, masks):
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     wanted = (wanted.clamp(0, 1) - mean.view(3, 1, 1)) / std.view(3, 1, 1)
     torch.testing.assert_close(seen, wanted, rtol=0, atol=1e-5)
-    soft = masks_on_grid(masks, (7, 7), "cpu", "bilinear", antialias)
+    soft = masks_on_grid(masks, (7, 7), "cpu", mode="bilinear", antialias=antialias)
     torch.testing.assert_close(
         soft, resize(torch.from_numpy(masks).float(), [7, 7], antialias=antialias)
     )
@@ -470,7 +455,8 @@ def test_another_tower_is_refused_where_the_name_says_which(name):
         ("global_local", {"v": 2}, "global_local: v:"),
         ("global_local", {"w": 2}, "global_local: w:"),
         ("score_map", {"square": {"antialias": "perhaps"}}, "score_map: square.antialias:"),
-        ("clip_only", {"alpha": 1}, "no switch 'alpha'"),
+        ("clip_only", {"alpha": 1}, "method clip_only: alpha:"),
+        ("tas", {"alpha": 1}, "method tas: alpha:"),
         ("clip_surgery", {"image_size": 33}, "33 is no multiple of 8"),
         ("clip_surgery_rn", {"image_size": 100}, "no multiple of 32"),
         ("grad_cam_vit", {"block": 4}, "there is no block 4"),
@@ -529,21 +515,28 @@ def test_maps_of_align(tmp_path, picture, masks):
 
 
 @pytest.mark.parametrize(
-    ("given", "what"),
+    ("kind", "given", "what"),
     [
-        (lambda scene, e: [], "one Answer for each of 1"),
-        (lambda scene, e: ["left"], "one Answer for each of 1"),
-        (lambda scene, e: [Answer(e, scene, (3,))], r"chose masks \(3,\) of 3"),
-        (lambda scene, e: [Answer(e, scene, (), own_mask={"size": [6, 8]})], r"mask of \(6, 8\)"),
+        ("answer", lambda scene, e: [], "one Answer for each of 1"),
+        ("answer", lambda scene, e: ["left"], "one Answer for each of 1"),
+        ("answer", lambda scene, e: [Answer(e, scene, (3,))], r"chose masks \(3,\) of 3"),
+        (
+            "answer", lambda scene, e: [Answer(e, scene, (), own_mask={"size": [6, 8]})],
+            r"mask of \(6, 8\)",
+        ),
+        ("score", lambda scene, e: [1.0], "each of the 3 masks"),
+        ("score", lambda scene, e: [np.nan, 1, 2], "1 not finite"),
+        ("score", lambda scene, e: [[1, 2, 3]], r"not \(1, 3\)"),
+        ("nothing", None, "neither answer"),
     ],
-)
-def test_other_answers_are_refused_in_one_line(given, what, picture, masks):
+)  # fmt: skip
+def test_other_answers_are_refused_in_one_line(kind, given, what, picture, masks):
     class Wrong:
-        def answer(self, scene, expressions, image):
-            return given(scene, expressions[0])
+        name = "wrong"
 
-    with pytest.raises(TasError, match=what) as error:
+    setattr(
+        Wrong, kind, lambda self, scene, e, image: given(scene, e[0] if isinstance(e, list) else e)
+    )
+    with pytest.raises(TasError, match=f"method wrong .*{what}") as error:
         answers_of(Wrong(), scene_of(masks), SENTENCES[:1], picture)
     assert "\n" not in str(error.value)
-    with pytest.raises(TasError, match="neither answer"):
-        answers_of(object(), scene_of(masks), SENTENCES[:1], picture)

@@ -13,7 +13,7 @@ from torchvision.ops import nms as torchs_nms
 
 from tasutils import paths
 from tasutils.baselines import METHODS
-from tasutils.baselines.region_token import RegionToken
+from tasutils.baselines.global_local import RegionToken
 from tasutils.crops import whole_image
 from tasutils.notebooks import run_notebook
 

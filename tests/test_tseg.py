@@ -3,6 +3,8 @@
 import json
 import math
 from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,13 +15,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from small_peers import expression, random_masks, scene_of
 
+from making import loop
 from making.pools import ScenePool, draw_shard
 from making.scores import stored_pictures
-from making.tseg import kinds, relation_of, train_tseg, tseg_loss
+from making.tseg import kinds, pool, relation_of, train_tseg, tseg_loss
 from making.tseg_pairs import PairStore, frozen_clip, sentences_of, write_pairs
 from making.words import seen_words
-from tasutils.baselines import scores_of
-from tasutils.baselines.tseg import Tseg, TsegConfig, TsegNet, assign, pool, tiny_maps
+from tasutils.baselines.tseg import Tseg, TsegConfig, TsegNet, tiny_maps
 from tasutils.config import load_preset
 from tasutils.encoders.openclip import OpenClipEncoder
 from tasutils.errors import TasError
@@ -42,9 +44,9 @@ def method(encoder):
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """Eight training scenes and their pairs."""
+    """Four training scenes and their pairs."""
     scenes = tmp_path_factory.mktemp("pool")
-    draw_shard(scenes, 1_000_000, 8)
+    draw_shard(scenes, 1_000_000, 4)
     folder = tmp_path_factory.mktemp("pairs")
     write_pairs(folder, list(ScenePool(scenes, at_least=0)), "1000000", frozen_clip())
     return folder
@@ -57,17 +59,15 @@ def slow_logits(margins):
     """Image-level logits, one picture, one expression and one patch at a time."""
     n, h, w, k = margins.shape
     logits = np.zeros((n, k))
-    for picture in range(n):
-        for text in range(k):
-            weights, total = 0.0, 0.0
-            for y in range(h):
-                for x in range(w):
-                    score = float(margins[picture, y, x, text])
-                    # a softmax over this expression and none, whose score is 0
-                    share = math.exp(score) / (math.exp(score) + math.exp(0))
-                    weights += share
-                    total += share * score
-            logits[picture, text] = total / (weights + 1e-4)
+    for picture, text in np.ndindex(n, k):
+        weights, total = 0.0, 0.0
+        for y, x in np.ndindex(h, w):
+            score = float(margins[picture, y, x, text])
+            # a softmax over this expression and none, whose score is 0
+            share = math.exp(score) / (math.exp(score) + math.exp(0))
+            weights += share
+            total += share * score
+        logits[picture, text] = total / (weights + 1e-4)
     return logits
 
 
@@ -79,23 +79,10 @@ def test_pooling_is_the_mean_margin_of_the_assigned_patches(seed, n, k, spread):
     assert np.allclose(ours, slow_logits(margins), rtol=0, atol=1e-9)
 
 
-@given(st.integers(0, 10**6))
-@settings(max_examples=25, deadline=None)
-def test_an_expression_neither_sees_the_others_nor_takes_from_them(seed):
-    margins = torch.from_numpy(np.random.default_rng(seed).normal(0, 3, (2, 3, 4, 5)))
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(5))
-    close = {"rtol": 0, "atol": 1e-12}
-    assert torch.allclose(assign(margins)[..., order], assign(margins[..., order]), **close)
-    assert torch.allclose(pool(margins)[:, order], pool(margins[..., order]), **close)
-    twice = torch.cat([margins, margins], dim=-1)  # a patch may belong to both
-    assert torch.allclose(assign(twice)[..., 5:], assign(margins), **close)
-
-
 def test_where_nothing_fits_the_best_patch_counts():
     margins = torch.full((1, 5, 5, 1), -30.0)
     margins[0, 2, 3] = -2.0
     assert pool(margins, least=0)[0, 0] == pytest.approx(-2.0, abs=1e-6)
-    assert assign(margins).sum() < 0.13
 
 
 def test_the_map_is_the_slow_assignment_of_the_patches(encoder, picture):
@@ -151,9 +138,8 @@ def test_nothing_but_masks_picture_and_sentence_is_seen(method, picture, rng):
         scene, image_id="another", captions=["a red car"] * 4, image_caption="a red car",
         views={"crop": rng.normal(size=(4, 128)).astype(np.float32)},
     )  # fmt: skip
-    assert np.array_equal(
-        scores_of(method, scene, CAR, picture), scores_of(method, other, CAR, picture)
-    )
+    found = [method.score(one, CAR, picture) for one in (scene, other)]
+    assert np.array_equal(*found)
     darker = method.score(scene, CAR, picture // 3)
     assert not np.allclose(method.score(scene, CAR, picture), darker)
 
@@ -178,16 +164,15 @@ def test_what_it_cannot_use_is_refused_in_one_line(encoder, tmp_path):
 
 def test_it_chooses_better_than_at_random_among_the_things_of_val(method):
     right, chance = [], []
-    for shown in stored_pictures("val", 12):
+    for shown in stored_pictures("val", 8):
         scene = scene_of(shown.masks)
         for number, thing in enumerate(shown.things):
-            if [t["category"] for t in shown.things].count(thing["category"]) == 1 and thing[
-                "seen"
-            ]:
+            alike = [t for t in shown.things if t["category"] == thing["category"]]
+            if len(alike) == 1 and thing["seen"]:
                 scores = method.score(scene, expression(f"the {thing['category']}"), shown.image)
                 right.append(scores.argmax() == number)
                 chance.append(1 / len(shown.things))
-    assert len(right) > 20
+    assert len(right) > 10
     assert np.mean(right) > 2.5 * np.mean(chance)
 
 
@@ -238,8 +223,8 @@ def _named(table, thing, noun):
 def test_no_label_is_stored_with_the_pairs(pairs):
     names = {path.name for path in pairs.iterdir()}
     assert names == {f"1000000.{kind}" for kind in ("coarse.npy", "fine.npy", "texts.npy", "json")}
-    assert np.load(pairs / "1000000.coarse.npy").shape == (8, 15, 20, 128)
-    assert np.load(pairs / "1000000.fine.npy").shape == (8, 30, 40, 256)
+    assert np.load(pairs / "1000000.coarse.npy").shape == (4, 15, 20, 128)
+    assert np.load(pairs / "1000000.fine.npy").shape == (4, 30, 40, 256)
     rows = json.loads((pairs / "1000000.json").read_text())
     assert {key for row in rows for key in row} == {"things", "sentences", "first"}
     assert all(len(thing) == 2 for row in rows for thing in row["things"])
@@ -247,9 +232,11 @@ def test_no_label_is_stored_with_the_pairs(pairs):
         PairStore(pairs.parent / "nothing")
 
 
-def test_a_training_learns_and_goes_on_where_it_stopped(pairs, tmp_path):
-    first = train_tseg(0.05, tmp_path, pairs=pairs, images=4, score_images=0)
-    again = train_tseg(0.15, tmp_path, pairs=pairs, images=4, score_images=0)
-    assert again["images"] > first["images"] > 0
+def test_a_training_learns_and_goes_on_where_it_stopped(pairs, tmp_path, monkeypatch):
+    clock = SimpleNamespace(monotonic=count().__next__)  # a second a step
+    monkeypatch.setattr(loop, "time", clock)
+    first = train_tseg(0.1, tmp_path, pairs=pairs, images=4, score_images=0)
+    again = train_tseg(0.3, tmp_path, pairs=pairs, images=4, score_images=0)
+    assert (first["images"], again["images"]) == (24, 72)
     losses = [point["own"] + point["absent"] for point in again["curve"]]
     assert losses[-1] < losses[0]

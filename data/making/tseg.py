@@ -25,7 +25,7 @@ from making.tokenizer import TOKENIZER
 from making.tseg_pairs import PAIRS, PairStore, frozen_clip
 from making.tseg_scores import SCORE_IMAGES, score_tseg, val_pictures
 from making.words import seen_words
-from tasutils.baselines.tseg import TsegNet, pool
+from tasutils.baselines.tseg import TsegNet
 from tasutils.encoders.openclip import tiny_tokenizer
 
 FOLDER = TRAINING / "tseg"
@@ -119,13 +119,22 @@ def draw_batch(
     )
 
 
+def pool(margins: torch.Tensor, least: float = 1e-4) -> torch.Tensor:
+    """Image-level logits (n, k) of patch margins (n, h, w, k): their mean over assigned patches.
+
+    Where nothing is assigned the weights become those of a softmax, and the best patch counts.
+    """
+    weight = margins.sigmoid()
+    return (margins * weight).sum((1, 2)) / (weight.sum((1, 2)) + least)
+
+
 def tseg_loss(
     logits: torch.Tensor, relation: torch.Tensor
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Binary image-text matching loss: the weighted sum of the means over each of `KINDS`.
 
     Args:
-        logits: float32 (n, k), see `tseg.pool`; ``relation``: (n, k), see `TsegBatch`.
+        logits: float32 (n, k), see `pool`; ``relation``: (n, k), see `TsegBatch`.
     """
     loss, numbers = logits.new_zeros(()), {}
     for name, value, sign, weight in KINDS:

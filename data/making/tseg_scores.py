@@ -16,7 +16,7 @@ from making.clip import embed_text
 from making.pools import TRAINING
 from making.scores import ious
 from making.tokenizer import TOKENIZER
-from tasutils.baselines.tseg import TsegNet, assign, tiny_maps
+from tasutils.baselines.tseg import TsegNet, tiny_maps
 from tasutils.datasets import load_dataset
 from tasutils.encoders.openclip import tiny_tokenizer
 from tasutils.images import read_image
@@ -88,7 +88,7 @@ def _proposals(image_id: str, picture: NDArray[np.uint8], folder: Path) -> NDArr
 def heatmaps(net: TsegNet, picture: ValPicture) -> NDArray[np.float32]:
     """Assignment of the pixels of a picture to each of its sentences, float32 (s, H, W)."""
     margins = net.margins(net.patches(picture.coarse, picture.fine), net.texts(picture.texts))
-    maps = assign(margins).permute(0, 3, 1, 2)
+    maps = margins.sigmoid().permute(0, 3, 1, 2)
     size_hw = picture.truths.shape[1:]
     return F.interpolate(maps, size_hw, mode="bilinear", align_corners=False)[0].numpy()
 

@@ -29,7 +29,7 @@ from torch.nn.functional import normalize
 
 import tasutils
 from tasutils import paths
-from tasutils.baselines import METHODS, ActivationMethod, answers_of, make_method
+from tasutils.baselines import METHODS, answers_of, make_method
 from tasutils.datasets import load_dataset
 from tasutils.encoders.conse import COLORS, color_shares
 from tasutils.metrics import bootstrap, paired_difference
@@ -90,7 +90,7 @@ def row(method):
     figure, axes = plt.subplots(1, 3, figsize=(10, 2.9), layout="constrained")
     answers = answers_of(method, scene, read, image)
     for ax, expression, truth, answer in zip(axes, read, truths, answers, strict=True):
-        if isinstance(method, ActivationMethod):
+        if hasattr(method, "heatmap"):
             ax.imshow(image.mean(axis=2), cmap="gray")
             ax.imshow(method.heatmap(image, expression), cmap="inferno", vmin=0, vmax=1, alpha=0.65)
         else:
@@ -126,7 +126,7 @@ for name in ("clip_only", "text_only", "tas", "global_local", "global_local_rn")
 #
 # Nothing is cut out. A class token for each mask runs beside the picture's own through all blocks of CLIP's ViT, and may look only at the patches that its mask covers and at itself. So all there is to it is one attention mask: rows ask, columns are asked.
 #
-# The grid is coarse: a mask smaller than a patch may cover none, and then its token sees nothing at all. The package runs the two kinds of tokens side by side, which costs less for many masks; the result is the same.
+# The grid is coarse: a mask smaller than a patch may cover none, and then its token sees nothing at all. The package does it in the same way.
 
 # %% tags=["region-token"]
 def region_tokens(clip, pixels, masks):
@@ -176,7 +176,7 @@ plt.show()
 
 # %%
 for name, method in methods.items():
-    if isinstance(method, ActivationMethod):
+    if hasattr(method, "heatmap"):
         display(Markdown(f"**{name}**"))
         display(row(method))
         plt.close()
@@ -196,7 +196,7 @@ def map_rows(image_ids):
             truth = dataset.gt_mask(sample)
             expression = parse_expression(sample.text, tas.language, tas.preset)
             for name, method in methods.items():
-                if isinstance(method, ActivationMethod):
+                if hasattr(method, "heatmap"):
                     heat = method.heatmap(image, expression)
                     hit = truth.flat[heat.argmax()]
                     for cut in np.arange(1, 10) / 10:

@@ -2,7 +2,7 @@
 
 | name | what chooses | image tower |
 |---|---|---|
-| `tas` | TAS itself, by rank | the preset's |
+| `tas` | TAS itself | the preset's |
 | `clip_only` | V alone | the preset's |
 | `text_only` | P alone | the preset's, of which only the text tower is used |
 | `global_local`, `global_local_rn` | global and local features (Yu 2023) | ViT, ResNet |
@@ -21,7 +21,7 @@ one line. A method sees the scene, the sentence and the picture, never the groun
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,62 +40,33 @@ Map = NDArray[np.float32]  # (H, W) in 0..1
 
 #: Name -> "module:Class" of a class with `make(name, tas, dataset, **switches)`, or a method.
 METHODS: dict[str, Any] = {
-    "tas": "tasutils.baselines.similarity:Tas",
-    "clip_only": "tasutils.baselines.similarity:ClipOnly",
-    "text_only": "tasutils.baselines.similarity:TextOnly",
+    "tas": "tasutils.baselines.base:Tas",
+    "clip_only": "tasutils.baselines.base:Alone",
+    "text_only": "tasutils.baselines.base:Alone",
     "global_local": "tasutils.baselines.global_local:GlobalLocal",
     "global_local_rn": "tasutils.baselines.global_local:GlobalLocal",
-    "region_token": "tasutils.baselines.region_token:RegionToken",
-    "clip_surgery": "tasutils.baselines.clip_surgery:ClipSurgery",
-    "clip_surgery_rn": "tasutils.baselines.clip_surgery:ClipSurgery",
-    "score_map": "tasutils.baselines.score_map:ScoreMap",
-    "score_map_vit": "tasutils.baselines.score_map:ScoreMap",
-    "grad_cam": "tasutils.baselines.grad_cam:GradCam",
-    "grad_cam_vit": "tasutils.baselines.grad_cam:GradCam",
+    "region_token": "tasutils.baselines.global_local:RegionToken",
+    "clip_surgery": "tasutils.baselines.maps:ClipSurgery",
+    "clip_surgery_rn": "tasutils.baselines.maps:ClipSurgery",
+    "score_map": "tasutils.baselines.maps:ScoreMap",
+    "score_map_vit": "tasutils.baselines.maps:ScoreMap",
+    "grad_cam": "tasutils.baselines.maps:GradCam",
+    "grad_cam_vit": "tasutils.baselines.maps:GradCam",
     "tseg": "tasutils.baselines.tseg:Tseg",
 }
 
 
-@runtime_checkable
 class Method(Protocol):
-    """What answers a sentence. It may also have `prepare(expressions)` and `settings`.
+    """What answers a sentence; it may also have `prepare(expressions)` and `settings`.
 
-    One that only gives each mask a number has `score` in place of `answer`, see `Scored`.
+    One that gives each mask a number has `score(scene, expression, image)` in place of `answer`,
+    float64 (n,), the first highest being its answer; one that draws, `heatmap(image, expression)`.
     """
 
     name: str
 
     def answer(self, scene: Scene, expressions: Sequence[Expression], image: Image) -> list[Answer]:
         """One answer a sentence about the described picture, uint8 (H, W, 3) RGB."""
-
-
-class Scored:
-    """A method that gives each of the n masks a number; the first highest is its answer."""
-
-    name: str
-
-    def score(self, scene: Scene, expression: Expression, image: Image) -> Scores:
-        """A number for each mask, float64 (n,)."""
-        raise NotImplementedError
-
-    def answer(self, scene: Scene, expressions: Sequence[Expression], image: Image) -> list[Answer]:
-        """See `Method.answer`; the numbers are the one term, `score`."""
-        answers = []
-        for expression in expressions:
-            total = scores_of(self, scene, expression, image)
-            chosen = (int(total.argmax()),) if len(total) else ()
-            answers.append(
-                Answer(expression, scene, chosen, {"score": total}, {"score": 1.0}, total)
-            )
-        return answers
-
-
-@runtime_checkable
-class ActivationMethod(Method, Protocol):
-    """A method whose scores are the means of a map inside the masks."""
-
-    def heatmap(self, image: Image, expression: Expression | str) -> Map:
-        """Where the sentence is, float32 (H, W) in 0..1."""
 
 
 def make_method(name: str, tas: TAS, dataset: str | None = None, **switches: Any) -> Any:
@@ -116,16 +87,19 @@ def answers_of(
 ) -> list[Answer]:
     """What a method says of several sentences about one picture, one answer each, checked.
 
-    Raises TasError in one line when it says something else.
+    The numbers of one with `score` are the only term, `score`. Raises TasError for a picture that
+    has not the scene's size, and for a method that says something else.
     """
+    check_picture(scene, image)
+    name = getattr(method, "name", type(method).__name__)
     if hasattr(method, "prepare"):
         method.prepare(expressions)
-    if not hasattr(method, "answer") and hasattr(method, "score"):
-        return Scored.answer(method, scene, expressions, image)
-    name = getattr(method, "name", type(method).__name__)
-    if not hasattr(method, "answer"):
+    if hasattr(method, "answer"):
+        answers = list(method.answer(scene, expressions, image))
+    elif hasattr(method, "score"):
+        answers = [_by_score(method, name, scene, one, image) for one in expressions]
+    else:
         raise TasError(f"method {name} has neither answer() nor score(); give it one of them")
-    answers = list(method.answer(scene, expressions, image))
     if len(answers) != len(expressions) or not all(isinstance(one, Answer) for one in answers):
         raise TasError(
             f"method {name} must give one Answer for each of {len(expressions)} sentences"
@@ -140,17 +114,21 @@ def answers_of(
     return answers
 
 
-def scores_of(method: Any, scene: Scene, expression: Expression, image: Image) -> Scores:
-    """What a method says of each mask, float64 (n,), checked; the first highest is its answer.
+def check_picture(scene: Scene, image: NDArray[Any]) -> None:
+    """Raise TasError when a picture has not the size of the scene."""
+    if tuple(image.shape) != (*scene.size_hw, 3):
+        raise TasError(
+            f"the picture is {tuple(image.shape)}, the scene {scene.size_hw} (H, W); "
+            "give the uint8 (H, W, 3) picture that was described"
+        )
 
-    Raises TasError when it has not one finite number for each mask.
-    """
-    values = np.asarray(method.score(scene, expression, image), dtype=np.float64)
-    name = getattr(method, "name", type(method).__name__)
-    if values.shape != (len(scene.proposals),) or not np.isfinite(values).all():
-        bad = np.count_nonzero(~np.isfinite(values))
+
+def _by_score(method: Any, name: str, scene: Scene, asked: Expression, image: Image) -> Answer:
+    total = np.asarray(method.score(scene, asked, image), dtype=np.float64)
+    if total.shape != (len(scene.proposals),) or not np.isfinite(total).all():
         raise TasError(
             f"method {name} must give one finite score for each of the {len(scene.proposals)} "
-            f"masks, not {values.shape} with {bad} not finite"
+            f"masks, not {total.shape} with {np.count_nonzero(~np.isfinite(total))} not finite"
         )
-    return values
+    chosen = (int(total.argmax()),) if len(total) else ()
+    return Answer(asked, scene, chosen, {"score": total}, {"score": 1.0}, total)

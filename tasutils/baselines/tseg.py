@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tasutils.baselines import Image, Map, base
+from tasutils.baselines.maps import Activation, over_picture
 from tasutils.checkpoints import load_strict, read_state_dict
 from tasutils.config import Part
 from tasutils.errors import TasError
@@ -29,7 +30,7 @@ class TsegConfig(Part):
     checkpoint: str | None = "tiny/tseg.safetensors"
 
 
-class Tseg(base.Activation):
+class Tseg(Activation):
     """Which share of each patch belongs to the sentence and not to "none", learned without masks.
 
     The map is absolute: where the sentence names nothing of the picture it is low everywhere, so it
@@ -44,19 +45,19 @@ class Tseg(base.Activation):
     def _setup(self) -> None:
         self._tower = _tower(self.encoder, self.name)
         self.net = TsegNet()
-        checkpoint = self.config.checkpoint
-        if checkpoint is not None:
-            load_strict(self.net, read_state_dict(weights_path(checkpoint)), checkpoint)
+        if (file := self.config.checkpoint) is not None:
+            load_strict(self.net, read_state_dict(weights_path(file)), file)
         self.net.eval().to(self.encoder.device)
         self._patches = base.Latest(self._tokens)
 
     def heatmap(self, image: Image, expression: Expression | str) -> Map:
         """Share of each pixel that belongs to the sentence, float32 (H, W) in 0..1."""
         with torch.inference_mode():
-            text = torch.from_numpy(self.texts(expression)).to(self.encoder.device)
+            text = torch.from_numpy(self.texts(expression)[0]).to(self.encoder.device)
             margins = self.net.margins(self._patches(image), self.net.texts(text[None]))
-            large = base.over_picture(assign(margins)[0, ..., 0], image.shape)
-        return large.clip(0, 1)  # bilinear weights may sum to a little more than one
+            # each sentence on its own: a softmax over the two choices, it or none
+            large = over_picture(margins.sigmoid()[0, ..., 0], image.shape)
+        return large.clip(0, 1).numpy()  # bilinear weights may sum to a little more than one
 
     def _tokens(self, image: Image) -> Tensor:
         with torch.inference_mode():
@@ -89,7 +90,7 @@ class TsegNet(nn.Module):
         self.none_score = nn.Parameter(torch.tensor(0.3))  # between cosines that fit and do not
         self.log_scale = nn.Parameter(torch.tensor(3.0))
         self.coarse_in = nn.Linear(COARSE, WIDTH)
-        self.blocks = nn.Sequential(Block())
+        self.blocks = nn.Sequential(_Block())
         self.fine_norm = nn.LayerNorm(FINE)
         self.fine_in = nn.Linear(FINE, WIDTH)
         self.around = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, groups=WIDTH)
@@ -123,7 +124,7 @@ class TsegNet(nn.Module):
         return self.log_scale.exp() * (patches @ texts.T - none[..., None])
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """A transformer block with its norms first; tokens (n, t, width), no position is told."""
 
     def __init__(self) -> None:
@@ -134,30 +135,12 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(widen, nn.GELU(), narrow)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens to tokens."""
         n, t, width = tokens.shape
         parts = self.qkv(self.norm_1(tokens)).view(n, t, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(*parts).transpose(1, 2).reshape(n, t, width)
         tokens = tokens + self.project(mixed)
         changed: Tensor = tokens + self.mlp(self.norm_2(tokens))
         return changed
-
-
-def assign(margins: Tensor) -> Tensor:
-    """Multi-label patch assignment: share (0..1) of each patch that belongs to each expression.
-
-    A softmax over two choices, this expression or none, for every expression on its own.
-    """
-    return margins.sigmoid()
-
-
-def pool(margins: Tensor, least: float = 1e-4) -> Tensor:
-    """Image-level logits (n, k) of patch margins (n, h, w, k): their mean over assigned patches.
-
-    Where nothing is assigned the weights become those of a softmax, and the best patch counts.
-    """
-    weight = assign(margins)
-    return (margins * weight).sum((1, 2)) / (weight.sum((1, 2)) + least)
 
 
 def tiny_maps(model: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:

@@ -199,7 +199,7 @@ def swept(folders: list[Path]) -> pd.DataFrame:
 
 def peer_scores(name: str, tas: Any, data: str, scene: Any, texts: list[str], image: Any) -> Any:
     """Scores of a method for each sentence, float64 (sentences, masks)."""
-    from tasutils.baselines import make_method, scores_of
+    from tasutils.baselines import answers_of, make_method
     from tasutils.refer import parse_expression
 
     switches = {}
@@ -207,9 +207,8 @@ def peer_scores(name: str, tas: Any, data: str, scene: Any, texts: list[str], im
         switches = {"norms": "article"}
     method = make_method(name, tas, data, **switches)
     read = [parse_expression(text, tas.language, tas.preset) for text in texts]
-    if hasattr(method, "prepare"):
-        method.prepare(read)
-    return np.array([scores_of(method, scene, expression, image) for expression in read])
+    found = answers_of(method, scene, read, image)
+    return np.array([1.0 - one.rank if name == "tas" else one.total for one in found])
 
 
 def reading(text: str) -> dict[str, Any]:
