@@ -90,7 +90,7 @@ def list_lines(root: Path | None = None) -> Iterator[str]:
                 for split, published in splits.items()
             ]
     yield from ("", f"published data sets in {paths.DATA if root is None else root}")
-    yield from _table(rows, ("", "", "split", *HEAD))
+    yield from _table(rows, ("set", "by", "split", *HEAD))
     where = f" --root {root}" if root is not None else ""
     yield from (f"{name} is damaged: tas data check {name}{where}" for name in damaged)
     if absent := [entry.name for entry in _published() if not entry.here(root)]:
