@@ -8,6 +8,8 @@ from collections import Counter
 from pathlib import Path
 from statistics import median, quantiles
 
+import networkx as nx
+
 ROOT = Path(__file__).resolve().parents[1]
 METHOD = ("terms", "rectifier", "refer", "describe", "tas", "scene", "masks", "crops", "metrics")
 METHOD += ("config",)
@@ -47,36 +49,6 @@ def imported(path: Path, known: set[str]) -> set[str]:
     return found - {module_of(path)}
 
 
-def circles(graph: dict[str, set[str]]) -> list[set[str]]:
-    """Groups of modules that import one another."""
-    reach: dict[str, set[str]] = {}
-    for start in graph:
-        seen, todo = set(), [start]
-        while todo:
-            new = graph[todo.pop()] - seen
-            seen |= new
-            todo += new
-        reach[start] = seen
-    groups = {frozenset(b for b in reach[a] if a in reach[b]) for a in graph if a in reach[a]}
-    return [set(group) for group in groups]
-
-
-def floors(graph: dict[str, set[str]]) -> int:
-    """The longest way down through imports, each circle being one floor."""
-    group = {module: frozenset({module}) for module in graph}
-    for circle in circles(graph):
-        group |= dict.fromkeys(circle, frozenset(circle))
-    depth: dict[frozenset[str], int] = {}
-
-    def of(one: frozenset[str]) -> int:
-        if one not in depth:
-            below = {group[m] for module in one for m in graph[module]} - {one}
-            depth[one] = 1 + max(map(of, below), default=0)
-        return depth[one]
-
-    return max(map(of, group.values()))
-
-
 def names_in_notebooks(books: list[Path]) -> Counter[str]:
     """In how many cells each name of the package stands that notebooks import or call."""
     found: Counter[str] = Counter()
@@ -106,7 +78,9 @@ def main() -> None:
     package = sorted((ROOT / "tasutils").rglob("*.py"))
     books = sorted((ROOT / "notebooks" / "source").glob("*.py"))
     known = {module_of(path) for path in package}
-    graph = {module_of(path): imported(path, known) for path in package}
+    graph = nx.DiGraph({module_of(path): imported(path, known) for path in package})
+    circles = [c for c in nx.strongly_connected_components(graph) if len(c) > 1]
+    floors = nx.dag_longest_path_length(nx.condensation(graph)) + 1  # each circle being one
     top = [path for path in package if path.parent.name == "tasutils"]
     method = [path for path in top if path.stem in METHOD]
     functions = [
@@ -125,7 +99,7 @@ def main() -> None:
         "tasutils: lines / files / files directly in it": f"{lines(package):,} / {len(package)}"
         f" / {len(top)}",
         "of these the method": f"{lines(method):,}",
-        "floors of imports; circles": f"{floors(graph)}; {len(circles(graph))}",
+        "floors of imports; circles": f"{floors}; {len(circles)}",
         "names that notebooks use; of these used once": f"{len(used)};"
         f" {sum(n == 1 for n in used.values())}",
         "notebook code lines / package code lines": f"{ratio:.2f}",
@@ -137,7 +111,7 @@ def main() -> None:
     }
     for name, value in rows.items():
         print(f"{name:<50} {value}")
-    for circle in circles(graph):
+    for circle in circles:
         print("circle:", *sorted(circle))
 
 

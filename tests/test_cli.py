@@ -1,15 +1,18 @@
 """The command line: what it writes, and what it says of mistakes. Parts that see stand in."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import tasutils
 from tasutils import cli, paths
 from tasutils.config import load_preset
 from tasutils.datasets import load_dataset
@@ -244,28 +247,19 @@ def test_presets(capsys):
     assert all(field in shown for field in load_preset("paper").leaves())
 
 
-def test_data_commands(capsys):
-    assert cli.main(["data", "list"]) == 0
-    lines = [
-        line for line in capsys.readouterr().out.splitlines() if line.split()[3:4] == ["images"]
-    ]
-    counts = {tuple(line.split()[:2]): int(line.split()[2]) for line in lines}
-    counts.pop(("photos7", "all"), None)  # there with the extra only
-    assert len(counts) == 24
-    assert all(n >= (95 if split == "valP" else 190) for (_, split), n in counts.items())
-    assert cli.main(["data", "check"]) == 0
-    assert capsys.readouterr().out.endswith("sentences checked, 0 faults\n")
-
-
-def test_data_check_finds_faults(here, monkeypatch, capsys):
-    shutil.copytree(
-        paths.REFSCENES, here / "world", ignore=shutil.ignore_patterns("sprites"), symlinks=False
-    )
-    broken = sorted((here / "world/images").iterdir())[0]
-    broken.write_bytes(broken.read_bytes()[:200])
+def test_data_list_and_check(here, monkeypatch, capsys):
+    shutil.copytree(paths.REFSCENES, here / "world", ignore=shutil.ignore_patterns("sprites"))
     monkeypatch.setattr(paths, "REFSCENES", here / "world")
     some = [load_dataset("refscenes", "val")]
     monkeypatch.setattr("tasutils.datasets.doctor.shipped", lambda: some)
+    assert cli.main(["data", "list"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^refscenes +val +200 images +\d+ sentences$", out, flags=re.M)
+    assert "tas data get refcoco" in out
+    assert cli.main(["data", "check"]) == 0
+    assert capsys.readouterr().out.endswith("sentences checked, 0 faults\n")
+    broken = some[0].image_path(some[0].image_ids[0])
+    broken.write_bytes(broken.read_bytes()[:200])
     assert cli.main(["data", "check"]) == 1
     streams = capsys.readouterr()
     assert broken.name in streams.err and "0 faults" not in streams.out
@@ -280,21 +274,69 @@ def test_evaluate_passes_on_what_was_asked(here, monkeypatch, capsys):
 
     monkeypatch.setattr("tasutils.evaluate.evaluate_families", evaluate_families)
     args = ["evaluate", "refscenes", "testA", "--family", "refscenes+", "--limit", "3"]
-    assert cli.main([*args, "--out", "runs"]) == 0
+    assert cli.main([*args, "--out", "runs", "--no-masks"]) == 0
+    assert asked["masks"] is False and asked["methods"] == ["tas"]
     assert asked["families"] == ["refscenes+"] and asked["split"] == "testA"
     assert asked["limit_images"] == 3 and asked["out"] == Path("runs")
     assert cli.main(["evaluate", "refscenes", "val"]) == 0
     assert len(asked["families"]) == 4 and asked["limit_images"] is None
+    assert cli.main(["evaluate", "refscenes", "val", "--masks", "--method", "all"]) == 0
+    assert asked["masks"] is True and len(asked["methods"]) > 5
 
 
-def test_help_loads_nothing_heavy():
-    code = (
-        "import sys; from tasutils.cli import main; main(['--help'])\n"
-        "heavy = {'torch', 'transformers', 'spacy', 'nltk', 'pandas', 'matplotlib'}\n"
-        "print('HEAVY', sorted(heavy & set(sys.modules)))"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "HEAVY []" in run.stdout
+def test_a_report_with_a_failed_notebook_ends_with_1(monkeypatch, capsys):
+    asked = []
+
+    def build_report(*args, **options):
+        asked.append((args, options))
+        return SimpleNamespace(page="a/index.html", failed={"02_b": "KeyError"})
+
+    monkeypatch.setattr(cli, "build_report", build_report)
+    words = ["--dataset", "refscenes", "--family", "refscenes+", "--limit", "3", "--only", "01"]
+    assert cli.main(["report", *words]) == 1
+    assert asked == [((3, None, None, None), {"families": ["refscenes+"], "only": "01"})]
+    said = capsys.readouterr()
+    assert said.out == "open a/index.html\n" and "tas: notebook 02_b failed: KeyError" in said.err
+
+
+def test_version_and_what_there_is(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"tas {tasutils.__version__}\n"
+    for words, code in (([], 2), (["--help"], 0), (["models"], 2), (["data", "--help"], 0)):
+        assert cli.main(words) == code
+        said = capsys.readouterr()
+        group = words[0] if words[:1] and words[0] in cli.GROUPS else ""
+        named = [name for name in cli.COMMANDS if name.startswith(group)]
+        assert not said.err and all(f"  {name} " in said.out for name in named)
+    for name in cli.COMMANDS:
+        assert cli.main([*name.split(), "--help"]) == 0
+        assert capsys.readouterr().out.startswith(f"usage: tas {name}")
+
+
+IMPORT = """
+import sys, time
+def heavy(names):
+    return [name for name in names.split() if name in sys.modules]
+start = time.process_time()
+import tasutils
+assert time.process_time() - start < 0.5
+assert not heavy("torch spacy nltk pandas transformers open_clip numpy pydantic PIL")
+from tasutils import TasError, load_preset, load, read_image
+load("tiny")
+assert set(tasutils.__all__) <= set(dir(tasutils))
+assert all(getattr(tasutils, name) is not None for name in tasutils.__all__ if name != "TAS")
+from tasutils.cli import main
+assert main(["--help"]) == 0
+assert not heavy("torch spacy nltk pandas transformers matplotlib")
+try:
+    tasutils.nonsense
+except AttributeError as error:
+    assert "nonsense" in str(error)
+"""
+
+
+def test_import_and_help_are_light():
+    subprocess.run([sys.executable, "-c", IMPORT], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_a_reader_that_leaves_early_is_no_fault():

@@ -3,18 +3,19 @@
 import ast
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tasutils import cli
+from tasutils import cli, paths
+from tasutils.notebooks import check_parameters
 from tasutils.paths import ROOT
 
 CARD = ["jupyterlab", "torch", "segment-anything", "transformers", "open_clip_torch", "spacy"]
@@ -93,11 +94,6 @@ def test_constraints_name_what_is_installed():
             assert pin.specifier.contains(installed), f"{name} {installed}, not {pin.specifier}"
 
 
-def test_the_card_is_in_pyproject():
-    names = {canonicalize_name(r.name) for r in [*requirements(), *requirements("notebooks")]}
-    assert {canonicalize_name(name) for name in CARD} <= names
-
-
 def test_environment_yml_fits_pyproject_and_constraints():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     assert environment["channels"][0] == "conda-forge"
@@ -110,7 +106,7 @@ def test_environment_yml_fits_pyproject_and_constraints():
     listed = pip["pip"]
     assert listed[0] == "-c constraints.txt" and listed[-1] == "-e .[dev,notebooks,photo]"
     exact = {canonicalize_name(r.name): r for r in map(Requirement, listed[1:-1])}
-    assert {canonicalize_name(name) for name in CARD} <= set(exact)
+    assert {canonicalize_name(name) for name in CARD} <= set(exact)  # what the order names
     listed = [*requirements(), *requirements("notebooks")]
     assert set(exact) == {canonicalize_name(r.name) for r in listed}
     known = pins()
@@ -138,6 +134,7 @@ def test_one_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert tasutils.__version__ == PROJECT["version"] == citation["version"]
     assert citation["license"] == PROJECT["license"] == "Apache-2.0"
+    assert "END OF TERMS AND CONDITIONS" in (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert citation["preferred-citation"]["title"].startswith("Text Augmented")
 
 
@@ -148,11 +145,6 @@ def test_package_data_is_packaged():
     for path in (ROOT / "tasutils").rglob("*"):
         if path.is_file() and path.suffix not in {".py", ".pyc"}:
             assert path in packaged, path
-
-
-def test_licence_is_whole():
-    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
-    assert "Apache License" in text and "END OF TERMS AND CONDITIONS" in text
 
 
 def test_make_targets():
@@ -216,61 +208,56 @@ def test_readme_links_lead_somewhere():
         assert "://" in target or (ROOT / target).exists(), target
 
 
-def test_readme_commands_exist(capsys):
-    shown = [line for line in commands("sh", "sh run") if line.startswith("tas ")]
-    assert len(shown) >= 8
+def test_readme_commands_exist():
+    """Their arguments are those of the command; the ones that run are parsed as they run."""
+    shown = [line for line in commands("sh") if line.startswith("tas ")]
+    assert len(shown) >= 6
     for line in shown:
-        words = line.split()[1:]
-        nested = 2 if words[0] in {"presets", "data", "models"} else 1
-        assert cli.main([*words[:nested], "--help"]) == 0, line
-        page = capsys.readouterr().out
-        assert all(word in page for word in words if word.startswith("--")), line
+        words = shlex.split(line)[1:]
+        nested = 2 if words[0] in cli.GROUPS else 1
+        assert cli._parser(" ".join(words[:nested])).parse_intermixed_args(words[nested:])
+    named = set(re.findall(r"`tas ([a-z]+)`", README))
+    assert named == {name.split()[0] for name in cli.COMMANDS}
 
 
 @pytest.fixture
-def example_folder(tmp_path):
-    """A folder with what the README's commands speak of."""
+def here(tmp_path, monkeypatch):
+    """A folder to work in, with what the README's commands and Python speak of."""
     from tasutils.datasets import load_dataset
 
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
     data = load_dataset("refscenes", "val")
-    shutil.copy(data.image_path(data.image_ids[0]), tmp_path / "picture.jpg")
-    (tmp_path / "sentences.txt").write_text("the thing on the right\n", encoding="utf-8")
+    shutil.copy(data.image_path(data.image_ids[0]), "picture.jpg")
+    (tmp_path / "data").symlink_to(paths.DATA)
     return tmp_path
 
 
-def run_in(folder, command):
-    """Run a command as a reader would, `tas` being the one of this interpreter."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | {"PATH": path, "TAS_RESULTS": str(folder / "results")}
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
-    assert run.returncode == 0, f"{command}: {run.stderr}"
-    return run.stdout
+@pytest.mark.slow
+def test_readme_commands_run(here):
+    for line in commands("sh run"):
+        shell, _, line = line.rpartition(" && ")
+        subprocess.run(["sh", "-c", shell], check=True)
+        assert cli.main(shlex.split(line)[1:]) == 0, line
+    assert len(list(here.rglob("answer.json"))) == 3 and len(list(here.rglob("run.json"))) == 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", commands("sh run"))
-def test_readme_commands_run(example_folder, line):
-    assert run_in(example_folder, ["sh", "-c", line])
-
-
-@pytest.mark.slow
-def test_readme_python_runs_and_prints_what_stands_there(tmp_path):
+def test_readme_python_runs_and_prints_what_stands_there(here, capsys):
     first, own = blocks("python run")
     (printed,) = blocks("text")
-    (tmp_path / "data").symlink_to(ROOT / "data")
-    out = run_in(tmp_path, [sys.executable, "-c", first + "\nassert mask.shape == (240, 320)"])
-    assert out == printed
-    run_in(tmp_path, [sys.executable, "-c", own + "\nassert answer.best == 0"])
+    exec(first + "\nassert mask.shape == (240, 320)", {})
+    assert capsys.readouterr().out == printed
+    exec(own + "\nassert answer.best == 0", {})
 
 
-@pytest.mark.slow
-def test_the_notebook_by_hand_runs(example_folder):
+def test_the_notebook_by_hand_has_such_parameters():
     (command,) = commands("sh papermill")
-    command = command.replace("notebooks/", f"{ROOT}/notebooks/")
-    run_in(example_folder, ["sh", "-c", command])
-    misspelt = command.replace("-p data", "-p dta")
-    with pytest.raises(AssertionError, match="no parameter 'dta'"):
-        run_in(example_folder, ["sh", "-c", misspelt])
+    program, book, _, *options = shlex.split(command)
+    assert program == "papermill" and options[:2] == ["-k", "python3"]
+    given = dict(zip(options[3::3], options[4::3], strict=True))
+    assert set(options[2::3]) == {"-p"} and len(given) == 2
+    check_parameters(ROOT / book, given)
 
 
 def test_the_readme_is_short_and_begins_with_a_result():

@@ -153,7 +153,8 @@ def test_the_quickstart_takes_a_picture_of_ones_own(tmp_path):
     image[20:70, 10:50] = (200, 30, 30)
     image[20:70, 70:110] = (30, 30, 200)
     Image.fromarray(image).save(tmp_path / "own.png")
-    given = {"picture": str(tmp_path / "own.png"), "sentence": "the 🚗 on the right", "preset": "tiny"}
+    given = {"picture": str(tmp_path / "own.png"), "sentence": "the 🚗 on the right"}
+    given["preset"] = "tiny"
     html = run_notebook("00_quickstart", given, tmp_path).read_text(encoding="utf-8")
     assert "the 🚗 on the right" in html
     assert "tas-frozen" in html and "alpha (P) <b>" in html
