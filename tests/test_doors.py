@@ -328,6 +328,7 @@ def test_sentences_that_mean_nothing_or_several_things(monkeypatch, make_tas, da
 
 # ---------------------------------------------------------------- kind: my_module:Mine
 
+
 @pytest.fixture
 def mine(tmp_path):
     """A preset file beside a module of one's own."""
