@@ -52,20 +52,17 @@ def seeing(monkeypatch):
     monkeypatch.setattr("tasutils.tas.load", load_seeing)
 
 
-@pytest.mark.parametrize("name, split_by", [
-    ("refcoco", "unc"), ("refcoco", "google"), ("refcoco+", "unc"), ("refcocog", "umd"),
-    ("refcocog", "google"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, split_by", [("refcoco", "google"), ("refcoco+", "unc"), ("refcocog", "umd")]
+)
 def test_published_layout_by_name(tmp_path, name, split_by):
     write_refcoco(tmp_path, name, split_by)
     data = load_dataset(name, "testA", split_by, root=tmp_path)
     assert (data.name, data.split, data.split_by) == (name, "testA", split_by)
     assert [s.sample_id for s in data.samples] == ["1-10", "2-20", "2-21"]
     assert data.image_path("2") == tmp_path / "coco" / "train2014" / file_name(2)
-    assert data.gt_mask(data.samples[0]).sum() == 100
     if split_by == dataset(name).entry.split_by:
-        usual = load_dataset(name, "testA", root=tmp_path)
-        assert [s.sample_id for s in usual.samples] == [s.sample_id for s in data.samples]
+        assert load_dataset(name, "testA", root=tmp_path).samples == data.samples
 
 
 def test_where_it_may_lie(tmp_path, monkeypatch):
