@@ -405,14 +405,14 @@ def test_sizes_that_disagree_and_files_that_are_no_pictures(tmp_path, doctor):
 
 
 @pytest.mark.parametrize("shape, kind", [
-    ("abc", "missing or"), ([[1, 2, 3]], "truth"), ([["a"] * 6], "truth"), ([SQUARE[:4]], "target"),
+    ("abc", "truth"), ([[1, 2, 3]], "truth"), ([["a"] * 6], "truth"), ([SQUARE[:4]], "target"),
     ([[1e9] * 6], "truth"), ({"size": [H, W]}, "truth"), ([[]], "target"), ([], "target"),
 ])  # fmt: skip
 def test_shapes_that_cannot_be_drawn(tmp_path, doctor, shape, kind):
     write_refcoco(tmp_path, content=changed(3, segmentation=shape))
     code, out, err = doctor("refcoco")
     assert code == 1 and len([line for line in err if line.startswith(kind)]) == 1
-    assert kind == "missing or" or "ref 3" in err[0]
+    assert "ref 3" in err[0]
 
 
 @pytest.mark.parametrize("name, raw, words", [

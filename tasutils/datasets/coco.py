@@ -1,7 +1,7 @@
 """RefCOCO, RefCOCO+ and RefCOCOg: in the layout of github.com/lichengunc/refer, and its mirrors.
 
-`<root>/<name>/instances.json` holds COCO images, annotations and categories;
-`<root>/<name>/refs(<split_by>).p` is a pickled list of references, each with several sentences.
+`instances.json` holds COCO images, annotations and categories, `refs(<split_by>).p` is a pickled
+list of references, each with several sentences.
 
 The mirrors jxu124/refcoco, refcocoplus and refcocog on the Hugging Face hub are parquet files named
 `train-*`, `validation-*`, `test-*`, `testB-*`: what is testA elsewhere is called test there
@@ -45,11 +45,6 @@ class _Ref(BaseModel):
     category_id: int | str
     split: str
     sentences: list[_Sentence]
-
-
-class _Annotation(BaseModel):
-    image_id: int | str
-    segmentation: list[Any] | dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -104,13 +99,10 @@ def split_of(files: RefFiles, name: str, split: str, images_dir: Path) -> RefDat
             raise TasError(f"{files.refs_source}: ref {ref.ref_id} is {both}; {AGAIN}")
         category = files.categories.get(str(ref.category_id), str(ref.category_id))
         for said in ref.sentences:
-            sample_id, raw = f"{ref.ref_id}-{said.sent_id}", said.raw
-            sample = Sample(
-                sample_id, key, str(ref.ref_id), str(said.sent_id), text=said.sent,
-                raw=said.sent if raw is None else raw, category=category, split=split,
-                ann_ids=numbers([ref.ann_id]),
-            )  # fmt: skip
-            rows.append((sample, shape))
+            raw = said.sent if said.raw is None else said.raw
+            ids = f"{ref.ref_id}-{said.sent_id}", key, str(ref.ref_id), str(said.sent_id)
+            ann_ids = numbers([ref.ann_id])
+            rows.append((Sample(*ids, said.sent, raw, category, split, ann_ids=ann_ids), shape))
     parts, where = sorted({ref.split for ref in refs}), f"{files.source}: ref"
     together = f"{name} {split}: {' and '.join(parts)} together, as REFER takes it"
     notes = [together] if parts != [split] else []
@@ -148,11 +140,12 @@ def _shape(files: RefFiles, ref: _Ref) -> Any:
     if image_id not in files.images or ann_id not in files.annotations:
         lacking = f"image {image_id} or annotation {ann_id} of ref {ref.ref_id} is not in it"
         raise TasError(f"{files.source}: {lacking}; get both files from the same place")
-    annotation = record(_Annotation, files.annotations[ann_id], files.source)
-    if str(annotation.image_id) != image_id:
-        wrong = f"annotation {ann_id} of ref {ref.ref_id} lies in image {annotation.image_id}"
-        raise TasError(f"{files.source}: {wrong}, not {image_id}; get both files again")
-    return annotation.segmentation
+    annotation = files.annotations[ann_id]
+    there, shape = annotation.get("image_id"), annotation.get("segmentation")
+    if str(there) != image_id or shape is None:
+        wrong = f"annotation {ann_id} of ref {ref.ref_id} lies in image {there}, not {image_id}"
+        raise TasError(f"{files.source}: {wrong}, or has no shape; get both files again")
+    return shape
 
 
 # ---- mirrors

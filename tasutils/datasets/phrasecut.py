@@ -92,11 +92,10 @@ def load_phrasecut(
             lacking = f"image {key} of task {task.task_id} is not in it"
             raise TasError(f"{source}: {lacking}; get both files from the same place")
         images[key] = image_entry(folder, sizes[key], source, f"{key}.jpg")
-        sample = Sample(
-            str(task.task_id), key, str(task.task_id), "0", text=task.phrase, raw=task.phrase,
-            category=task.phrase_structure.name if task.phrase_structure else "", split=split,
-            flags=_flags(task, images[key].size_hw), ann_ids=numbers(task.ann_ids) or None,
-        )  # fmt: skip
+        task_id, said = str(task.task_id), task.phrase
+        flags, ann_ids = _flags(task, images[key].size_hw), numbers(task.ann_ids) or None
+        thing = task.phrase_structure.name if task.phrase_structure else ""
+        sample = Sample(task_id, key, task_id, "0", said, said, thing, split, flags, ann_ids)
         rows.append((sample, [[c for xy in part for c in xy] for part in polygons]))
     digest = digest_of([source, path])
     return annotated(name, split, rows, images, digest, f"{path}: task", raster)

@@ -158,8 +158,7 @@ def annotated(
     `refer`: whether REFER's rule is told apart. The second and later of equal sample ids are marked
     (7#2); these, and targets without a pixel, are added to the notes.
     """
-    samples, shapes = dict[str, Sample](), dict[str, Any]()
-    seen = Counter[str]()
+    samples, shapes, seen = dict[str, Sample](), dict[str, Any](), Counter[str]()
     for sample, shape in rows:
         key = sample.sample_id
         seen[key] += 1

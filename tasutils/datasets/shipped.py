@@ -1,17 +1,14 @@
 """What ships with the project: RefScenes, the embedded world, and photos7, a smoke set.
 
-RefScenes is in the published layouts: three families are written as RefCOCO is
-(`<family>/instances.json`, `<family>/refs(tas).p`), one as PhraseCut is (`phrasescenes/`); all
-share `images/`. `expressions.parquet` adds the flags by which the study splits its tables: kind,
-has_direction, pronoun, seen, distractor, hidden_fraction, and in_imagenet for the photographic
-splits, which lie in a folder of their own.
+RefScenes has three families in RefCOCO's layout (`<family>/instances.json`, `refs(tas).p`) and one
+in PhraseCut's (`phrasescenes/`); all share `images/`. `expressions.parquet` adds the flags by which
+the study splits its tables: kind, has_direction, pronoun, seen, distractor, hidden_fraction, and
+in_imagenet for the photographic splits, which lie in a folder of their own.
 
-photos7 is seven photographs that install with packages, with 35 hand-drawn references. The pictures
-are read where scikit-image and scikit-learn keep them and compared with the SHA-256 that
-`instances.json` stores. Polygons were drawn by eye, before any proposal was computed on these
-pictures; a polygon covers what is visible of a thing, lattice towers and wheels filled within their
-outline. The annotations are COCO's, the references RefCOCO's (`refs.json`: JSON instead of a
-pickle). With 35 sentences a score is a smoke test, to be printed with its n, never a result.
+photos7 is seven photographs that install with scikit-image and scikit-learn, compared with the
+SHA-256 in `instances.json`, and 35 references in RefCOCO's layout (`refs.json`), their polygons
+drawn by eye before any proposal was computed on these pictures. With 35 sentences a score is a
+smoke test, to be printed with its n, never a result.
 """
 
 from __future__ import annotations
