@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from light import PARSER, FakeCaptioner, FakeEncoder
 from PIL import Image
 
 import tasutils
 from tasutils import cli, paths
 from tasutils.config import load_preset
 from tasutils.datasets import load_dataset
-from tasutils.language.parse import Parser
 from tasutils.scene import Proposals
 from tasutils.tas import TAS
 
@@ -32,40 +32,9 @@ class BrightThings:
         return Proposals.from_masks(masks[masks.any((1, 2))])
 
 
-class ColorSense:
-    """Embeds crops by their mean colour and texts by the colours they name."""
-
-    dim, image_size, device, context_length = 3, 16, "cpu", 77
-
-    def encode_images(self, crops):
-        return self._unit(crops.mean((2, 3)).numpy())
-
-    def encode_text(self, texts):
-        words = ("red", "green", "blue")
-        return self._unit(np.array([[w in t.lower() for w in words] for t in texts], float))
-
-    def _unit(self, rows):
-        rows = rows.reshape(-1, 3) + 1e-3
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-class Namer:
-    """Captions every crop alike."""
-
-    image_size, device = 16, "cpu"
-
-    def caption(self, crops):
-        return ["a red disc and a blue square"] * len(crops)
-
-
-@pytest.fixture(scope="module")
-def parser():
-    return Parser("en_core_web_sm")
-
-
 @pytest.fixture
-def stand_in(monkeypatch, parser):
-    """`tas` with parts that see colours only, in place of the tiny networks; counts calls."""
+def stand_in(monkeypatch):
+    """`tas` with light parts in place of networks; returns the pictures that it described."""
     calls = []
 
     class Counted(TAS):
@@ -74,7 +43,7 @@ def stand_in(monkeypatch, parser):
             return super().describe(image, image_id)
 
     def load(preset, device=None):
-        return Counted(preset, BrightThings(), ColorSense(), Namer(), parser)
+        return Counted(preset, BrightThings(), FakeEncoder(), FakeCaptioner(), PARSER)
 
     monkeypatch.setattr("tasutils.tas.load", load)
     return calls
@@ -124,28 +93,25 @@ def test_answer_json_tells_all(here, stand_in, picture):
     answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
     assert answer["sentence"] == "the red disc" and answer["size_hw"] == [60, 80]
     assert answer["preset"] == "photo" and answer["preset_digest"] == load_preset("photo").digest()
-    assert answer["chosen"] == 0 and answer["reason"].startswith("mask 0 wins")
+    assert answer["reason"].startswith(f"mask {answer['chosen']} wins")
     rows = answer["proposals"]
-    assert len(rows) == 2 and [row["rank"] for row in rows] == [1, 2]
+    assert len(rows) == 2 and {row["rank"] for row in rows} == {1, 2}
     wanted = {"mask", "v", "p", "n", "total", "in_region", "rank", "caption", "area_px"}
     assert all(wanted <= set(row) for row in rows)
     mask = np.asarray(Image.open(folder / "mask.png"))
     assert mask.dtype == np.uint8 and set(np.unique(mask)) == {0, 255}
-    assert ((mask == 255) == (picture[..., 0] == 240)).all()
-    assert (mask == 255).sum() == rows[0]["area_px"]
+    things = [picture[..., 0] == 240, picture[..., 2] == 200]
+    assert ((mask == 255) == things[answer["chosen"]]).all()
+    assert (mask == 255).sum() == rows[answer["chosen"]]["area_px"]
     assert Image.open(folder / "overlay.png").width > 300
-
-
-def test_default_folder_is_named_after_the_picture(here, stand_in):
-    assert cli.main(["segment", "picture.png", "the red disc"]) == 0
-    assert (paths.RESULTS / "segment/picture/01-the-red-disc/mask.png").is_file()
 
 
 @pytest.mark.parametrize(("size", "preset"), [((320, 240), "tiny"), ((240, 320), "photo")])
 def test_the_preset_follows_the_size_of_the_picture(here, stand_in, size, preset):
     Image.new("RGB", size, "gray").save("gray.png")
-    assert cli.main(["segment", "gray.png", "the red disc", "--out", "o"]) == 0
-    answer = json.loads(next(Path("o").rglob("answer.json")).read_text(encoding="utf-8"))
+    assert cli.main(["segment", "gray.png", "the red disc"]) == 0
+    place = paths.RESULTS / "segment" / "gray" / "01-the-red-disc"
+    answer = json.loads((place / "answer.json").read_text(encoding="utf-8"))
     assert answer["preset"] == preset
     assert cli.main(["segment", "gray.png", "a disc", "--out", "o", "--preset", "paper"]) == 0
     answer = json.loads(Path("o/01-a-disc/answer.json").read_text(encoding="utf-8"))
