@@ -216,6 +216,7 @@ def test_outline_is_larger_than_coco():
     inner = segmentation_mask([SQUARE], (H, W), "x")
     outer = segmentation_mask([SQUARE], (H, W), "x", "outline")
     assert inner.sum() == 100 and outer.sum() == 121 and (inner & ~outer).sum() == 0
+    assert outer.view(np.uint8).max() == 1  # Pillow's own have True as 255
 
 
 def test_polygons_of_a_million_points(rng):

@@ -226,7 +226,7 @@ def segmentation_mask(
             corners = [(int(x), int(y)) for x, y in points.reshape(-1, 2)]
             if len(corners) > 1:
                 ImageDraw.Draw(picture).polygon(corners, fill=1, outline=1)
-        return np.array(picture)
+        return np.array(picture.convert("L")) > 0  # of mode 1 the bytes of True would be 255
     filled = [points.tolist() for points in polygons if len(points) >= 6]
     if not filled:
         return np.zeros(size_hw, np.bool_)
