@@ -108,3 +108,11 @@ def world(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr("tasutils.tas.load", load)
     monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
     return dataset, made
+
+
+@pytest.fixture
+def seeing(monkeypatch):
+    """`tas` with parts that see boxes and colours in place of networks."""
+    import published_trees
+
+    monkeypatch.setattr("tasutils.tas.load", published_trees.load_seeing)

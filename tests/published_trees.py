@@ -109,6 +109,12 @@ def instances():
     }
 
 
+def changed(ref_id, **changes):
+    """The instances with one annotation changed."""
+    shapes = [annotation(k, **(changes if k == ref_id else {})) for k in SHAPES]
+    return instances() | {"annotations": shapes}
+
+
 def draw_images(folder, names):
     folder.mkdir(parents=True, exist_ok=True)
     for name, color in zip(names, COLORS, strict=True):

@@ -12,6 +12,7 @@ from published_trees import (
     H,
     W,
     annotation,
+    changed,
     file_name,
     instances,
     polygon,
@@ -52,12 +53,6 @@ def uncompressed(mask):
 
 def load(root, split="val", **more):
     return load_refcoco(root, "refcoco", "unc", split, root / "train2014", **more)
-
-
-def changed(ref_id, **changes):
-    """The instances with one annotation changed."""
-    shapes = [annotation(k, **(changes if k == ref_id else {})) for k in range(4)]
-    return instances() | {"annotations": shapes}
 
 
 def one_line(caught):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from published_trees import Boxes, H, W, draw_images, load_seeing
+from published_trees import Boxes, H, W, draw_images
 from pycocotools import mask as coco
 
 from tasutils import cli
@@ -19,12 +19,6 @@ from tasutils.errors import TasError
 from tasutils.runs import read_run
 
 SQUARE = [4, 4, 14, 4, 14, 14, 4, 14]
-
-
-@pytest.fixture
-def seeing(monkeypatch):
-    """`tas` with parts that see boxes and colours in place of networks."""
-    monkeypatch.setattr("tasutils.tas.load", load_seeing)
 
 
 @pytest.fixture

@@ -17,10 +17,9 @@ from published_trees import (
     H,
     W,
     annotation,
+    changed,
     file_name,
     image_record,
-    instances,
-    load_seeing,
     polygon,
     reference,
     references,
@@ -44,12 +43,6 @@ from tasutils.runs import read_run
 def small(monkeypatch):
     """The published counts of the miniature trees."""
     return small_counts(monkeypatch)
-
-
-@pytest.fixture
-def seeing(monkeypatch):
-    """`tas` with parts that see boxes and colours in place of networks."""
-    monkeypatch.setattr("tasutils.tas.load", load_seeing)
 
 
 @pytest.mark.parametrize(
@@ -333,11 +326,6 @@ def doctor(tmp_path, capsys):
         return code, streams.out, streams.err.splitlines()
 
     return run
-
-
-def changed(ref_id, **changes):
-    shapes = [annotation(k, **(changes if k == ref_id else {})) for k in range(4)]
-    return instances() | {"annotations": shapes}
 
 
 def test_complete_trees_are_sound(tmp_path, doctor):
