@@ -77,17 +77,12 @@ def _refusal(told: str) -> str:
         return "a TorchScript program, like OpenAI's own .pt files, which is not run here"
     if found := re.search(r"GLOBAL (\S+)", told):
         return f"the file asks to run {found[1]}, which is no tensor; it was not run"
-    reason = " ".join(told.split())[:80]
-    if "weights only" in reason.lower():
-        reason = "no file of torch"
+    reason = "no file of torch" if "weights only" in told[:80].lower() else told[:80]
     return f"the file is damaged ({reason}); fetch it again"
 
 
 def file_fault(path: Path) -> str | None:
-    """What first bytes and table of contents show to be wrong, to follow "the file", or None.
-
-    Files of other suffixes than .safetensors, .pth, .pt and .bin have no faults.
-    """
+    """What first bytes and table of contents of weights show, to follow "the file", or None."""
     if path.suffix not in _SUFFIXES:
         return None
     with path.open("rb") as file:
@@ -108,7 +103,7 @@ def file_fault(path: Path) -> str | None:
             zipfile.ZipFile(path).close()
     except Exception as error:  # both raise half a dozen types
         kind = "safetensors" if path.suffix == ".safetensors" else "torch"
-        return f"is cut short or no {kind} file ({' '.join(str(error).split())[:80]})"
+        return f"is cut short or no {kind} file ({str(error)[:80]})"
     return None
 
 
@@ -167,10 +162,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def local_folder(checkpoint: str, what: str) -> Path:
-    """The folder of `checkpoint`: absolute, under data/weights, or in the Hugging Face cache.
-
-    what: the model's name in the TasError for no such folder. The network is never asked.
-    """
+    """The folder of `checkpoint`: absolute, under data/weights, or in the Hugging Face cache."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -190,8 +182,8 @@ def load_model(
 ) -> Any:
     """The model of a folder by `auto.from_pretrained`, in evaluation mode, on the CPU.
 
-    what: the model's name in errors; types: the `model_type`s of config.json that will do. Raises
-    TasError when the folder holds another model, is damaged, or lacks weights.
+    types: the `model_type`s of config.json that will do. Raises TasError, which names it `what`,
+    when the folder holds another model, is damaged, or lacks weights.
     """
     from transformers import AutoConfig
 
@@ -253,5 +245,4 @@ def _told(line: str) -> Iterator[None]:
     except TasError:
         raise
     except Exception as error:  # damaged files raise a dozen unrelated types
-        reason = " ".join(str(error).split())[:80]
-        raise TasError(f"{line} ({reason}); fetch it again") from error
+        raise TasError(f"{line} ({str(error)[:80]}); fetch it again") from error

@@ -80,10 +80,7 @@ def decode_image(file: "Path | BinaryIO", name: str) -> NDArray[np.uint8]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """The (H, W) in px of a picture as `read_image` gives it, from the file's header alone.
-
-    Raises TasError when there is no file, or no picture in it; damage further on is not seen.
-    """
+    """The (H, W) in px of a picture as `read_image` gives it, from the file's header alone."""
     from PIL import Image
 
     if not is_file(path):
@@ -109,10 +106,8 @@ def _told(name: str) -> Iterator[None]:
     except Image.UnidentifiedImageError as error:
         raise TasError(f"{name} is no picture that Pillow can read; convert it to PNG") from error
     except Exception as error:
-        brief = " ".join(str(error).split())[:120] or type(error).__name__
-        raise TasError(
-            f"cannot decode {name} ({brief}); the file is damaged or truncated, check it"
-        ) from error
+        brief = str(error)[:120] or type(error).__name__
+        raise TasError(f"cannot decode {name} ({brief}); it is damaged or truncated") from error
 
 
 def _from_pil(image: "PilImage", name: str) -> NDArray[np.uint8]:
@@ -152,17 +147,12 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype == np.uint16:
-        return np.rint(array / 257.0).astype(np.uint8)
-    if not np.issubdtype(array.dtype, np.floating):
+    most = {"bool": 1, "uint8": 255, "uint16": 65535}.get(array.dtype.name, 1)
+    if array.dtype.kind not in "buf" or array.dtype.itemsize > 2 and array.dtype.kind == "u":
         raise TasError(f"a picture array is bool, uint8, uint16 or float, not {array.dtype}")
-    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+    if array.dtype.kind == "f" and not ((array >= 0) & (array <= 1)).all():
         raise TasError("a picture array of floats must lie in 0..1; divide by its maximum")
-    return np.rint(array * 255.0).astype(np.uint8)
+    return array if most == 255 else np.rint(array * (255 / most)).astype(np.uint8)
 
 
 def require_annotated_size(

@@ -41,10 +41,10 @@ CHUNK_BYTES = 2**20
 _ATTEMPTS = 5  # of a connection that breaks; each goes on where the last one ended
 _SPAN = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 _REFUSALS = {
-    401: "is not given without a login: fetch it in a browser and put it at {target}",
-    403: "is refused: fetch it in a browser and put it at {target}",
-    404: "does not exist (404): name a mirror with --url, or put the file at {target}",
-    410: "exists no more (410): name a mirror with --url, or put the file at {target}",
+    401: "is not given without a login: fetch it in a browser",
+    403: "is refused: fetch it in a browser",
+    404: "does not exist (404): name a mirror with --url",
+    410: "exists no more (410): name a mirror with --url",
 }
 _JUNK = {"__MACOSX", ".DS_Store"}
 
@@ -61,10 +61,7 @@ class Expected(Part):
 
 
 class PublishedFile(Expected):
-    """One file: its published name, its place under data/weights; sources: of each value.
-
-    url: None for a file of the model's hub repository.
-    """
+    """One file: its name, its place under data/weights; url: None for one of the model's hub."""
 
     name: str
     path: str | None = None
@@ -73,11 +70,10 @@ class PublishedFile(Expected):
 
 
 class PublishedModel(Part):
-    """The files of one model.
+    """The files of one model, of a repository at huggingface.co or not.
 
-    hub: repository at huggingface.co; `revision` its commit, None for the newest; folder: place of
-    several files, under data/weights; also: groups of further files of the hub: of each group all
-    that match the first pattern that matches any; needs: models that this one cannot do without.
+    revision: commit, None for the newest; folder: place of several files, under data/weights; also:
+    groups of further files: of each group all that match the first pattern that matches any.
     """
 
     name: str
@@ -156,10 +152,7 @@ def remedy(path: Path) -> str:
 
 
 def faults(model: PublishedModel, every_byte: bool = True) -> list[str]:
-    """One line for each file that is missing, half here or damaged; none if the model is whole.
-
-    every_byte: compare digests too, else only sizes. What it needs besides is not looked at.
-    """
+    """One line for each file missing, half here or damaged, by size alone without `every_byte`."""
     if model.folder and not model.home().is_dir():
         return [f"{model.home()} is missing"]
     told = [_fault(model.place(file.name), file, every_byte) for file in model.files]
@@ -214,8 +207,7 @@ def _size(path: Path) -> int:
 def get_model(model: PublishedModel, bar: Bar, url: str | None = None) -> int:
     """Fetch the files that are missing or damaged, and return how many came.
 
-    url: another address: of the one file, or of a mirror of the hub. Raises TasError as `fetch`
-    does; also if what came as weights is a page of text.
+    url: another address: of the one file, or of a mirror of the hub. Raises TasError as `fetch`.
     """
     hub, single = _addresses(model, url)
     wanted: dict[str, Expected] = {file.name: file for file in model.files}
@@ -249,10 +241,10 @@ def _addresses(model: PublishedModel, url: str | None) -> tuple[str, str | None]
     names_file = bool(PurePosixPath(urlsplit(url).path).suffix)
     if names_file and len(model.files) == 1 and not model.also:
         return hub, url
-    if names_file or model.hub is None:
-        what = "a mirror of the hub" if model.hub else "its file"
-        raise TasError(f"{model.name}: --url names {what}, not {url!r}")
-    return url.rstrip("/"), None
+    if not names_file and model.hub:
+        return url.rstrip("/"), None
+    what = "a mirror of the hub" if model.hub else "its file"
+    raise TasError(f"{model.name}: --url names {what}, not {url!r}")
 
 
 def list_repository(model: PublishedModel, hub: str) -> dict[str, Expected]:
@@ -287,10 +279,8 @@ def fetch(url: str, target: Path, expected: Expected, progress: Progress) -> Non
     """Download `url` to `target`, which is replaced once all has come and is as expected.
 
     What has come lies beside the target as NAME.part and is gone on from, here or in a later call,
-    where a digest will tell, or the server does, that it is of the same version.
-
-    Raises TasError: no connection, refused, no such file, another size or digest (nothing is kept),
-    no room on the disk.
+    where a digest will tell, or the server does, that it is of the same version. Raises TasError:
+    no connection, refused, no such file, another size or digest, no room on the disk.
     """
     part, total = part_of(target), None
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -375,7 +365,7 @@ def _open(url: str, target: Path, start: int = 0) -> Any:
         if error.code == 416 and start:  # nothing lies behind what came: another version
             return _open(url, target)
         refusal = _REFUSALS.get(error.code, f"gave error {error.code} ({error.reason}): try later")
-        raise TasError(f"{url} {refusal.format(target=target)}") from error
+        raise TasError(f"{url} {refusal}; the file belongs at {target}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise TasError(
@@ -421,6 +411,6 @@ def unpack(archive: Path, folder: Path, flat: bool = False) -> list[Path]:
     except TasError:
         raise
     except Exception as error:  # damaged archives raise a dozen unrelated types
-        reason = " ".join(str(error).split())[:80] or type(error).__name__
+        reason = str(error)[:80] or type(error).__name__
         raise TasError(f"{archive}: cannot be unpacked ({reason}); get it again") from None
     return list(moves)

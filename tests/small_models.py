@@ -12,7 +12,8 @@ WORDS = ["<pad>", "<s>", "</s>", "<unk>", "<image>", "a", "red", "car", "dog", "
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 SIZE |= {"intermediate_size": 64}
-MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
+SIDE = {"size": {"height": 48, "width": 48}}
+SIDE |= {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
 
 
 def published_shapes(name):
@@ -128,26 +129,17 @@ def write_blip2(folder):
     vision = t.Blip2VisionConfig(**SIZE, image_size=48, patch_size=16)
     qformer = t.Blip2QFormerConfig(**SIZE, encoder_hidden_size=32, vocab_size=16)
     text = t.OPTConfig(
-        **{k: v for k, v in SIZE.items() if k != "intermediate_size"},
-        vocab_size=len(WORDS),
-        ffn_dim=64,
-        max_position_embeddings=64,
-        word_embed_proj_dim=32,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
+        **{k: v for k, v in SIZE.items() if k != "intermediate_size"}, vocab_size=len(WORDS),
+        ffn_dim=64, max_position_embeddings=64, word_embed_proj_dim=32, pad_token_id=0,
+        bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
     config = t.Blip2Config(
-        vision_config=vision.to_dict(),
-        qformer_config=qformer.to_dict(),
-        text_config=text.to_dict(),
-        num_query_tokens=4,
-        image_token_index=4,
-    )
+        vision_config=vision.to_dict(), qformer_config=qformer.to_dict(),
+        text_config=text.to_dict(), num_query_tokens=4, image_token_index=4,
+    )  # fmt: skip
     torch.manual_seed(0)
-    _lively(t.Blip2ForConditionalGeneration(config)).half().save_pretrained(folder)
-    _write_processor(t.BlipImageProcessor, folder)
-    return folder
+    model = _lively(t.Blip2ForConditionalGeneration(config)).half()
+    return _write(model, t.BlipImageProcessor(**SIDE), folder)
 
 
 def write_blip(folder):
@@ -157,20 +149,13 @@ def write_blip(folder):
     vocabulary = write_bert_words(folder)
     vision = t.BlipVisionConfig(**SIZE, image_size=48, patch_size=16)
     text = t.BlipTextConfig(
-        **SIZE,
-        encoder_hidden_size=32,
-        vocab_size=vocabulary,
-        max_position_embeddings=64,
-        bos_token_id=2,
-        eos_token_id=3,
-        sep_token_id=3,
-        pad_token_id=0,
-    )
+        **SIZE, encoder_hidden_size=32, vocab_size=vocabulary, max_position_embeddings=64,
+        bos_token_id=2, eos_token_id=3, sep_token_id=3, pad_token_id=0,
+    )  # fmt: skip
     config = t.BlipConfig(vision_config=vision.to_dict(), text_config=text.to_dict())
     torch.manual_seed(1)
-    _lively(t.BlipForConditionalGeneration(config)).save_pretrained(folder)
-    _write_processor(t.BlipImageProcessor, folder)
-    return folder
+    model = _lively(t.BlipForConditionalGeneration(config))
+    return _write(model, t.BlipImageProcessor(**SIDE), folder)
 
 
 def write_vit_gpt2(folder):
@@ -186,9 +171,8 @@ def write_vit_gpt2(folder):
     config = t.VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
     config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = 1, 0, 2
     torch.manual_seed(2)
-    _lively(t.VisionEncoderDecoderModel(config)).save_pretrained(folder)
-    _write_processor(t.ViTImageProcessor, folder)
-    return folder
+    model = _lively(t.VisionEncoderDecoderModel(config))
+    return _write(model, t.ViTImageProcessor(**SIDE), folder)
 
 
 def write_git(folder):
@@ -202,12 +186,9 @@ def write_git(folder):
         bos_token_id=2, eos_token_id=3, pad_token_id=0,
     )  # fmt: skip
     torch.manual_seed(3)
-    _lively(t.GitForCausalLM(config)).save_pretrained(folder)
-    t.CLIPImageProcessor(
-        size={"shortest_edge": 48}, crop_size={"height": 48, "width": 48}, image_mean=MEAN,
-        image_std=STD,
-    ).save_pretrained(folder)  # fmt: skip
-    return folder
+    sides = {"size": {"shortest_edge": 48}, "crop_size": SIDE["size"]}
+    processor = t.CLIPImageProcessor(**SIDE | sides)
+    return _write(_lively(t.GitForCausalLM(config)), processor, folder)
 
 
 def write_align(folder):
@@ -223,13 +204,12 @@ def write_align(folder):
         text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=80
     )
     torch.manual_seed(4)
-    _lively(t.AlignModel(config), 1.4).save_pretrained(folder)
-    t.EfficientNetImageProcessor(
+    processor = t.EfficientNetImageProcessor(
         size={"height": 96, "width": 96}, crop_size={"height": 80, "width": 80},
         do_center_crop=True, do_normalize=False, include_top=False, resample=2,
         rescale_factor=1 / 127.5, rescale_offset=True,
-    ).save_pretrained(folder)  # fmt: skip
-    return folder
+    )  # fmt: skip
+    return _write(_lively(t.AlignModel(config), 1.4), processor, folder)
 
 
 def _lively(model, gain=3.0):
@@ -241,6 +221,7 @@ def _lively(model, gain=3.0):
     return model
 
 
-def _write_processor(kind, folder):
-    side = {"height": 48, "width": 48}
-    kind(size=side, image_mean=MEAN, image_std=STD).save_pretrained(folder)
+def _write(model, processor, folder):
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder

@@ -39,7 +39,6 @@ from tasutils.models import (
     fetch,
     find_model,
     get_model,
-    list_repository,
     load_registry,
     model_at,
     part_of,
@@ -536,14 +535,9 @@ def torch_file(folder):
     return (folder / "made.pth").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        (b"<!DOCTYPE html><title>Sign in</title>", "page of text"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "LFS pointer"),
-        (b"", "is empty"),
-    ],
-)
+@pytest.mark.parametrize(("body", "words"), [
+    (b"<!DOCTYPE html><title>Sign in</title>", "page of text"), (b"", "is empty"),
+])  # fmt: skip
 def test_what_is_no_weights_is_not_kept(server, weights, body, words):
     server.resources["/toy.pth"] = Resource(body)
     with pytest.raises(TasError, match=words) as error:
@@ -581,27 +575,19 @@ def test_a_folder_of_the_hub(server, weights):
     assert faults(toy) == [f"{toy.home()} lacks model.safetensors or pytorch_model.bin"]
 
 
-def test_the_hubs_own_digest_is_compared(server, weights):
-    contents = {"toy.pth": torch_file(weights)}
-    hub_repository(server, "org/toy", "main", contents, large={"toy.pth"})
+def test_the_hub_its_digests_and_addresses(server, monkeypatch, weights):
+    hub_repository(server, "org/toy", "main", {"toy.pth": torch_file(weights)}, large={"toy.pth"})
+    monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/")
+    assert get_model(model(hub="org/toy"), bar) == 1
+    (weights / "paper" / "toy.pth").unlink()
     served = server.resources["/org/toy/resolve/main/toy.pth"]
     served.body = served.body[:-1] + b"\x07"
     with pytest.raises(TasError, match="SHA-256"):
         get_model(model(hub="org/toy"), bar, server.url)
     assert not (weights / "paper" / "toy.pth").exists()
-
-
-def test_the_hub_library_reads_our_list_alike(server):
-    """Our fake list has the form that huggingface_hub reads."""
-    from huggingface_hub.hf_api import ModelInfo
-
-    hub_repository(server, "org/toy", "main", {"a.json": b"{}", "b.bin": BODY}, large={"b.bin"})
-    listed = list_repository(model(hub="org/toy"), server.url)
-    path = "/api/models/org/toy/revision/main?blobs=true"
-    theirs = ModelInfo(**json.loads(server.resources[path].body)).siblings
-    assert {s.rfilename: (s.size, s.lfs and s.lfs.sha256) for s in theirs} == {
-        name: (entry.size, entry.sha256) for name, entry in listed.items()
-    }
+    for url in ("file.pth", "http://127.0.0.1:9/mirror"):
+        with pytest.raises(TasError, match="--url"):
+            get_model(model(), bar, url)
 
 
 def test_what_is_no_hub_is_one_line(server, weights):
@@ -612,15 +598,6 @@ def test_what_is_no_hub_is_one_line(server, weights):
     folder = {"folder": "paper/toy", "files": [{"name": "c.json", "sources": {"name": SOURCE}}]}
     with pytest.raises(TasError, match=r"has no file \*.json"):
         get_model(model(hub="org/toy", also=[["*.json"]], **folder), bar, server.url)
-
-
-def test_addresses(server, monkeypatch, weights):
-    hub_repository(server, "org/toy", "main", {"toy.pth": torch_file(weights)}, large={"toy.pth"})
-    monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/")
-    assert get_model(model(hub="org/toy"), bar) == 1
-    for url in ("file.pth", "http://127.0.0.1:9/mirror"):
-        with pytest.raises(TasError, match="--url"):
-            get_model(model(), bar, url)
 
 
 # --- the command ---

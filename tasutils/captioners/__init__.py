@@ -20,8 +20,8 @@ _BARE = re.compile(r"(an? )?(photo|picture|image)( of( an?| the)?)?[ .]*", re.IG
 class Captioner(Protocol):
     """Anything that says in words what a picture shows.
 
-    One that has other words for a whole picture than for a crop also has `caption_image`, which
-    takes float32 (1, 3, image_size, image_size) and returns one string; describe() then asks it.
+    One that has other words for a whole picture than for a crop also has `caption_image`, from
+    float32 (1, 3, image_size, image_size) to one string; describe() then asks it.
     """
 
     image_size: int
@@ -81,12 +81,10 @@ def _collapse(words: list[str], length: int, times: int) -> list[str]:
         while len(phrase) == length and words[end : end + length] == phrase:
             end += length
         if end - start < times * length:
-            kept.append(words[start])
-            start += 1
-            continue
-        kept += phrase
-        rest = words[end:]
-        start = len(words) if rest == phrase[: len(rest)] else end
+            phrase, end = words[start : start + 1], start + 1
+        elif words[end:] == phrase[: len(words) - end]:
+            end = len(words)
+        kept, start = [*kept, *phrase], end
     return kept
 
 

@@ -64,15 +64,12 @@ class ImageToTextCaptioner:
             return [text for texts in self.batches(crops, self._caption_batch) for text in texts]
 
     def _caption_batch(self, crops: torch.Tensor) -> list[str]:
-        pixels = self.pixel_values(crops.to(self.device)).to(self.model.dtype)
         tokens = self.model.generate(
-            pixel_values=pixels,
-            do_sample=False,
-            num_beams=self.config.num_beams,
-            max_new_tokens=self.config.max_new_tokens,
-            min_new_tokens=self.config.min_length,
-        )
+            pixel_values=self.pixel_values(crops.to(self.device)).to(self.model.dtype),
+            do_sample=False, num_beams=self.config.num_beams,
+            max_new_tokens=self.config.max_new_tokens, min_new_tokens=self.config.min_length,
+        )  # fmt: skip
         # BLIP-2 gives its image tokens back, which not every tokenizer knows to be special
         image = getattr(self.model.config, "image_token_id", None)
-        rows = [row[row != image] if image is not None else row for row in tokens]
+        rows = tokens if image is None else [row[row != image] for row in tokens]
         return [text.strip() for text in self.tokenizer.batch_decode(rows, True)]

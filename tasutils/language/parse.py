@@ -145,7 +145,13 @@ def find_head(doc: Doc) -> Token | None:
         word = token.lower_
         if token.tag_ == "POS":  # possessive: the owner is not the thing
             noun = place = other = None
-        elif word in EXTENDED_WORDS or word in _ORDINALS or _is_filling(token) or word in {"l", "r"} and token.i + 1 == len(doc):
+        elif (
+            word in EXTENDED_WORDS
+            or word in _ORDINALS
+            or _is_filling(token)
+            or word in {"l", "r"}
+            and token.i + 1 == len(doc)
+        ):
             continue
         elif noun is None and (word in _SPEAKERS | _REQUESTS or _is_expletive(token)):
             other = None

@@ -633,7 +633,7 @@ def networks() -> dict[str, Any]:
     tas = load("tiny")
     for method in MAPS:
         found[f"map {method}"] = heatmap(method, tas, image, "the dog on the left")
-    photo = load("photo")
+    photo = load("photo", {"compute.crop_batch": 4})  # every batch is filled
     found["conse images"] = photo.encoder.encode_images(noise(photo.encoder.image_size))[:, :32]
     found["conse texts"] = photo.encoder.encode_text(TEXTS)[:, :32]
     found["composed"] = photo.captioner.caption(noise(photo.captioner.image_size))
