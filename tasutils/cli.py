@@ -18,7 +18,7 @@ import warnings
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from argparse import RawDescriptionHelpFormatter as Formatter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from inspect import getdoc
 from pathlib import Path
@@ -162,26 +162,25 @@ def _parser(name: str) -> _Parser:
 
 def _overview(group: str) -> str:
     """What there is: all commands, or those of a group."""
-    lines = {
-        name: (getdoc(function) or "").split("\n")[0]
+    rows = [
+        f"  {name:<15} {(getdoc(function) or '').splitlines()[0]}"
         for name, (function, *_) in COMMANDS.items()
-        if name.startswith(f"{group} " if group else "")
-    }
-    usage = f"usage: tas {group and group + ' '}COMMAND ... | --help"
-    rows = [f"  {name:<15} {line}" for name, line in lines.items()]
-    last = "" if group else "\n\ntas COMMAND --help explains one; tas --version is the version"
-    return "\n".join([usage, "", GROUPS[group], "", *rows]) + last
+        if name.startswith(group)
+    ]
+    last = "tas COMMAND --help explains one; tas --version is the version"
+    usage = f"usage: tas {group} COMMAND ...".replace("  ", " ")
+    return "\n".join([usage, "", GROUPS[group], "", *rows, *(() if group else ("", last))])
 
 
 def _run(words: list[str]) -> int:
     """Run the command that the words name; its exit code."""
     name = next((n for k in (2, 1) if (n := " ".join(words[:k])) in COMMANDS), "")
     rest = words[len(name.split()) :]
-    if name and not {"-h", "--help"} & set(rest):
-        return COMMANDS[name][0](_parser(name).parse_intermixed_args(rest)) or 0
-    if name:
+    if name and {"-h", "--help"} & set(rest):
         print(_parser(name).format_help().rstrip())
         return 0
+    if name:
+        return COMMANDS[name][0](_parser(name).parse_intermixed_args(rest)) or 0
     group = next((word for word in words[:1] if word in GROUPS), "")
     rest = words[bool(group) :]
     if not rest or rest[0] in ("-h", "--help"):
@@ -202,14 +201,9 @@ def main(args: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a terminal that knows no emoji gets its code
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    stderr: Any = sys.stderr
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_MININTERVAL", "10")
-        stderr = _Lines(sys.stderr)
-    with redirect_stderr(stderr):
-        code, message = _outcome(sys.argv[1:] if args is None else args)
-        if message:
-            print("tas:", one_line(" ".join(message.split())), file=sys.stderr)
+    code, message = _outcome(sys.argv[1:] if args is None else args)
+    if message:
+        print("tas:", one_line(" ".join(message.split())), file=sys.stderr)
     return code
 
 
@@ -234,20 +228,6 @@ def _outcome(words: list[str]) -> tuple[int, str]:
             raise
         return 2, f"out of memory ({str(error)[:80] or 'of this machine'}); free some and try again"
     return code, ""
-
-
-class _Lines:
-    """Stderr that is no terminal: a progress bar gets a line now and then instead of a "\\r"."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Write text; what goes back to a line's begin goes on to the next one."""
-        return int(self._stream.write(f"\n{text[1:]}" if text[:1] == "\r" else text))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
 
 @_command(
@@ -309,10 +289,8 @@ def _sentences(given: list[str], file: Path | None) -> list[str]:
     if file is not None:
         try:
             lines = file.read_text(encoding="utf-8-sig").split("\n")
-        except UnicodeDecodeError as error:
-            raise TasError(f"{file} is not UTF-8 text; save it as UTF-8") from error
-        except OSError as error:
-            raise TasError(f"cannot read {file}: {error.strerror}; name a text file") from error
+        except UnicodeDecodeError:
+            raise TasError(f"{file} is not UTF-8 text; save it as UTF-8") from None
     found = [" ".join(line.split()) for line in lines if line.strip(" \t\r\f\u200b\ufeff")]
     if not given and not found:
         raise TasError('no sentence; write one, as in: tas segment picture.jpg "the red car"')
@@ -634,8 +612,8 @@ def _models_list(_: Namespace) -> None:
         state = "not here"
         if models.present(model):
             state = "here" if not models.faults(model, every_byte=False) else "not whole"
-        columns = f"{model.name:17} {_size(model):>10}  {state:9}"
-        print(f"{columns}  {model.purpose}; {_licence(model)}")
+        size, licence = _facts(model)
+        print(f"{model.name:17} {size:>10}  {state:9}  {model.purpose}; {licence}")
 
 
 @_command("names* --preset", preset=_NEEDS)
@@ -680,7 +658,7 @@ def _models_get(o: Namespace) -> None:
     if o.url and len(named) != 1:
         raise TasError(f"--url is for one model, not for {', '.join(m.name for m in named)}")
     for model in named:
-        print(f"{model.name}: {_size(model)}; {_licence(model)}", flush=True)
+        print(f"{model.name}: {'; '.join(_facts(model))}", flush=True)
         if model.noncommercial:
             print("  NON-COMMERCIAL: for research or evaluation only", flush=True)
         if model.note:
@@ -721,17 +699,12 @@ def progress_bar(name: str) -> Iterator[Any]:
         yield progress
 
 
-def _size(model: models.PublishedModel) -> str:
+def _facts(model: models.PublishedModel) -> tuple[str, str]:
+    """Its size and its licence in words."""
     size, whole = model.known_size
-    if size == 0:
-        return "? GB"
     number = f"{size / 1e9:.2f} GB" if size > 1e7 else f"{size / 1e6:.1f} MB"
-    return number if whole else f"{number} +"
-
-
-def _licence(model: models.PublishedModel) -> str:
-    licence = model.licence or "no licence stated"
-    return f"{licence} (non-commercial)" if model.noncommercial else licence
+    licence = (model.licence or "no licence stated") + " (non-commercial)" * model.noncommercial
+    return (number if whole else f"{number} +") if size else "? GB", licence
 
 
 @_command("--root")

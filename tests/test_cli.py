@@ -151,7 +151,7 @@ def test_sentence_files(here, stand_in, complaint):
     Path("bom.txt").write_bytes("\ufeffthe red disc\r\n".encode())
     assert "no sentence" in complaint("segment", "picture.png", "--sentences", "blank.txt")
     assert "UTF-8" in complaint("segment", "picture.png", "--sentences", "latin.txt")
-    assert "cannot read" in complaint("segment", "picture.png", "--sentences", "none.txt")
+    assert "No such file" in complaint("segment", "picture.png", "--sentences", "none.txt")
     assert "no sentence" in complaint("segment", "picture.png")
     assert cli.main(["segment", "picture.png", "--sentences", "bom.txt", "--out", "o"]) == 0
     assert Path("o/01-the-red-disc").is_dir()

@@ -10,13 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from tasutils import paths
 from tasutils.datasets import DATASETS, dataset
 from tasutils.datasets.own import read_own
 from tasutils.datasets.published import Counts, PublishedSet
 from tasutils.datasets.sample import RefDataset
+from tasutils.engines import counted
 from tasutils.errors import TasError, one_line
 from tasutils.images import image_size, is_file, read_image
 
@@ -37,7 +36,7 @@ Faults = defaultdict[str, list[str]]  # by kind
 def faults_of(data: RefDataset, faults: Faults, decode: bool = False) -> int:
     """Note faults of every picture (read to its end: `decode`) and truth; how many pictures lie."""
     place, images, n_there = f"{data.name} {data.split}", data.by_image(), 0
-    for image_id, samples in tqdm(images.items(), place, disable=len(images) < 1000):
+    for image_id, samples in counted(images.items(), place, len(images), len(images) >= 1000):
         path, (height, width) = data.image_path(image_id), data.size_hw(image_id)
         there = is_file(path)
         n_there += there
