@@ -172,7 +172,7 @@ def test_it_chooses_better_than_at_random_among_the_things_of_val(method):
                 scores = method.score(scene, expression(f"the {thing['category']}"), shown.image)
                 right.append(scores.argmax() == number)
                 chance.append(1 / len(shown.things))
-    assert len(right) > 10
+    assert len(right) >= 10
     assert np.mean(right) > 2.5 * np.mean(chance)
 
 
@@ -235,8 +235,8 @@ def test_no_label_is_stored_with_the_pairs(pairs):
 def test_a_training_learns_and_goes_on_where_it_stopped(pairs, tmp_path, monkeypatch):
     clock = SimpleNamespace(monotonic=count().__next__)  # a second a step
     monkeypatch.setattr(loop, "time", clock)
-    first = train_tseg(0.1, tmp_path, pairs=pairs, images=4, score_images=0)
-    again = train_tseg(0.3, tmp_path, pairs=pairs, images=4, score_images=0)
-    assert (first["images"], again["images"]) == (24, 72)
+    first = train_tseg(0.05, tmp_path, pairs=pairs, images=4, score_images=0)
+    again = train_tseg(0.2, tmp_path, pairs=pairs, images=4, score_images=0)
+    assert (first["images"], again["images"]) == (12, 48)
     losses = [point["own"] + point["absent"] for point in again["curve"]]
     assert losses[-1] < losses[0]

@@ -55,9 +55,7 @@ class GlobalLocal(base.Peer):
     through attnpool. Local: the crop of the mask's box, stretched, its outside filled; for a
     ResNet it is normalised before it is mixed. Texts go in without a template; the head phrase is
     the preset's (released code: the root's noun chunk, `language.head_rule: root`). Source: Yu,
-    Seo, Son (CVPR 2023), github.com/Seonghoon-Yu/Zero-shot-RIS.
-
-    Raises TasError for an encoder that is no CLIP of open_clip with a ResNet or a plain ViT.
+    Seo, Son (CVPR 2023), github.com/Seonghoon-Yu/Zero-shot-RIS. TasError without such a CLIP.
     """
 
     Config, prefers, name = GlobalLocalConfig, "vit", "global_local"
@@ -160,9 +158,7 @@ class GlobalLocal(base.Peer):
 
 
 class RegionTokenConfig(Part):
-    """Switches of Region Token.
-
-    outside_bias: what is added to the attention logits of patches outside the mask.
+    """outside_bias: what is added to the attention logits of patches outside the mask.
     padding_px: zeros around the normalised picture. The cited class sets the patch convolution's
         padding to (patch - 1) // 2, 15 for a patch of 32, so its patches lie half a patch up and
         left of the masks' grid; 0 lays them where the masks are.
@@ -180,9 +176,7 @@ class RegionToken(base.Peer):
     then ln_post, projection and the cosine with the sentence. A mask over the whole picture gives
     the picture's own embedding; all masks without a patch score the same. Source: baseline of Yu,
     Seo, Son (CVPR 2023; model/backbone.py, CLIPMaskedSpatialViT), after MaskCLIP and Adapting CLIP
-    (Li et al., arXiv 2204.03647).
-
-    Raises TasError for an encoder that is no CLIP with a ViT and a class token.
+    (Li et al., arXiv 2204.03647). TasError for an encoder that is no CLIP with such a ViT.
     """
 
     Config, prefers, name = RegionTokenConfig, "vit", "region_token"

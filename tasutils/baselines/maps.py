@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,23 +36,13 @@ class Activation(base.Peer):
         """Float32 (H, W) in 0..1 over uint8 (H, W, 3) RGB, 1 where the sentence is likeliest."""
 
     def score(self, scene: Scene, expression: Expression, image: Image) -> Scores:
-        """The map's mean inside each mask, float64 (n,) in 0..1; 0 for an empty mask.
-
-        Each mask is summed alone, so the others change no bit of its mean.
-        """
-        pixels, areas_px = self._insides(image, scene)
-        heatmap = self.heatmap(image, expression).ravel().astype(np.float64)
-        return np.asarray(pixels @ heatmap / areas_px)
+        """The map's mean inside each mask, float64 (n,) in 0..1; 0 for an empty mask."""
+        heat = self.heatmap(image, expression).ravel().astype(np.float64)
+        return np.array([heat[w].mean() if len(w) else 0.0 for w in self._wheres(image, scene)])
 
     @cached_property
-    def _insides(self) -> base.Latest:
-        """The pixels of each mask as a sparse (n, H * W), and how many they are, at least 1."""
-
-        def inside(image: Image, scene: Scene) -> tuple[csr_array, NDArray[np.int64]]:
-            flat = scene.proposals.masks().reshape(-1, image.shape[0] * image.shape[1])
-            return csr_array(flat.astype(np.float64)), np.maximum(flat.sum(axis=1), 1)
-
-        return base.Latest(inside)
+    def _wheres(self) -> base.Latest:  # of the pixels of each mask
+        return base.Latest(lambda _, scene: [np.flatnonzero(m) for m in scene.proposals.masks()])
 
 
 def over_picture(grid: Tensor, size_hw: tuple[int, ...]) -> Tensor:
@@ -68,11 +57,9 @@ def min_max(values: Tensor) -> Tensor:
 
 
 class ScoreMapConfig(Part):
-    """Switches of Score Map.
-
-    bias_seed: None: the biases of attnpool's projections are the model's own. A number: they are
-        drawn at random by this seed, as torch draws those of a new layer; the code of Global-Local
-        copies the weights alone. Only with a ResNet.
+    """bias_seed: None: the biases of attnpool's projections are the model's own. A number: they are
+    drawn at random by this seed, as torch draws those of a new layer; the code of Global-Local
+    copies the weights alone. Only with a ResNet.
     """
 
     square: base.SquareConfig = base.SquareConfig()
@@ -84,10 +71,8 @@ class ScoreMap(Activation):
 
     With CLIP's ResNet: layer4 through attnpool's v_proj and c_proj as 1 x 1 convolutions, L2 over
     the channels, dot the normalised text, bilinear to (H, W), min-max. Of other encoders the dense
-    features are theirs, see `encoders.openclip`. Source: Zhou et al. (arXiv 2112.01071), as a
-    baseline in Yu, Seo, Son (CVPR 2023).
-
-    Raises TasError for an encoder without dense features.
+    features are theirs. Source: Zhou et al. (arXiv 2112.01071), as a baseline in Yu, Seo, Son
+    (CVPR 2023). Raises TasError for an encoder without dense features.
     """
 
     Config, prefers, name = ScoreMapConfig, "resnet", "score_map"
@@ -121,10 +106,8 @@ class ScoreMap(Activation):
 
 
 class GradCamConfig(Part):
-    """Switches of Grad-CAM.
-
-    block: of a ViT, the block whose first norm gives the map, -1 the last; its patch tokens are
-        laid out as a grid. Of the last block's own output only the class token has a gradient.
+    """block: of a ViT, the block whose first norm gives the map, -1 the last; its patch tokens are
+    laid out as a grid. Of the last block's own output only the class token has a gradient.
     """
 
     square: base.SquareConfig = base.SquareConfig()
@@ -138,9 +121,7 @@ class GradCam(Activation):
     ALIGN. Source: Selvaraju et al. (ICCV 2017); equal to the package grad-cam 1.5.7, from which
     the epsilon of min-max and its repetition after resampling are taken. Zero-shot-RIS has a form
     of its own, which chooses other masks: it differentiates minus the similarity and normalises
-    over the channels.
-
-    Raises TasError for an encoder without such a map, and for a block that a ViT does not have.
+    over the channels. TasError for an encoder without such a map, or a ViT without that block.
     """
 
     Config, prefers, name = GradCamConfig, "resnet", "grad_cam"
@@ -206,10 +187,8 @@ class GradCam(Activation):
         try:
             return blocks[self.config.block]
         except IndexError:
-            n, index = len(blocks), self.config.block
-            raise TasError(
-                f"{self.name}: the ViT has {n} blocks, there is no block {index}"
-            ) from None
+            index, most = self.config.block, len(blocks) - 1
+            raise TasError(f"{self.name}: there is no block {index}; the last is {most}") from None
 
 
 def _stretched(values: Tensor) -> Tensor:
@@ -218,9 +197,7 @@ def _stretched(values: Tensor) -> Tensor:
 
 
 class ClipSurgeryConfig(Part):
-    """Switches of CLIP-Surgery.
-
-    image_size: side of the input in px, a multiple of the tower's stride; None: the encoder's own.
+    """image_size: side of the input, px, a multiple of the tower's stride; None: the encoder's own.
     blocks: how many of a ViT's last blocks have the second path.
     ensemble: whether a text is the mean over 85 templates, else it is put in the encoder's own.
     others: texts that the sentence is set against, as the demo's class names are; none: the empty.
@@ -241,8 +218,6 @@ class ClipSurgery(Activation):
     ResNet: attnpool over v, v, v. Then `feature_surgery`, min-max and bilinear to (H, W). Source:
     Li et al. (arXiv 2304.05653) and its code; image features are normalised over the channels, as
     the authors meant (issue 35: the demo normalises over the tokens by mistake).
-
-    Raises TasError for an encoder that is no CLIP of open_clip with a ResNet or a plain ViT.
     """
 
     Config, prefers, name = ClipSurgeryConfig, "vit", "clip_surgery"
@@ -299,17 +274,15 @@ def vit_surgery(visual: Any, pixels: Tensor, blocks: int) -> Tensor:
     """Class token of the original path, patches of the second one, projected: (n, 1 + h * w, d)."""
     x = base.vit_tokens(visual, pixels)
     resblocks = visual.transformer.resblocks
-    first = max(len(resblocks) - blocks, 0)
     second = x
-    for index, block in enumerate(resblocks):
-        if index == first:
-            second = x
-        if index >= first:
+    for left, block in zip(range(len(resblocks), 0, -1), resblocks, strict=True):
+        if left > blocks:
+            second = x = block(x)
+        else:
             attn = block.attn
             weight, bias = attn.in_proj_weight.chunk(3)[2], attn.in_proj_bias.chunk(3)[2]
             found = consistent(F.linear(block.ln_1(x), weight, bias), attn.num_heads)
-            second = second + block.ls_1(attn.out_proj(found))
-        x = block(x)
+            second, x = second + block.ls_1(attn.out_proj(found)), block(x)
     tokens = torch.cat([x[:, :1], second[:, 1:]], dim=1)
     return visual.ln_post(tokens) @ visual.proj
 

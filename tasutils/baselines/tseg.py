@@ -36,14 +36,21 @@ class Tseg(Activation):
     The map is absolute: where the sentence names nothing of the picture it is low everywhere, so it
     is not stretched. It knows what is there, not where: see the card of the weights for what an
     image-level sentence cannot teach. encoder: tiny-RN, whose frozen towers the weights ride on.
-
     Raises TasError for another encoder and for missing, damaged or unfit weights.
     """
 
     Config, prefers, name = TsegConfig, "resnet", "tseg"
 
     def _setup(self) -> None:
-        self._tower = _tower(self.encoder, self.name)
+        widths = None
+        if base.tower_kind(self.encoder) == "resnet":
+            visual = self.encoder.model.visual
+            widths = visual.attnpool.c_proj.out_features, visual.layer4[0].conv1.in_channels
+        if widths != (COARSE, FINE):
+            raise TasError(
+                f"{self.name} cannot use encoder {base.encoder_name(self.encoder)}; its weights "
+                "ride on tiny-RN; give it that as encoder or peer_encoder of the preset"
+            )
         self.net = TsegNet()
         if (file := self.config.checkpoint) is not None:
             load_strict(self.net, read_state_dict(weights_path(file)), file)
@@ -62,19 +69,7 @@ class Tseg(Activation):
     def _tokens(self, image: Image) -> Tensor:
         with torch.inference_mode():
             pictures = torch.from_numpy(image[None].copy()).to(self.encoder.device)
-            return self.net.patches(*tiny_maps(self._tower, pictures))
-
-
-def _tower(encoder: Any, name: str) -> Any:
-    """The CLIP model of an encoder; TasError unless its maps are as wide as tiny-RN's."""
-    if base.tower_kind(encoder) == "resnet":
-        pool, layer = encoder.model.visual.attnpool, encoder.model.visual.layer4[0]
-        if (pool.c_proj.out_features, layer.conv1.in_channels) == (COARSE, FINE):
-            return encoder.model
-    raise TasError(
-        f"{name} cannot use encoder {base.encoder_name(encoder)}; its weights ride on tiny-RN; "
-        "give it that as encoder or peer_encoder of the preset"
-    )
+            return self.net.patches(*tiny_maps(self.encoder.model, pictures))
 
 
 class TsegNet(nn.Module):

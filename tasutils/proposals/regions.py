@@ -241,10 +241,7 @@ def soft_masks(features: torch.Tensor, query_scales: tuple[float, ...]) -> torch
 
 
 class FreeMaskProposer:
-    """Free masks of the dense features of an ImageNet classifier, by maskness; see `FreeConfig`.
-
-    Raises TasError when the checkpoint is missing or damaged.
-    """
+    """Free masks of the dense features of an ImageNet classifier, by maskness; see `FreeConfig`."""
 
     def __init__(
         self, config: FreeConfig, overlap: OverlapConfig, device: str = "cpu", *_: Any
