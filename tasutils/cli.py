@@ -483,7 +483,7 @@ def _compare(o: Namespace) -> None:
                 raise
             print(f"not side by side: {error}")
         if diff:
-            lines = compare.diff_lines(diff, (opened[0], opened[1]), o.all)
+            lines = compare.diff_lines(diff, o.all)
             print(printable("\n".join(["", *lines])))
 
 

@@ -1,4 +1,4 @@
-"""Runs as text, side by side, made again: the same sentences, paired, and what changed around them.
+"""Runs as text and side by side: the same sentences, paired, and what changed around them.
 
 Times and memory are left aside where runs are set against each other: they differ always.
 """
@@ -30,7 +30,6 @@ from tasutils.runs import MASKS_FOLDER, Metric, Run, RunRecord, metrics_of
 if TYPE_CHECKING:
     import pandas as pd
 
-
 METRICS = ("oiou", "miou", "p@0.5")
 WON = 0.05  # a sentence is won by more IoU than this; less is the rim of a mask
 MOST = 10  # sentences shown unless all are asked for
@@ -40,6 +39,9 @@ MOST = 10  # sentences shown unless all are asked for
 # the same masks with the same captions agrees across devices wherever the margin exceeds it.
 TOLERANCE = 1e-4  # of a total in cosines, or of a peer's score
 _LOGIT_SCALE = 100.0  # the largest that CLIP's training allows; a smaller one counts more as close
+_PAIRED = ("miou_difference", "miou_difference_low", "miou_difference_high", "won", "lost")
+_DATA = ("dataset", "split", "split_by", "index_digest", "n_total", "n_used", "n_images")
+_CODE = ("git_commit", "git_dirty", "metric_version", "device", "dtype")
 Facts = dict[str, tuple[Any, Any]]
 
 
@@ -206,7 +208,8 @@ def compare_runs(runs: Sequence[Run]) -> pd.DataFrame:
         first = firsts.setdefault((record.dataset, record.split_by, record.split), run)
         label = {"label": f"{record.method} ({record.preset})"}
         rows.append(_row(run) | label | (_against(run, first) if first is not run else {}))
-    return pd.DataFrame(rows)
+    columns = [*_row(runs[0]), "label", *_PAIRED]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _row(run: Run) -> dict[str, object]:
@@ -238,11 +241,8 @@ def _against(run: Run, first: Run) -> dict[str, object]:
         pairs[0], pairs[1], first.images[known], ("miou",), no_target=empty
     ).values()
     gain = iou(*pairs[0], 0.0, empty) - iou(*pairs[1], 0.0, empty)
-    return {
-        "miou_difference": found.value, "miou_difference_low": found.low,
-        "miou_difference_high": found.high,
-        "won": int((gain > WON).sum()), "lost": int((gain < -WON).sum()),
-    }  # fmt: skip
+    won, lost = (int((sign * gain > WON).sum()) for sign in (1, -1))
+    return dict(zip(_PAIRED, (*found[:3], won, lost), strict=True))
 
 
 def same_order(run: Run, first: Run) -> NDArray[np.int64]:
@@ -268,6 +268,7 @@ def _pixels(table: pd.DataFrame, who: str = "") -> tuple[NDArray[np.float64], ND
 
 def compare_text(table: pd.DataFrame) -> str:
     """A table of `compare_runs` as text, numbers in per cent, one block a data set and split."""
+    import pandas as pd
 
     def joined(values: pd.Series, form: str = ".1f") -> str:
         return " / ".join(dict.fromkeys(f"{value:{form}}" for value in values))
@@ -282,33 +283,25 @@ def compare_text(table: pd.DataFrame) -> str:
             f"{dataset} {split}: {scope}; {joined(part['n_without_proposals'], '.0f')} without a "
             f"proposal; oracle {best}; differences from {first['label']}"
         )
-        blocks.append(f"{one_line(head)}\n{_compared_lines(part)}")
+        columns = {
+            "method": list(part["label"]),
+            **{_shown(name): _spans(part, name) for name in METRICS},
+            "mIoU difference": _spans(part, "miou_difference", signed=True),
+            "won / lost": [f"{a:.0f} / {b:.0f}" for a, b in part[["won", "lost"]].to_numpy()],
+            "ms a sentence": [f"{1000 * s:.1f}" for s in part["s_per_sentence"]],
+        }
+        shown = pd.DataFrame(columns).replace("nan / nan", "")
+        blocks.append(f"{one_line(head)}\n{shown.to_string(index=False)}")
     return "\n\n".join([*blocks, f"95 % intervals over images; {CONVENTION}"])
 
 
-def _compared_lines(part: pd.DataFrame) -> str:
-    import pandas as pd
-
-    def spans(name: str, signed: bool = False) -> list[str]:
-        ends = part.reindex(columns=[name, f"{name}_low", f"{name}_high"]).astype(float).to_numpy()
-        return ["" if np.isnan(row[0]) else percent(*row, signed=signed) for row in ends]
-
-    scores = part.reindex(columns=["won", "lost"]).astype(float).to_numpy()
-    columns = {
-        "method": list(part["label"]),
-        **{_shown(name): spans(name) for name in METRICS},
-        "mIoU difference": spans("miou_difference", signed=True),
-        "won / lost": ["" if np.isnan(won) else f"{won:.0f} / {lost:.0f}" for won, lost in scores],
-        "ms a sentence": [f"{1000 * s:.1f}" for s in part["s_per_sentence"]],
-    }
-    return str(pd.DataFrame(columns).to_string(index=False))
+def _spans(table: pd.DataFrame, name: str, signed: bool = False) -> list[str]:
+    """A value with its ends in per cent, of each row; nothing for NaN."""
+    rows = table[[name, f"{name}_low", f"{name}_high"]].to_numpy(float)
+    return ["" if np.isnan(row[0]) else percent(*row, signed=signed) for row in rows]
 
 
 # --- what changed from one run to another ---
-
-_DATA = ("dataset", "split", "split_by", "index_digest", "n_total", "n_used", "n_images")
-_SAME_DATA = ("dataset", "split", "split_by", "index_digest")
-_CODE = ("git_commit", "git_dirty", "metric_version", "device", "dtype")
 
 
 @dataclass(frozen=True)
@@ -318,17 +311,22 @@ class RunDiff:
     facts: by `method`, `data`, `models` and `code` both values of what differs; numbers: one row a
     metric over the sentences that both runs answered, with the second's value minus the first's,
     paired; None where there are none. sentences: one row for each such sentence, see
-    `sentence_table`. pictures: names of those whose pixels differ. alone: how many sentences only
-    the first and only the second run has.
+    `sentence_table`; None over other data. pictures: names of those whose pixels differ.
     """
 
-    names: tuple[str, str]
+    first: Run
+    second: Run
     settings: list[Difference]
     facts: dict[str, Facts]
-    numbers: pd.DataFrame | None
-    sentences: pd.DataFrame | None
-    pictures: list[str] | None
-    alone: tuple[int, int]
+    numbers: pd.DataFrame | None = None
+    sentences: pd.DataFrame | None = None
+    pictures: list[str] | None = None
+
+    @property
+    def alone(self) -> tuple[int, int]:
+        """How many sentences only the first and only the second run has."""
+        n = 0 if self.sentences is None else len(self.sentences)
+        return self.first.record.n_used - n, self.second.record.n_used - n
 
     @property
     def changed(self) -> pd.DataFrame | None:
@@ -341,15 +339,14 @@ class RunDiff:
 
     def to_json(self, every: bool = False) -> str:
         """As JSON; of the sentences those that changed, or with `every` all."""
-        rows = self.sentences if every else self.changed
         content = {
-            "first": self.names[0], "second": self.names[1],
+            "first": self.first.record.run_id, "second": self.second.record.run_id,
             "settings": [row._asdict() for row in self.settings], **self.facts,
             "pictures": self.pictures, "numbers": _records(self.numbers),
             "n_common": None if self.sentences is None else len(self.sentences),
             "n_changed": None if self.changed is None else len(self.changed),
             "n_only_first": self.alone[0], "n_only_second": self.alone[1],
-            "sentences": _records(rows),
+            "sentences": _records(self.sentences if every else self.changed),
         }  # fmt: skip
         return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
 
@@ -364,17 +361,14 @@ def _records(table: pd.DataFrame | None) -> list[dict[Any, Any]] | None:
 def diff_runs(first: Run, second: Run) -> RunDiff:
     """Compare two runs, of whatever data; raises TasError for a missing or damaged table."""
     one, other = first.record, second.record
-    sentences, numbers, pictures = None, None, None
-    alone = (one.n_used, other.n_used)
-    if all(getattr(one, name) == getattr(other, name) for name in _SAME_DATA):
-        sentences = sentence_table(first.samples, second.samples)
-        pictures = other_pictures(first.samples, second.samples)
-        alone = len(first.samples) - len(sentences), len(second.samples) - len(sentences)
-        numbers = _numbers(first, second, sentences["sample_id"].to_list())
     settings = differences(one.config, other.config)
     facts = {name: _facts(told(one), told(other)) for name, told in _TOLD.items()}
-    names = (one.run_id, other.run_id)
-    return RunDiff(names, settings, facts, numbers, sentences, pictures, alone)
+    if any(getattr(one, name) != getattr(other, name) for name in _DATA[:4]):
+        return RunDiff(first, second, settings, facts)
+    sentences = sentence_table(first.samples, second.samples)
+    numbers = _numbers(first, second, sentences["sample_id"].to_list())
+    pictures = other_pictures(first.samples, second.samples)
+    return RunDiff(first, second, settings, facts, numbers, sentences, pictures)
 
 
 _TOLD = {
@@ -458,14 +452,14 @@ def _numbers(first: Run, second: Run, ids: list[str]) -> pd.DataFrame | None:
     return pd.DataFrame(rows)
 
 
-def diff_lines(diff: RunDiff, runs: tuple[Run, Run], every: bool = False) -> list[str]:
-    """What changed, for reading; runs: the two, for what each rests on; every: all sentences."""
+def diff_lines(diff: RunDiff, every: bool = False) -> list[str]:
+    """What changed, for reading; every: all sentences."""
     lines = [
-        f"{which}: {name}: {_subject(run.record)} ({_scope(run.record)})"
-        for which, name, run in zip(("first ", "second"), diff.names, runs, strict=True)
+        f"{which}: {run.record.run_id}: {_subject(run.record)} ({_scope(run.record)})"
+        for which, run in (("first ", diff.first), ("second", diff.second))
     ]
     n = len(diff.settings)
-    lines += ["", f"settings: {n} differ{'s' if n == 1 else ''}" if n else "settings: the same"]
+    lines += ["", f"settings: {n} differ{'s' * (n == 1)}" if n else "settings: the same"]
     lines += [f"    {line}" for line in difference_lines(diff.settings, ("first", "second")) if n]
     for what, facts in diff.facts.items():
         lines.append(f"{what}:" if facts else f"{what}: the same")
@@ -474,24 +468,22 @@ def diff_lines(diff: RunDiff, runs: tuple[Run, Run], every: bool = False) -> lis
             lines.append(f"    {one_line(name)}: {shown[0]} -> {shown[1]}")
     if diff.sentences is None:
         return [*lines, "", "numbers: not paired: the two runs are over other data"]
-    pictures = pictures_told(diff.pictures) if diff.pictures else "the same"
-    partial = any(run.record.partial for run in runs)
-    lines.append(f"pictures: {pictures}")
-    return [*lines, *_number_lines(diff, partial), *_sentence_lines(diff, every)]
+    lines.append(f"pictures: {pictures_told(diff.pictures) if diff.pictures else 'the same'}")
+    return [*lines, "", *_number_lines(diff), "", *_sentence_lines(diff, every)]
 
 
 def pictures_told(names: list[str]) -> str:
     """Pictures that differ, counted, the first few by name."""
-    more = ", ..." if len(names) > 5 else ""
-    told = one_line(", ".join(names[:5]))
-    return f"{len(names)} differ{'s' if len(names) == 1 else ''} in their pixels: {told}{more}"
+    told = one_line(", ".join(names[:5])) + (", ..." if len(names) > 5 else "")
+    return f"{len(names)} differ{'s' * (len(names) == 1)} in their pixels: {told}"
 
 
-def _number_lines(diff: RunDiff, partial: bool) -> list[str]:
-    if diff.numbers is None:
-        return ["", "numbers: none: no sentence in common that has a ground truth"]
-    rows = diff.numbers.to_dict("records")
-    first = rows[0]
+def _number_lines(diff: RunDiff) -> list[str]:
+    table = diff.numbers
+    if table is None:
+        return ["numbers: none: no sentence in common that has a ground truth"]
+    first = table.iloc[0]
+    partial = diff.first.record.partial or diff.second.record.partial
     scope = (
         f"{'partial, ' if partial else ''}n = {first['n']} common sentences, "
         f"{first['n_images']} images; {first['n_without_proposals_first']} and "
@@ -499,21 +491,17 @@ def _number_lines(diff: RunDiff, partial: bool) -> list[str]:
     )
     if any(diff.alone):
         scope += f"; only in the first {diff.alone[0]}, in the second {diff.alone[1]}"
-    shown = diff.numbers[["metric"]].map(_shown)
-    for who in ("first", "second"):
-        shown[who] = [f"{100 * row[who]:.2f}" for row in rows]
-    shown["difference"] = [
-        f"{100 * row['difference']:+.2f} [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]"
-        for row in rows
-    ]
+    shown = (100 * table[["first", "second"]]).map("{:.2f}".format)
+    shown.insert(0, "metric", table["metric"].map(_shown))
+    ends = 100 * table[["difference", "low", "high"]].to_numpy(float)
+    shown["difference"] = [f"{mid:+.2f} [{low:+.2f}, {high:+.2f}]" for mid, low, high in ends]
     head = f"numbers ({scope}; second minus first, paired, 95 % over images):"
-    return ["", head, *(f"    {line}" for line in shown.to_string(index=False).split("\n"))]
+    return [head, *(f"    {line}" for line in shown.to_string(index=False).split("\n"))]
 
 
 def _sentence_lines(diff: RunDiff, every: bool) -> list[str]:
     changed, everything = diff.changed, diff.sentences
-    if changed is None or everything is None:
-        return []
+    assert changed is not None and everything is not None
     masks = int((changed["chosen_first"] != changed["chosen_second"]).sum())
     better, worse = (int((sign * changed["change"] > 0).sum()) for sign in (1, -1))
     head = (
@@ -525,7 +513,7 @@ def _sentence_lines(diff: RunDiff, every: bool) -> list[str]:
     rows = everything if every else changed.head(MOST)
     if len(rows) < len(changed):
         head += f"; the {len(rows)} largest changes (--all: every sentence)"
-    lines = ["", head]
+    lines = [head]
     for row in rows.to_dict("records"):
         mask = f"mask {row['chosen_first']}"
         if row["chosen_first"] != row["chosen_second"]:

@@ -1,5 +1,7 @@
 """describe(): everything that depends on an image alone, for one image or several together."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -34,15 +36,9 @@ class Chunker(Protocol):
 
 
 def describe_all(
-    images: Sequence[Image],
-    *,
-    proposer: "Proposer",
-    encoder: "ImageTextEncoder",
-    captioner: "Captioner",
-    language: Chunker,
-    preset: Preset,
-    image_ids: Sequence[str] = (),
-) -> list[Scene]:
+    images: Sequence[Image], *, proposer: Proposer, encoder: ImageTextEncoder,
+    captioner: Captioner, language: Chunker, preset: Preset, image_ids: Sequence[str] = (),
+) -> list[Scene]:  # fmt: skip
     """All that depends on images alone; their crops and texts go through the networks together.
 
     An image without proposals is a valid scene: n = 0, its arrays are (0, d). A scene does not hang
@@ -83,13 +79,10 @@ class _Seen:
 
 
 def _look(
-    images: Sequence[Image],
-    found: Sequence[Proposals],
-    encoder: "ImageTextEncoder",
-    captioner: "Captioner",
-    preset: Preset,
-    clock: "_Clock",
-) -> _Seen:
+    images: Sequence[Image], found: Sequence[Proposals], encoder: ImageTextEncoder,
+    captioner: Captioner, preset: Preset, clock: _Clock,
+) -> _Seen:  # fmt: skip
+    """The pixels of masks and whole images, through both networks."""
     import torch
 
     from tasutils.crops import masked_crops, whole_image
@@ -118,21 +111,18 @@ def _look(
 
 
 def _views(
-    images: Sequence[Image], found: Sequence[Proposals], encoder: "ImageTextEncoder", preset: Preset
-) -> "dict[str, torch.Tensor]":
+    images: Sequence[Image], found: Sequence[Proposals], encoder: ImageTextEncoder, preset: Preset
+) -> dict[str, torch.Tensor]:
     """The pixels of each view that the preset's terms name, see `crops.VIEWS`."""
     rest = images, found, encoder.image_size, preset.crop, getattr(encoder, "device", "cpu")
     return {name: _pixels(lookup("tasutils.crops:VIEWS", name), *rest) for name in preset.views()}
 
 
 def _pixels(
-    view: "Callable[..., torch.Tensor]",
-    images: Sequence[Image],
-    found: Sequence[Proposals],
-    size: int,
-    config: CropConfig,
-    device: str,
-) -> "torch.Tensor":
+    view: Callable[..., torch.Tensor], images: Sequence[Image], found: Sequence[Proposals],
+    size: int, config: CropConfig, device: str,
+) -> torch.Tensor:  # fmt: skip
+    """One view of the masks of all images, float32 (n, 3, size, size)."""
     import torch
 
     pairs = zip(images, found, strict=True)
@@ -141,7 +131,7 @@ def _pixels(
     )
 
 
-def _embedded(crops: "torch.Tensor", encoder: "ImageTextEncoder") -> Floats:
+def _embedded(crops: torch.Tensor, encoder: ImageTextEncoder) -> Floats:
     """Embeddings of crops, (n, d); never of too few at a time."""
     import torch
 
@@ -152,14 +142,9 @@ def _embedded(crops: "torch.Tensor", encoder: "ImageTextEncoder") -> Floats:
 
 
 def describe_again(
-    scene: Scene,
-    image: Image,
-    *,
-    encoder: "ImageTextEncoder",
-    language: Chunker,
-    preset: Preset,
+    scene: Scene, image: Image, *, encoder: ImageTextEncoder, language: Chunker, preset: Preset,
     read_only: bool = False,
-) -> Scene:
+) -> Scene:  # fmt: skip
     """`describe_all` of a preset that differs in encoder, crop or the reading of captions alone.
 
     Masks and captions as generated are those of `scene`, which the rest of the preset made.
@@ -177,54 +162,39 @@ def describe_again(
 
 
 def _read(
-    seen: _Seen,
-    names: Sequence[str],
-    encoder: "ImageTextEncoder",
-    language: Chunker,
-    preset: Preset,
-    clock: "_Clock",
-) -> list[Scene]:
+    seen: _Seen, names: Sequence[str], encoder: ImageTextEncoder, language: Chunker, preset: Preset,
+    clock: _Clock,
+) -> list[Scene]:  # fmt: skip
     """Scenes of what was seen: captions cleaned, noun phrases found, both embedded."""
     rules = preset.language
     tidy = clean_caption if rules.clean_captions else str
     captions = [tidy(raw) for raw in seen.captions]
     image_captions = [tidy(raw) for raw in seen.image_captions]
     phrases = [
-        language.noun_chunks(caption, rules.pronoun_chunks) if caption else []
-        for caption in image_captions
+        language.noun_chunks(text, rules.pronoun_chunks) if text else [] for text in image_captions
     ]
     written = [[rules.negative_template.format(phrase) for phrase in some] for some in phrases]
-    rows = _text_rows(encoder, [captions, *written])
-    caption_rows, phrase_rows = rows[0], rows[1:]
+    caption_rows, *phrase_rows = _text_rows(encoder, [captions, *written])
     if rules.clean_captions:
         caption_rows[[not caption for caption in captions]] = 0.0
     clock.lap("language")
-    digest = preset.describe_digest()
-    scenes: list[Scene] = []
-    end = 0
+    ends = np.cumsum([0, *map(len, seen.proposals)])
+    digest, scenes = preset.describe_digest(), []
     for index, proposals in enumerate(seen.proposals):
-        mine = slice(end, end := end + len(proposals))
-        scenes.append(
-            Scene(
-                image_id=names[index],
-                size_hw=proposals.size_hw,
-                proposals=proposals,
-                views={name: rows[mine].copy() for name, rows in seen.views.items()},
-                captions=captions[mine],
-                captions_raw=seen.captions[mine],
-                caption_embeddings=caption_rows[mine].copy(),
-                image_caption=image_captions[index],
-                image_caption_raw=seen.image_captions[index],
-                phrases=phrases[index],
-                phrase_embeddings=phrase_rows[index],
-                times_s=clock.times_s[index],
-                describe_digest=digest,
-            )
-        )
+        mine = slice(*ends[index : index + 2])
+        scenes.append(Scene(
+            image_id=names[index], size_hw=proposals.size_hw, proposals=proposals,
+            views={name: rows[mine].copy() for name, rows in seen.views.items()},
+            captions=captions[mine], captions_raw=seen.captions[mine],
+            caption_embeddings=caption_rows[mine].copy(),
+            image_caption=image_captions[index], image_caption_raw=seen.image_captions[index],
+            phrases=phrases[index], phrase_embeddings=phrase_rows[index],
+            times_s=clock.times_s[index], describe_digest=digest,
+        ))  # fmt: skip
     return scenes
 
 
-def _text_rows(encoder: "ImageTextEncoder", texts: Sequence[list[str]]) -> list[Floats]:
+def _text_rows(encoder: ImageTextEncoder, texts: Sequence[list[str]]) -> list[Floats]:
     """Embeddings of several lists of texts, each text that occurs embedded once."""
     place = {text: index for index, text in enumerate(dict.fromkeys(t for ts in texts for t in ts))}
     missing = max(FEWEST - len(place), 0) if place else 0

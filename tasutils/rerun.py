@@ -11,6 +11,7 @@ from tasutils import paths
 from tasutils.compare import other_pictures, pictures_told, sentence_table
 from tasutils.config import leaves_of
 from tasutils.errors import TasError
+from tasutils.evaluate import evaluate
 from tasutils.metrics import METRIC_VERSION
 from tasutils.runs import (
     MASKS_FOLDER,
@@ -22,7 +23,7 @@ from tasutils.runs import (
     library_versions,
     model_files,
     read_run,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from tasutils.baselines import Method
@@ -61,37 +62,44 @@ class Rerun:
 
 def rerun(
     run: Run, *, file: Path | None = None, root: Path | None = None, images: Path | None = None,
-    device: str | None = None, anyway: bool = False, out: Path | None = None, **options: Any,
+    device: str | None = None, anyway: bool = False, **options: Any,
 ) -> Rerun:  # fmt: skip
     """Make a run again, beside the first.
 
     file, root, images: where the data is if not in its usual place, file: of own data; device: None
     for where the networks ran; anyway: whether to go on where settings, models or data are not
-    those of the record; out, options: as in `evaluate_all`, without a store all is described.
+    those of the record; options: as in `evaluate_all`, without a store all is described.
 
     TasError: the record has settings unknown to this version, names a method that is not the
     package's, or, unless `anyway`, something here is not as it was; says in one line what.
     """
-    from tasutils.evaluate import evaluate_all
+    from tasutils.datasets import load_dataset
     from tasutils.tas import load, pick_device
 
-    record = run.record
-    preset = run.preset()
-    dataset = _dataset(run, file, root, images)
+    record, preset = run.record, run.preset()
+    if (file is not None) != (record.dataset == "own"):
+        raise TasError(
+            f"{run.folder.name} is over {record.dataset} {record.split}: "
+            + ("leave out --file" if file else "name its .csv or .jsonl with --file")
+        )
+    split = str(file or record.split)
+    dataset = load_dataset(record.dataset, split, record.split_by or None, root, images)
     with suppress(TasError):  # a device that is not here
         device = device or pick_device(record.device)
     tas = load(preset, device=device)
-    method, unlike = _method(record, tas)
-    unlike = [*_unlike(record, preset, dataset, tas.device), *unlike]
+    method, switches = _method(record, tas)
+    unlike = _unlike(record, preset, dataset, tas.device)
+    if switches != record.method_settings:
+        unlike.append(f"{record.method} had {record.method_settings} and has {switches}")
     if unlike and not anyway:
         more = f"; and {len(unlike) - 3} more" if len(unlike) > 3 else ""
         raise TasError(
             f"{run.folder.name} cannot be made again as it was: {'; '.join(unlike[:3])}"
             f"{more}; go on with --anyway"
         )
-    options |= {"limit_images": record.n_images if record.partial else None, "out": out}
+    options |= {"limit_images": record.n_images if record.partial else None}
     options["masks"] = (run.folder / MASKS_FOLDER).is_dir()
-    again = read_run(evaluate_all([dataset], tas, [method], **options)[0])
+    again = read_run(evaluate(dataset, tas, methods=[method], **options))
     rows, n = sentence_table(run.samples, again.samples), max(len(run.samples), len(again.samples))
     files = [(one.folder / SAMPLES_FILE).read_bytes() for one in (run, again)]
     n_changed = n - len(rows) + int(rows["changed"].sum())  # one that a run lacks counts
@@ -100,11 +108,26 @@ def rerun(
     return Rerun(run, again, n, n_changed, files[0] == files[1], notes, pictures)
 
 
+def _method(record: RunRecord, tas: TAS) -> tuple[str | Method, dict[str, Any]]:
+    """The method of a record, and the switches that it has here."""
+    from tasutils.baselines import METHODS, make_method
+
+    if record.method == "tas":
+        return "tas", record.method_settings
+    if record.method not in METHODS:
+        raise TasError(
+            f"method {record.method} is none of this package's; there are {', '.join(METHODS)}"
+        )
+    known = {k: v for k, v in record.method_settings.items() if k != "encoder"}
+    alone = record.method in ("clip_only", "text_only")
+    method = make_method(record.method, tas, record.dataset, **({} if alone else known))
+    return method, dict(getattr(method, "settings", {}))
+
+
 def _unlike(record: RunRecord, preset: Preset, dataset: RefDataset, device: str) -> list[str]:
     """What is not as the record says, each in a few words."""
-    told = leaves_of(record.config)
+    told, found = leaves_of(record.config), []
     later = [name for name in preset.leaves() if name not in told]
-    found = []
     if later:
         found.append(f"{len(later)} settings came after it, such as {later[0]}")
     elif preset.digest() != record.config_digest:
@@ -123,10 +146,11 @@ def _unlike(record: RunRecord, preset: Preset, dataset: RefDataset, device: str)
             found.append(f"{name} is another (sha256 {model.sha256[:12]} then, {now[:12]} now)")
     if device != record.device:
         found.append(f"it ran on {record.device}, not on {device}")
-    if record.seeds != SEEDS:
-        found.append(f"seeds were {record.seeds} and are {SEEDS}")
-    if record.metric_version != METRIC_VERSION:
-        found.append(f"metrics were {record.metric_version} and are {METRIC_VERSION}")
+    for what, then, now in (
+        ("seeds", record.seeds, SEEDS), ("metrics", record.metric_version, METRIC_VERSION),
+    ):  # fmt: skip
+        if then != now:
+            found.append(f"{what} were {then} and are {now}")
     return found
 
 
@@ -137,44 +161,9 @@ def _notes(record: RunRecord) -> list[str]:
         f"{(c or 'no commit')[:12]}{' and changes' if d else ''}"
         for c, d in ((record.git_commit, record.git_dirty), (commit, dirty))
     )
-    notes = [f"code: {then} then, {now} now"] if then != now or dirty else []
     here = library_versions()
-    return notes + [
+    return [f"code: {then} then, {now} now"] * (then != now or bool(dirty)) + [
         f"{name} {old} then, {here.get(name, 'none')} now"
         for name, old in record.versions.items()
         if here.get(name) != old
     ]
-
-
-def _dataset(run: Run, file: Path | None, root: Path | None, images: Path | None) -> RefDataset:
-    """The split of a record, from where it is now."""
-    from tasutils.datasets import load_dataset
-
-    record = run.record
-    if (file is not None) != (record.dataset == "own"):
-        raise TasError(
-            f"{run.folder.name} is over {record.dataset} {record.split}: "
-            + ("leave out --file" if file else "name its .csv or .jsonl with --file")
-        )
-    split = record.split if file is None else str(file)
-    return load_dataset(record.dataset, split, record.split_by or None, root, images)
-
-
-def _method(record: RunRecord, tas: TAS) -> tuple[str | Method, list[str]]:
-    """The method of a record with its switches, and whether they are all that it had."""
-    from tasutils.baselines import METHODS, make_method
-
-    if record.method == "tas":
-        return "tas", []
-    if record.method not in METHODS:
-        raise TasError(
-            f"method {record.method} is none of this package's; there are {', '.join(METHODS)}"
-        )
-    alone = record.method in ("clip_only", "text_only")
-    switches: dict[str, Any] = {} if alone else dict(record.method_settings)
-    switches.pop("encoder", None)
-    method = make_method(record.method, tas, record.dataset, **switches)
-    settings = dict(getattr(method, "settings", {}))
-    if settings == record.method_settings:
-        return method, []
-    return method, [f"{record.method} had {record.method_settings} and has {settings}"]

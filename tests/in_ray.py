@@ -1,132 +1,100 @@
-"""The engine ray with a session of its own: `test_ray` runs this file in a new process.
+"""What `test_ray` asks of the engine ray, in a process of its own: one Ray, two descriptions.
 
-A process that has used Ray must not be forked afterwards.
+A process that has used Ray must not be forked afterwards. Argument: a new folder.
 """
 
 import json
 import os
-import signal
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
-import light
-import pytest
-from light import FakeProposer, make_pictures, slow_tas, store_differences
+import yaml
+from light import make_pictures, store_differences
 
+from tasutils import cli, datasets
 from tasutils.config import load_preset
-from tasutils.engines import describe_dataset
 from tasutils.engines import ray as engine
-from tasutils.errors import TasError
 from tasutils.store import SceneStore
-from tasutils.tas import TAS
+
+# a proposer of one's own; at some pictures, counted over all processes, its process is killed
+MINE = """
+import os, signal
+from pathlib import Path
+import numpy as np
+from tasutils.config import ProposerSettings
+
+HERE = Path(__file__).parent
+
+def boxes(image):
+    n = len(os.listdir(HERE / "seen"))
+    (HERE / "seen" / f"{n} {os.getpid()}").touch()
+    if str(n) == (HERE / "deadly").read_text():
+        os.kill(os.getpid(), signal.SIGKILL)
+    masks = np.zeros((3, *image.shape[:2]), bool)
+    masks[0, :9, :9] = masks[1, 5:, image[0, 0, 0] // 10 :] = masks[2, :7] = True
+    return masks
+
+class Mine(ProposerSettings):
+    kind: str = "mine:Mine"
+
+    def make(self, overlap, device, compute):
+        return boxes
+"""
 
 
-class Mortal(FakeProposer):
-    """At some pictures, counted over all processes by files in a folder, its process is killed."""
-
-    def __init__(self, folder, deadly):
-        self.folder, self.deadly = folder, deadly
-        folder.mkdir()
-
-    def __call__(self, image):
-        seen = len(os.listdir(self.folder))
-        (self.folder / f"{seen} {os.getpid()}").touch()
-        if seen in self.deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(image)
+def described(folder, out, engine, deadly=""):
+    """Exit code, output and errors of `tas describe`, in which the n-th picture may be deadly."""
+    (folder / "deadly").write_text(deadly)
+    for path in (folder / "seen").iterdir():
+        path.unlink()
+    args = ["describe", "refscenes", "val", "--preset", str(folder / "mine.yaml")]
+    with redirect_stdout(StringIO()) as said, redirect_stderr(StringIO()) as told:
+        code = cli.main([*args, "--engine", engine, "--device", "cpu", "--out", str(folder / out)])
+    return code, said.getvalue(), told.getvalue()
 
 
-def with_proposer(proposer, **changes):
-    tas = slow_tas()
-    preset = load_preset("tiny").override(changes)
-    return TAS(preset, proposer, tas.encoder, tas.captioner, tas.language, "cpu")
+def main(folder):
+    (folder / "seen").mkdir()
+    (folder / "mine.py").write_text(MINE)
+    preset = load_preset("tiny").override({"compute.image_batch": 3}).model_dump()
+    preset |= {"name": "mine", "proposals": {"kind": "mine:Mine"}}
+    preset["sources"] = {k: x for k, x in preset["sources"].items() if "proposals" not in k}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(preset))
+    data = make_pictures(folder / "pictures", 20)
+    paths = [entry.path for entry in data.images.values()]
+    paths[12].write_bytes(paths[1].read_bytes())
+    paths[2].write_text("no picture")
+    paths[17].unlink()
+    datasets.load_dataset = lambda *_: data
 
-
-def describe(dataset, folder, tas=None, engine="ray", **options):
-    tas = slow_tas() if tas is None else tas
-    store = SceneStore(folder)
-    return describe_dataset(dataset, tas, store, engine=engine, progress=False, **options)
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    """20 pictures, of which two cannot be read and two are equal."""
-    data = make_pictures(tmp_path / "pictures", 20)
-    path = {name: entry.path for name, entry in data.images.items()}
-    path["image 12"].write_bytes(path["image 1"].read_bytes())
-    path["image 2"].write_text("no picture")
-    path["image 17"].unlink()
-    return data
-
-
-@pytest.fixture(scope="module", autouse=True)
-def session():
-    """One Ray for the tests here, started as a run without an address starts it."""
-    import torch
-
-    home = Path.home() / ".ray"
-    before = home.exists()
-    torch.set_num_threads(1)  # two actors on two CPUs
     with engine._session(None):
-        import ray
+        engine._RETRIES, usual = 0, engine._RETRIES
+        code, said, told = described(folder, "o", "ray", deadly="7")
+        assert (code, said) == (2, "") and told.count("tas: a picture made 1 processes") == 1, told
+        engine._RETRIES = usual
+        there = len(SceneStore(folder / "o" / "scenes").keys())
+        code, said, told = described(folder, "o", "ray", deadly="1")
+        seen = [name.split() for name in os.listdir(folder / "seen")]
+        assert len({pid for _, pid in seen}) > 1, "another took the work of the killed one"
+    import ray
 
-        for module in (light, sys.modules[__name__]):
-            ray.cloudpickle.register_pickle_by_value(module)  # its workers do not know the tests
-        yield
-    assert not ray.is_initialized() and home.exists() == before
+    assert not ray.is_initialized()
+    scenes = folder / "o" / "scenes"
+    # image 12 has the scene of image 1
+    assert (
+        code == 1 and said == f"done {17 - there}, had {there + 1}, failed 2; scenes in {scenes}\n"
+    )
+    lines = [line for line in told.splitlines() if "(raylet)" not in line]
+    assert lines[-1] == "describe: 20/20 images" and len(lines) == 3, told
+    recorded = [json.loads(line) for line in (scenes / "failed-drawn-val.jsonl").open()]
+    assert [line["image_id"] for line in recorded] == ["image 2", "image 17"]
 
-
-def test_a_killed_worker_loses_and_doubles_nothing(pictures, tmp_path, capfd):
-    describe(pictures, tmp_path / "whole", engine="local")
-    folder = tmp_path / "scenes"
-    assert describe(pictures, folder, engine="local", limit_images=5)[:2] == (4, 0)
-    mortal = Mortal(tmp_path / "seen", deadly={1, 6})
-    n_done, n_had, failed = describe(pictures, folder, with_proposer(mortal))
-    said = capfd.readouterr()
-    lines = [*said.out.splitlines(), *said.err.splitlines()]  # Ray may name the worker that died
-    assert all(line[:4] == "tas:" for line in lines if "(raylet)" not in line), said
-    seen = [name.split() for name in os.listdir(mortal.folder)]
-    assert len({pid for _, pid in seen}) > 2  # two were killed, and others took their work
-    # image 12 has the scene of image 1; images 2 and 17 cannot be read
-    assert (n_done, n_had) == (13, 5)
-    assert [name for name, _ in failed] == ["image 2", "image 17"]
-    whole, store = SceneStore(tmp_path / "whole"), SceneStore(folder)
-    assert store_differences(whole, store) == []
-    assert len(list(store.scenes())) == 17
-    recorded = (folder / "failed-drawn-val.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [tuple(json.loads(line).values()) for line in recorded] == failed
+    described(folder, "whole", "local")
+    whole, store = SceneStore(folder / "whole" / "scenes"), SceneStore(scenes)
+    assert store_differences(whole, store) == [] and len(list(store.scenes())) == 17
 
 
-def test_a_deadly_picture_ends_the_run_which_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "_RETRIES", 0)
-    data, folder = make_pictures(tmp_path / "pictures", 20), tmp_path / "scenes"
-    mortal = Mortal(tmp_path / "seen", deadly={15})
-    with pytest.raises(TasError, match="die, or they had too little memory"):
-        describe(data, folder, with_proposer(mortal))
-    there = len(SceneStore(folder).keys())
-    assert describe(data, folder, engine="local") == (20 - there, there, [])
-    describe(data, tmp_path / "whole", engine="local")
-    assert store_differences(SceneStore(tmp_path / "whole"), SceneStore(folder)) == []
-
-
-def test_mistakes_come_through_as_they_are(tmp_path, monkeypatch):
-    data = make_pictures(tmp_path / "pictures", 1)
-    tas = slow_tas()
-    lost = load_preset("tiny").override({"encoder.checkpoint": "nowhere.safetensors"})
-    without = TAS(lost, tas.proposer, None, tas.captioner, tas.language, "cpu")
-    with pytest.raises(TasError, match=r"encoder\.checkpoint is not at"):
-        describe(data, tmp_path / "scenes", without)
-    monkeypatch.setattr("tasutils.config.DESCRIBE_VERSION", -1)  # of the driver, not of its workers
-    with pytest.raises(TasError, match="are not those of the machine"):
-        describe(data, tmp_path / "scenes", tas)
-    assert SceneStore(tmp_path / "scenes").keys() == set()
-
-
-def test_shards_of_two_engines_are_the_whole(pictures, tmp_path):
-    folder = tmp_path / "scenes"
-    n_done, n_had, failed = describe(pictures, folder, shard=(1, 2))
-    assert (n_done, n_had, [name for name, _ in failed]) == (9, 0, ["image 17"])
-    # image 12 is image 1, which the other shard has
-    assert describe(pictures, folder, engine="local", shard=(0, 2))[:2] == (8, 1)
-    describe(pictures, tmp_path / "whole", engine="local")
-    assert store_differences(SceneStore(tmp_path / "whole"), SceneStore(folder)) == []
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

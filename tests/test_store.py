@@ -143,7 +143,7 @@ def test_damaged_files_are_named_set_aside_and_made_again(tmp_path, rng, masks, 
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_a_flipped_byte_anywhere_is_found(tmp_path, masks, place, flip):
@@ -266,7 +266,7 @@ def _put_for_ever(folder):
 
 def test_a_killed_writer_leaves_whole_files(tmp_path):
     """Each time at another write: after the kill every file that has its name can be read."""
-    for n_files in range(1, 9):
+    for n_files in (1, 2, 4, 7):
         folder = tmp_path / str(n_files)
         process = FORK.Process(target=_put_for_ever, args=(folder,))
         process.start()

@@ -32,9 +32,11 @@ _SETTINGS = {
     "RAY_DATA_LOG_LEVEL": "CRITICAL",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_worker_niceness": "0",  # else its workers wait for any other process of the machine
-    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_raylet_start_wait_time_s": "60",
+    "RAY_agent_register_timeout_ms": "120000",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning of each worker without a GPU
 }
+_STARTS = 3  # on a busy machine Ray's own helpers may need longer than it waits for them
 _RETRIES = 3  # of a batch whose worker died; a picture that kills each of them ends the run
 _BYTES_BESIDE_WEIGHTS = 2 << 30
 
@@ -157,19 +159,23 @@ def _session(address: str | None) -> Iterator[None]:
     with TemporaryDirectory(prefix="tas-ray-", ignore_cleanup_errors=True) as folder:
         mine = address is not None or not ray.is_initialized()
         own = {"include_dashboard": False, "_temp_dir": folder} if address is None else {}
-        try:
-            if mine:
+        for left in range(_STARTS if mine else 0, 0, -1):
+            try:
                 with _sigterm_kept():
                     ray.init(
                         address or "local", log_to_driver=False, logging_level="critical", **own
                     )
-            settings = ray.data.DataContext.get_current()
-            settings.enable_progress_bars = False
-            settings.print_on_execution_start = False
-        except Exception as error:  # Ray raises many types
-            reason = " ".join(str(error).split())[:200]
-            where = f"no Ray cluster at {address}" if address else "Ray does not start here"
-            raise TasError(f"{where} ({reason})") from error
+                break
+            except Exception as error:  # Ray raises many types
+                ray.shutdown()
+                if address is None and left > 1:
+                    continue
+                reason = " ".join(str(error).split())[:200]
+                where = f"no Ray cluster at {address}" if address else "Ray does not start here"
+                raise TasError(f"{where} ({reason})") from error
+        settings = ray.data.DataContext.get_current()
+        settings.enable_progress_bars = False
+        settings.print_on_execution_start = False
         try:
             yield
         finally:
