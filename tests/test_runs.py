@@ -166,6 +166,7 @@ def test_wrong_or_missing_pictures(dataset, tas, tmp_path):
 
 
 def test_progress_is_lines_where_there_is_no_terminal(dataset, tas, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(engines, "SAID_S", 1e9)
     evaluate(dataset, tas, out=tmp_path / "r")
     shown = capsys.readouterr()
     assert shown.err == "refscenes val: 6/6 images\n" and shown.out == ""
