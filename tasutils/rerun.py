@@ -146,11 +146,10 @@ def _unlike(record: RunRecord, preset: Preset, dataset: RefDataset, device: str)
             found.append(f"{name} is another (sha256 {model.sha256[:12]} then, {now[:12]} now)")
     if device != record.device:
         found.append(f"it ran on {record.device}, not on {device}")
-    for what, then, now in (
-        ("seeds", record.seeds, SEEDS), ("metrics", record.metric_version, METRIC_VERSION),
-    ):  # fmt: skip
-        if then != now:
-            found.append(f"{what} were {then} and are {now}")
+    if record.seeds != SEEDS:
+        found.append(f"seeds were {record.seeds} and are {SEEDS}")
+    if record.metric_version != METRIC_VERSION:
+        found.append(f"metrics were {record.metric_version} and are {METRIC_VERSION}")
     return found
 
 

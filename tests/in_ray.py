@@ -18,7 +18,7 @@ from tasutils.config import load_preset
 from tasutils.engines import ray as engine
 from tasutils.store import SceneStore
 
-# a proposer of one's own; at some pictures, counted over all processes, its process is killed
+# a proposer of one's own; after some pictures of all processes together one of these is killed
 MINE = """
 import os, signal
 from pathlib import Path
@@ -30,7 +30,8 @@ HERE = Path(__file__).parent
 def boxes(image):
     n = len(os.listdir(HERE / "seen"))
     (HERE / "seen" / f"{n} {os.getpid()}").touch()
-    if str(n) == (HERE / "deadly").read_text():
+    if n >= int((HERE / "deadly").read_text()) and not (HERE / "seen" / "died").exists():
+        (HERE / "seen" / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     masks = np.zeros((3, *image.shape[:2]), bool)
     masks[0, :9, :9] = masks[1, 5:, image[0, 0, 0] // 10 :] = masks[2, :7] = True
@@ -44,8 +45,8 @@ class Mine(ProposerSettings):
 """
 
 
-def described(folder, out, engine, deadly=""):
-    """Exit code, output and errors of `tas describe`, in which the n-th picture may be deadly."""
+def described(folder, out, engine, deadly="99"):
+    """Exit code, output and errors of `tas describe`, in which a picture may be deadly."""
     (folder / "deadly").write_text(deadly)
     for path in (folder / "seen").iterdir():
         path.unlink()
@@ -76,8 +77,8 @@ def main(folder):
         engine._RETRIES = usual
         there = len(SceneStore(folder / "o" / "scenes").keys())
         code, said, told = described(folder, "o", "ray", deadly="1")
-        seen = [name.split() for name in os.listdir(folder / "seen")]
-        assert len({pid for _, pid in seen}) > 1, "another took the work of the killed one"
+        pids = {path.name.split()[-1] for path in (folder / "seen").glob("* *")}
+        assert len(pids) > 1, "another took the work of the killed one"
     import ray
 
     assert not ray.is_initialized()
