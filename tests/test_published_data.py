@@ -393,7 +393,7 @@ def test_sizes_that_disagree_and_files_that_are_no_pictures(tmp_path, doctor):
 
 
 @pytest.mark.parametrize("shape, kind", [
-    ("abc", "truth"), ([[1, 2, 3]], "truth"), ([["a"] * 6], "truth"), ([SQUARE[:4]], "target"),
+    ("abc", "missing or"), ([[1, 2, 3]], "truth"), ([["a"] * 6], "truth"), ([SQUARE[:4]], "target"),
     ([[1e9] * 6], "truth"), ({"size": [H, W]}, "truth"), ([[]], "target"), ([], "target"),
 ])  # fmt: skip
 def test_shapes_that_cannot_be_drawn(tmp_path, doctor, shape, kind):

@@ -142,7 +142,7 @@ def _shape(files: RefFiles, ref: _Ref) -> Any:
         raise TasError(f"{files.source}: {lacking}; get both files from the same place")
     annotation = files.annotations[ann_id]
     there, shape = annotation.get("image_id"), annotation.get("segmentation")
-    if str(there) != image_id or shape is None:
+    if str(there) != image_id or not isinstance(shape, list | dict):
         wrong = f"annotation {ann_id} of ref {ref.ref_id} lies in image {there}, not {image_id}"
         raise TasError(f"{files.source}: {wrong}, or has no shape; get both files again")
     return shape

@@ -21,7 +21,7 @@ from typing import Any
 
 from tasutils import paths
 from tasutils.datasets.coco import load_refcoco, read_files, split_of
-from tasutils.datasets.files import digest_of
+from tasutils.datasets.files import AGAIN, digest_of
 from tasutils.datasets.phrasecut import load_phrasecut
 from tasutils.datasets.sample import DataSet, Flag, ImageEntry, RefDataset, Sample
 from tasutils.errors import TasError
@@ -113,7 +113,9 @@ class Photos7(DataSet):
         folder = paths.DATA / "photos7" if root is None else Path(root)
         files = read_files(folder / "refs.json", folder / "instances.json")
         data = split_of(files, "photos7", split, Path())
-        parts = {str(ref["ref_id"]): bool(ref.get("part")) for ref in files.refs}
+        parts = {str(ref["ref_id"]): ref.get("part") for ref in files.refs}
+        if not all(isinstance(part, bool) for part in parts.values()):
+            raise TasError(f"{files.refs_source}: a reference without part; {AGAIN}")
         images = {
             key: _packaged(entry, files.images[key].get("sha256"))
             for key, entry in data.images.items()
