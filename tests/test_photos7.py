@@ -84,7 +84,8 @@ def test_a_missing_package_is_named_with_its_install_line(monkeypatch, module):
     ("instances.json", "file_name", "os/x.png", "part of the package os"),
     ("instances.json", "file_name", "../skimage/data/coffee.png", "leaves the image folder"),
     ("instances.json", "file_name", "skimage/data/x.png", "not the picture"),
-    ("instances.json", "sha256", None, "not the picture"), ("refs.json", "part", None, "without part"),
+    ("instances.json", "sha256", None, "not the picture"),
+    ("refs.json", "part", None, "a reference without part"),
 ])  # fmt: skip
 def test_another_picture_and_damaged_files_are_refused(data, tmp_path, file, key, value, words):
     for name, content in (("instances.json", INSTANCES), ("refs.json", REFS)):
