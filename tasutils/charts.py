@@ -1,4 +1,4 @@
-"""Charts of numbers: the scores of one answer, numbers with their intervals, a map of weights."""
+"""Charts of numbers: the scores of one answer, and numbers with their intervals."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 
+from tasutils.scene import said
 from tasutils.show import OKABE_ITO, Picture, best_first, fit_text
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def score_bars(answer: TasAnswer, *, most: int = 12, width_in: float = 9.0) -> P
     if len(shown) == 0:
         left.set_title("no mask, no scores", fontsize=11, loc="left")
         return figure
-    weighted = weighted_terms(answer)
+    weighted = _weighted(answer)
     parts = np.stack(list(weighted.values()))[:, shown].astype(np.float64)  # (terms, shown)
     outside = ~np.asarray(answer.in_region)[shown]
     _stack(left, parts, outside)
@@ -45,9 +46,7 @@ def score_bars(answer: TasAnswer, *, most: int = 12, width_in: float = 9.0) -> P
         place = max(value, parts[:, row].clip(0).sum())
         left.annotate(f"{value:.3f}", (place, row), (6, 0), textcoords="offset points",
                       va="center", fontsize=8.5)  # fmt: skip
-    captions = [
-        fit_text(answer.scene.captions[i] or "(no caption)", 1.35, 8.5, 1)[0] for i in shown
-    ]
+    captions = [fit_text(said(answer.scene.captions[i]), 1.35, 8.5, 1)[0] for i in shown]
     name_rows(left, [f"{c}  {i}" for c, i in zip(captions, shown, strict=True)])
     left.margins(x=0.16)
     left.use_sticky_edges = False  # of parts without length, which would take the margin
@@ -65,7 +64,7 @@ def score_bars(answer: TasAnswer, *, most: int = 12, width_in: float = 9.0) -> P
     return figure
 
 
-def weighted_terms(answer: TasAnswer) -> dict[str, np.ndarray]:
+def _weighted(answer: TasAnswer) -> dict[str, np.ndarray]:
     """What each term of the sum gave each mask, float64 (n,), by a name that shows its weight."""
     names = {"p": "α·P, α = {:g}", "n": "λ·N, λ = {:g}"}  # the article's
     return {
@@ -103,26 +102,16 @@ def name_rows(ax: Axes, names: Sequence[str]) -> None:
 
 
 def interval_plot(
-    table: DataFrame,
-    row: str,
-    *,
-    series: str = "",
-    panel: Sequence[str] = (),
-    line: DataFrame | None = None,
-    value: str = "mIoU, %",
-    note: str = "",
-) -> Picture:
+    table: DataFrame, row: str = "group", *, series: str = "", panel: Sequence[str] = (),
+    line: DataFrame | None = None, value: str = "mIoU, %", note: str = "",
+) -> Picture:  # fmt: skip
     """Draw numbers as points with their 95 % intervals, one row each.
 
-    Args:
-        table: columns mean, low, high (fractions), n and those named here.
-        row: the column that names the rows, in their order.
-        series: a column whose values lie beside each other in a row, with a mark and colour each;
-            without one, number and n stand beside each point.
-        panel: columns of which each combination gets a panel of its own.
-        line: rows with the same panels; their mean becomes a line through it, the interval a band.
-        value: what the numbers are.
-        note: below the picture, such as "partial, n = 120".
+    table: columns mean, low, high (fractions), n and those named here; row: names the rows; series:
+    its values lie beside each other in a row, with a mark and colour each; without one, number and
+    n stand beside each point; panel: each combination of them gets a panel; line: rows with the
+    same panels, whose mean becomes a line and the interval a band; value: what the numbers are;
+    note: below the picture.
     """
     groups = list(table.groupby(list(panel), sort=False)) if panel else [((), table)]
     columns = 2 if len(groups) > 1 else 1
@@ -178,75 +167,12 @@ def _points(
                     va="center", transform=ax.get_yaxis_transform())  # fmt: skip
 
 
-def ablation_plot(table: DataFrame, *, value: str = "mIoU, %", note: str = "") -> Picture:
-    """Draw the variants of a study, a panel a family, the oracle as a line.
-
-    Args:
-        table: columns family, split, variant, rectifier (bool), mean, low, high (fractions), n;
-            the rows whose variant is "oracle" become the line.
-        value: what the numbers are.
-        note: below the picture.
-    """
+def ablation_plot(table: DataFrame, *, note: str = "") -> Picture:
+    """Draw the variants of `study.ablation`, a panel a family, the oracle as a line."""
     oracle = table["variant"] == "oracle"
     names = {False: "no rectifier", True: "with rectifier"}
     rest = table[~oracle].assign(rectifier=table["rectifier"].map(names))
+    panel = ["family", "split"]
     return interval_plot(
-        rest, "variant", series="rectifier", panel=["family", "split"], line=table[oracle],
-        value=value, note=note,
-    )  # fmt: skip
-
-
-def settings_plot(table: DataFrame, *, note: str = "") -> Picture:
-    """Draw what each synonym rule and form of the rectifier changes, a panel a family.
-
-    Args:
-        table: of `sweep_choice.at_own_weights`.
-        note: below the picture.
-    """
-    rules = table.assign(synonyms="synonyms: " + table["synonyms"].astype(str))
-    return interval_plot(
-        rules, "rectifier", series="synonyms", panel=["family", "split"],
-        value="change of mIoU, points", note=note,
-    )  # fmt: skip
-
-
-def breakdown_plot(table: DataFrame, *, value: str = "mIoU, %", note: str = "") -> Picture:
-    """Draw one number for each group of sentences, column group, with its 95 % interval."""
-    return interval_plot(table, "group", value=value, note=note)
-
-
-def weights_map(
-    table: DataFrame, *, chosen: tuple[float, float], title: str = "", note: str = ""
-) -> Picture:
-    """Draw mIoU over two weights as a map with its numbers.
-
-    Args:
-        table: fractions; columns and index are weights, of the terms that name them.
-        chosen: the weights of the preset (column, row), framed when the table holds them.
-        title: what the numbers are.
-        note: below the picture, such as the interval of the best.
-    """
-    values = 100 * table.to_numpy(dtype=np.float64)
-    rows, columns = values.shape
-    size = (max(0.78 * columns + 1.1, 5.2), 0.5 * rows + 1.3)
-    figure = Picture(figsize=size, layout="constrained")
-    ax = figure.subplots()
-    drawn = ax.imshow(values, cmap="cividis", aspect="auto")
-    best = np.unravel_index(values.argmax(), values.shape)
-    for (row, column), value in np.ndenumerate(values):
-        dark = np.dot(drawn.to_rgba(value)[:3], (0.299, 0.587, 0.114)) < 0.45
-        weight = "bold" if (row, column) == best else "normal"
-        ax.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=9, weight=weight,
-                color="white" if dark else "black")  # fmt: skip
-    axes = (table.columns.to_numpy(np.float64), table.index.to_numpy(np.float64))
-    for x in np.flatnonzero(np.isclose(axes[0], chosen[0])):
-        for y in np.flatnonzero(np.isclose(axes[1], chosen[1])):
-            corner = (float(x) - 0.5, float(y) - 0.5)
-            ax.add_patch(Rectangle(corner, 1, 1, fill=False, ec=OKABE_ITO["vermillion"], lw=3))
-    ax.set_xticks(range(columns), [f"{a:g}" for a in table.columns], fontsize=9)
-    ax.set_yticks(range(rows), [f"{v:g}" for v in table.index], fontsize=9)
-    ax.set_xlabel(str(table.columns.name or "alpha (weight of P)"), fontsize=9)
-    ax.set_ylabel(str(table.index.name or "lambda (weight of N)"), fontsize=9)
-    ax.set_title(title, fontsize=10, loc="left")
-    figure.supxlabel(fit_text(note, size[0], 9, 1)[0], x=0.02, ha="left", fontsize=9)
-    return figure
+        rest, "variant", series="rectifier", panel=panel, line=table[oracle], note=note
+    )

@@ -40,6 +40,7 @@ from tasutils.refer import TasAnswer, parse_expression
 from tasutils.report import build_report
 from tasutils.rerun import rerun
 from tasutils.runs import list_runs, read_run
+from tasutils.scene import said
 from tasutils.store import SceneStore
 from tasutils.sweep import best_settings, best_text, sweep
 from tasutils.tas import preset_for
@@ -380,7 +381,7 @@ def answer_lines(answer: TasAnswer, place: Path) -> str:
     for index, row in table.iterrows():
         mark, region = ">" if index == answer.best else " ", "in" if row["in_region"] else "out"
         cells = " ".join(f"{row[name]:7.3f}" for name in numbers)
-        lines.append(f"   {mark} {index:4} {cells}  {region:6}  {one_line(row['caption'])}")
+        lines.append(f"   {mark} {index:4} {cells}  {region:6}  {one_line(said(row['caption']))}")
     lines.append(f"  why: {one_line(answer.reason)}")
     lines.append(f"  negatives: {one_line(', '.join(answer.negatives)) or 'none'}")
     return "\n".join([*lines, f"  {place}"])

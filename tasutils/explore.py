@@ -13,9 +13,10 @@ from __future__ import annotations
 import base64
 import io
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,12 @@ from numpy.typing import NDArray
 
 from tasutils import paths
 from tasutils.errors import TasError
+from tasutils.scene import said
 from tasutils.show import ANSWER, OKABE_ITO, label_points, save_overlay
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasutils.refer import Answer, Expression
     from tasutils.scene import Scene
     from tasutils.tas import TAS
 
@@ -61,7 +62,7 @@ STYLE = f"""
   font-size: 12px; table-layout: auto; border: none; }}
 .tas-view .tas-rows th, .tas-view .tas-rows td {{ text-align: right; padding: 2px 5px; border: none;
   vertical-align: top; white-space: nowrap; font-variant-numeric: tabular-nums; }}
-.tas-view .tas-rows .said {{ text-align: left; white-space: normal; width: 60%; min-width: 5rem;
+.tas-view .tas-rows .caption {{ text-align: left; white-space: normal; width: 60%; min-width: 5rem;
   overflow-wrap: anywhere; }}
 .tas-view .tas-rows tbody tr {{ background: none; }}
 .tas-view .tas-rows tbody tr:hover {{ box-shadow: inset 0 0 0 2px {ANSWER}; }}
@@ -112,10 +113,7 @@ def trace(mask: NDArray[np.bool_], step: int = 1) -> str:
 
 
 def style_sheet(image: NDArray[np.uint8], scene: Scene) -> str:
-    """The style sheet of all views of a picture (H, W, 3), which lies in it, and its scene.
-
-    A mask is lit by its row of a table in the same `div` of the picture's class, and the other way.
-    """
+    """The style sheet of all views of a picture (H, W, 3), which lies in it, and its scene."""
     from PIL import Image
 
     picture, buffer = Image.fromarray(image), io.BytesIO()
@@ -145,29 +143,19 @@ class View:
     """What is seen of an answer over a picture with n masks.
 
     preset, method: names of who answered; image: uint8 (H, W, 3); answer: of any method; picked: a
-    mask that is looked at.
+    mask that is looked at. Of the answer it has scene, expression, best and mask() too.
     """
 
     preset: str
     method: str
     image: NDArray[np.uint8]
-    answer: Answer
+    answer: Any
     picked: int | None = None
 
-    @property
-    def scene(self) -> Scene:
-        """The picture's masks."""
-        return self.answer.scene
-
-    @property
-    def expression(self) -> Expression:
-        """The sentence, read."""
-        return self.answer.expression
-
-    @property
-    def best(self) -> int | None:
-        """The first chosen mask."""
-        return self.answer.best
+    def __getattr__(self, name: str) -> Any:
+        if name in ("scene", "expression", "best", "mask"):
+            return getattr(self.answer, name)
+        raise AttributeError(name)
 
     @property
     def columns(self) -> dict[str, NDArray[np.float64]]:
@@ -184,36 +172,31 @@ class View:
             return np.asarray(self.answer.rank)
         n = len(self.scene.proposals)
         total = np.zeros(n) if self.answer.total is None else self.answer.total
-        chosen = np.isin(np.arange(n), self.answer.chosen)
-        order, rank = np.lexsort((-total, ~chosen)), np.empty(n, np.int64)
-        rank[order] = np.arange(1, n + 1)
-        return rank
+        order = np.lexsort((-total, ~np.isin(np.arange(n), self.answer.chosen)))
+        return np.argsort(order) + 1
 
     @property
     def inside(self) -> NDArray[np.bool_]:
         """Which masks may win, bool (n,); only TAS knows a region."""
-        found = getattr(self.answer, "in_region", np.ones(len(self.scene.proposals), bool))
-        return np.asarray(found)
+        return np.asarray(
+            getattr(self.answer, "in_region", np.ones(len(self.scene.proposals), bool))
+        )
 
     @property
     def reason(self) -> str:
         """Why, in a line."""
-        if hasattr(self.answer, "reason"):
-            return str(self.answer.reason)
+        answer, best = self.answer, self.answer.best
+        if hasattr(answer, "reason"):
+            return str(answer.reason)
         if not len(self.scene.proposals):
             return "no mask was proposed in this picture, so there is nothing to choose"
-        if self.answer.own_mask is not None:
+        if answer.own_mask is not None:
             return f"{self.method} drew a mask of its own"
-        if self.best is None:
+        if best is None:
             return f"{self.method} says that nothing here is meant"
-        if self.answer.total is None:
-            return f"{self.method} chose mask {', '.join(map(str, self.answer.chosen))}"
-        score = self.answer.total[self.best]
-        return f"mask {self.best} has the highest score of {self.method}: {score:.4g}"
-
-    def mask(self) -> NDArray[np.bool_]:
-        """What is meant, bool (H, W)."""
-        return self.answer.mask()
+        if answer.total is None:
+            return f"{self.method} chose mask {', '.join(map(str, answer.chosen))}"
+        return f"mask {best} has the highest score of {self.method}: {answer.total[best]:.4g}"
 
     def table(self) -> pd.DataFrame:
         """One row a mask, best first, index "mask": the columns, in_region, rank, caption, area_px.
@@ -233,9 +216,8 @@ class View:
 
     def words(self, i: int) -> str:
         """All that is known of one mask, in plain text: caption, numbers, place; not escaped."""
-        caption = self.scene.captions[i] or "(no caption)"
-        heads = {name: name.upper() if len(name) == 1 else name for name in self.columns}
-        numbers = ", ".join(f"{heads[k]} {column[i]:.3f}" for k, column in self.columns.items())
+        caption = said(self.scene.captions[i])
+        numbers = ", ".join(f"{_head(name)} {x[i]:.3f}" for name, x in self.columns.items())
         place = f"rank {self.rank[i]} of {len(self.rank)}"
         if hasattr(self.answer, "in_region"):
             place += f", {'inside' if self.inside[i] else 'outside'} the region"
@@ -281,7 +263,7 @@ class View:
             lines.append(escape(f"“{read.text}”"))
         else:
             words = ", ".join(word.token for word in read.directions) or "none"
-            said = f"“{read.text}”: head phrase “{read.phrase}”, direction words: {words}"
+            told = f"“{read.text}”: head phrase “{read.phrase}”, direction words: {words}"
             phrases = [
                 f'<{tag} title="{escape(c.reason)}">{escape(c.phrase)}</{tag}>'
                 for c in self.answer.candidates
@@ -289,7 +271,7 @@ class View:
             ]
             caption = escape(self.scene.image_caption or "(no caption)")
             negatives = f"negatives: {', '.join(phrases) or 'none'}"
-            lines.append(f"{escape(said)}<br>picture: “{caption}”<br>{negatives}")
+            lines.append(f"{escape(told)}<br>picture: “{caption}”<br>{negatives}")
         return "".join(f"<p>{line}</p>" for line in lines)
 
     @property
@@ -297,14 +279,12 @@ class View:
         """The masks as an HTML table, best first, the answer shaded, those outside grey."""
         names = list(self.columns)
         names = names[-1:] + names[:-1]  # what decides stays in sight where the table is wide
-        heads = "".join(f"<th>{escape(n.upper() if len(n) == 1 else n)}</th>" for n in names)
-        head = '<th class="rank">rank</th><th>mask</th><th class="said">caption</th>' + heads
+        heads = "".join(f"<th>{escape(_head(name))}</th>" for name in names)
+        head = '<th class="rank">rank</th><th>mask</th><th class="caption">caption</th>' + heads
         rows = []
         for i in np.argsort(self.rank).tolist():
-            caption = escape(self.scene.captions[i] or "(no caption)")
-            cells = (
-                f'<td class="rank">{self.rank[i]}</td><td>{i}</td><td class="said">{caption}</td>'
-            )
+            caption = f'<td class="caption">{escape(said(self.scene.captions[i]))}</td>'
+            cells = f'<td class="rank">{self.rank[i]}</td><td>{i}</td>{caption}'
             cells += "".join(f"<td>{self.columns[name][i]:.3f}</td>" for name in names)
             rows.append(f'<tr class="{self._looks(i)}">{cells}</tr>')
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
@@ -320,11 +300,7 @@ class View:
         return style_sheet(self.image, self.scene) + self.html
 
     def export(self, folder: str | Path) -> tuple[Path, Path]:
-        """Write picture (PNG) and table (CSV) into a folder, beside those that are there.
-
-        Raises:
-            TasError: the folder cannot be written.
-        """
+        """Write picture (PNG) and table (CSV) into a folder, beside what is there, or TasError."""
         place = Path(folder).expanduser()
         try:
             place.mkdir(parents=True, exist_ok=True)
@@ -340,6 +316,11 @@ class View:
         return picture, table
 
 
+def _head(name: str) -> str:
+    """A term as its column is headed."""
+    return name.upper() if len(name) == 1 else name
+
+
 def left_out(answer: Any) -> str:
     """Where no mask may win, as the `d` of an SVG path."""
     from tasutils.refer import region
@@ -352,32 +333,16 @@ def left_out(answer: Any) -> str:
 
 
 def explore(
-    tas: TAS,
-    image: NDArray[np.uint8],
-    scene: Scene,
-    sentence: str,
-    *,
-    method: Any = "tas",
-    weights: Mapping[str, float] | None = None,
-    form: str | None = None,
-    picked: int | None = None,
-) -> View:
+    tas: TAS, image: NDArray[np.uint8], scene: Scene, sentence: str, *, method: Any = "tas",
+    weights: Mapping[str, float] | None = None, form: str | None = None, picked: int | None = None,
+) -> View:  # fmt: skip
     """Answer a sentence and draw what there is to see, without matplotlib and within milliseconds.
 
-    Args:
-        tas: what `tasutils.load` returned.
-        image: uint8 (H, W, 3), which `scene` describes.
-        scene: what `tas.describe` returned for it.
-        sentence: what to find.
-        method: a name of `baselines.METHODS`, or a method made before, which then need not look at
-            the picture again.
-        weights: by a term's name, in place of the preset's; form: of the rectifier, one of
-            `rectifier.RECTIFIERS`; None takes the preset's. Peers have neither.
-        picked: a mask to outline in green and to tell of.
-
-    Raises:
-        TasError: a sentence or method that cannot be used, an unknown term or form, no mask
-            `picked`, a picture of another size than the scene's.
+    image: uint8 (H, W, 3), described by scene; method: a name of `baselines.METHODS`, or a method
+    made before, which then need not look at the picture again; weights, form: of terms and of the
+    rectifier (`RECTIFIERS`), None takes the preset's, peers have neither; picked: a mask to outline
+    in green and to tell of. TasError: a sentence or method that cannot be used, an unknown term or
+    form, no mask `picked`, a picture of another size than the scene's.
     """
     from tasutils.baselines import answers_of, check_picture, make_method
     from tasutils.rectifier import RECTIFIERS
@@ -401,15 +366,6 @@ def explore(
     return View(preset.name, "tas", image, answer, picked)
 
 
-class Controls(ipw.VBox):
-    """Controls that also carry what they show as HTML, for a page without a kernel."""
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**options)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        return {**data, "text/html": f'<div class="tas-frozen">{still(self)}</div>'}
-
-
 def still(widget: ipw.Widget) -> str:
     """A control and those in it as they stand, as HTML."""
     if isinstance(widget, ipw.Box):
@@ -418,9 +374,6 @@ def still(widget: ipw.Widget) -> str:
         return f'<div class="{look}"{flex}>{"".join(map(still, widget.children))}</div>'
     if isinstance(widget, ipw.HTML):
         return str(widget.value)
-    if isinstance(widget, ipw.Image):
-        data = base64.b64encode(widget.value).decode("ascii")
-        return f'<img alt="as drawn" src="data:image/{escape(widget.format)};base64,{data}">'
     value = getattr(widget, "label", None) or getattr(widget, "value", None)
     if value is None:
         return ""
@@ -430,34 +383,22 @@ def still(widget: ipw.Widget) -> str:
     return f'<div class="control">{escape(widget.description)} <b>{escape(shown)}</b></div>'
 
 
-class Explorer(Controls):
+class Explorer(ipw.VBox):
     """Play with a sentence over one picture: presets, methods, weights, the rectifier.
 
     A preset describes the picture when it is first picked; from then on each move of a control
-    only asks again. `explore` gives the same views without controls.
+    only asks again. `explore` gives the same views without controls. A page without a kernel gets
+    the controls as they stand. image: uint8 (H, W, 3), described by scene; weights: by a term's
+    name, in place of the preset's.
 
-    Args:
-        tas: what `tasutils.load` returned.
-        image: uint8 (H, W, 3).
-        scene: what `tas.describe` returned for the image.
-        sentence: to begin with.
-        weights: by a term's name, in place of the preset's.
-
-    Attributes:
-        sentence: the control of the sentence; compare: whether there are two sides.
-        left, right: the sides; the right one asks V alone to begin with.
-        folder, export: where pictures and tables go, under `paths.RESULTS` if relative, and the
-            button that writes them; written: says what was.
+    Attributes: sentence, compare, folder (under `paths.RESULTS` if relative), export: controls;
+    left, right: the sides, of which the right one asks V alone to begin with; written: what was.
     """
 
     def __init__(
-        self,
-        tas: TAS,
-        image: np.ndarray,
-        scene: Scene,
-        sentence: str,
+        self, tas: TAS, image: NDArray[np.uint8], scene: Scene, sentence: str,
         weights: Mapping[str, float] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.image, self._given, name = image, tas, tas.preset.name
         self._askers: dict[str, TAS] = {}
         self._scenes, self._methods = {name: scene}, dict[tuple[str, str], Any]()
@@ -477,6 +418,11 @@ class Explorer(Controls):
         self.compare.observe(self._show_sides, names="value")
         self.export.on_click(self._export)
         self.left.redraw()
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**options)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        return {**data, "text/html": f'<div class="tas-frozen">{still(self)}</div>'}
 
     @property
     def view(self) -> View | None:
@@ -510,11 +456,9 @@ class Explorer(Controls):
         """What `explore` is to be told; peers are kept, since they remember the picture."""
         from tasutils.baselines import make_method
 
-        if name == "tas":
-            return name
-        if (preset, name) not in self._methods:
+        if name != "tas" and (preset, name) not in self._methods:
             self._methods[preset, name] = make_method(name, self._askers[preset])
-        return self._methods[preset, name]
+        return self._methods.get((preset, name), name)
 
     def _show_sides(self, _change: object) -> None:
         sides = (self.left, self.right) if self.compare.value else (self.left,)
@@ -530,8 +474,8 @@ class Explorer(Controls):
         except TasError as error:
             self.written.value = f"<b>{escape(str(error))}</b>"
             return
-        said = f"written in {folder}: {', '.join(files) or 'nothing: there is no answer'}"
-        self.written.value = f'<div style="overflow-wrap: anywhere">{escape(said)}</div>'
+        told = f"written in {folder}: {', '.join(files) or 'nothing: there is no answer'}"
+        self.written.value = f'<div style="overflow-wrap: anywhere">{escape(told)}</div>'
 
 
 class Remembering:
@@ -539,14 +483,11 @@ class Remembering:
 
     def __init__(self, encoder: Any) -> None:
         self._encoder = encoder
-        self._known: dict[tuple[str, ...], NDArray[np.float32]] = {}
+        self._known = cache(lambda texts: encoder.encode_text(list(texts)))
 
     def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
         """As the encoder's own."""
-        key = tuple(texts)
-        if key not in self._known:
-            self._known[key] = self._encoder.encode_text(texts)
-        return self._known[key]
+        return np.asarray(self._known(tuple(texts)))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._encoder, name)
@@ -567,9 +508,8 @@ class Side(ipw.VBox):
         self.view: View | None = None
         pick = {"layout": ipw.Layout(width="13rem"), "style": {"description_width": "4.2rem"}}
         self.preset = ipw.Dropdown(options=explorer.presets(), description="preset", **pick)
-        self.method = ipw.Dropdown(
-            options=tuple(METHODS), value=method, description="method", **pick
-        )
+        names = tuple(METHODS)
+        self.method = ipw.Dropdown(options=names, value=method, description="method", **pick)
         self.weights: dict[str, ipw.FloatSlider] = {}
         self._sliders = ipw.HBox(layout=_WRAP)
         self.rectifier = ipw.ToggleButtons(
@@ -607,45 +547,50 @@ class Side(ipw.VBox):
         if asked == self._asked:
             return
         self._asked = asked
-        try:
+        with self._told():
             tas, scene = self._explorer.describe(self.preset.value)
             self.view = explore(
                 tas, self._explorer.image, scene, self._explorer.sentence.value, weights=weights,
                 method=self._explorer.method(self.preset.value, self.method.value),
                 form=self.rectifier.value, picked=None if picked < 0 else picked,
             )  # fmt: skip
-        except TasError as error:
-            self._say(error)
-            return
-        self.message.value, self.shown.value = "", self.view.html
+            self.message.value, self.shown.value = "", self.view.html
 
     def _change_preset(self, _change: object) -> None:
         name = self.preset.value
         self.message.value = f"<i>{escape(name)} describes the picture, this once …</i>"
-        try:
+        with self._told():
             self._explorer.describe(name)
-        except TasError as error:
-            self._say(error)
-            return
-        self.message.value = ""
-        self._settle()
-        self.redraw()
+            self.message.value = ""
+            self._settle()
+            self.redraw()
 
-    def _say(self, error: TasError) -> None:
-        self.view, self.message.value = None, f"<b>{escape(str(error))}</b>"
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """A mistake is said, and there is no view."""
+        try:
+            yield
+        except TasError as error:
+            self.view, self.message.value = None, f"<b>{escape(str(error))}</b>"
 
     def _settle(self) -> None:
         """Put the controls where the preset has them, and its picture under the drawings."""
         tas, scene = self._explorer.describe(self.preset.value)
         self._settling = True
         own = {name: weight for name, weight in tas.preset.weights().items() if name != "v"}
-        self.weights = {name: _slider(LABELS.get(name, name.upper())) for name in own}
+        look = {"layout": ipw.Layout(width="19rem"), "style": {"description_width": "4.6rem"}}
+        self.weights = {
+            name: ipw.FloatSlider(
+                min=0.0, max=1.0, step=0.01, description=LABELS.get(name, name.upper()), **look
+            )
+            for name in own
+        }
         self.set_weights(own)
         for slider in self.weights.values():
             slider.observe(self.redraw, names="value")
         self._sliders.children = tuple(self.weights.values())
         self.rectifier.value = tas.preset.rectifier.form
-        numbers = [(f"{i}: {text}", i) for i, text in enumerate(scene.captions)]
+        numbers = [(f"{i}: {said(text)}", i) for i, text in enumerate(scene.captions)]
         self.mask.options = [_ANSWER, *numbers]
         self.sheet.value = style_sheet(self._explorer.image, scene)
         self._settling = False
@@ -657,10 +602,3 @@ class Side(ipw.VBox):
                 raise TasError(f"no slider for term {name!r}; there are {', '.join(self.weights)}")
             self.weights[name].max = max(1.0, value)
             self.weights[name].value = value
-
-
-def _slider(name: str) -> ipw.FloatSlider:
-    return ipw.FloatSlider(
-        min=0.0, max=1.0, step=0.01, description=name, readout_format=".2f",
-        layout=ipw.Layout(width="19rem"), style={"description_width": "4.6rem"},
-    )  # fmt: skip

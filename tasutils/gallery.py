@@ -27,13 +27,6 @@ if TYPE_CHECKING:
     from tasutils.store import SceneStore
     from tasutils.tas import TAS
 
-KINDS = {
-    "right": "IoU above 0.5",
-    "wrong": "IoU under 0.1, though a mask above 0.5 was proposed",
-    "unproposed": "no mask above IoU 0.5 was proposed",
-    "moved": "the rectifier decided: without it another mask had won",
-}
-
 
 @dataclass(frozen=True)
 class Gallery:
@@ -67,7 +60,7 @@ class Gallery:
         return _method(self.run.preset().model_dump_json())
 
     def rows(self, kind: str, count: int) -> NDArray[np.int64]:
-        """Rows of the run's samples of one of `KINDS`, spread over the run, one an image."""
+        """Rows of the run's samples of a kind, spread over the run, one an image."""
         samples, table = self.run.samples, self.run.table
         ious, oracle = samples["iou"].to_numpy(), samples["oracle_iou"].to_numpy()
         fits = {
@@ -86,7 +79,7 @@ class Gallery:
         return rows[places]
 
     def examples(self, kind: str, count: int) -> list[Example]:
-        """Examples of one of `KINDS` with picture, answer, ground truth and a remark."""
+        """Examples of a kind with picture, answer, ground truth and a remark."""
         return [self.example(int(row)) for row in self.rows(kind, count)]
 
     def picture(self, image_id: str) -> tuple[NDArray[np.uint8], Scene]:
@@ -137,6 +130,7 @@ def changed_run(run: Run, changes: Mapping[str, Any], limit: int | None = None) 
     pictures, None: as many as the run has. TasError: another setting, or weights are missing.
     """
     from tasutils.describe import describe_again
+    from tasutils.engines import counted
     from tasutils.evaluate import run_of
     from tasutils.store import scene_key
     from tasutils.tas import load
@@ -147,7 +141,7 @@ def changed_run(run: Run, changes: Mapping[str, Any], limit: int | None = None) 
     gallery, count = Gallery(run), min(limit or run.record.n_images, run.record.n_images)
     tas = load(gallery.tas.preset.override(changes))
     with gallery.store as store:
-        for image_id in gallery.dataset.image_ids[:count]:
+        for image_id in counted(gallery.dataset.image_ids[:count], "changed", count):
             image, scene = gallery.picture(image_id)
             key = scene_key(image, tas.preset.describe_digest())
             if store.get(key) is None:

@@ -408,7 +408,7 @@ def _figures(tables: Mapping[str, DataFrame], note: str) -> Iterator[dict[str, s
     yield _figure(charts.ablation_plot(tables["ablation"], note=note), f"{caption}; {note}")
     if len(tables["breakdown"]):
         caption = "mIoU of the whole method by group of sentences, all families together"
-        yield _figure(charts.breakdown_plot(tables["breakdown"], note=note), f"{caption}; {note}")
+        yield _figure(charts.interval_plot(tables["breakdown"], note=note), f"{caption}; {note}")
 
 
 def _figure(picture: Picture, caption: str, **more: str) -> dict[str, str]:

@@ -120,6 +120,18 @@ class Proposals:
         return len(self.rles)
 
 
+def said(caption: str) -> str:
+    """A caption for reading; what the captioner had no name for ("a red thing") is told as that.
+
+    >>> said("a dog"), said("a red thing"), said("a thing"), said("")
+    ('a dog', '(unnamed, red)', '(unnamed)', '(no caption)')
+    """
+    *words, last = caption.split() or [""]
+    if last == "thing" and len(words) <= 2:
+        return ", ".join(["(unnamed", *words[1:]]) + ")"
+    return caption or "(no caption)"
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """All that refer() needs of an image; n proposals, k phrases, d embedding size.

@@ -26,6 +26,7 @@ from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter
 from tasutils.errors import TasError
 from tasutils.masks import iou
 from tasutils.paths import whole_file
+from tasutils.scene import said
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,15 +36,9 @@ if TYPE_CHECKING:
     from tasutils.scene import Scene
 
 OKABE_ITO = {
-    "black": "#000000",
-    "orange": "#E69F00",
-    "sky": "#56B4E9",
-    "green": "#009E73",
-    "yellow": "#F0E442",
-    "blue": "#0072B2",
-    "vermillion": "#D55E00",
-    "purple": "#CC79A7",
-}
+    "black": "#000000", "orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73",
+    "yellow": "#F0E442", "blue": "#0072B2", "vermillion": "#D55E00", "purple": "#CC79A7",
+}  # fmt: skip
 ANSWER, TRUTH, GREY = OKABE_ITO["orange"], OKABE_ITO["blue"], "#5F5F5F"
 MAX_DRAWN_PX = 1200  # longer sides are thinned out before drawing: a screen shows no more
 FLATTEST, TALLEST = 0.25, 1.6  # height / width of a drawn picture, so that a strip stays visible
@@ -117,11 +112,9 @@ class _Words(Formatter):
 
 def _drawable(text: str) -> str:
     """Text of any origin as a font has it and a figure bears it; its line breaks stay."""
-    cut = [
-        line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS]} …"
-        for line in text.split("\n", _MOST_LINES)[:_MOST_LINES]
-    ]
-    return "\n".join(map(_in_font, cut))
+    lines = text.split("\n", _MOST_LINES)[:_MOST_LINES]
+    most = _MOST_CHARACTERS
+    return "\n".join(_in_font(x if len(x) <= most else f"{x[:most]} …") for x in lines)
 
 
 def _in_font(line: str) -> str:
@@ -143,16 +136,11 @@ def fit_text(text: str, width_in: float, size: float, lines: int = 3) -> list[st
     return textwrap.wrap(plain, columns, max_lines=lines, placeholder=" …") or [""]
 
 
-def drawn_aspect(size_hw: tuple[int, int]) -> float:
-    """Height / width of the field in which a picture of this size is drawn."""
-    return min(max(size_hw[0] / size_hw[1], FLATTEST), TALLEST)
-
-
 def picture_axes(
     size_hw: tuple[int, int], width_in: float, top_in: float, bottom_in: float
 ) -> tuple[Picture, Axes]:
     """A figure that is one picture wide, with room above and below for text, in inches."""
-    height_in = (width_in - 0.16) * drawn_aspect(size_hw)
+    height_in = (width_in - 0.16) * np.clip(size_hw[0] / size_hw[1], FLATTEST, TALLEST)
     figure = Picture(figsize=(width_in, top_in + height_in + bottom_in))
     return figure, axes_in(figure, 0.08, bottom_in, width_in - 0.16, height_in)
 
@@ -194,9 +182,7 @@ def fill(ax: Axes, mask: np.ndarray, color: str, opacity: float) -> None:
     ax.imshow(layer, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
 
 
-def outline(
-    ax: Axes, mask: np.ndarray, color: str, line_width: float, *, dashed: bool = False
-) -> None:
+def outline(ax: Axes, mask: np.ndarray, color: str, width: float, *, dashed: bool = False) -> None:
     """Draw the border of a mask on a contrasting rim, so that it shows on any background."""
     step = -(-max(mask.shape) // MAX_DRAWN_PX)
     thin = np.pad(mask[::step, ::step], 1).astype(np.float32)
@@ -204,9 +190,9 @@ def outline(
     if not thin.any():
         return
     rim = "white" if dashed else "black"
-    ax.contour(xs, ys, thin, [0.5], colors=rim, linewidths=1.8 * line_width + 0.4)
+    ax.contour(xs, ys, thin, [0.5], colors=rim, linewidths=1.8 * width + 0.4)
     style = (0, (4, 2.2)) if dashed else "solid"
-    ax.contour(xs, ys, thin, [0.5], colors=color, linewidths=line_width, linestyles=[style])
+    ax.contour(xs, ys, thin, [0.5], colors=color, linewidths=width, linestyles=[style])
 
 
 def label(ax: Axes, x: float, y: float, text: str, size: float) -> None:
@@ -219,11 +205,9 @@ def label(ax: Axes, x: float, y: float, text: str, size: float) -> None:
 
 
 def label_points(masks: np.ndarray, centers_xy: np.ndarray) -> list[tuple[float, float]]:
-    """A point inside each mask for its label: near its centre, away from earlier labels.
+    """A point inside each mask, bool (n, H, W), for its label: near its centre, off earlier ones.
 
-    Args:
-        masks: bool (n, H, W), none of them empty.
-        centers_xy: float (n, 2), pixels.
+    centers_xy: float (n, 2), px.
     """
     placed: list[tuple[float, float]] = []
     for mask, (x, y) in zip(masks, centers_xy, strict=True):
@@ -232,8 +216,8 @@ def label_points(masks: np.ndarray, centers_xy: np.ndarray) -> list[tuple[float,
         for other_x, other_y in placed:
             close = np.hypot(xs - other_x, ys - other_y) < 0.07 * max(mask.shape)
             cost = cost + np.where(close, 1e6, 0.0)
-        best = int(cost.argmin()) if len(cost) else None
-        placed.append((x, y) if best is None else (float(xs[best]), float(ys[best])))
+        best = int(cost.argmin())
+        placed.append((float(xs[best]), float(ys[best])))
     return placed
 
 
@@ -252,18 +236,10 @@ def best_first(answer: Any) -> np.ndarray:
 
 
 def draw_answer(
-    ax: Axes,
-    image: np.ndarray,
-    answer: Any,
-    truth: np.ndarray | None = None,
-    *,
-    ranks: int = 3,
-    stroke: float = 1.0,
-) -> None:
-    """Draw image, answer, next best and truth into axes that exist already; see `overlay`.
-
-    `stroke` scales the outlines: less than 1 for small pictures.
-    """
+    ax: Axes, image: np.ndarray, answer: Any, truth: np.ndarray | None = None, *,
+    ranks: int = 3, stroke: float = 1.0,
+) -> None:  # fmt: skip
+    """Draw image, answer, next best and truth into axes; see `overlay`. stroke scales outlines."""
     draw_image(ax, image)
     order = best_first(answer)[: max(ranks, 1)]
     masks = answer.scene.proposals.masks()[order]
@@ -282,23 +258,13 @@ def draw_answer(
 
 
 def overlay(
-    image: np.ndarray,
-    answer: Any,
-    truth: np.ndarray | None = None,
-    *,
-    ranks: int = 3,
-    picked: int | None = None,
-    width_in: float = 5.8,
-) -> Picture:
+    image: np.ndarray, answer: Any, truth: np.ndarray | None = None, *, ranks: int = 3,
+    picked: int | None = None, width_in: float = 5.8,
+) -> Picture:  # fmt: skip
     """Draw the chosen mask over its picture, the next best as outlines, the truth if known.
 
-    Args:
-        image: uint8 (H, W, 3).
-        answer: what `refer` returned for this picture, or an `explore.View`.
-        truth: bool (H, W), the true mask; adds its outline and the IoU.
-        ranks: how many of the best masks are outlined and numbered by rank.
-        picked: a mask to look at, outlined in green.
-        width_in: width of the picture in inches.
+    image: uint8 (H, W, 3); answer: of `refer` for it, or an `explore.View`; truth: bool (H, W);
+    ranks: how many of the best masks are outlined and numbered; picked: a mask outlined in green.
     """
     head = fit_text(f"“{answer.expression.text}”", width_in - 0.2, 11)
     top_in = 0.14 + 0.19 * len(head)
@@ -319,11 +285,7 @@ def overlay(
 
 
 def save_overlay(path: str | Path, image: np.ndarray, answer: Any, **options: Any) -> None:
-    """Write `overlay` as a PNG file, whole or not at all.
-
-    Raises:
-        TasError: the folder cannot be written.
-    """
+    """Write `overlay` as a PNG file, whole or not at all; TasError where that cannot be."""
     data = overlay(image, answer, **options).png()
     try:
         with whole_file(Path(path)) as temporary:
@@ -344,10 +306,7 @@ def thumbnail(example: Example, *, width_in: float = 4.6) -> Picture:
 def proposals_grid(
     image: np.ndarray, scene: Scene, *, columns: int | None = None, width_in: float = 9.6
 ) -> Picture:
-    """Draw every proposal in a field of its own, lit up in the dark picture, with its caption.
-
-    `columns` is 4, or 6 where there are more than 12 proposals.
-    """
+    """Draw every proposal in a field of its own, lit up in the dark picture, with its caption."""
     n = len(scene.proposals)
     columns = columns or (4 if n <= 12 else 6)
     if n == 0:
@@ -356,7 +315,7 @@ def proposals_grid(
         draw_image(ax, image)
         return figure
     cell_w, text_in = width_in / columns, 0.46
-    picture_h = cell_w * drawn_aspect(scene.size_hw)
+    picture_h = cell_w * np.clip(scene.size_hw[0] / scene.size_hw[1], FLATTEST, TALLEST)
     figure = Picture(figsize=(width_in, -(-n // columns) * (picture_h + text_in)))
     for index, mask in enumerate(scene.proposals.masks()):
         row, column = divmod(index, columns)
@@ -364,9 +323,7 @@ def proposals_grid(
         ax = axes_in(figure, left + 0.04, bottom, cell_w - 0.08, picture_h)
         draw_image(ax, np.where(mask[..., None], image, image // 3))
         outline(ax, mask, OKABE_ITO["yellow"], 1.0)
-        words = fit_text(
-            f"{index}: {scene.captions[index] or '(no caption)'}", cell_w - 0.1, 8.5, 2
-        )
+        words = fit_text(f"{index}: {said(scene.captions[index])}", cell_w - 0.1, 8.5, 2)
         write(figure, left + 0.06, bottom + picture_h + 0.04, words, 8.5)
     return figure
 

@@ -17,9 +17,7 @@ import numpy as np
 
 from tasutils.compare import same_order
 from tasutils.errors import TasError, one_line
-from tasutils.language import SYNONYM_RULES
 from tasutils.metrics import bootstrap, metric, paired_difference, percent
-from tasutils.rectifier import RECTIFIERS
 from tasutils.score_table import OWN
 
 if TYPE_CHECKING:
@@ -171,36 +169,6 @@ def _beside(run: Run, first: Run, row: Mapping[Any, Any], n_boot: int) -> dict[s
         "difference": paired.value, "difference_low": paired.low, "difference_high": paired.high,
         "n_images": paired.n_images,
     }  # fmt: skip
-
-
-def at_own_weights(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
-    """What each synonym rule and rectifier form changes, the weights as the run has them.
-
-    Columns family, split, synonyms, rectifier, piece (both in words), own (are they the run's),
-    mean, low, high (difference of mIoU from the run's own answers, paired), n; rules and forms in
-    the order of their names.
-    """
-    import pandas as pd
-
-    rows = []
-    for run in runs:
-        grid = sweep([run], {}, (ALL,), (ALL,))
-        for row in best_settings([run], grid, n_boot).to_dict("records"):
-            names = row["synonyms"], row["rectifier"]
-            rows.append({
-                "family": run.family, "split": run.split,
-                "synonyms": names[0], "rectifier": names[1],
-                "piece": f"rectifier {names[1]} with synonyms {names[0]}",
-                "own": names == own_names(run), "mean": row["difference"],
-                "low": row["difference_low"], "high": row["difference_high"], "n": row["n"],
-            })  # fmt: skip
-    orders = {"synonyms": [*SYNONYM_RULES], "rectifier": [*RECTIFIERS]}
-    places = {n: {x: k for k, x in enumerate(order)} for n, order in orders.items()}
-    table = pd.DataFrame(rows)
-    return table.sort_values(
-        [*orders], key=lambda column: column.map(places[str(column.name)]), kind="stable",
-        ignore_index=True,
-    )  # fmt: skip
 
 
 def best_text(best: pd.DataFrame, most: int = 12) -> str:

@@ -67,6 +67,7 @@ QUICKSTART = "00_quickstart"
 #: what a notebook may show of a picture, all text of it someone else's
 HOSTILE_CELLS = f"""\
 from dataclasses import replace
+import pandas as pd
 import tasutils
 from IPython.display import display
 from tasutils import charts, show, tables
@@ -86,7 +87,8 @@ answer = tas.refer(scene, sentence)
 
 Explorer(tas, image, scene, sentence)
 
-display(tables.style_table(answer), tables.negatives_table(answer))
+judged = pd.DataFrame([(one.phrase, one.reason) for one in answer.candidates])
+display(tables.styled(answer.table(), index=True), tables.styled(judged))
 display(show.overlay(image, answer), show.proposals_grid(image, scene), charts.score_bars(answer))
 print(said, answer.reason)
 answer, scene.image_caption"""

@@ -5,12 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from nbformat import NotebookNode
-from notebook_tools import build
+from notebook_tools import Shown, build, run_cell
 
 from tasutils import paths
 
@@ -23,10 +21,7 @@ def results(tmp_path_factory: pytest.TempPathFactory):
     """One folder of runs and scenes for all exercises: a picture is described once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "RESULTS", tmp_path_factory.mktemp("results"))
-        backend = matplotlib.get_backend()
-        matplotlib.use("agg")
         yield
-        matplotlib.use(backend)
 
 
 def solution(name: str) -> NotebookNode:
@@ -34,27 +29,12 @@ def solution(name: str) -> NotebookNode:
     return build.notebook_of(text)
 
 
-def run_cell(source: str, names: dict[str, Any]) -> None:
-    """Run a cell as Jupyter does: what its last line gives is drawn."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "cell", "exec"), names)
-    if isinstance(last, ast.Expr):
-        shown = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
-        for form in ("_repr_png_", "_repr_html_"):
-            if hasattr(shown, form):
-                getattr(shown, form)()
-    for number in plt.get_fignums():
-        plt.figure(number).canvas.draw()
-    plt.close("all")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_checks_pass_when_solved_and_not_before(name, capsys):
+def test_checks_pass_when_solved_and_not_before(name):
     """Each cell left unsolved, all others solved: it fails itself, or the next check does."""
     cells = [cell for cell in solution(name).cells if cell.cell_type == "code"]
-    names: dict[str, Any] = {}
+    names, shown = dict[str, Any](), Shown({})
     waiting: list[str] = []
     for cell in cells:
         if build.BEGIN in cell.source:
@@ -63,9 +43,9 @@ def test_checks_pass_when_solved_and_not_before(name, capsys):
             for source in waiting:
                 assert fails_unsolved(source, waiting, cell.source, names), source
             waiting.clear()
-        run_cell(cell.source, names)
+        run_cell(cell.source, names, shown)
     assert len(waiting) <= 1  # the open end of an exercise, where nothing is right or wrong
-    assert capsys.readouterr().out
+    assert shown.words
 
 
 def fails_unsolved(unsolved: str, block: list[str], check: str, names: dict[str, Any]) -> bool:
@@ -73,8 +53,8 @@ def fails_unsolved(unsolved: str, block: list[str], check: str, names: dict[str,
     trial = dict(names)
     try:
         for source in [*block[: block.index(unsolved)], build.emptied(unsolved)]:
-            run_cell(source, trial)
-        run_cell(check, trial)
+            run_cell(source, trial, Shown({}))
+        run_cell(check, trial, Shown({}))
     except Exception:
         return True
     return False

@@ -41,13 +41,6 @@ def test_a_view_is_the_answer_of_refer():
     assert (view.mask() == answer.mask()).all()
 
 
-@pytest.mark.parametrize("form", RECTIFIERS)
-def test_the_form_of_the_rectifier_is_taken(form):
-    preset = PRESET.override({"rectifier.form": form})
-    answer = refer(SCENE, "the owl at the top", TAS.encoder, TAS.language, preset)
-    assert (look("the owl at the top", form=form).inside == answer.in_region).all()
-
-
 def test_a_peer_ranks_by_its_own_scores():
     view = look(method="clip_only")
     assert list(view.columns) == ["score"] and view.inside.all()

@@ -169,7 +169,7 @@ def test_answers_with_nan_are_written_shown_and_listed(preset, tmp_path):
         show.overlay(image, answer).png()
         show.region_picture(image, answer).png()
         charts.score_bars(answer).png()
-        tables.style_table(answer).to_html()
+        tables.styled(answer.table()).to_html()
 
 
 # ---------------------------------------------------------------- every combination

@@ -14,7 +14,7 @@ from light import MASKS, SIZE_HW, ask, discs, grey, scene_of
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from tasutils import charts, show, tables
+from tasutils import charts, show
 from tasutils.errors import TasError
 from tasutils.rectifier import in_region
 from tasutils.show import OKABE_ITO, Picture, fit_text, label_points
@@ -111,7 +111,6 @@ def test_a_picture_without_masks_says_so():
     ):
         assert inside_figure(picture)
     assert "no mask" in show.proposals_grid(grey(SIZE_HW), scene).texts[0].get_text()
-    assert len(tables.style_table(answer).data) == 0
 
 
 def test_every_proposal_has_its_number_and_caption():
@@ -163,11 +162,6 @@ def test_many_masks_show_the_best_and_say_so():
     assert inside_figure(picture)
 
 
-def test_the_table_escapes_captions():
-    html = tables.style_table(ask(scene_of(MASKS[:1], ["<script>alert(1)</script>"]))).to_html()
-    assert "<script>" not in html and "&lt;script&gt;" in html
-
-
 def test_an_overlay_is_written_whole_or_not_at_all(tmp_path):
     answer = ask(scene_of(MASKS))
     show.save_overlay(tmp_path / "overlay.png", grey(SIZE_HW), answer)
@@ -217,23 +211,12 @@ def test_the_ablation_plot_has_a_point_with_whiskers_for_each_number(families):
     assert inside_figure(picture)
 
 
-@pytest.mark.parametrize(("chosen", "frames"), [((0.1, 0.5), 1), ((0.3, 0.5), 0)])
-def test_the_map_of_weights_frames_the_preset(chosen, frames):
-    table = pd.DataFrame([[0.1, 0.2], [0.4, 0.3]], index=[0.0, 0.5], columns=[0.0, 0.1])
-    picture = charts.weights_map(table, chosen=chosen, title="mIoU")
-    (ax,) = picture.axes
-    assert len(ax.patches) == frames
-    assert [text.get_text() for text in ax.texts] == ["10.0", "20.0", "40.0", "30.0"]
-    assert [text.get_weight() for text in ax.texts].index("bold") == 2
-    assert inside_figure(picture)
-
-
 def test_the_breakdown_names_each_group_with_its_n():
     table = pd.DataFrame({
         "question": ["q", "q", "r"], "group": ["with", "without", "a rather long name of a group"],
         "mean": [0.2, 0.3, 0.4], "low": [0.1, 0.2, 0.3], "high": [0.3, 0.4, 0.5], "n": [5, 6, 7],
     })  # fmt: skip
-    picture = charts.breakdown_plot(table, note="n = 11")
+    picture = charts.interval_plot(table, note="n = 11")
     labels = [tick.get_text() for tick in picture.axes[0].get_yticklabels()]
     assert labels == table["group"].tolist()
     assert [text.get_text() for text in picture.axes[0].texts][0] == "20.0   n = 5"

@@ -280,8 +280,9 @@ def only_text(html):
 def shown_tables():
     scene = replace(scene_of(MASKS, [HTML] * len(MASKS)), phrases=[HTML, "a dog"])
     answer = ask(scene, f"the cat {HTML} on the left")
-    yield tables.style_table(answer)
-    yield tables.negatives_table(answer)
+    yield tables.styled(answer.table(), HTML)
+    judged = [(one.phrase, one.reason) for one in answer.candidates]
+    yield tables.styled(pd.DataFrame(judged, columns=["phrase", HTML]), index=True)
     span = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 3}
     yield tables.interval_table(pd.DataFrame([{HTML: HTML, "group": HTML, **span}]), HTML)
 

@@ -6,7 +6,6 @@ import pytest
 from light import a_run
 
 from tasutils import study, tables
-from tasutils.config import load_preset
 from tasutils.runs import Run
 from tasutils.sweep import sweep
 
@@ -139,12 +138,10 @@ def test_a_sweep_holds_the_numbers_of_the_ablation(part, ablation):
     assert table.loc[0.0, 0.0] == pytest.approx(visual)
 
 
-def test_a_partial_study_says_so_everywhere(part, ablation):
+def test_a_partial_study_says_so(part):
     note = tables.scope_note([part, part_of(1, partial=False)])
     assert note == "partial, n = 120 of 400 sentences"
     assert tables.scope_note([part_of(1, partial=False)]) == "n = 60 sentences, whole splits"
-    html = tables.ablation_table(ablation, note).to_html()
-    assert "partial, n = 120" in html and html.count("refscenes") == 5
 
 
 def test_tables_say_where_captions_come_from_the_classifier(part):
@@ -159,6 +156,7 @@ def test_tables_say_where_captions_come_from_the_classifier(part):
         ("P", 0.02, 0.01, 0.03, "P gains +2.0 [+1.0, +3.0] mIoU (n = 9)"),
         ("N", -0.02, -0.03, -0.01, "N costs -2.0 [-3.0, -1.0] mIoU (n = 9)"),
         ("R", 0.02, -0.01, 0.03, "R makes no clear change: +2.0 [-1.0, +3.0] mIoU (n = 9)"),
+        ("R", 0.02, 0.0004, 0.03, "R makes no clear change: +2.0 [+0.0, +3.0] mIoU (n = 9)"),
         ("R", 0, 0, 0, "R changes nothing at all (n = 9)"),
     ],
 )
@@ -172,15 +170,3 @@ def test_with_many_terms_each_is_left_out_and_v_stands_alone():
     names = list(study.variants(weights))
     assert names == ["V", "V+P+N", "V+P+D", "V+N+D", "V+P+N+D"]
     assert study.variants(weights)["V+P+D"] == {"v": 1.0, "p": 0.1, "d": 0.3}
-
-
-def test_the_switches_are_all_that_the_two_presets_differ_in():
-    paper, official = load_preset("paper"), load_preset("official")
-    changes = {}
-    for one in study.switches(paper).values():
-        assert not set(one) & set(changes)
-        changes |= one
-    assert paper.override(changes).digest() == official.digest()
-    tiny = load_preset("tiny")  # a lambda chosen for a data set is replaced too
-    changed = tiny.override(study.switches(tiny)["terms.n.weight"])
-    assert {changed.weights(name)["n"] for name in (None, "refscenes", "refscenesg")} == {0.7}

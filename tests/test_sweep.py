@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from light import FakeCaptioner, a_run, light_tas, make_dataset
+from notebook_tools import written
 
-from tasutils import charts, cli, tables
+from tasutils import cli
 from tasutils.cli import axis
 from tasutils.compare import TOLERANCE, close_calls
 from tasutils.errors import TasError
@@ -20,7 +21,7 @@ from tasutils.metrics import iou, metric
 from tasutils.rectifier import RECTIFIERS, rectify
 from tasutils.runs import read_run
 from tasutils.score_table import ScoreTable
-from tasutils.sweep import at_own_weights, best_settings, best_text, sweep
+from tasutils.sweep import ALL, best_settings, best_text, sweep
 from tasutils.terms import combine, min_max_softmax
 
 SENTENCES = [
@@ -248,19 +249,23 @@ def test_what_is_worse_than_the_run_is_no_choice(runs):
     assert "no choice: none of these is better" in best_text(best)
 
 
-def test_rules_and_forms_at_the_run_s_own_weights(runs):
+def test_notebook_06_holds_the_numbers_of_the_sweep(runs):
+    book = written("06_study")
     for name, own in (("tiny", ("nearest", "extended")), ("strict", ("three_pairs", "official"))):
-        table = at_own_weights([runs[name]], n_boot=50)
+        table = pd.DataFrame(book["rules_and_forms"](runs[name], 50))
         names = list(zip(table["synonyms"], table["rectifier"], strict=True))
-        assert names == list(product(SYNONYM_RULES, RECTIFIERS))
+        assert set(names) == set(product(SYNONYM_RULES, RECTIFIERS)) and names[0] == own
         assert table["own"].tolist() == [pair == own for pair in names]
         place = names.index(own)
         assert (table.loc[place, ["mean", "low", "high"]] == 0).all() and table["mean"].any()
-        html = tables.settings_table(table, "n = 30").to_html()
-        assert html.count("+0.0 [+0.0, +0.0]") >= 1 and "three_pairs" in html and "n = 30" in html
-        (axes,) = charts.settings_plot(table, note="hollow: own").axes
-        points = [line for line in axes.lines if line.get_marker() in "os"]
-        np.testing.assert_allclose([line.get_xdata()[0] for line in points], 100 * table["mean"])
+        if not runs[name].epsilon:
+            best = best_settings([runs[name]], sweep([runs[name]], {}, (ALL,), (ALL,)), n_boot=50)
+            wanted = best.set_index(["synonyms", "rectifier"]).loc[names]
+            for column, end in (("mean", ""), ("low", "_low"), ("high", "_high")):
+                np.testing.assert_allclose(table[column], wanted[f"difference{end}"], atol=1e-12)
+        axes = {"p": (0.0, 0.5), "n": (0.0, 0.2, 1.0)}
+        reached = book["over_weights"](runs[name], axes).mean(axis=-1)
+        np.testing.assert_allclose(reached.ravel(), sweep([runs[name]], axes)["miou"])
 
 
 def test_among_equal_settings_the_first_is_the_best(runs):

@@ -31,7 +31,7 @@ from tasutils.explore import Explorer
 from tasutils.masks import iou
 from tasutils.notebooks import refuse_unknown
 from tasutils.rectifier import in_region
-from tasutils.tas import preset_for
+from tasutils.scene import said
 
 refuse_unknown()
 
@@ -44,7 +44,8 @@ refuse_unknown()
 samples = load_dataset(*data.split())
 image_id = samples.image_ids[number]
 image = tasutils.read_image(picture or samples.image_path(image_id))
-tas = tasutils.load(preset or preset_for(image))
+own = "tiny" if image.shape[:2] == (240, 320) else "photo"
+tas = tasutils.load(preset or own)
 scene = tas.describe(image)
 print(f"{tas.preset.name}: {len(scene.proposals)} masks")
 
@@ -80,7 +81,16 @@ print("direction words:", [word.token for word in answer.expression.directions])
 # Their sum is **S = V + α·P + λ·N**.
 
 # %%
-tables.style_table(answer)
+def look(row):
+    """The answer is shaded, what lies outside the region is grey."""
+    chosen = "background-color: #FFF3D6; color: #212121; font-weight: bold"
+    return [chosen if row["rank"] == 1 else "" if row["in_region"] else "color: #767676"] * len(row)
+
+
+table = answer.table().rename_axis("mask").sort_values("rank", kind="stable")
+table["caption"] = table["caption"].map(said)  # "a thing" is no name
+caption = "best first; shaded: the answer; grey: outside the region"
+tables.styled(table, caption, index=True).apply(look, axis=1)
 
 # %% [markdown]
 # Choosing is one sum and one argmax. The direction words of the sentence say which masks may win at all (`in_region`, section *Where the direction points*); where they leave none, all may.
@@ -110,7 +120,9 @@ charts.score_bars(answer)
 
 # %%
 print("caption:", scene.image_caption)
-tables.negatives_table(answer)
+judged = [(one.phrase, one.kept, one.similarity, one.reason) for one in answer.candidates]
+columns = ["phrase", "negative", "similarity", "why"]
+tables.styled(pd.DataFrame(judged, columns=columns), precision=2)
 
 # %% [markdown]
 # ### Where the direction points

@@ -18,17 +18,17 @@ number = 3  # which picture to look at, from 0; of fewer the last
 knob_limit = 2  # pictures on which settings are turned
 
 # %%
-from itertools import islice
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
 import tasutils
+from tasutils import study
 from tasutils.config import OverlapConfig
 from tasutils.datasets import load_dataset
-from tasutils.metrics import bootstrap, paired_difference
+from tasutils.engines import counted
+from tasutils.metrics import bootstrap
 from tasutils.notebooks import refuse_unknown
 
 refuse_unknown()
@@ -47,13 +47,14 @@ truths = [samples.gt_mask(sample) for sample in targets.values()]  # bool (H, W)
 print("targets:", *{sample.category: None for sample in targets.values()}, sep=" · ")
 
 
-# %%
+# %% tags=["definition"]
 def iou(masks, truth):
     """Intersection over union of each mask (n, H, W) with one (H, W)."""
     both = (masks & truth).sum(axis=(1, 2))
-    return both / (masks | truth).sum(axis=(1, 2))
+    return both / np.maximum((masks | truth).sum(axis=(1, 2)), 1)
 
 
+# %%
 def line(ax, mask, color, **look):
     """The outline of a mask; the rim is added so that it closes at the picture's edge."""
     y, x = (np.arange(-1, side + 1) for side in mask.shape)
@@ -174,63 +175,68 @@ for ax, (name, maker) in zip(axes.flat, makers.items(), strict=False):
 # %% [markdown]
 # ## Many pictures
 #
-# *Oracle mIoU*: the mean over targets of the IoU of their best mask; *oracle oIoU*: intersections over unions, both summed, so that large things count more. *Recall*: the share of targets with a mask of more than that IoU. *Masks*: the mean number a picture.
+# The same for every picture and maker: one row for each target with the pixels of its best mask. Beside them stands what may make a target hard: how large it is, how much of it is hidden, if the data set knows, and how much of its box other targets cover (*crowding*).
 
-# %%
-def crowding(truth, truths):
-    """Share of a target's box into which the other targets of the picture reach."""
-    if not truth.any():
-        return 0.0
-    rows, columns = (np.flatnonzero(truth.any(axis)) for axis in (1, 0))
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return (np.any(truths, axis=0) & ~truth)[box].mean()
+# %% tags=["definition"]
+def crowding(truths):
+    """Of each target's box the share that other targets cover, 0..1; truths: bool (n, H, W)."""
+    claimed = np.sum(truths, axis=0)
+    shares = []
+    for truth in truths:
+        y, x = np.nonzero(truth)
+        others = (claimed > truth) & ~truth
+        box = others[y.min() : y.max() + 1, x.min() : x.max() + 1] if len(y) else others[:0]
+        shares.append(box.mean() if box.size else 0.0)
+    return shares
 
 
-def reached(makers, limit):
-    """One row a maker and target of the first pictures: its best mask, and what makes it hard."""
-    for image_id, asked in islice(samples.by_image().items(), limit):
+# %% tags=["definition"]
+def oracle_rows(makers, samples, image_ids):
+    """One row a maker and target: the pixels of its best mask, and what kind of target it is."""
+    by_image = samples.by_image()
+    for image_id in counted(image_ids, "proposals", len(image_ids)):
         image = tasutils.read_image(samples.image_path(image_id))
-        meant = list({sample.ref_id: sample for sample in asked}.values())
-        truths = [samples.gt_mask(sample) for sample in meant]
+        targets = {sample.ref_id: sample for sample in by_image[image_id]}
+        truths = np.stack([samples.gt_mask(sample) for sample in targets.values()])
+        crowds = crowding(truths)
         for name, maker in makers.items():
             masks = maker(image).masks()
-            masks = np.pad(masks, [(0, 1), (0, 0), (0, 0)])  # or nothing, where there is no mask
-            for sample, truth in zip(meant, truths, strict=True):
-                best = masks[iou(masks, truth).argmax()]
+            for sample, truth, crowd in zip(targets.values(), truths, crowds, strict=True):
+                ious = iou(masks, truth)
+                best = masks[ious.argmax()] if len(masks) else np.zeros_like(truth)
                 yield {
-                    "maker": name, "image_id": image_id, "share": truth.mean(),
-                    "hidden": sample.flags.get("hidden_fraction", np.nan),
-                    "crowding": crowding(truth, truths), "n_masks": len(masks) - 1,
+                    "maker": name, "image_id": image_id, "masks": len(masks),
+                    "share": truth.mean(), "hidden": sample.flags.get("hidden_fraction", np.nan),
+                    "crowding": crowd, "oracle_iou": ious.max(initial=0.0),
                     "intersection_px": (best & truth).sum(), "union_px": (best | truth).sum(),
                 }  # fmt: skip
 
 
-def totals(table):
-    """One row a maker."""
-    maker = table.groupby("maker", sort=False)
-    pictures = table.drop_duplicates(["maker", "image_id"]).groupby("maker", sort=False)
-    ious = table["oracle_iou"].groupby(table["maker"], sort=False)
+# %% [markdown]
+# *Oracle mIoU*: the mean over targets of the IoU of their best mask; *oracle oIoU*: intersections over unions, both summed, so that large things count more. *Recall*: the share of targets with a mask of more than that IoU. *Masks*: the mean number a picture.
+
+# %% tags=["definition"]
+def summary(table):
+    """One row a maker, in the order of the table."""
+    by_maker = table.groupby("maker", sort=False)
+    once = table.drop_duplicates(["maker", "image_id"]).groupby("maker", sort=False)
+    over = {bar: table["oracle_iou"].gt(bar).groupby(table["maker"], sort=False) for bar in (0.5, 0.75)}
     return pd.DataFrame({
-        "oracle_miou": ious.mean(),
-        "oracle_oiou": maker["intersection_px"].sum() / maker["union_px"].sum(),
-        "recall@0.5": ious.agg(lambda iou: (iou > 0.5).mean()),
-        "recall@0.75": ious.agg(lambda iou: (iou > 0.75).mean()),
-        "masks": pictures["n_masks"].mean(), "n_targets": maker.size(), "n_images": pictures.size(),
+        "oracle_miou": by_maker["oracle_iou"].mean(),
+        "oracle_oiou": by_maker["intersection_px"].sum() / by_maker["union_px"].sum(),
+        **{f"recall@{bar}": better.mean() for bar, better in over.items()},
+        "masks": once["masks"].mean(),
+        "n_targets": by_maker.size(), "n_images": once.size(),
     })  # fmt: skip
 
 
 # %%
-def table_of(makers, limit):
-    table = pd.DataFrame(reached(makers, limit))
-    return table.assign(oracle_iou=table["intersection_px"] / table["union_px"])
-
-
-table = table_of(makers, limit)
+table = pd.DataFrame(oracle_rows(makers, samples, samples.image_ids[:limit]))
 here = table[(table["maker"] == first) & (table["image_id"] == image_id)]
 if settings == settings.override(rivals(settings)[first]) and len(here):
     assert np.allclose(here["oracle_iou"], oracle)  # as written out above
 
-found = totals(table)
+found = summary(table)
 n_images, whole = int(found["n_images"].iloc[0]), len(samples.image_ids)
 n_targets = found["n_targets"].iloc[0]
 note = f"preset {settings.name}, {data}, {n_targets} targets in {n_images} pictures"
@@ -240,9 +246,9 @@ found[["oracle_miou", "oracle_oiou", "recall@0.5", "recall@0.75", "masks"]].roun
 
 # %%
 bars = np.arange(0.05, 1, 0.05)
-by_maker = table.groupby("maker")["oracle_iou"]
+reached = {name: part["oracle_iou"] for name, part in table.groupby("maker", sort=False)}
 recall = pd.DataFrame(
-    {name: [(ious > bar).mean() for bar in bars] for name, ious in by_maker},
+    {name: [(ious > bar).mean() for bar in bars] for name, ious in reached.items()},
     index=pd.Index(bars, name="IoU of a target's best mask is over"),
 )
 assert (recall.diff().dropna() <= 0).all().all()
@@ -256,13 +262,13 @@ assert (recall.diff().dropna() <= 0).all().all()
 # Targets partly behind others, targets in whose box others reach, and small ones. Each group is one condition on the table. The intervals resample pictures, not targets, since targets of one picture are alike.
 
 # %%
-hidden, crowding, share = (table[name] for name in ("hidden", "crowding", "share"))
+hidden, crowded, share = (table[name] for name in ("hidden", "crowding", "share"))
 groups = {
     "all targets": share > 0,
     "10 % and more hidden": hidden >= 0.1,
     "less than 10 % hidden": hidden < 0.1,
-    "others reach into 10 % of its box": crowding >= 0.1,
-    "they reach into less": crowding < 0.1,
+    "others reach into 10 % of its box": crowded >= 0.1,
+    "they reach into less": crowded < 0.1,
     "under 1 % of the picture": share < 0.01,
     "1 to 5 %": (share >= 0.01) & (share < 0.05),
     "5 % and more": share >= 0.05,
@@ -310,10 +316,9 @@ def gap(rows):
     """The first maker's oracle mIoU less the second's, points, with its paired interval."""
     both = [rows[rows["maker"] == name] for name in (first, second)]
     pixels = [(part["intersection_px"], part["union_px"]) for part in both]
-    names = both[0]["image_id"]
-    found = paired_difference(*pixels, names, ("miou",), n_resamples=n_boot)["miou"]
-    points = {name: 100 * getattr(found, name) for name in ("value", "low", "high")}
-    return {"points": points.pop("value"), **points, "n": found.n}
+    found = study.gain(*pixels, both[0]["image_id"], n_boot)
+    return {"points": 100 * found["mean"], "low": 100 * found["low"], "high": 100 * found["high"],
+            "n": found["n"]}
 
 
 gaps = pd.DataFrame({group: gap(table[who]) for group, who in groups.items() if who.any()}).T
@@ -359,7 +364,8 @@ turned = []
 for field, values in knobs.items():
     presets = {value: settings.override(changes) for value, changes in values.items()}
     made = {value: tasutils.load(one, device="cpu").proposer for value, one in presets.items()}
-    seen = totals(table_of(made, min(limit or knob_limit, knob_limit)))
+    few = samples.image_ids[: min(limit, knob_limit)]
+    seen = summary(pd.DataFrame(oracle_rows(made, samples, few)))
     turned.append(seen.rename_axis("value").reset_index().assign(setting=field))
 turned = pd.concat(turned)[["setting", "value", "oracle_miou", "recall@0.5", "masks", "n_targets"]]
 print(f"{data}, partial: {turned['n_targets'].iloc[0]} targets")

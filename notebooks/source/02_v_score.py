@@ -26,12 +26,11 @@ from IPython.display import Markdown, display
 from torch.nn import functional as F
 
 import tasutils
-from tasutils import charts, show, tables
+from tasutils import charts, show, study, tables
 from tasutils.config import CropConfig
 from tasutils.crops import masked_crops
 from tasutils.evaluate import run_of
 from tasutils.gallery import Gallery, changed_run
-from tasutils.metrics import paired_difference
 from tasutils.notebooks import refuse_unknown
 
 refuse_unknown()
@@ -162,8 +161,7 @@ def gain(after, before, **names):
     same = after[0].index.intersection(before[0].index, sort=False)
     pairs = [(inter.loc[same], union.loc[same]) for inter, union in (after, before)]
     images = samples.set_index("sample_id").loc[same, "image_id"]
-    found = paired_difference(*pairs, images, ("miou",), n_resamples=n_boot)["miou"]
-    return names | {"mean": found.value, "low": found.low, "high": found.high, "n": found.n}
+    return names | study.gain(*pairs, images, n_boot)
 
 
 # %%
@@ -171,7 +169,7 @@ alone = pixels(scores, {"v": 1})
 paint = pd.DataFrame(
     [gain(pixels(other.scores, {"v": 1}), alone, group=name) for name, other in others.items()]
 )
-charts.breakdown_plot(paint, value="V alone, change of mIoU, points", note=note)
+charts.interval_plot(paint, value="V alone, change of mIoU, points", note=note)
 
 # %% [markdown]
 # ## What it confuses
@@ -256,7 +254,7 @@ for name, one in by_encoder.items():
     rows.append(gain(all_terms, v_only, group=f"{name}: P and N"))
     rows.append(gain(answered, v_only, group=f"{name}: and the rectifier"))
 gains = pd.DataFrame(rows)
-charts.breakdown_plot(gains, value="gain over V, mIoU, points", note=note)
+charts.interval_plot(gains, value="gain over V, mIoU, points", note=note)
 
 # %%
 tables.interval_table(gains, f"points of mIoU over V alone, paired; {note}", signed=True)
@@ -273,12 +271,12 @@ assert (gains["low"] <= gains["mean"]).all() and (gains["mean"] <= gains["high"]
 
 # %%
 kind, share = counts.index[0], counts["share of the mistakes, %"].iloc[0]
-told = "gains" if (gains["low"] > 0).any() else "does not gain clearly"
+told = "; ".join(tables.finding(row) for row in gains.to_dict("records"))
 display(
     Markdown(f"""
 * V alone is right on {100 * (best["iou"] > 0.5).mean():.0f} % of {len(best)} sentences ({note}).
 * Its commonest mistake: {kind} ({share:.0f} % of {len(wrong)}).
 * In the quarter with the clearest lead {100 * clear:.0f} % are right, in the least clear {100 * unclear:.0f} %.
-* TAS {told} over V with {len(by_encoder)} encoder(s) here; an interval that holds 0 tells neither way.
+* Over V alone, with {len(by_encoder)} encoder(s) here: {told}. An interval that holds 0 tells neither way.
 """)
 )

@@ -24,12 +24,11 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 import tasutils
-from tasutils import charts, show, tables
+from tasutils import charts, show, study, tables
 from tasutils.captioners import clean_caption
 from tasutils.evaluate import run_of
 from tasutils.gallery import Gallery, changed_run
 from tasutils.language import SYNONYM_RULES
-from tasutils.metrics import paired_difference
 from tasutils.notebooks import refuse_unknown
 
 refuse_unknown()
@@ -248,18 +247,10 @@ for weight in dict.fromkeys((alpha, other_alpha)):
                 for one in (after, before)
             ]
             where = meant.loc[some, "image_id"]
-            found = paired_difference(*pixels, where, ("miou",), n_resamples=n_boot)["miou"]
-            rows.append(
-                {
-                    "group": f"alpha {weight:g}, {group}",
-                    "mean": found.value,
-                    "low": found.low,
-                    "high": found.high,
-                    "n": found.n,
-                }
-            )
+            found = study.gain(*pixels, where, n_boot)
+            rows.append({"group": f"alpha {weight:g}, {group}", **found})
 gains = pd.DataFrame(rows)
-charts.breakdown_plot(gains, value="gain of P over V, points", note=note)
+charts.interval_plot(gains, value="gain of P over V, points", note=note)
 
 # %%
 tables.interval_table(gains, f"change of mIoU in points; {note}", signed=True)

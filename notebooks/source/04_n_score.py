@@ -24,12 +24,11 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 import tasutils
-from tasutils import charts, show, tables
+from tasutils import charts, show, study, tables
 from tasutils.evaluate import run_of
 from tasutils.gallery import Gallery
 from tasutils.language import SYNONYM_RULES
-from tasutils.language.wordnet import noun_forms, path_similarity, similar_pairs, wordnet
-from tasutils.metrics import paired_difference
+from tasutils.language.wordnet import path_similarity, similar_pairs, wordnet
 from tasutils.notebooks import refuse_unknown
 from tasutils.refer import judge_phrases, parse_expression
 
@@ -191,8 +190,9 @@ def way(noun_a, noun_b):
 
 
 # %%
-forms = (*noun_forms(answer.expression.parse.head_words), head)  # a compound goes first
-target = forms[0].replace(" ", "_")  # "teddy_bear" of "the purple teddy bear"
+words = answer.expression.parse.head_words  # "purple teddy bear": the longest that WordNet knows
+compounds = ("_".join(words[k:]) for k in range(len(words)))
+target = next((one for one in compounds if wordnet().synsets(one, "n")), head)
 nouns = [one.noun for one in answer.candidates if similarity(one.noun, target) > 0]
 nearest = max(nouns, key=lambda noun: similarity(noun, target), default=None)
 for pair in [*([(target, nearest)] if nearest else []), ("couch", "sofa"), ("dog", "wolf")]:
@@ -252,8 +252,7 @@ def gain(column, group):
     """What V + lambda x column gains over V, a row for the tables."""
     pixels = [(r["intersection_px"], r["union_px"]) for r in (chosen(column, lam), without)]
     images = samples.set_index("sample_id").loc[without.index, "image_id"]
-    found = paired_difference(*pixels, images, ("miou",), n_resamples=n_boot)["miou"]
-    return {"group": group, "mean": found.value, "low": found.low, "high": found.high, "n": found.n}
+    return {"group": group, **study.gain(*pixels, images, n_boot)}
 
 
 # %%
@@ -262,7 +261,7 @@ for threshold in (0.0, 0.09, 0.12, 0.3, 0.9):
     column, k = n_of(lambda one, _: one.similarity < threshold)
     rows.append(gain(column, f"below {threshold}: {k:.2f} negatives"))
 thresholds = pd.DataFrame(rows)
-charts.breakdown_plot(thresholds, value="gain of N, points", note=note)
+charts.interval_plot(thresholds, value="gain of N, points", note=note)
 
 # %% [markdown]
 # ## The rules of synonyms
@@ -320,7 +319,7 @@ for k in (1, 2, 3, 99):
     rows.append(gain(column, f"first {k}" if k < 99 else "whole caption") | {"negatives": mean})
 first = pd.DataFrame(rows)
 assert first["negatives"].is_monotonic_increasing
-charts.breakdown_plot(first, value="gain of N, points", note=f"noun phrases that count; {note}")
+charts.interval_plot(first, value="gain of N, points", note=f"noun phrases that count; {note}")
 
 # %%
 whole, _ = n_of(lambda one, _: one.kept)
@@ -350,10 +349,10 @@ for title, few in (("to right", mended), ("to wrong", broken)):
 # * And computed from the tables above, not written beforehand:
 
 # %%
-value = tables.percent(*rules.loc[0, ["mean", "low", "high"]], signed=True)
+told = tables.finding({**rules.loc[0], "piece": "N"})
 display(
     Markdown(f"""
-* N changes mIoU by {value} points over V alone with lambda {lam:g} ({note}).
+* Over V alone, with lambda {lam:g}: {told}; {note}.
 * It mended {len(mended)} answers and broke {len(broken)} of {len(samples)}.
 * The target became its own negative in {", ".join(f"{n} sentences by rule {rule}" for rule, n in own_negatives.items()) or "no sentence"}.
 """)

@@ -22,13 +22,11 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 import tasutils
-from tasutils import charts, show, tables
+from tasutils import charts, show, study, tables
 from tasutils.evaluate import run_of
 from tasutils.gallery import Gallery
 from tasutils.language.reading import read_directions
-from tasutils.metrics import paired_difference
 from tasutils.notebooks import refuse_unknown
-from tasutils.rectifier import RECTIFIERS
 from tasutils.refer import parse_expression, refer
 
 refuse_unknown()
@@ -104,7 +102,8 @@ official = {
     f"rectifier.{name}": value
     for name, value in tasutils.load_preset("official").rectifier.model_dump().items()
 }
-presets = {form: tas.preset.override({"rectifier.form": form}) for form in RECTIFIERS}
+forms = ("none", "paper", "extended")
+presets = {form: tas.preset.override({"rectifier.form": form}) for form in forms}
 presets["official"] = tas.preset.override(official)
 presets["extended, cut at the medians"] = presets["extended"].override({"rectifier.cut": "median"})
 
@@ -206,20 +205,11 @@ for form, region in regions.items():
             (r.loc[some, "intersection_px"], r.loc[some, "union_px"]) for r in (after, before)
         ]
         right = [2 * inter > union for inter, union in pixels]
-        found = paired_difference(*pixels, images.loc[some], ("miou",), n_resamples=n_boot)["miou"]
-        rows.append(
-            {
-                "group": f"{form}, {group}",
-                "mended": (right[0] & ~right[1]).sum(),
-                "broken": (~right[0] & right[1]).sum(),
-                "mean": found.value,
-                "low": found.low,
-                "high": found.high,
-                "n": found.n,
-            }
-        )
+        mended, broken = (right[0] & ~right[1]).sum(), (~right[0] & right[1]).sum()
+        row = {"group": f"{form}, {group}", "mended": mended, "broken": broken}
+        rows.append(row | study.gain(*pixels, images.loc[some], n_boot))
 changes = pd.DataFrame(rows)
-charts.breakdown_plot(changes, value="change of mIoU, points", note=note)
+charts.interval_plot(changes, value="change of mIoU, points", note=note)
 
 # %%
 tables.interval_table(changes, f"change of mIoU in points; {note}", signed=True)
@@ -266,7 +256,7 @@ told = words["verdict"].eq("counts").mean()
 display(
     Markdown(f"""
 * Of {len(words)} direction words in {len(texts)} sentences {100 * told:.0f} % count by the form extended.
-* The rectifier of this preset changes mIoU by {tables.percent(own["mean"], own["low"], own["high"], signed=True)} points where a word counts (n = {own["n"]}), mending {own["mended"]} answers and breaking {own["broken"]}.
+* {tables.finding(own)}: the rectifier of this preset mends {own["mended"]} answers and breaks {own["broken"]}.
 * “left dog” is often said of the leftmost dog, which need not lie in the left half: a region of the picture cannot tell.
 """)
 )

@@ -28,11 +28,12 @@ from IPython.display import Markdown, display
 from torch.nn.functional import normalize
 
 import tasutils
-from tasutils import paths
+from tasutils import paths, study
 from tasutils.baselines import METHODS, answers_of, make_method
 from tasutils.datasets import load_dataset
 from tasutils.encoders.conse import COLORS, color_shares
-from tasutils.metrics import bootstrap, paired_difference
+from tasutils.engines import counted
+from tasutils.metrics import bootstrap
 from tasutils.notebooks import refuse_unknown
 from tasutils.refer import parse_expression
 from tasutils.runs import list_runs
@@ -190,7 +191,7 @@ for name, method in methods.items():
 # %%
 def map_rows(image_ids):
     """One row a method, sentence and cut: IoU of the map alone, and whether it points right."""
-    for image_id in image_ids:
+    for image_id in counted(image_ids, "maps alone", len(image_ids)):
         image = tasutils.read_image(dataset.image_path(image_id))
         for sample in dataset.by_image()[image_id]:
             truth = dataset.gt_mask(sample)
@@ -238,7 +239,7 @@ def finished(folder):
 
 def answered(methods, image_ids):
     """The same columns for some pictures, answered now; one row a method and sentence."""
-    for image_id in image_ids:
+    for image_id in counted(image_ids, "answered", len(image_ids)):
         image, scene = described(image_id)
         masks, asked = scene.proposals.masks(), dataset.by_image()[image_id]
         truths = [dataset.gt_mask(sample) for sample in asked]
@@ -281,10 +282,10 @@ def line_of(part, base):
     """mIoU of a method's sentences in percent, with intervals over pictures, beside another's."""
     (pair, images, own), (other, _, theirs) = pixels(part), pixels(base)
     found = bootstrap(*pair, images, ("miou",), n_resamples=n_boot)["miou"]
-    gain = paired_difference(pair, other, images, ("miou",), n_resamples=n_boot)["miou"]
+    gain = study.gain(pair, other, images, n_boot)
     return {
         "n": found.n, "mIoU": 100 * found.value, "low": 100 * found.low, "high": 100 * found.high,
-        "gain": 100 * gain.value, "gain low": 100 * gain.low, "gain high": 100 * gain.high,
+        "gain": 100 * gain["mean"], "gain low": 100 * gain["low"], "gain high": 100 * gain["high"],
         "won": (own > theirs + 0.05).sum(), "lost": (own < theirs - 0.05).sum(),
         "oracle": 100 * part["oracle_iou"].mean(),
     }  # fmt: skip

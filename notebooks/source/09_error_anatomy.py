@@ -25,12 +25,10 @@ from IPython.display import Markdown, display
 
 import tasutils
 from tasutils import paths, show, tables
-from tasutils.evaluate import newest_runs, run_of, unreadable
+from tasutils.evaluate import newest_runs, run_of
 from tasutils.gallery import Gallery
-from tasutils.language.parse import Parser
-from tasutils.metrics import bootstrap, iou, segment_argmax
+from tasutils.metrics import bootstrap, iou
 from tasutils.notebooks import refuse_unknown
-from tasutils.terms import combine
 
 refuse_unknown()
 
@@ -90,9 +88,10 @@ def best_rival(run):
     table, inside = run.table, run.table.regions["own"][0]
     held = np.bincount(table.segment[inside], minlength=len(run.samples)) > 0
     competes = (table.ious > GOOD) & (inside | ~held[table.segment])
-    total = np.nan_to_num(combine(table.terms["own"], run.record.weights))
-    best = segment_argmax(table.segment, np.where(competes, total, -np.inf), len(run.samples))
-    return np.where(np.append(competes, False)[best], best, -1)
+    terms = table.terms["own"]
+    total = np.nan_to_num(sum(w * terms[name] for name, w in run.record.weights.items() if w))
+    rows = pd.Series(total)[competes].groupby(table.segment[competes]).idxmax()  # the first of equals
+    return rows.reindex(range(len(run.samples)), fill_value=-1).to_numpy()
 
 
 # %% tags=["definition"]
@@ -115,13 +114,11 @@ def names_nothing(run, asked):
     if "pronoun" in run.samples:
         return run.samples["pronoun"].to_numpy(bool)
     language = run.record.config["language"]
-    parser = Parser(language["spacy_model"])
     texts = run.samples["raw" if language.get("field") == "raw" else "text"]
-    heads = [
-        "-" if not ask else "" if unreadable(text) else parser.parse(text).head.lower()
-        for text, ask in zip(texts, asked, strict=True)
-    ]
-    return np.isin(heads, NAMELESS)
+    heads = texts.where(asked, "-").map(
+        lambda text: tas.language.parse(text).head.lower() if text.strip() else ""
+    )
+    return heads.isin(NAMELESS).to_numpy()
 
 
 # %% tags=["definition"]

@@ -35,7 +35,7 @@ from tasutils import paths
 from tasutils.captioners import clean_caption
 from tasutils.crops import masked_crops
 from tasutils.datasets import load_dataset
-from tasutils.masks import boxes_xyxy
+from tasutils.engines import counted
 from tasutils.notebooks import refuse_unknown
 from tasutils.store import SceneStore, scene_key
 
@@ -54,7 +54,9 @@ refer = partial(tas.refer, dataset=data.name)
 # %% tags=["plain-loop"]
 def crop_of(image, mask, size, rules):
     """One mask's crop, float32 (1, 3, size, size)."""
-    return masked_crops(image, mask[None], boxes_xyxy(mask[None]), size, rules)
+    y, x = np.nonzero(mask)
+    box = np.array([[x.min(), y.min(), x.max() + 1, y.max() + 1]], np.float32)  # x0, y0, x1, y1
+    return masked_crops(image, mask[None], box, size, rules)
 
 
 def plain_loop(tas, image, scene, references):
@@ -99,7 +101,7 @@ refer(scenes[0], "the thing on the left")  # loads the parser, so that no timing
 
 # %%
 rows = []
-for (image, references), scene in zip(cases, scenes, strict=True):
+for (image, references), scene in counted(zip(cases, scenes), "measured", len(cases)):
     ours_s, ours = timed(partial(described, tas, image, references))
     plain_s, plain = timed(partial(plain_loop, tas, image, scene, references))
     assert ours == plain, "the loop chooses other masks"

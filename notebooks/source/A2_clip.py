@@ -26,9 +26,9 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
+import tasutils
 from tasutils import paths
-from tasutils.config import load_preset
-from tasutils.encoders.openclip import OpenClipEncoder, tiny_tokenizer
+from tasutils.encoders.openclip import tiny_tokenizer
 from tasutils.notebooks import refuse_unknown
 from tasutils.paths import RESULTS
 
@@ -154,7 +154,7 @@ assert table.loc["val", "seen"] > 10 / 319
 
 # %%
 changes = {"encoder.model": model, "encoder.checkpoint": f"tiny/{FILES[model]}"}
-encoder = OpenClipEncoder(load_preset("tiny").override(changes).encoder)
+encoder = tasutils.load(tasutils.load_preset("tiny").override(changes)).encoder
 phrases = ["a dog", "a brown dog", "an animal", "a red car", "a blue car", "an automobile"]
 vectors = encoder.encode_text(phrases)
 pd.DataFrame(vectors @ vectors.T, phrases, phrases).round(2)

@@ -23,11 +23,10 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
+import tasutils
 from tasutils import paths
-from tasutils.config import load_preset
 from tasutils.notebooks import refuse_unknown
 from tasutils.paths import RESULTS
-from tasutils.proposals.sam import SamProposer
 
 sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
 
@@ -147,8 +146,7 @@ pd.DataFrame(record["curve"]).tail()
 # %%
 if export_weights:
     export("sam")
-preset = load_preset("tiny")
-proposer = SamProposer(preset.proposals, preset.overlap)
+proposer = tasutils.load("tiny").proposer
 pictures = list(stored_pictures("val", score_images))
 found = [proposer(picture.image) for picture in pictures]
 things = pd.concat(

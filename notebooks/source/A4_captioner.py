@@ -24,9 +24,8 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
+import tasutils
 from tasutils import paths
-from tasutils.captioners.image_to_text import ImageToTextCaptioner
-from tasutils.config import load_preset
 from tasutils.crops import whole_image
 from tasutils.notebooks import refuse_unknown
 from tasutils.paths import RESULTS
@@ -147,7 +146,7 @@ assert table.loc["val", "seen"] > 10 / 319
 # ## Whole pictures
 
 # %%
-captioner = ImageToTextCaptioner(load_preset("tiny").captioner)
+captioner = tasutils.load("tiny").captioner
 pictures = list(stored_pictures("val", 6))
 whole = torch.cat([whole_image(picture.image, captioner.image_size) for picture in pictures])
 said = captioner.caption(whole)

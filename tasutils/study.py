@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from tasutils.config import Preset, load_preset
 from tasutils.metrics import Interval, bootstrap, paired_difference
 from tasutils.runs import Pixels, Run
 from tasutils.score_table import OWN
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Group = Callable[["pd.DataFrame"], NDArray[np.bool_]]
+PixelsLike = tuple[ArrayLike, ArrayLike]
 
 RANDOM = "random mask"  # one proposal drawn at random, by a fixed seed
 
@@ -69,8 +69,7 @@ def variant_pixels(run: Run, variant: str = "", rectifier: bool = True) -> Pixel
 
 def study_tables(runs: Sequence[Run], n_boot: int = 1000) -> dict[str, pd.DataFrame]:
     """`ablation`, `contributions` and `breakdown` by their names."""
-    tables = (ablation, contributions, breakdown)
-    return {table.__name__: table(runs, n_boot) for table in tables}
+    return {table.__name__: table(runs, n_boot) for table in (ablation, contributions, breakdown)}
 
 
 def ablation(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
@@ -88,8 +87,9 @@ def ablation(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
             for name in (RANDOM, *variants(run.record.weights))
             for rectifier in (False, True)
         }
-        tried["oracle", False] = run.pixels("oracle_")
-        for (name, rectifier), pixels in tried.items():
+        for (name, rectifier), pixels in (
+            tried | {("oracle", False): run.pixels("oracle_")}
+        ).items():
             found = bootstrap(
                 *pixels, run.images, ("miou", "oiou", "p@0.5"), no_target=run.no_target,
                 n_resamples=n_boot,
@@ -108,6 +108,20 @@ def _numbers(found: Interval) -> dict[str, float | int]:
     return {"mean": found.value, "low": found.low, "high": found.high, "n": found.n}
 
 
+def gain(
+    after: PixelsLike, before: PixelsLike, images: ArrayLike, n_boot: int = 1000,
+    no_target: ArrayLike = False,
+) -> dict[str, float | int]:  # fmt: skip
+    """`mean`, `low`, `high` of mIoU after minus before, paired over images; and `n`.
+
+    after, before: intersection and union of the same sentences, int (n,) px; images: of each (n,).
+    """
+    found = paired_difference(
+        after, before, images, ("miou",), no_target=no_target, n_resamples=n_boot
+    )
+    return _numbers(found["miou"])
+
+
 def contributions(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
     """What each piece adds to mIoU: the same sentences with and without it, so paired intervals.
 
@@ -120,53 +134,34 @@ def contributions(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
 
     rows = []
     for run in runs:
-        (first, *rest), table = run.record.weights, run.table
-
-        def pixels(names: Sequence[str], run: Run = run) -> Pixels:
-            chosen = run.table.choose({n: run.record.weights[n] for n in names}, "none")
-            return run.table.pixels(chosen)
-
-        plain, full, whole = pixels([first]), pixels([first, *rest]), variant_pixels(run)
+        first, *rest = run.record.weights
         everyone = np.ones(len(run.samples), bool)
-        steps = [(name.upper(), pixels([first, name]), plain, everyone) for name in rest]
+        plain, full, whole = _unrectified(run, first), _unrectified(run), variant_pixels(run)
+        steps = [(n.upper(), _unrectified(run, first, n), plain, everyone) for n in rest]
         steps.append(("rectifier", whole, full, everyone))
         if "has_direction" in run.samples:
             has = run.samples["has_direction"].to_numpy(bool)
             steps += [("rectifier, direction word", whole, full, has),
                       ("rectifier, no direction word", whole, full, ~has)]  # fmt: skip
-        chance = table.pixels(table.draw(False))
+        chance = variant_pixels(run, RANDOM, rectifier=False)
         steps += [("whole method, against V alone", whole, plain, everyone),
                   ("whole method, against a random mask", whole, chance, everyone)]  # fmt: skip
         for piece, after, before, who in steps:
             if who.any():
-                names = {"family": run.family, "split": run.split, "piece": piece}
-                rows.append(names | gain(run, after, before, who, n_boot))
+                one, other = ((inter[who], union[who]) for inter, union in (after, before))
+                found = gain(one, other, run.images[who], n_boot, run.no_target[who])
+                rows.append({"family": run.family, "split": run.split, "piece": piece, **found})
     return pd.DataFrame(rows)
 
 
-def gain(
-    run: Run, after: Pixels, before: Pixels, who: NDArray[np.bool_] | None = None,
-    n_boot: int = 1000,
-) -> dict[str, float | int]:  # fmt: skip
-    """`mean`, `low`, `high` of mIoU after minus before, paired over images; and `n`.
-
-    after, before: int (n,) px, of all sentences of the run; who: bool (n,), those that count.
-    """
-    who = np.ones(len(run.samples), bool) if who is None else who
-    pairs = [(inter[who], union[who]) for inter, union in (after, before)]
-    found = paired_difference(
-        pairs[0], pairs[1], run.images[who], ("miou",), no_target=run.no_target[who],
-        n_resamples=n_boot,
-    )  # fmt: skip
-    return _numbers(found["miou"])
+def _unrectified(run: Run, *names: str) -> Pixels:
+    """As `variant_pixels`, of the terms named, without the rectifier; none: of all."""
+    weights = run.record.weights
+    return run.table.pixels(run.table.choose({n: weights[n] for n in names or weights}, "none"))
 
 
-def breakdown(
-    runs: Sequence[Run],
-    n_boot: int = 1000,
-    asked: Mapping[str, Mapping[str, Group]] = QUESTIONS,
-) -> pd.DataFrame:
-    """The whole method on groups of sentences, all runs together; asked: the groups by question.
+def breakdown(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
+    """The whole method on the groups of sentences of `QUESTIONS`, all runs together.
 
     Columns question, group, mean, low, high (mIoU), n. Groups without sentences and questions that
     the data sets do not answer are left out.
@@ -177,7 +172,7 @@ def breakdown(
     inter, union = (np.concatenate(arrays) for arrays in zip(*pixels, strict=True))
     image, empty = (np.concatenate([getattr(r, x) for r in runs]) for x in ("images", "no_target"))
     rows = []
-    for question, groups in asked.items():
+    for question, groups in QUESTIONS.items():
         for group, member in groups.items():
             who = np.concatenate([_members(run, member) for run in runs])
             if who.any():
@@ -195,22 +190,3 @@ def _members(run: Run, member: Group) -> NDArray[np.bool_]:
         return member(run.samples)
     except KeyError:
         return np.zeros(len(run.samples), bool)
-
-
-_TOGETHER = {"captioner.crop.geometry": "crop.geometry", "captioner.crop.resize": "crop.resize"}
-
-
-def switches(preset: Preset) -> dict[str, dict[str, Any]]:
-    """What turns a preset made by the article's rules towards the released code's, by switch.
-
-    Changes as `Preset.override` takes them, for each difference of `paper` and `official`. Settings
-    that belong together are one switch; one that the preset has as the released code does already
-    changes nothing. The released lambda holds for every data set.
-    """
-    one, other = (load_preset(name).leaves() for name in ("paper", "official"))
-    changes: dict[str, dict[str, Any]] = {}
-    for field, value in other.items():
-        if value != one.get(field) and not field.startswith("terms.n.weight"):
-            changes.setdefault(_TOGETHER.get(field, field), {})[field] = value
-    known = [f for f in preset.leaves() if f.startswith("terms.n.weight")]
-    return changes | {"terms.n.weight": dict.fromkeys(known, other["terms.n.weight.default"])}
