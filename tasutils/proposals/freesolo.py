@@ -28,15 +28,12 @@ PIXEL_MEAN = (123.675, 116.28, 103.53)  # of RGB 0..255
 PIXEL_STD = (58.395, 57.12, 57.375)
 STRIDES = (8, 8, 16, 32, 32)  # px per cell of what the instance head sees of p2-p6
 _DIVISOR = 32
-_AT_A_TIME = 64  # masks that are resized or scored together; memory only
+_AT_A_TIME = 64  # masks that are scored together; memory only
 _EXPANSION = 4  # channels that a block gives for each inner one
 
 
 class FreeSoloProposer:
-    """FreeSOLO, then the overlap filter; its score of a mask is the proposals' `predicted_iou`.
-
-    Random weights without a checkpoint; TasError when it is missing, damaged or another network's.
-    """
+    """FreeSOLO, then the overlap filter; its score of a mask is the proposals' `predicted_iou`."""
 
     def __init__(
         self, config: FreeSoloConfig, overlap: OverlapConfig, device: str = "cpu", *_: Any
@@ -144,11 +141,10 @@ def full_size(
     (bilinear both times), then compared with the threshold.
     """
     masks = np.zeros((len(soft), *size_hw), dtype=bool)
-    for start in range(0, len(soft), _AT_A_TIME):
-        part = soft[start : start + _AT_A_TIME, None]
-        part = F.interpolate(part, scale_factor=4.0, mode="bilinear")
-        part = F.interpolate(part[..., : inner_hw[0], : inner_hw[1]], size_hw, mode="bilinear")
-        masks[start : start + _AT_A_TIME] = (part[:, 0] > mask_thresh).cpu().numpy()
+    for mask, one in zip(masks, soft, strict=True):  # one by one spares memory
+        large = F.interpolate(one[None, None], scale_factor=4.0, mode="bilinear")
+        large = F.interpolate(large[..., : inner_hw[0], : inner_hw[1]], size_hw, mode="bilinear")
+        mask[:] = (large[0, 0] > mask_thresh).cpu().numpy()
     return masks
 
 
@@ -160,15 +156,15 @@ class FreeSoloSize:
     """What distinguishes one size from another; numbers of channels but for the last four."""
 
     stem: int  # after the 7 x 7 convolution
-    widths: tuple[int, int, int, int]  # inner ones of the blocks of res2-res5
-    blocks: tuple[int, int, int, int]  # how many
+    widths: tuple[int, ...]  # inner ones of the blocks of res2-res5
+    blocks: tuple[int, ...]  # how many
     fpn: int
     tower: int
     embedding: int
     mask: int
     kernels: int  # of the mask features, and so weights of a mask's 1 x 1 kernel
     groups: int  # of every group norm
-    grids: tuple[int, int, int, int, int]  # cells along a side of the picture, for p2-p6
+    grids: tuple[int, ...]  # cells along a side of the picture, for p2-p6
     short_px: int  # the input's short side
     long_px: int  # the most its long side may have
 
@@ -347,8 +343,7 @@ class FreeSolo(nn.Module):
 
 
 def build_freesolo(size: str, checkpoint: str | Path | None = None) -> FreeSolo:
-    """FreeSOLO of one of `SIZES`, in evaluation mode on the CPU; random weights without a
-    checkpoint, which is read as in `sam.build_sam`."""
+    """FreeSOLO of one of `SIZES`, as `sam.build_sam` makes SAM."""
     model = FreeSolo(SIZES[size])
     if checkpoint is not None:
         load_strict(model, read_state_dict(weights_path(checkpoint)), str(checkpoint))

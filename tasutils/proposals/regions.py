@@ -37,9 +37,9 @@ _SHARPEN = MergeConfig()
 def superpixels(image: Pixels, space: str, config: MergeConfig) -> tuple[Labels, Floats]:
     """Felzenszwalb and Huttenlocher's segments of a picture, and what they were seen in.
 
-    image: uint8 (H, W, 3) RGB, shrunk to `longest_side_px`, never enlarged. Returns int64 (h, w),
-    labels from 0 without a gap, one alone under 3 px; and float (h, w, 3) in that colour space,
-    each channel stretched to 0..1. Raises TasError when scikit-image is not installed.
+    Of uint8 (H, W, 3) RGB, shrunk to `longest_side_px`: int64 (h, w), labels from 0 without a gap,
+    one alone under 3 px; and float (h, w, 3) in that colour space, each channel stretched to 0..1.
+    Raises TasError when scikit-image is not installed.
     """
     try:
         color, segmentation = map(import_module, ("skimage.color", "skimage.segmentation"))
@@ -117,11 +117,11 @@ class _Regions:
         first, second = self.size[row], self.size[other]
         for table in (self.color, self.texture):
             table[row] = (table[row] * first + table[other] * second) / (first + second)
+        for table in (self.members, self.near):
+            table[row] |= table[other]
         self.size[row] = first + second
         self.box[row, :2] = np.minimum(self.box[row, :2], self.box[other, :2])
         self.box[row, 2:] = np.maximum(self.box[row, 2:], self.box[other, 2:])
-        self.members[row] |= self.members[other]
-        self.near[row] |= self.near[other]
         self.near[:, row] = self.near[row]
         self.near[other] = self.near[:, other] = False
         self.near[row, row] = False
@@ -272,9 +272,8 @@ class FreeMaskProposer:
         if config.sharpen:
             masks = self._sharpened(soft[kept], image)
         else:
-            masks = np.zeros((len(kept), *size_hw), dtype=bool)
-            for mask, large in zip(masks, _one_by_one(soft[kept], size_hw), strict=True):
-                mask[:] = large > config.mask_thresh
+            hard = [large > config.mask_thresh for large in _one_by_one(soft[kept], size_hw)]
+            masks = np.array(hard, bool).reshape(-1, *size_hw)
         return filtered(Proposals.from_masks(masks, score[kept].numpy()), self.overlap)
 
     def _sharpened(self, soft: torch.Tensor, image: Pixels) -> Bools:
