@@ -79,11 +79,7 @@ def lookup(door: str, kind: str) -> Any:
 
 
 def _entry_of(door: str) -> AfterValidator:
-    def known(kind: str) -> str:
-        lookup(door, kind)
-        return kind
-
-    return AfterValidator(known)
+    return AfterValidator(lambda kind: kind if lookup(door, kind) else kind)
 
 
 class Part(BaseModel):
@@ -105,13 +101,12 @@ class Variant(Part):
 class ComputeConfig(Part):
     """How the networks run; but for `precision`, no result changes beyond rounding.
 
-    precision: float type of the networks' arithmetic. The captioner is in it with its weights (but
+    precision: float type of the networks' arithmetic; the captioner's weights are in it, too (but
         for what transformers keeps in float32), of the others what autocast puts into it.
     channels_last: whether the image towers keep their channels innermost in memory.
     compile: whether torch.compile makes the image towers' forward pass.
-    image_batch: pictures whose crops and texts go through the networks together.
-    crop_batch, caption_batch, text_batch: crops at a time through the encoder, pictures through the
-        captioner, texts through the encoder. Each is halved when memory does not suffice.
+    *_batch: pictures that are described together; crops and texts at a time through the encoder,
+        pictures through the captioner. Each is halved when memory does not suffice.
     """
 
     precision: Precision = "float32"
@@ -218,8 +213,7 @@ class LanguageConfig(Part):
 class RectifierConfig(Part):
     """Which direction words count, when, and where the picture is cut.
 
-    form: one of `rectifier.RECTIFIERS`, words and what they do: the article's four, the extended
-        list, those of the released code with its four parts (`language.released`), or none at all.
+    form: one of `rectifier.RECTIFIERS`, words and what they do.
     matching: whether a word counts as a whole `token`, or also inside one ("top" in "laptop").
     gate: whether words count only where the released parser finds either relations or
         superlatives, see `language.released`. Without it, form `official` asks the words alone.
@@ -247,11 +241,13 @@ class ScoreConfig(Part):
     normalise: what becomes of the sums S of a sentence; see `terms.min_max_softmax`.
     strict_official: without negatives, and where the sums do not differ, NaN as in the released
         code, so that mask 0 wins; else N is 0, and the first of equal sums wins.
+    unsure_below: an answer whose total is lower is told as "not sure"; None: none is.
     """
 
     logit_scale: bool = False
     normalise: Literal["none", "min_max_softmax"] = "none"
     strict_official: bool = False
+    unsure_below: float | None = None
 
 
 class TermConfig(Part):
@@ -332,6 +328,7 @@ class Preset(Part):
     assumed: list[str] = []
     reasons: dict[str, str] = {}
     _folder: str = PrivateAttr(default="")  # of its file, where modules of its own may lie
+    _settings: dict[str, Part] = PrivateAttr(default_factory=dict)  # of its terms, made once
 
     @model_validator(mode="after")
     def _known_fields(self) -> Self:
@@ -348,12 +345,14 @@ class Preset(Part):
 
     def term_settings(self, name: str) -> Part:
         """A term's own settings; raises TasError where there is no such term or setting."""
-        own = self.terms[name].model_extra if name in self.terms else {}
-        try:
-            settings: Part = lookup(_TERMS, name).settings(**own or {})
-        except ValidationError as error:
-            raise TasError(f"term {name}: {_first_fault(error)}; correct this setting") from error
-        return settings
+        if name not in self._settings:
+            own = self.terms[name].model_extra if name in self.terms else {}
+            try:
+                self._settings[name] = lookup(_TERMS, name).settings(**own or {})
+            except ValidationError as error:
+                fault = f"term {name}: {_first_fault(error)}; correct this setting"
+                raise TasError(fault) from error
+        return self._settings[name]
 
     def weights(
         self, dataset: str | None = None, changes: Mapping[str, float] | None = None
@@ -418,37 +417,44 @@ class Preset(Part):
         {"terms.p": 0.2}. The source of a changed setting becomes "override", and the name ends in
         a star. Raises TasError for an unknown dotted name or a value that does not fit.
         """
-        data = self.model_dump()
-        told = {key: data[key] for key in ("sources", "assumed", "reasons")}
+        data: dict[str, Any] = self.model_dump()
         for field, value in changes.items():
             *parents, leaf = field.split(".")
             node: Any = data
             for parent in parents:
                 node = node.get(parent) if isinstance(node, dict) else None
             known = isinstance(node, dict) and (leaf in node or parents[:1] == ["terms"])
-            if not parents:
-                known &= leaf not in _PROSE and isinstance(value, dict)
-            if not known:
+            if not known or (not parents and (leaf in _PROSE or not isinstance(value, dict))):
                 raise TasError(f"preset {self.name} has no setting {field!r}; see `tas presets`")
             node[leaf] = value
-            told["sources"], told["reasons"] = (
-                {k: v for k, v in told[key].items() if not f"{k}.".startswith(f"{field}.")}
-                for key in ("sources", "reasons")
-            )
-            told["assumed"] = [k for k in told["assumed"] if not f"{k}.".startswith(f"{field}.")]
-        changed = _validated(data | told, self.name, self._folder)
+
+        def new(field: str) -> bool:
+            return any(f"{field}.".startswith(f"{change}.") for change in changes)
+
+        for told in ("sources", "reasons"):
+            data[told] = {field: why for field, why in data[told].items() if not new(field)}
+        data["assumed"] = [field for field in data["assumed"] if not new(field)]
+        changed = _validated(data, self.name, self._folder)
         if changed.leaves() == self.leaves():
             return self
-        new = [k for k in changed.leaves() if any(f"{k}.".startswith(f"{c}.") for c in changes)]
-        sources = changed.sources | dict.fromkeys(new, "override")
+        overridden = dict.fromkeys(filter(new, changed.leaves()), "override")
         # the star, so that a run of it is never taken for one of the preset itself
         name = self.name.removesuffix("*") + "*"
+        sources = changed.sources | overridden
         return changed.model_copy(update={"name": name, "sources": sources})
 
 
 def leaves_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """`Preset.leaves` of a preset as a run's record holds it, whatever its version knew."""
-    return dict(_flatten({key: value for key, value in config.items() if key not in _PROSE}))
+
+    def flat(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for key, value in node.items():
+            if isinstance(value, dict) and value:
+                yield from flat(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", value
+
+    return dict(flat({key: value for key, value in config.items() if key not in _PROSE}, ""))
 
 
 def load_preset(name_or_path: str | Path | Preset) -> Preset:
@@ -507,7 +513,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Differ
 def difference_lines(rows: list[Difference], names: tuple[str, str]) -> list[str]:
     """Differences as aligned lines, each with its reasons below; names: of the two presets."""
     cells = [("setting", *names), *((row.name, str(row.first), str(row.second)) for row in rows)]
-    widths = [max(len(row[k]) for row in cells) for k in range(3)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines: list[str] = []
     above: list[str] = []
     for row, notes in zip(cells, [[], *(row.why for row in rows)], strict=True):
@@ -549,14 +555,6 @@ def _first_fault(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "preset"
     return f"{where}: {first['msg'].removeprefix('Value error, ')}"
-
-
-def _flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict) and value:
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _sha256(data: Any) -> str:

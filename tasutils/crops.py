@@ -36,18 +36,18 @@ def masked_crops(
     """The article's crop(I, m) of each mask; the view `crop`.
 
     Outside its mask a crop is black, the blurred picture, or CLIP's mean colour (`config.fill`);
-    it is cut to its box, centred in a square of the same colour (of black for blur) and resampled
-    as `config.resize` says. Without `pad_square` it is not padded. With the geometry `released` a
-    box lacks its last row and column (but keeps one pixel), and both sides are padded by the same
-    whole number of pixels, so that a square from an odd difference is a pixel short.
+    it is cut to its box, centred in a square of the same colour (of black for blur) and resampled,
+    see `CropConfig`. With the geometry `released` a box lacks its last row and column (but keeps
+    one pixel), and both sides are padded by the same whole number of pixels, so that a square from
+    an odd difference is a pixel short.
 
     image: uint8 (H, W, 3) RGB; masks: bool (n, H, W), an array or a tensor; boxes_xyxy: (n, 4), px,
-    end-exclusive, see `masks.boxes_xyxy`; size: side of the result in px. Returns float32
-    (n, 3, size, size) RGB in 0..1 on `device`, within 2e-6 of Pillow's floats. On the CPU no bit of
-    a crop hangs on the others. Source of geometry `released`, resize `clip` and `blip`: TAS
-    released code, CLIP's and LAVIS's preprocessing.
+    end-exclusive; size: side of the result in px. Returns float32 (n, 3, size, size) RGB in 0..1 on
+    `device`, within 2e-6 of Pillow's floats. On the CPU no bit of a crop hangs on the others.
+    Source of geometry `released`, resize `clip` and `blip`: TAS released code, CLIP's and LAVIS's
+    preprocessing.
     """
-    picture = _Picture(image, masks, device)
+    picture = _Picture(image, masks, device, config.blur_kernel_px)
     boxes = enumerate(boxes_xyxy.astype(int).tolist())
     windows = [_window(picture, index, box, config) for index, box in boxes]
     if config.resize == "float":
@@ -85,27 +85,27 @@ class _Picture:
         image: NDArray[np.uint8],
         masks: "NDArray[np.bool_] | torch.Tensor",
         device: "torch.device | str",
+        kernel_px: int = 1,
     ) -> None:
         import torch
 
         self.image, self.device = image, torch.device(device)
         whole = np.ascontiguousarray(masks) if isinstance(masks, np.ndarray) else masks
         self.masks = torch.as_tensor(whole, device=device)
-        self._blurred: dict[int, torch.Tensor] = {}
+        self.kernel_px = kernel_px
 
     @cached_property
     def columns(self) -> "torch.Tensor":
         """The pixels, column after column: uint8 (W, 3, H)."""
         return self._columns(self.image)
 
-    def blurred(self, kernel_px: int) -> "torch.Tensor":
-        """The blurred pixels, likewise; blurred once for each kernel."""
-        if kernel_px not in self._blurred:
-            import cv2
+    @cached_property
+    def blurred(self) -> "torch.Tensor":
+        """The blurred pixels, likewise."""
+        import cv2
 
-            blurred = np.asarray(cv2.GaussianBlur(self.image, (kernel_px, kernel_px), 0), np.uint8)
-            self._blurred[kernel_px] = self._columns(blurred.reshape(self.image.shape))
-        return self._blurred[kernel_px]
+        blurred = np.asarray(cv2.GaussianBlur(self.image, (self.kernel_px,) * 2, 0), np.uint8)
+        return self._columns(blurred.reshape(self.image.shape))
 
     def _columns(self, image: NDArray[np.uint8]) -> "torch.Tensor":
         import torch
@@ -202,7 +202,7 @@ def _masked(window: _Window, config: CropConfig) -> "torch.Tensor":
         return (pixels - 255 * _mean_colour(picture.device)) * stencil
     inside = stencil.view(torch.uint8)
     if config.fill == "blur":
-        behind = picture.blurred(config.blur_kernel_px)[columns, :, rows]
+        behind = picture.blurred[columns, :, rows]
         return behind + (pixels - behind) * inside  # bytes wrap around, and back
     return pixels * inside
 
@@ -220,8 +220,7 @@ def _cut(window: _Window, config: CropConfig) -> NDArray[np.uint8]:
         colour = np.round(255 * np.array(CLIP_MEAN_RGB)).astype(np.uint8)
     outside: NDArray[np.uint8] = colour
     if config.fill == "blur":
-        columns = picture.blurred(config.blur_kernel_px)  # (W, 3, H)
-        outside = columns.permute(2, 0, 1)[window.slices].cpu().numpy()
+        outside = picture.blurred.permute(2, 0, 1)[window.slices].cpu().numpy()
     stencil = picture.masks[window.mask][window.slices].cpu().numpy()[:, :, None]
     square = np.empty((*window.whole_hw, 3), np.uint8)
     square[:] = colour

@@ -11,7 +11,6 @@ from pycocotools import mask as coco_mask
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 Rle = dict[str, Any]
-_CHUNK_PX = 1 << 20  # below 2**24, so float32 sums of zeros and ones stay exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +31,10 @@ class Runs:
     def joined(cls, parts: Sequence["Runs"]) -> "Runs":
         """The masks of several, at least one, of the same size, one after the other."""
         before = np.cumsum([0, *(part.n for part in parts)])
-        owner = [part.owner + first for part, first in zip(parts, before, strict=False)]
-        start, stop = (
-            np.concatenate([getattr(p, end) for p in parts]) for end in ("start", "stop")
-        )
-        return cls(int(before[-1]), parts[0].size_hw, np.concatenate(owner), start, stop)
+        owner = np.concatenate([p.owner + n for p, n in zip(parts, before, strict=False)])
+        start = np.concatenate([part.start for part in parts])
+        stop = np.concatenate([part.stop for part in parts])
+        return cls(int(before[-1]), parts[0].size_hw, owner, start, stop)
 
     def take(self, indices: Ints) -> "Runs":
         """The masks of those indices, in their order."""
@@ -98,25 +96,17 @@ def runs_of(masks: Bools) -> Runs:
     """The runs of bool (n, H, W)."""
     _check(masks)
     n, height, width = masks.shape
-    owner, place = np.divmod(changes_of(masks), height * width + 1)
-    return Runs(n, (height, width), owner[::2], place[::2], place[1::2])
-
-
-def changes_of(masks: Bools) -> Ints:
-    """Where runs begin and end: index of the mask * (H * W + 1) + place, int64, ascending.
-
-    A run that reaches the last pixel of its mask ends at place H * W; hence the + 1.
-    """
-    n, height, width = masks.shape
     changed = np.empty_like(masks)
     np.not_equal(masks[:, 1:], masks[:, :-1], out=changed[:, 1:])
     np.not_equal(masks[:, 0, 1:], masks[:, -1, :-1], out=changed[:, 0, 1:])
     changed[:, 0, :1] = masks[:, 0, :1]
     rows, x = np.divmod(np.flatnonzero(changed), width)
     owner, y = np.divmod(rows, height)
-    stride = height * width + 1
+    stride = height * width + 1  # a run that reaches the last pixel ends at place H * W
     ends = np.flatnonzero(masks[:, -1:, -1:]) * stride + height * width
-    return np.sort(np.concatenate([owner * stride + x * height + y, ends]))
+    changes = np.sort(np.concatenate([owner * stride + x * height + y, ends]))
+    owner, place = np.divmod(changes, stride)
+    return Runs(n, (height, width), owner[::2], place[::2], place[1::2])
 
 
 def _coco_texts(counts: Ints, lengths: Ints) -> list[str]:
@@ -159,8 +149,8 @@ def decode_rle(rles: Sequence[Rle], size_hw: tuple[int, int] | None = None) -> B
     if not rles:
         return np.zeros((0, *(size_hw or (0, 0))), dtype=bool)
     masks = np.empty((len(rles), *rles[0]["size"]), dtype=bool)
-    for index, rle in enumerate(rles):
-        masks[index] = coco_mask.decode(rle)
+    for mask, rle in zip(masks, rles, strict=True):
+        mask[:] = coco_mask.decode(rle)
     return masks
 
 
@@ -175,26 +165,6 @@ def boxes_xyxy(masks: Bools) -> NDArray[np.float32]:
     return runs_of(masks).boxes_xyxy()
 
 
-def centers_xy(masks: Bools) -> NDArray[np.float32]:
-    """Mean (x, y) of the foreground pixel coordinates, float32 (n, 2), px; article, rectifier (b).
-
-    Pixel (0, 0) has the coordinates (0, 0). An empty mask has the centre (0, 0).
-    """
-    return runs_of(masks).centers_xy()
-
-
-def intersections_px(a: Bools, b: Bools) -> NDArray[np.int64]:
-    """Pixels that each mask of a (n, H, W) shares with each of b (m, H, W): int64 (n, m)."""
-    n_px = a.shape[1] * a.shape[2]
-    left, right = a.reshape(len(a), n_px), b.reshape(len(b), n_px)
-    total = np.zeros((len(a), len(b)), dtype=np.int64)
-    for start in range(0, n_px, _CHUNK_PX):
-        part = slice(start, start + _CHUNK_PX)
-        product = left[:, part].astype(np.float32) @ right[:, part].astype(np.float32).T
-        total += product.astype(np.int64)
-    return total
-
-
 def overlap_filter(
     rles: Sequence[Rle],
     areas_px: NDArray[np.int64],
@@ -204,10 +174,9 @@ def overlap_filter(
 ) -> NDArray[np.int64]:
     """Indices (int64, ascending) of the masks that stay, of their run-length codes and areas (n,).
 
-    Masks under `min_area_px` are dropped. For every pair of the rest, intersection / area of the
-    smaller > `max_overlap` drops the smaller (equal areas: the later). Not greedy: a dropped mask
-    still drops others; `greedy`, from the largest on, only masks that stay do. `max_overlap` None:
-    no rule for pairs. Source: TAS released code, which is not greedy.
+    Masks under `min_area_px` go. Of every pair of the rest, intersection / area of the smaller >
+    `max_overlap` (None: no such rule) drops the smaller (equal areas: the later); not `greedy`,
+    a dropped mask still drops others. Source: TAS released code, which is not greedy.
     """
     large = np.flatnonzero(areas_px >= min_area_px)
     if max_overlap is None or len(large) < 2:
@@ -227,16 +196,15 @@ def overlap_filter(
 
 def rle_ious(rles: Sequence[Rle]) -> NDArray[np.float64]:
     """IoU of every pair of run-length codes, float64 (n, n), exact; no mask is decoded."""
-    if not rles:
-        return np.zeros((0, 0))
-    return np.asarray(coco_mask.iou(list(rles), list(rles), [False] * len(rles)))
+    codes = list(rles)
+    return np.asarray(coco_mask.iou(codes, codes, [False] * len(codes))).reshape(len(codes), -1)
 
 
 def distinct(ious: NDArray[np.floating], nms_thresh: float, limit: int) -> NDArray[np.int64]:
     """Greedy non-maximum suppression: indices (int64, ascending) of the masks that stay.
 
-    ious: float (n, n) of masks, the best first; nms_thresh: a mask with a higher IoU with one that
-    stays is dropped; limit: at most so many stay.
+    ious: float (n, n), the best mask first; one with a higher IoU than `nms_thresh` with one that
+    stays is dropped; at most `limit` stay.
 
     >>> distinct(np.array([[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]]), 0.8, 5)
     array([0, 2])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,18 +26,6 @@ Bools = NDArray[np.bool_]
 PARTS = ("top left", "bottom left", "top right", "bottom right")
 
 
-class Asked(Protocol):
-    """What a sentence asks for: a `language.Plan`, or an `Expression`."""
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """See `Plan`."""
-
-    @property
-    def directions(self) -> tuple[Direction, ...]:
-        """See `Plan`."""
-
-
 def in_region(
     points_xy: ArrayLike,
     size_hw: tuple[int, int],
@@ -48,14 +36,14 @@ def in_region(
     """Which points, centres of masks as a rule, lie in every named half of the picture.
 
     points_xy: float (n, 2), px, x to the right and y downwards; size_hw: (H, W) in px;
-    directions: any of left, right, up, bottom, as words or as `Direction`. Two intersect; none
-    gives True for all. cut: where the halves meet; at the `median` of `centers_xy` (None: of the
-    points) they are < and >=. Returns bool (n,). Raises TasError for an unknown direction.
+    directions: any of left, right, up, bottom; two intersect, none gives True for all. cut: where
+    the halves meet; at the `median` of `centers_xy` (None: of the points) they are < and >=.
+    Returns bool (n,). Raises TasError for an unknown direction.
 
     >>> in_region([[0, 0], [1, 2], [2, 2]], (3, 3), ["left", "bottom"]).tolist()
     [False, True, False]
     """
-    points = _points(points_xy)
+    points = np.asarray(points_xy, np.float64).reshape(-1, 2)
     x, y = points.T
     at_x, at_y = cut_xy(points if centers_xy is None else centers_xy, size_hw, cut)
     closed = cut == "middle"
@@ -85,9 +73,9 @@ def in_parts(
 
     Words ask for one part of the plane, whose best mask wins, or for two, "first over second": the
     better of their best masks wins, the second's if the first's is not strictly better. A part
-    without masks scores 0, below all others, and stands for the best of all. So the answer is the
-    best of the masks in the parts asked for, those of the first yielding; if there is none, the
-    best of all. Where totals are NaN no score is higher than another: the second part has the say.
+    without masks scores below all others and stands for the best of all. So the answer is the best
+    of the masks in the parts asked for, those of the first yielding; if there is none, the best of
+    all. Where totals are NaN no score is higher than another: the second part has the say.
 
     points_xy, size_hw, cut, centers_xy: as in `in_region`, but a point on a cut always lies right
     of it, or below. parts: none (True for all), one or two of `PARTS`. Raises TasError for others.
@@ -98,7 +86,7 @@ def in_parts(
     strays = [part for part in parts if part not in PARTS]
     if strays:
         raise TasError(f"unknown part {strays[0]!r}; choose among {', '.join(PARTS)}")
-    points = _points(points_xy)
+    points = np.asarray(points_xy, np.float64).reshape(-1, 2)
     at_x, at_y = cut_xy(points if centers_xy is None else centers_xy, size_hw, cut)
     place = 2 * (points[:, 0] >= at_x) + (points[:, 1] >= at_y)  # (n,) index into PARTS
     if not parts:
@@ -112,9 +100,9 @@ def cut_xy(centers_xy: ArrayLike, size_hw: tuple[int, int], cut: Cut) -> tuple[f
 
     Without any mask the medians are the middle.
     """
-    centers, (height, width) = _points(centers_xy), size_hw
+    centers = np.asarray(centers_xy, np.float64).reshape(-1, 2)
     if cut == "middle" or not len(centers):
-        return (width - 1) / 2, (height - 1) / 2
+        return (size_hw[1] - 1) / 2, (size_hw[0] - 1) / 2
     x, y = np.median(centers, axis=0)
     return float(x), float(y)
 
@@ -146,43 +134,41 @@ def ranking(total: ArrayLike, inside: ArrayLike, yields: ArrayLike = False) -> N
     return np.lexsort((last, -scores, outside)).astype(np.int64)  # a stable sort
 
 
-def _points(points_xy: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(points_xy, dtype=np.float64).reshape(-1, 2)
-
-
 @dataclass(frozen=True)
 class Rectifier:
     """A form of the rectifier.
 
     read: which words of a sentence count and what they ask for: (text, the released parser's
         reading if the preset has a gate, matching, why the gate is shut) -> Plan.
-    region: (points_xy (n, 2) px, size_hw, what is asked, cut, centers_xy) -> which points lie in
-        the region, and which of them yield (`ranking`); bool (n,) each.
+    region: (points_xy (n, 2) px, size_hw, a Plan or Expression, cut, centers_xy) -> which points
+        lie in the region, and which of them yield (`ranking`); bool (n,) each.
     yields: may any yield? Only then a run stores which do.
     """
 
     read: Callable[[str, Reading | None, Matching, str], Plan]
-    region: Callable[[ArrayLike, tuple[int, int], Asked, Cut, ArrayLike], tuple[Bools, Bools]]
+    region: Callable[..., tuple[Bools, Bools]]
     yields: bool = False
 
 
 def _halves(
-    points: ArrayLike, size_hw: tuple[int, int], asked: Asked, cut: Cut, centers: ArrayLike
+    points: ArrayLike, size_hw: tuple[int, int], asked: Any, cut: Cut, centers: ArrayLike
 ) -> tuple[Bools, Bools]:
     inside = in_region(points, size_hw, asked.directions, cut, centers)
     return inside, np.zeros_like(inside)
 
 
-def _quarters(
-    points: ArrayLike, size_hw: tuple[int, int], asked: Asked, cut: Cut, centers: ArrayLike
-) -> tuple[Bools, Bools]:
-    return in_parts(points, size_hw, asked.parts, cut, centers)
+def _in_words(form: str) -> Rectifier:
+    return Rectifier(lambda text, _, *rest: plan_words(form, text, *rest), _halves)
 
 
 #: The forms: the article's four words, more words read with care, the released code, none at all.
 RECTIFIERS: dict[str, Rectifier] = {
-    "paper": Rectifier(lambda text, _, *rest: plan_words("paper", text, *rest), _halves),
-    "extended": Rectifier(lambda text, _, *rest: plan_words("extended", text, *rest), _halves),
-    "official": Rectifier(make_plan, _quarters, yields=True),
-    "none": Rectifier(lambda text, _, *rest: plan_words("none", text, *rest), _halves),
+    "paper": _in_words("paper"),
+    "extended": _in_words("extended"),
+    "official": Rectifier(
+        make_plan,
+        lambda points, size_hw, asked, *rest: in_parts(points, size_hw, asked.parts, *rest),
+        yields=True,
+    ),
+    "none": _in_words("none"),
 }

@@ -83,13 +83,11 @@ class Answer:
 class TasAnswer(Answer):
     """TAS's answer: one mask, with the whole score table.
 
-    terms and total may be NaN with `strict_official`, where the released code's are; in_region:
-    bool (n,), all True without direction words; yields: bool (n,), which masks of the region lose
-    ties (only with the rectifier's form official, see `rectifier.ranking`); rank: int64 (n,), 1 is
-    the answer; rectified: did direction words leave a region with masks in it; unrectified: the
-    answer had there been none; candidates: the caption's phrases with the verdict on each;
-    truncated: is the sentence longer than the text tower reads; preset, texts: what was asked, and
-    the embedded sentence with its negatives.
+    terms and total may be NaN with `strict_official`, where the released code's are; in_region,
+    yields: bool (n,), see `region`; rank: int64 (n,), 1 is the answer; rectified: did direction
+    words leave a region with masks in it; unrectified: the answer had there been none; candidates:
+    the caption's phrases with the verdict on each; truncated: is the sentence longer than the text
+    tower reads; preset, texts: what was asked, and the embedded sentence with its negatives.
     """
 
     total: NDArray[np.float64]
@@ -104,6 +102,12 @@ class TasAnswer(Answer):
     texts: Texts
 
     @property
+    def sure(self) -> bool:
+        """Does the winner's total reach the preset's `unsure_below`? True where there is none."""
+        least = self.preset.scores.unsure_below
+        return self.best is None or least is None or not self.total[self.best] < least
+
+    @property
     def negatives(self) -> tuple[str, ...]:
         """The phrases in N."""
         return tuple(c.phrase for c in self.candidates if c.kept)
@@ -114,6 +118,9 @@ class TasAnswer(Answer):
         if self.best is None:
             return "no mask was proposed in this picture, so there is nothing to choose"
         parts = [_explain_sum(self, self.best)]
+        if not self.sure:
+            least = f"{self.preset.scores.unsure_below:g}"
+            parts.insert(0, f"not sure: total {self.total[self.best]:.3f} is below {least}")
         if len(self.total) == 1:
             parts.append("it is the only mask")
         if not self.negatives and "n" in self.terms:
@@ -164,31 +171,57 @@ def refer_many(
     encoder, and for a weight of a term that there is not.
     """
     weights = preset.weights(dataset, weights)
-    terms = {name: lookup("tasutils.terms:TERMS", name) for name in weights}
-    expressions = [parse_expression(s, language, preset) for s in sentences]
-    asked = [[e.text, *(p for t in terms.values() for p in t.phrases(e))] for e in expressions]
-    words = list(dict.fromkeys(text for texts in asked for text in texts))
-    written = [preset.encoder.template.format(text) for text in words]
+    expressions = [parse_expression(sentence, language, preset) for sentence in sentences]
+    terms = [lookup("tasutils.terms:TERMS", name) for name in weights]
+    phrases = [[p for term in terms for p in term.phrases(e)] for e in expressions]
+
+    words = [word for e, more in zip(expressions, phrases, strict=True) for word in (e.text, *more)]
+    words = list(dict.fromkeys(words))
     with one_thread():
-        rows = embeddings(encoder.encode_text(written), len(written), "texts")
-    embedded = dict(zip(words, rows, strict=True))  # (d,) each
+        rows = encoder.encode_text([preset.encoder.template.format(word) for word in words])
+    embedded = dict(zip(words, embeddings(rows, len(words), "texts"), strict=True))  # (d,) each
     scale = cosine_scale(encoder, preset)
     # whether a text is read whole; an encoder may have no way to tell
-    count: Callable[[str], int] | None = getattr(encoder, "n_tokens", None)
+    count: Callable[[str], int] = getattr(encoder, "n_tokens", lambda text: 0)
     longest = int(getattr(encoder, "context_length", 0))
+
     answers = []
-    for expression, (text, *phrases) in zip(expressions, asked, strict=True):
+    for expression, asked in zip(expressions, phrases, strict=True):
         candidates = judge_phrases(scene, expression, language, preset)
         kept = [candidate.index for candidate in candidates if candidate.kept]
-        found = {phrase: embedded[phrase] for phrase in phrases}
-        texts = Texts(embedded[text], scene.phrase_embeddings[kept], found)
-        told = {
-            "terms": score_terms(scene, expression, texts, preset, weights, scale),
-            "candidates": tuple(candidates),
-            "truncated": count is not None
-            and count(preset.encoder.template.format(text)) > longest,
-        }
-        answers.append(_choose(scene, expression, texts, weights, preset, **told))
+        texts = Texts(
+            sentence=embedded[expression.text],
+            negatives=scene.phrase_embeddings[kept],  # (k, d)
+            phrases={phrase: embedded[phrase] for phrase in asked},
+        )
+        scores = score_terms(scene, expression, texts, preset, weights, scale)  # (n,) each
+        total = worth = combine(scores, weights)  # (n,)
+        if preset.scores.normalise == "min_max_softmax":
+            total = min_max_softmax(total, preset.scores.strict_official)
+            # the sums' order is kept, but for NaN and for rounding, which must decide nothing
+            worth = np.where(np.isnan(total), total, worth)
+
+        inside, yields = region(scene, expression, preset)  # (n,), (n,)
+        order = rectifier.ranking(worth, inside, yields)  # (n,) best first
+        answers.append(
+            TasAnswer(
+                expression=expression,
+                scene=scene,
+                chosen=tuple(int(index) for index in order[:1]),
+                terms=scores,
+                weights=weights,
+                total=total,
+                in_region=inside,
+                yields=yields,
+                rank=np.argsort(order) + 1,
+                rectified=bool(expression.directions) and bool(inside.any()),
+                unrectified=rectifier.rectify(worth, np.ones_like(inside)),
+                candidates=tuple(candidates),
+                truncated=count(preset.encoder.template.format(expression.text)) > longest,
+                preset=preset,
+                texts=texts,
+            )
+        )
     return answers
 
 
@@ -204,8 +237,7 @@ def score_terms(
     found = {}
     for name in names:
         term = lookup("tasutils.terms:TERMS", name)
-        missing = set(term.views) - set(scene.views)
-        if missing:
+        if missing := set(term.views) - set(scene.views):
             raise TasError(
                 f"the scene has no view {min(missing)!r}, which the term {name} asks for; describe "
                 "the image again with this preset"
@@ -222,42 +254,6 @@ def cosine_scale(encoder: ImageTextEncoder, preset: Preset) -> float:
     return float(getattr(encoder, "logit_scale", 1.0)) if preset.scores.logit_scale else 1.0
 
 
-def _choose(
-    scene: Scene,
-    expression: Expression,
-    texts: Texts,
-    weights: Mapping[str, float],
-    preset: Preset,
-    **told: Any,
-) -> TasAnswer:
-    total = worth = combine(told["terms"], weights)  # (n,)
-    if preset.scores.normalise == "min_max_softmax":
-        total = min_max_softmax(total, preset.scores.strict_official)  # (n,)
-        # the sums' order is kept, but for NaN and for rounding, which must decide nothing
-        worth = np.where(np.isnan(total), total, worth)
-
-    inside, yields = region(scene, expression, preset)  # (n,), (n,)
-    order = rectifier.ranking(worth, inside, yields)  # (n,) best first
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(1, len(order) + 1)
-
-    return TasAnswer(
-        expression=expression,
-        scene=scene,
-        chosen=tuple(int(index) for index in order[:1]),
-        weights=weights,
-        total=total,
-        in_region=inside,
-        yields=yields,
-        rank=rank,
-        rectified=bool(expression.directions) and bool(inside.any()),
-        unrectified=rectifier.rectify(worth, np.ones_like(inside)),
-        preset=preset,
-        texts=texts,
-        **told,
-    )
-
-
 def judge_phrases(
     scene: Scene, expression: Expression, language: Parser, preset: Preset
 ) -> list[Candidate]:
@@ -265,25 +261,22 @@ def judge_phrases(
     rules, target = preset.language, expression.parse
     if rules.head_rule == "root":
         target = replace(language.parse(expression.phrase), phrase=expression.phrase)
-    return mine_negatives(
-        scene.phrases, target, language, rules.synonym_threshold, rules.synonym_rule
-    )
+    threshold, rule = rules.synonym_threshold, rules.synonym_rule
+    return mine_negatives(scene.phrases, target, language, threshold, rule)
 
 
 def region(
     scene: Scene, expression: Expression, preset: Preset, points_xy: ArrayLike | None = None
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which masks lie in the expression's region, and which of them yield; bool (n,) each.
+    """Which masks lie in the expression's region, and which of them lose ties; bool (n,) each.
 
     points_xy: float (n, 2), px, points of the picture to judge in place of the masks' centres.
     """
-    rules, size_hw = preset.rectifier, scene.size_hw
-    centers = scene.proposals.centers_xy  # (n, 2)
-    if rules.centers == "floor":
-        centers = scene.proposals.floored_centers_xy()
-    points = centers if points_xy is None else points_xy
+    rules, proposals = preset.rectifier, scene.proposals
+    centers = proposals.floored_centers_xy() if rules.centers == "floor" else proposals.centers_xy
+    points = centers if points_xy is None else points_xy  # (n, 2)
     form: rectifier.Rectifier = lookup("tasutils.rectifier:RECTIFIERS", rules.form)
-    return form.region(points, size_hw, expression, rules.cut, centers)
+    return form.region(points, scene.size_hw, expression, rules.cut, centers)
 
 
 def parse_expression(text: str, parser: Parser, preset: Preset | None = None) -> Expression:
@@ -294,14 +287,12 @@ def parse_expression(text: str, parser: Parser, preset: Preset | None = None) ->
     language = LanguageConfig() if preset is None else preset.language
     rules = RectifierConfig() if preset is None else preset.rectifier
     text = _readable(text).lower() if language.lowercase else _readable(text)
-    parse = parser.parse(text)
-    by_root = language.head_rule == "root"
+    parse, by_root = parser.parse(text), language.head_rule == "root"
     reading = read(parser.spacy_model, text) if by_root or rules.gate else None
     phrase = reading.phrase if by_root and reading else parse.phrase
     gate = reading if rules.gate else None
-    shut = gate.shut(phrase) if gate else ""
     form: rectifier.Rectifier = lookup("tasutils.rectifier:RECTIFIERS", rules.form)
-    plan = form.read(text, gate, rules.matching, shut)
+    plan = form.read(text, gate, rules.matching, gate.shut(phrase) if gate else "")
     return Expression(text, phrase, plan.directions, plan.skipped, plan.parts, parse)
 
 

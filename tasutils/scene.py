@@ -1,7 +1,7 @@
 """What is known of an image without an expression: `Proposals`, `Scene`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,34 +41,23 @@ class Proposals:
 
     @classmethod
     def from_masks(
-        cls,
-        masks: NDArray[np.bool_],
-        predicted_iou: Floats | None = None,
-        stability: Floats | None = None,
+        cls, masks: NDArray[np.bool_], predicted_iou: Any = None, stability: Any = None
     ) -> "Proposals":
         """Proposals of bool masks (n, H, W); the two scores are ones when not given."""
         return cls.from_runs(runs_of(masks), predicted_iou, stability)
 
     @classmethod
     def from_runs(
-        cls,
-        runs: Runs,
-        predicted_iou: Floats | None = None,
-        stability: Floats | None = None,
+        cls, runs: Runs, predicted_iou: Any = None, stability: Any = None,
         device_masks: "torch.Tensor | None" = None,
-    ) -> "Proposals":
+    ) -> "Proposals":  # fmt: skip
         """Proposals of masks given as their runs; the two scores are ones when not given."""
-        ones = np.ones(runs.n, dtype=np.float32)
-        return cls(
-            rles=runs.rles(),
-            size_hw=runs.size_hw,
-            boxes_xyxy=runs.boxes_xyxy(),
-            centers_xy=runs.centers_xy(),
-            areas_px=runs.areas_px(),
-            predicted_iou=ones if predicted_iou is None else predicted_iou.astype(np.float32),
-            stability=ones.copy() if stability is None else stability.astype(np.float32),
-            device_masks=device_masks,
+        iou, stable = (
+            np.ones(runs.n, np.float32) if score is None else score.astype(np.float32)
+            for score in (predicted_iou, stability)
         )
+        shapes = runs.boxes_xyxy(), runs.centers_xy(), runs.areas_px()
+        return cls(runs.rles(), runs.size_hw, *shapes, iou, stable, device_masks)
 
     @classmethod
     def joined(cls, parts: "Sequence[Proposals]") -> "Proposals":
@@ -88,10 +77,7 @@ class Proposals:
         return decode_rle(self.rles, self.size_hw)
 
     def mask_tensor(self, device: "str | torch.device") -> "torch.Tensor":
-        """The masks on a device, bool (n, H, W): as the generator left them, else decoded.
-
-        Not to be written to.
-        """
+        """The masks on a device, bool (n, H, W), not to be written to: as left, else decoded."""
         import torch
 
         tensor = self.device_masks
@@ -102,8 +88,7 @@ class Proposals:
         return self if self.device_masks is None else replace(self, device_masks=None)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {part.name: getattr(self, part.name) for part in fields(self)}
-        return kept | {"device_masks": None}
+        return vars(self) | {"device_masks": None}
 
     def floored_centers_xy(self) -> Floats:
         """The centres rounded down to whole px, float32 (n, 2), exact (released code)."""
@@ -137,13 +122,13 @@ class Scene:
     """All that refer() needs of an image; n proposals, k phrases, d embedding size.
 
     image_id: free text; size_hw: of the image, px; views: by name of `crops.VIEWS` float32 (n, d),
-    L2-normalised: each mask as the encoder saw it (as all embeddings of a scene they hold numbers
-    of float16); captions: of each crop, cleaned unless the preset says not to, "" where the
-    captioner said nothing; captions_raw: before cleaning; caption_embeddings: float32 (n, d),
-    L2-normalised, a zero row for an empty caption that was cleaned; image_caption,
-    image_caption_raw: likewise of the whole image; phrases: its noun phrases, the candidates for
-    negatives; phrase_embeddings: float32 (k, d), inside the preset's negative_template; times_s:
-    seconds by stage (`STAGES`); describe_digest: of the configuration that made the scene.
+    L2-normalised, numbers of float16 as all embeddings here: each mask as the encoder saw it;
+    captions: of each crop, cleaned unless the preset says not to, "" where the captioner said
+    nothing; captions_raw: before cleaning; caption_embeddings: float32 (n, d), L2-normalised, a
+    zero row for an empty caption that was cleaned; image_caption, image_caption_raw: of the whole
+    image; phrases: its noun phrases, the candidates for negatives; phrase_embeddings: float32
+    (k, d), inside the preset's negative_template; times_s: seconds by stage (`STAGES`);
+    describe_digest: of the configuration that made the scene.
 
     Raises TasError for masks of another size than the picture's.
     """

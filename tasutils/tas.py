@@ -41,9 +41,10 @@ class TAS:
         device: str | None = None,
     ) -> None:
         self.preset, self.wanted_device = preset, device
-        given: dict[str, Any] = {"proposer": proposer, "encoder": encoder, "captioner": captioner}
-        given["language"] = language
-        self._given = {name: part for name, part in given.items() if part is not None}
+        parts = {
+            "proposer": proposer, "encoder": encoder, "captioner": captioner, "language": language,
+        }  # fmt: skip
+        self._given: dict[str, Any] = {k: part for k, part in parts.items() if part is not None}
         # a cached_property yields to an entry of its name in the instance's __dict__
         self.__dict__.update(self._given)
 
@@ -59,30 +60,30 @@ class TAS:
     @cached_property
     def proposer(self) -> "Proposer":
         """The preset's maker of masks with its overlap filter."""
-        require_weights(self.preset, "proposals.")
-        return self.preset.proposals.make(self.preset.overlap, self.device, self.preset.compute)
+        return self._made("proposals", self.preset.overlap)
 
     @cached_property
     def encoder(self) -> "ImageTextEncoder":
         """The preset's image-text encoder."""
-        require_weights(self.preset, "encoder.")
-        return self.preset.encoder.make(self.device, self.preset.compute)
+        return self._made("encoder")
 
     @cached_property
     def peer_encoder(self) -> "ImageTextEncoder":
         """The preset's second encoder, which only peers use; raises TasError if it has none."""
         if self.preset.peer_encoder is None:
             raise TasError(f"preset {self.preset.name} has no peer_encoder; name one in it")
-        require_weights(self.preset, "peer_encoder.")
-        return self.preset.peer_encoder.make(self.device, self.preset.compute)
+        return self._made("peer_encoder")
 
     @cached_property
     def captioner(self) -> "Captioner":
         """The preset's captioner."""
+        return self._made("captioner")
+
+    def _made(self, part: str, *given: Any) -> Any:
         try:
-            return self.preset.captioner.make(self.device, self.preset.compute)
+            return getattr(self.preset, part).make(*given, self.device, self.preset.compute)
         except TasError:  # a hub name has no folder of ours, so look only when loading failed
-            require_weights(self.preset, "captioner.")
+            require_weights(self.preset, f"{part}.")
             raise
 
     @cached_property
@@ -108,15 +109,9 @@ class TAS:
         """The scenes of several pictures, the networks' work done together; see `describe_all`."""
         from tasutils.describe import describe_all
 
-        return describe_all(
-            [read_image(image) for image in images],
-            proposer=self.proposer,
-            encoder=self.encoder,
-            captioner=self.captioner,
-            language=self.language,
-            preset=self.preset,
-            image_ids=image_ids,
-        )
+        names = ("proposer", "encoder", "captioner", "language", "preset")
+        parts: Any = {name: getattr(self, name) for name in names}
+        return describe_all([read_image(i) for i in images], image_ids=image_ids, **parts)
 
     def refer(
         self,

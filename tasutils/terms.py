@@ -55,10 +55,10 @@ class Term:
 
 
 def v_score(crops: ArrayLike, text: ArrayLike) -> Scores:
-    """Visual score V_m = cos(E_v(I_m), E_t(T_r)).
+    """Visual score V_m = cos(E_v(I_m), E_t(T_r)), float64 (n,) in -1..1.
 
     crops: float (n, d), embedded crops; text: float (d,), the embedded expression; neither needs
-    to be normalised. Returns float64 (n,) in -1..1. Raises TasError if the sizes disagree.
+    to be normalised. Raises TasError if the sizes disagree.
 
     >>> v_score([[1, 0], [3, 4], [0, 0]], [0, 2]).tolist()
     [0.0, 0.8, 0.0]
@@ -67,19 +67,17 @@ def v_score(crops: ArrayLike, text: ArrayLike) -> Scores:
 
 
 def p_score(captions: ArrayLike, text: ArrayLike) -> Scores:
-    """Caption score P_m = cos(E_t(C_m), E_t(T_r)).
+    """Caption score P_m = cos(E_t(C_m), E_t(T_r)), float64 (n,) in -1..1.
 
     captions: float (n, d), embedded captions (a zero row for an empty one); text: float (d,).
-    Returns float64 (n,) in -1..1.
     """
     return _cosines(captions, text)
 
 
 def n_score(crops: ArrayLike, negatives: ArrayLike) -> Scores:
-    """Negative score N_m = -(1 / |T_n|) * sum over T in T_n of cos(E_v(I_m), E_t(T)).
+    """Negative score N_m = -(1 / |T_n|) * sum over T in T_n of cos(E_v(I_m), E_t(T)), float64 (n,).
 
     crops: float (n, d); negatives: float (k, d), the embedded negatives; none (k = 0) gives zeros.
-    Returns float64 (n,) in -1..1.
 
     >>> n_score([[1, 0]], [[1, 0], [0, 1]]).tolist(), n_score([[1, 0]], np.zeros((0, 2))).tolist()
     ([-0.5], [0.0])
@@ -100,16 +98,16 @@ def combine(terms: Mapping[str, ArrayLike], weights: Mapping[str, float]) -> Sco
     [0.5, 0.7]
     """
     values = {name: np.asarray(term, dtype=np.float64) for name, term in terms.items()}
-    if len({value.shape for value in values.values()}) > 1:
-        shapes = ", ".join(f"{name} {value.shape}" for name, value in values.items())
-        raise TasError(f"terms must have one value a mask, not the shapes {shapes}")
-    total = np.zeros(next(iter(values.values())).shape if values else 0)
+    shapes = {value.shape for value in values.values()}
+    if len(shapes) > 1:
+        told = ", ".join(f"{name} {value.shape}" for name, value in values.items())
+        raise TasError(f"terms must have one value a mask, not the shapes {told}")
+    total = np.zeros(shapes.pop() if shapes else 0)
     for name, value in values.items():
         weight = weights.get(name, 0.0)
         if not np.isfinite(weight):
             raise TasError(f"the weight of {name} must be a finite number, not {weight}")
-        if weight:
-            total = total + weight * value
+        total = total + weight * value if weight else total
     return total
 
 
@@ -149,9 +147,7 @@ def _cosines(rows: ArrayLike, vector: ArrayLike) -> Scores:
             f"embeddings of {units.shape[1]} and {unit.shape[1]} numbers cannot be compared:"
             " describe the image again with the encoder that reads the sentence"
         )
-    if not len(units):
-        return np.zeros(0)
-    return np.clip((units * unit).sum(axis=1), -1.0, 1.0)
+    return np.clip((units * unit).sum(axis=1), -1.0, 1.0) if len(units) else np.zeros(0)
 
 
 def _vectors(rows: ArrayLike, what: str) -> NDArray[np.float64]:

@@ -3,7 +3,6 @@
 import pytest
 from pydantic import ValidationError
 
-from tasutils import paths
 from tasutils.config import CropConfig, load_preset, preset_names
 from tasutils.errors import TasError
 
@@ -66,15 +65,6 @@ def test_describe_digest_follows_the_weights(tmp_path):
     assert len({first, second, preset.describe_digest()}) == 3
 
 
-def test_folder_digest(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "x").write_text("1")
-    first = paths.content_digest(tmp_path)
-    (tmp_path / "a" / "x").rename(tmp_path / "a" / "y")
-    assert paths.content_digest(tmp_path) != first
-    assert paths.content_digest(tmp_path / "none") == "missing"
-
-
 def test_override_marks_its_source():
     preset = load_preset("paper").override(
         {"overlap.max_overlap": None, "terms.n.weight.refscenes": 0.3}
@@ -126,14 +116,3 @@ def test_preset_files(tmp_path):
 def test_unknown_preset(name):
     with pytest.raises(TasError, match="choose one of"):
         load_preset(name)
-
-
-def test_root_from_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("TAS_HOME", str(tmp_path))
-    assert paths.find_root() == tmp_path.resolve()
-    monkeypatch.delenv("TAS_HOME")
-    monkeypatch.setattr(paths, "_PACKAGE", tmp_path / "site" / "tasutils")
-    monkeypatch.chdir(tmp_path)
-    assert paths.find_root() == tmp_path.resolve()
-    assert paths.weights_path(tmp_path / "x") == tmp_path / "x"
-    assert paths.weights_path("tiny/x") == paths.WEIGHTS / "tiny" / "x"

@@ -49,20 +49,6 @@ def test_overlap_filter_equals_the_slow_one(masks, min_area_px, max_overlap):
     assert kept.tolist() == slow_overlap_filter(masks, min_area_px, max_overlap)
 
 
-def test_overlap_filter_is_not_greedy():
-    line = np.zeros((3, 1, 10), bool)
-    line[0, 0, :2] = line[1, 0, :4] = line[2, 0, 2:9] = True
-    # 1 drops 0 although 2 drops 1
-    assert filtered(line, 0, 0.4).tolist() == [2]
-    assert filtered(line, 0, 0.4, True).tolist() == [0, 2]
-    assert filtered(line, 0, None).tolist() == [0, 1, 2]
-    assert filtered(line, 3, None).tolist() == [1, 2]
-
-
-def test_equal_masks_keep_the_first():
-    assert filtered(np.ones((3, 4, 4), bool), 1, 0.4).tolist() == [0]
-
-
 def slow_greedy(masks, min_area_px, max_overlap):
     """From the largest on, the first of equals first: what no mask that stays covers too much."""
     area = [int(mask.sum()) for mask in masks]
@@ -80,17 +66,6 @@ def test_greedy_overlap_filter_equals_the_slow_one(masks, min_area_px, max_overl
     assert filtered(masks, min_area_px, max_overlap, True).tolist() == slow_greedy(
         masks, min_area_px, max_overlap
     )
-
-
-def test_a_greedy_overlap_filter_settles_the_larger_mask_first():
-    chain = np.zeros((4, 1, 220), bool)  # each covers over half of the next and no other
-    for mask, (start, stop) in zip(
-        chain, [(0, 100), (45, 140), (90, 180), (132, 217)], strict=True
-    ):
-        mask[0, start:stop] = True
-    assert filtered(chain, 0, 0.5).tolist() == [0]
-    assert filtered(chain, 0, 0.5, True).tolist() == slow_greedy(chain, 0, 0.5) == [0, 2]
-    assert filtered(chain[::-1], 0, 0.5, True).tolist() == [1, 3]
 
 
 @settings(max_examples=200, deadline=None)
@@ -120,16 +95,6 @@ def test_overlap_filter_of_hundreds(rng):
     kept = filtered(masks, 5, 0.9)
     assert 0 < len(kept) < 300
     assert kept.tolist() == slow_overlap_filter(masks, 5, 0.9)
-
-
-def test_intersections_are_summed_over_chunks(monkeypatch, masks):
-    stack = np.concatenate([masks, ~masks, masks[::-1, ::-1, ::-1]])  # the corners too
-    whole = m.intersections_px(stack, stack[:5])
-    assert whole.dtype == np.int64
-    assert whole.tolist() == [[int((a & b).sum()) for b in stack[:5]] for a in stack]
-    for chunk in (7, 4800, 4801):
-        monkeypatch.setattr(m, "_CHUNK_PX", chunk)
-        assert np.array_equal(m.intersections_px(stack, stack[:5]), whole)
 
 
 @given(stacks)
@@ -191,19 +156,6 @@ def test_codes_are_those_of_pycocotools(masks):
     assert all(rle["size"] == list(masks.shape[1:]) for rle in m.runs_of(masks).rles())
 
 
-def test_codes_of_long_runs(rng):
-    """Differences of either sign, of one character up to four."""
-    masks = np.zeros((12, 300, 411), bool)
-    for index, mask in enumerate(masks):
-        for _ in range(index):
-            (y, x), (h, w) = rng.integers(0, 300, 2), rng.integers(1, 150, 2)
-            mask[y : y + h, x : x + w] ^= True
-    masks[-1] = ~masks[-1]
-    rles, codes = m.runs_of(masks).rles(), coco_codes(masks)
-    assert [rle["counts"] for rle in rles] == [code["counts"].decode() for code in codes]
-    assert {len(rle["counts"]) > 100 for rle in rles} == {True, False}
-
-
 @settings(max_examples=300)
 @given(stacks)
 def test_geometry_is_exact(masks):
@@ -231,18 +183,3 @@ def test_take_and_joined_are_those_of_the_pixels(masks, data):
     assert same(m.Runs.joined([runs]), runs)
     both = m.Runs.joined([runs, runs.take(indices), runs])
     assert same(both, m.runs_of(np.concatenate([masks, masks[indices], masks])))
-
-
-def test_any_memory_layout(rng):
-    masks = rng.random((3, 5, 8)) < 0.5
-    for turned in (masks.transpose(0, 2, 1), np.asfortranarray(masks), masks[:, ::-1, ::2]):
-        assert np.array_equal(m.changes_of(turned), m.changes_of(turned.copy(order="C")))
-
-
-def test_changes_are_places_down_the_columns():
-    masks = np.zeros((2, 2, 3), bool)
-    masks[0, 1, 0] = masks[0, :, 1] = masks[1, 0, 0] = masks[1, 1, 2] = True
-    # of the first mask places 1 to 3, of the second 0 and 5, in steps of 2 * 3 + 1 a mask
-    found = m.changes_of(masks)
-    assert found.dtype == np.int64
-    assert found.tolist() == [1, 4, 7 + 0, 7 + 1, 7 + 5, 7 + 6]

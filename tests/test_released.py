@@ -13,7 +13,6 @@ from tasutils.config import load_preset
 from tasutils.language import Parser, mine_negatives
 from tasutils.language.parse import read_doc
 from tasutils.language.released import Reading, Relation, make_plan, read, read_tree
-from tasutils.language.wordnet import similar_pairs, wordnet
 from tasutils.refer import parse_expression
 
 SM = "en_core_web_sm"
@@ -202,64 +201,6 @@ def test_why_the_gate_stays_shut():
     )
 
 
-def test_a_neighbour_in_the_head_s_chunk_is_a_relation_with_the_target_itself():
-    assert read(SM, "rightmost man") == Reading(
-        "rightmost man", "rightmost man", (Relation((), "rightmost man"),), ()
-    )
-    assert read(SM, "top left zebra").superlatives == (("top",), ("left",))
-    reading = read(SM, "woman to the right of the car")
-    assert reading.relations == (
-        Relation(("to", "right"), "the right"),
-        Relation(("to", "right", "of"), "the car"),
-    )
-
-
-SUPERLATIVES = {  # words in, parts out; no parse is asked
-    "left": ("top left", "bottom left"),
-    "western": ("top left", "bottom left"),
-    "rightmost": ("top right", "bottom right"),
-    "east": ("top right", "bottom right"),
-    "top": ("top left", "top right"),
-    "above": ("top left", "top right"),
-    "north east": ("top right",),
-    "top leftmost": ("top left",),
-    "below": ("bottom left", "bottom right"),
-    "underneath right": ("bottom right",),
-    "south west": ("bottom left",),
-    "top below left": ("top left",),  # up is asked first
-    "left right": ("top left", "bottom left"),  # left is asked first
-    "under": (),  # no word of superlatives
-    "bottom left": ("top left", "bottom left"),  # "bottom" is no word at all
-    "upper right": ("top right", "bottom right"),
-    "lower": (),
-    "dog": (),
-}
-
-
-@pytest.mark.parametrize("text", SUPERLATIVES)
-def test_parts_by_the_words_of_superlatives(text):
-    plan = make_plan(f"{text} thing", None, "token")
-    assert plan.parts == SUPERLATIVES[text]
-    gated = make_plan(f"{text} thing", Reading("x", "x", (), (("left",),)), "token")
-    assert gated == plan
-    assert bool(plan.directions) == bool(plan.parts)
-
-
-@pytest.mark.parametrize(
-    "text, token, substring",
-    [
-        ("dog by the laptop", (), ("top left", "top right")),
-        ("bright dog", (), ("top right", "bottom right")),
-        ("the beast", (), ("top right", "bottom right")),
-        ("below the leftmost one", ("bottom left", "bottom right"), ("bottom left",)),
-        ("thunder", (), ()),  # "under" is no word of superlatives
-    ],
-)
-def test_words_match_as_tokens_or_as_substrings(text, token, substring):
-    assert make_plan(text, None, "token").parts == token
-    assert make_plan(text, None, "substring").parts == substring
-
-
 def by_relations(text, *relations, matching="substring"):
     found = tuple(Relation(tuple(words.split()), thing) for words, thing in relations)
     return make_plan(text, Reading("man", "man", found, ()), matching)
@@ -284,41 +225,6 @@ def test_relations_act_only_with_the_target_or_a_place_so_named():
 
 
 @pytest.mark.parametrize(
-    "text, word, parts",
-    [
-        ("left", "left", ("top left", "bottom left")),
-        ("left at the top", "left", ("top left",)),
-        ("left under the tree", "left", ("bottom left",)),
-        ("right, north", "right", ("top right",)),
-        ("east below", "east", ("bottom right",)),
-        ("top", "top", ("top left", "top right")),
-        ("above in the west", "above", ("top left",)),
-        ("top right", "top", ("top right",)),
-        ("under", "under", ("bottom left", "bottom right")),
-        ("below left", "below", ("bottom left",)),
-        ("south, to the east", "south", ("bottom right",)),
-    ],
-)
-def test_parts_by_relations(text, word, parts):
-    assert by_relations(text, (word, "man")).parts == parts
-
-
-def test_the_text_of_a_relation_s_object_is_searched_like_the_sentence():
-    assert by_relations("man right of the bright dog", ("right", "the bright dog")).parts
-    token = by_relations("man right of bright dog", ("right", "bright dog"), matching="token")
-    assert token.parts == () and [d.token for d in token.skipped] == ["right"]
-    assert token.skipped[0].skipped == "it relates the target to another thing"
-
-
-def test_words_that_decided_and_words_that_did_not_are_told_apart():
-    plan = make_plan("the top zebra at the left, not the right", None, "token")
-    assert [d.token for d in plan.directions] == ["top", "left"]
-    assert [(d.token, d.skipped) for d in plan.skipped] == [("right", "another word decides")]
-    shut = make_plan("left man", None, "token", "no reason")
-    assert shut.parts == () and [d.skipped for d in shut.skipped] == ["no reason"]
-
-
-@pytest.mark.parametrize(
     "text",
     ["a of " * 400, "left " * 400, "the man's " * 200, "man who sees " * 150, "🐶" * 2000],
 )
@@ -326,29 +232,7 @@ def test_the_longest_sentences_are_read(text):
     assert read(SM, text.strip()[:2000]).phrase
 
 
-@pytest.mark.parametrize("text", ["", " ", "!", "左の犬", "İİ left", "top\u00adleft"])
-def test_odd_texts_are_read(text):
-    reading = read(SM, text)
-    assert isinstance(reading.phrase, str)
-    make_plan(text, reading, "substring", reading.shut(reading.phrase))
-
-
 # ---------------------------------------------------------------- negatives
-
-
-@pytest.mark.parametrize(
-    "a, b, pairs",
-    [
-        ("giraffe", "giraffe", 1), ("couch", "sofa", 1), ("zebra", "zebra", 1),
-        ("kid", "child", 2), ("man", "man", 13), ("dog", "dog", 8), ("dog", "car", 0),
-        ("xyzzy", "xyzzy", 0),
-    ],
-)  # fmt: skip
-def test_synonym_counts(a, b, pairs):
-    assert similar_pairs(a, b) == similar_pairs(b, a) == pairs
-    slow = [x.path_similarity(y) for x in wordnet().synsets(a) for y in wordnet().synsets(b)]
-    assert sum(s is not None and s > 0.9 for s in slow) == pairs
-    assert similar_pairs(a, b, 0.3) == sum(s is not None and s > 0.3 for s in slow)
 
 
 def mine_released(phrases, target):

@@ -2,10 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tasutils.masks import areas_px, encode_rle, overlap_filter
 from tasutils.scene import Proposals
 
 # ---------------------------------------------------------------- crops and the overlap filter
@@ -71,37 +68,6 @@ def test_the_last_row_and_column_are_lost_and_a_line_keeps_a_pixel():
     for config in (short, CropConfig(geometry="released", resize="clip")):
         crop = masked_crops(image, line, boxes_xyxy(line), 8, config)
         assert crop.shape == (1, 3, 8, 8) and crop.max() > 0.5
-
-
-def slow_overlap(masks, greedy):
-    by_size = sorted(range(len(masks)), key=lambda i: (-int(masks[i].sum()), i))
-    kept = []
-    for place, i in enumerate(by_size):
-        others = kept if greedy else by_size[:place]
-        share = [(masks[i] & masks[j]).sum() / max(masks[i].sum(), 1) for j in others]
-        if not any(s > 0.4 for s in share):
-            kept.append(i)
-    return sorted(kept)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.integers(0, 9), st.integers(0, 9999), st.booleans())
-def test_the_overlap_filter_equals_a_quadratic_loop(n, seed, greedy):
-    rng = np.random.default_rng(seed)
-    masks = np.zeros((n, 6, 8), bool)
-    for mask in masks:
-        (y, x), (h, w) = rng.integers(0, 4, 2), rng.integers(1, 5, 2)
-        mask[y : y + h, x : x + w] = True
-    kept = overlap_filter(encode_rle(masks), areas_px(masks), 0, 0.4, greedy)
-    assert kept.tolist() == slow_overlap(masks, greedy)
-
-
-def test_a_dropped_mask_drops_no_other_when_greedy():
-    line = np.zeros((3, 1, 10), bool)
-    line[0, 0, :2] = line[1, 0, :4] = line[2, 0, 2:9] = True
-    codes, areas = encode_rle(line), areas_px(line)
-    assert overlap_filter(codes, areas, 0, 0.4).tolist() == [2]  # 2 drops 1, which drops 0
-    assert overlap_filter(codes, areas, 0, 0.4, greedy=True).tolist() == [0, 2]
 
 
 def test_floored_centres_are_exact():

@@ -83,35 +83,6 @@ def test_empty_scene(encoder, captioner, picture, masks):
     assert np.isfinite(silent.caption_embeddings).all()
 
 
-def test_one_pixel(encoder, captioner):
-    dot = np.ones((1, 1, 1), bool)
-    scene = make_tas(encoder, captioner, dot).describe(np.zeros((1, 1, 3), np.uint8))
-    assert np.isfinite(scene.crop_embeddings).all()
-
-
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
-        ("", ""),
-        ("  a red   car\n", "a red car"),
-        ("ray ban ray ban ray ban", "ray ban"),
-        ("a man with ray ban ray ban ray", "a man with ray ban"),
-        ("a a a dog", "a dog"),
-        ("dog dog dog dog", "dog"),
-        ("bora bora", "bora bora"),
-        ("a red car and a red car", "a red car and a red car"),
-        ("a dog a dog a cat", "a dog a cat"),
-        ("a photo of", ""),
-        ("A picture of a", ""),
-        ("a photo of a dog", "a photo of a dog"),
-        ("a photo of a photo of a photo of", ""),
-    ],
-)
-def test_clean_caption(raw, clean):
-    assert clean_caption(raw) == clean
-    assert clean_caption(clean) == clean
-
-
 def test_parts_are_lazy_and_missing_weights_are_named(tmp_path):
     tas = load("paper", device="cpu")
     assert "proposer" not in tas.__dict__

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from making.pools import POOL, SHARD_SCENES, TRAINING, ScenePool, write_shard
 from tasutils.config import OverlapConfig
-from tasutils.masks import areas_px, encode_rle, intersections_px
+from tasutils.masks import areas_px, encode_rle
 from tasutils.proposals import FreeConfig, MergeConfig
 from tasutils.proposals.regions import FreeMaskProposer, MergeProposer
 
@@ -77,6 +77,12 @@ class FreeMasks:
         first[np.unique(np.where(fits, nearest, -1), return_index=True)[1]] = True
         kept = fits & first
         return regions[nearest[kept]], scores[kept]
+
+
+def intersections_px(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Pixels that each mask of a (n, H, W) shares with each of b (m, H, W): int64 (n, m)."""
+    left, right = (masks.reshape(len(masks), -1).astype(np.float32) for masks in (a, b))
+    return (left @ right.T).astype(np.int64)  # exact below 2**24 px
 
 
 def contrast(features: torch.Tensor, masks: NDArray[np.bool_]) -> NDArray[np.float32]:

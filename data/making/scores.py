@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from making.categories import load_categories
+from making.free_masks import intersections_px
 from making.words import article
 from tasutils.captioners import clean_caption
 from tasutils.config import CropConfig
 from tasutils.crops import masked_crops
 from tasutils.images import read_image
-from tasutils.masks import areas_px, boxes_xyxy, decode_rle, intersections_px
+from tasutils.masks import areas_px, boxes_xyxy, decode_rle
 from tasutils.paths import REFSCENES
 
 

@@ -141,17 +141,12 @@ def find_head(doc: Doc) -> Token | None:
     noun: Token | None = None
     place: Token | None = None
     other: Token | None = None
-    for token in doc:
+    letter = len(doc) - 1 if len(doc) and doc[-1].lower_ in {"l", "r"} else None  # "dog L"
+    for token in doc[:letter]:
         word = token.lower_
         if token.tag_ == "POS":  # possessive: the owner is not the thing
             noun = place = other = None
-        elif (
-            word in EXTENDED_WORDS
-            or word in _ORDINALS
-            or _is_filling(token)
-            or word in {"l", "r"}
-            and token.i + 1 == len(doc)
-        ):
+        elif word in EXTENDED_WORDS or word in _ORDINALS or _is_filling(token):
             continue
         elif noun is None and (word in _SPEAKERS | _REQUESTS or _is_expletive(token)):
             other = None

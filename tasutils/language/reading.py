@@ -92,7 +92,8 @@ TURNS = words(
 )
 _HOSTS = words(
     "trunk trunks head hand hands arm arms leg legs paw paws thumb thumbs tail face nose lid seat"
-    " upside stand sit lie lay look hold close stands sits lies lays looks holds laying held set put hung"
+    " upside stand sit lie lay look hold close stands sits lies lays looks holds laying held"
+    " set put hung"
 )
 _TOPS = words(
     "red orange yellow green blue purple pink brown black white grey gray striped plaid checkered"

@@ -26,15 +26,17 @@ from zipfile import BadZipFile
 from tasutils import paths
 from tasutils.config import lookup
 from tasutils.errors import TasError
+from tasutils.language.reading import words
 
 if TYPE_CHECKING:
     from tasutils.language.parse import Parse, Parser
 
 _LOCK = RLock()  # the reader seeks in shared streams
 # Before a noun they make no other thing of it, though WordNet has "big cat" and "black sheep".
-_PROPERTIES = frozenset(
-    ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey", "gray", "golden", "silver", "dark", "light", "big", "large", "great", "giant", "small", "little", "tiny", "old", "young", "tall", "high", "low", "short", "long", "wide", "thick", "thin"]
-)  # fmt: skip
+_PROPERTIES = words(
+    "red orange yellow green blue purple pink brown black white grey gray golden silver dark light"
+    " big large great giant small little tiny old young tall high low short long wide thick thin"
+)
 _PAIRS = 3  # of senses, for two nouns to be synonyms in the released code
 
 
@@ -183,20 +185,20 @@ def similar_pairs(word_a: str, word_b: str, threshold: float = 0.9) -> int:
     return sum(s is not None and s > threshold for s in similarities)
 
 
-def noun_forms(words: Sequence[str]) -> tuple[str, ...]:
-    """The nouns that a phrase's `words` mean: WordNet's compounds, then the last word.
+def noun_forms(phrase: Sequence[str]) -> tuple[str, ...]:
+    """The nouns that a phrase's words mean: WordNet's compounds, then the last word.
 
     The last word stays away where the longest compound is no kind of it.
 
     >>> noun_forms(["red", "police", "van"]), noun_forms(["brown", "teddy", "bear"])
     (('police van', 'van'), ('teddy bear',))
     """
-    if not words:
+    if not phrase:
         return ()
-    parts = (" ".join(words[i:]) for i in range(max(0, len(words) - 4), len(words) - 1))
+    parts = (" ".join(phrase[i:]) for i in range(max(0, len(phrase) - 4), len(phrase) - 1))
     compounds = [c for c in parts if c.split()[0] not in _PROPERTIES and ancestors(c)]
     alone = bool(compounds) and not is_kind(compounds[0])
-    return (*compounds, *(() if alone else words[-1:]))
+    return (*compounds, *(() if alone else phrase[-1:]))
 
 
 def is_kind(compound: str) -> bool:
