@@ -196,8 +196,9 @@ def overlap_filter(
 
 def rle_ious(rles: Sequence[Rle]) -> NDArray[np.float64]:
     """IoU of every pair of run-length codes, float64 (n, n), exact; no mask is decoded."""
-    codes = list(rles)
-    return np.asarray(coco_mask.iou(codes, codes, [False] * len(codes))).reshape(len(codes), -1)
+    if not rles:
+        return np.zeros((0, 0))
+    return np.asarray(coco_mask.iou(list(rles), list(rles), [False] * len(rles)))
 
 
 def distinct(ious: NDArray[np.floating], nms_thresh: float, limit: int) -> NDArray[np.int64]:

@@ -1,14 +1,11 @@
 """IoU metrics by every convention in print, and confidence by bootstrap over images; numpy only.
 
-The unit is one (reference, sentence) pair at the image's original size. Zero-case conventions, the
-same in every function: a union of 0 is an IoU of 0, or of 1 where the sentence means nothing and so
-an empty answer is right (`no_target`); a sample without proposals counts with an intersection of 0
-and the ground truth's area as union; over no samples every metric is 0 (print n beside it).
-
-Every metric is a ratio of sums over samples (`ratio_terms`). The sentences of one image are not
-independent, so images are resampled: the sums of each image are taken once, a resample is a vector
-of multinomial weights over images, and all resamples are one matrix product. Intervals are
-percentile intervals (Efron and Tibshirani 1993, chapter 13).
+The unit is one (reference, sentence) pair at the image's original size. In every function a union
+of 0 is an IoU of 0, or of 1 where the sentence means nothing and so an empty answer is right
+(`no_target`); a sample without proposals counts with an intersection of 0 and the ground truth's
+area as union; over no samples every metric is 0. Every metric is a ratio of sums over samples.
+The sentences of one image are not independent, so images are resampled, all in one matrix product;
+intervals are percentile intervals (Efron and Tibshirani 1993, chapter 13).
 """
 
 from __future__ import annotations

@@ -3,14 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from tasutils.config import CropConfig, load_preset, preset_names
+from tasutils.config import CropConfig, load_preset
 from tasutils.errors import TasError
-
-
-def test_names():
-    assert {"tiny", "paper"} <= set(preset_names())
-    for name in preset_names():
-        assert load_preset(name).name == name
+from tasutils.tas import load, pick_device
 
 
 def test_every_setting_of_paper_has_a_source_or_is_assumed():
@@ -116,3 +111,18 @@ def test_preset_files(tmp_path):
 def test_unknown_preset(name):
     with pytest.raises(TasError, match="choose one of"):
         load_preset(name)
+
+
+def test_parts_are_lazy_and_missing_weights_are_named():
+    tas = load("paper", device="cpu")
+    assert "proposer" not in tas.__dict__
+    for part in ("proposer", "encoder", "captioner"):
+        with pytest.raises(TasError, match="GB") as error:
+            getattr(tas, part)
+        assert "\n" not in str(error.value) and "tas models get" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta", "", "cpu cpu"])
+def test_unknown_device(name):
+    with pytest.raises(TasError, match="choose cpu"):
+        pick_device(name)

@@ -14,22 +14,6 @@ from tasutils.crops import CLIP_MEAN_RGB, masked_crops, whole_image
 from tasutils.masks import boxes_xyxy
 
 
-def test_last_row_and_column_are_kept(masks):
-    image = np.zeros((60, 80, 3), np.uint8)
-    image[54, 69] = 255
-    crop = masked_crops(image, masks[1:2], boxes_xyxy(masks[1:2]), 20, CropConfig())
-    assert crop[0, :, 19, 19].tolist() == [1, 1, 1]
-    assert crop.sum() == 3
-
-
-def test_mirrored_picture_gives_mirrored_crops(picture, masks):
-    crops = masked_crops(picture, masks, boxes_xyxy(masks), 24, CropConfig())
-    mirrored = masks[:, :, ::-1].copy()
-    other = masked_crops(picture[:, ::-1], mirrored, boxes_xyxy(mirrored), 24, CropConfig())
-    even = [0, 1]  # the half square is padded by an even number too, but keep to squares
-    assert torch.allclose(crops[even].flip(-1), other[even], atol=1e-5)
-
-
 def test_no_masks_empty_mask_and_one_pixel(picture):
     none = np.zeros((0, 60, 80), bool)
     assert masked_crops(picture, none, boxes_xyxy(none), 8, CropConfig()).shape == (0, 3, 8, 8)
@@ -127,12 +111,3 @@ def test_masks_may_be_a_tensor_and_nothing_is_written_to(picture, masks):
         crops = masked_crops(picture, tensor, boxes_xyxy(masks), 24, config)
         assert torch.equal(crops, masked_crops(picture, masks, boxes_xyxy(masks), 24, config))
     assert np.array_equal(masks, before)
-
-
-def test_a_picture_is_blurred_once_for_all_its_crops(picture, masks, monkeypatch):
-    import cv2
-
-    kernels, blur = [], cv2.GaussianBlur
-    monkeypatch.setattr(cv2, "GaussianBlur", lambda i, k, s: kernels.append(k[0]) or blur(i, k, s))
-    masked_crops(picture, masks, boxes_xyxy(masks), 9, CropConfig(fill="blur", blur_kernel_px=5))
-    assert kernels == [5]

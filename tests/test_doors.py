@@ -51,11 +51,6 @@ def big(scene, expression, texts, settings):
     return (scene.proposals.areas_px / scene.proposals.areas_px.max()) ** settings.power
 
 
-def landmark(scene, expression, texts, settings):
-    """How near each mask is to what the sentence names last, by that phrase's embedding."""
-    return scene.crop_embeddings @ texts.phrases["the car"].astype(np.float64)
-
-
 @pytest.fixture
 def big_term(monkeypatch):
     monkeypatch.setitem(TERMS, "big", Term(big, settings=BigSettings))
@@ -94,19 +89,6 @@ def test_a_new_term_in_sweep_tables_and_charts(big_term, make_tas, dataset, tmp_
     answer = tas.refer(scene, "the big dog")
     assert charts.score_bars(answer).png().startswith(b"\x89PNG")
     assert "big" in answer.table()
-
-
-def test_a_term_s_phrases_share_the_sentence_s_batch(monkeypatch, make_tas, dataset):
-    term = Term(landmark, phrases=lambda expression: ("the car",))
-    monkeypatch.setitem(TERMS, "near", term)
-    scene, tas = scene_and_tas(make_tas, dataset, {"terms.near": 1.0})
-    batches = []
-    encode = tas.encoder.encode_text
-    monkeypatch.setattr(tas.encoder, "encode_text", lambda t: batches.append(t) or encode(t))
-    answer = tas.refer(scene, SENTENCE)
-    assert batches == [[SENTENCE, "the car"]] and answer.terms["near"].shape == (
-        len(scene.proposals),
-    )
 
 
 # ---------------------------------------------------------------- views

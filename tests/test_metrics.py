@@ -65,15 +65,6 @@ def test_zero_cases():
     assert metric(big, big, "oiou") == 1.0
 
 
-def test_epsilon_lowers_every_iou_and_leaves_the_overall_one():
-    assert metrics.iou([2, 0], [4, 0], 1.0).tolist() == [0.4, 0.0]
-    assert metric([2, 6], [4, 9], "miou", epsilon=1.0) == pytest.approx(0.5)
-    assert metric([2], [4], "p@0.45", epsilon=1.0) == 0
-    assert metric([2], [4], "oiou", epsilon=1.0) == 0.5
-    # 1e-6 px would be lost in a union of single precision
-    assert metrics.iou(np.float32([1]), np.float32([2]), 1e-6)[0] == 1 / (2 + 1e-6)
-
-
 @given(st.lists(st.lists(st.integers(0, 3), max_size=5), max_size=6))
 def test_the_first_best_of_each_segment(groups):
     rows = [(k, float(x)) for k, values in enumerate(groups) for x in values]
@@ -268,17 +259,6 @@ def test_value_n_seed_and_order_of_rows():
     mixed = np.random.default_rng(1).permutation(len(inter))
     shuffled = bootstrap(inter[mixed], union[mixed], image[mixed], seed=5)
     assert all(shuffled[n] == pytest.approx(found[n], abs=1e-12) for n in METRIC_NAMES)
-
-
-def test_coverage_of_a_known_mean():
-    rng, hits = np.random.default_rng(0), 0
-    for trial in range(200):
-        inter = (rng.random(40) * 1e6).astype(int)
-        found = bootstrap(
-            inter, np.full(40, 10**6), np.arange(40), ("miou",), seed=trial, n_resamples=400
-        )["miou"]
-        hits += found.low <= 0.5 <= found.high
-    assert 0.88 <= hits / 200 <= 0.99
 
 
 def test_paired_difference_is_exact_and_narrower_than_unpaired():

@@ -1,12 +1,10 @@
 """The spatial rectifier: halves of the picture, four parts, and who wins."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tasutils.errors import TasError
 from tasutils.rectifier import PARTS, cut_xy, in_parts, in_region, ranking, rectify
 from tasutils.terms import min_max_softmax
 
@@ -76,17 +74,6 @@ def test_regions_equal_the_slow_version(picture, other, names, cut) -> None:  # 
 
 
 SCORES = arrays(np.float64, st.integers(0, 8), elements=st.integers(-3, 3).map(float))
-
-
-@given(SCORES, st.integers(0, 255))
-def test_the_winner_is_the_first_best_of_the_region(total: np.ndarray, bits: int) -> None:
-    inside = np.array([bool(bits >> i & 1) for i in range(len(total))], dtype=bool)
-    allowed = np.flatnonzero(inside if inside.any() else np.ones_like(inside))
-    wanted = max(allowed, key=lambda i: (total[i], -i)) if len(total) else None
-    assert rectify(total, inside) == wanted
-    order = ranking(total, inside)
-    assert sorted(order) == list(range(len(total)))
-    assert inside[order].tolist() == sorted(inside.tolist(), reverse=True)
 
 
 @given(SCORES, st.integers(0, 255), st.integers(0, 255))
@@ -163,11 +150,3 @@ def test_four_parts_equal_the_slow_version(rows, parts, cut):
         assert rectify(worth, inside, yields) == wanted
         order = ranking(worth, inside, yields)
         assert order[0] == wanted and sorted(order) == list(range(len(worth)))
-
-
-def test_an_unknown_part_is_named_with_those_there_are():
-    with pytest.raises(TasError) as caught:
-        in_parts([[1, 2]], (9, 9), ("top left", "middle", "centre"), "median")
-    assert str(caught.value) == (
-        "unknown part 'middle'; choose among top left, bottom left, top right, bottom right"
-    )

@@ -90,20 +90,6 @@ def test_mirroring_swaps_the_answers_of_left_and_right(scene: Scene, words: tupl
     np.testing.assert_array_equal(left.in_region, right.in_region)
 
 
-def test_no_mask_is_an_empty_answer() -> None:
-    answer = ask(scene_of(boxes(0, 0)), "left dog")
-    assert answer.best is None and answer.unrectified is None and not answer.rectified
-    assert answer.table().empty and not answer.mask().any()
-    assert "no mask was proposed" in answer.reason
-
-
-def test_no_negative_makes_n_zero() -> None:
-    for phrases in ((), ("a puppy dog", "dogs")):
-        answer = ask(scene_of(boxes(3, 1), phrases=phrases), "the dog")
-        assert answer.negatives == () and not answer.terms["n"].any()
-        assert "no negatives" in answer.reason
-
-
 def test_negatives_are_the_other_phrases_and_their_stored_embeddings() -> None:
     scene = scene_of(boxes(3, 1), phrases=("a dog", "two red cars", "a banana"))
     answer = ask(scene, "the automobile")

@@ -16,15 +16,6 @@ from tasutils.language.wordnet import (
 SYNONYM_RULES: dict[str, SynonymRule] = {"nearest": nearest, "three_pairs": three_pairs}
 
 __all__ = [
-    "SYNONYM_RULES",
-    "Candidate",
-    "Direction",
-    "Parse",
-    "Parser",
-    "Plan",
-    "Verdict",
-    "find_directions",
-    "mine_negatives",
-    "path_similarity",
-    "read_directions",
-]
+    "SYNONYM_RULES", "Candidate", "Direction", "Parse", "Parser", "Plan", "Verdict",
+    "find_directions", "mine_negatives", "path_similarity", "read_directions",
+]  # fmt: skip

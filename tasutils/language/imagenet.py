@@ -18,8 +18,7 @@ class ImageClass:
     """One class of ImageNet-1k.
 
     name: the first word of its WordNet sense ("goldfish"); kinds: what it is a kind of, from near
-    to far, by each sense's most special hypernym ("cyprinid", ..., "entity"); senses: names of its
-    sense and of every sense above it on any path ("goldfish.n.01", ...).
+    to far ("cyprinid", ..., "entity"); senses: names of its sense and of every sense above it.
     """
 
     name: str
@@ -59,21 +58,14 @@ def everyday_classes() -> dict[str, frozenset[int]]:
 
 
 def _image_class(synset: Any) -> ImageClass:
-    kinds: list[str] = []
-    above = synset
-    while above := _nearest_kind(above):
-        kinds.append(_word(above))
+    kinds, above = list[str](), synset.hypernyms()
+    while above:
+        # the deepest, by name among equals: nltk's own order changes from process to process
+        kind = min(above, key=lambda kind: (-kind.max_depth(), kind.name()))
+        kinds.append(_word(kind))
+        above = kind.hypernyms()
     senses = frozenset(s.name() for path in synset.hypernym_paths() for s in path)
     return ImageClass(_word(synset), tuple(kinds), senses)
-
-
-def _nearest_kind(synset: Any) -> Any:
-    """The most special hypernym: the deepest, by name among equals; None at the top.
-
-    nltk keeps hypernyms in sets of strings, so their own order changes from process to process.
-    """
-    above = synset.hypernyms()
-    return min(above, key=lambda kind: (-kind.max_depth(), kind.name())) if above else None
 
 
 def _word(synset: Any) -> str:

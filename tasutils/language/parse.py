@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from tasutils.errors import TasError
-from tasutils.language.reading import EXTENDED_WORDS, TURNS, words
+from tasutils.language.reading import EXTENDED_WORDS, LISTS, words
 from tasutils.language.wordnet import ancestors
 
 if TYPE_CHECKING:
@@ -23,37 +23,7 @@ if TYPE_CHECKING:
 
 _LOCK = Lock()
 
-# Words that say where, not what: the head noun only where there is no other.
-_PLACE_WORDS = words(
-    "side hand part half corner edge end area row far middle center centre front back background"
-    " foreground low high"
-)
-_ORDINALS = words("first second third fourth fifth sixth last next")
-# "pair of scissors" names scissors: the noun behind "of" is the thing.
-_QUANTITY_WORDS = words("pair couple bunch group piece slice herd flock set lot kind type one rest")
-# The small model takes some words for what they are not; these are never the thing.
-_ACTIONS = words(
-    "standing sitting lying laying holding wearing walking riding eating looking facing hanging"
-    " leaning running playing kneeling stand sit lie lay hold wear walk ride eat look stood sat"
-)
-# Who speaks and what they ask for, before anything is named: "please show me", "can you point to".
-_SPEAKERS = words("i me you we us")
-_REQUESTS = words(
-    "please show find point want need pick select segment locate give see choose get highlight"
-    " mark click identify"
-)
-_ANYBODY = words("one ones someone somebody anyone anybody everyone")
-_ADVERBS = words("close upside away together alone here there")
-_WITH = words("w w/ w/o")
-# A sentence that begins so names another thing: "under the table", "holding umbrella".
-_LEADERS = words(
-    "under underneath behind beside near with by between inside against w/ holding wearing"
-    " carrying riding"
-)
-# Behind these "set" is a verb: "table set for two".
-_PARTICLES = words("for up out down aside apart against with")
-_COLORS = words("red orange yellow green blue purple pink brown black white grey gray")
-_NO_PARTS = _ORDINALS | _PLACE_WORDS | _COLORS | _ACTIONS
+_NO_PARTS = LISTS.order | LISTS.place_words | LISTS.colors | LISTS.actions
 _NOUNS = words("NOUN PROPN")
 _SUPERLATIVES = words("JJR JJS RBR RBS")
 _RELATIVES = words("WDT WP WRB")
@@ -146,9 +116,9 @@ def find_head(doc: Doc) -> Token | None:
         word = token.lower_
         if token.tag_ == "POS":  # possessive: the owner is not the thing
             noun = place = other = None
-        elif word in EXTENDED_WORDS or word in _ORDINALS or _is_filling(token):
+        elif word in EXTENDED_WORDS or word in LISTS.order or _is_filling(token):
             continue
-        elif noun is None and (word in _SPEAKERS | _REQUESTS or _is_expletive(token)):
+        elif noun is None and (word in LISTS.speakers | LISTS.requests or _is_expletive(token)):
             other = None
         elif _leads_elsewhere(token):
             return None
@@ -156,7 +126,7 @@ def find_head(doc: Doc) -> Token | None:
             break  # "the left hand of the man"
         elif word == "of" and (noun is None or _is_quantity(noun)):
             noun = place = other = None
-        elif word in _PLACE_WORDS:
+        elif word in LISTS.place_words:
             place = token
         elif noun is not None and _is_compound(noun, token):
             noun = token
@@ -164,7 +134,7 @@ def find_head(doc: Doc) -> Token | None:
             break
         elif _is_thing(token) or (noun is not None and _is_misread_noun(token, noun)):
             noun = token
-        elif _is_content(token) and not (other and word in _ADVERBS):
+        elif _is_content(token) and not (other and word in LISTS.adverbs):
             other = token
     return noun or other or place
 
@@ -191,12 +161,12 @@ def _leads_elsewhere(token: Token) -> bool:
     """Does the sentence begin with where the thing is, or what it does, and never name it?"""
     if token.i == 1:
         return token.lower_ == "to" and token.nbor(-1).lower_ in {"next", "close"}
-    return token.i == 0 and token.lower_ in _LEADERS and len(token.doc) > 1
+    return token.i == 0 and token.lower_ in LISTS.leaders and len(token.doc) > 1
 
 
 def _is_quantity(noun: Token) -> bool:
     compound = noun.i and _is_compound(noun.nbor(-1), noun)  # "parking lot"
-    return noun.lower_ in _QUANTITY_WORDS and not compound
+    return noun.lower_ in LISTS.quantity_words and not compound
 
 
 def _is_compound(first: Token, second: Token) -> bool:
@@ -230,9 +200,9 @@ def _joined(chunks: list[Span]) -> list[Span]:
 
 def _ends_phrase(token: Token, noun: Token) -> bool:
     """Does the token belong to something else than the noun before it?"""
-    if token.lower_ in _ACTIONS | _WITH:
+    if token.lower_ in LISTS.actions | LISTS.with_signs:
         return True
-    if token.lower_ in TURNS and token.i + 1 < len(token.doc):  # "bus heading left"
+    if token.lower_ in LISTS.turns and token.i + 1 < len(token.doc):  # "bus heading left"
         return token.nbor().lower_ in {*EXTENDED_WORDS, "to", "towards"}
     if token.tag_ in {"HYPH", "``", "''"} or _is_misread_noun(token, noun):
         return False
@@ -242,32 +212,32 @@ def _ends_phrase(token: Token, noun: Token) -> bool:
 def _is_misread_noun(token: Token, noun: Token) -> bool:
     """Is it the "can" of "trash can", the "bear" of "teddy bear on top", read as a verb?"""
     word, after = token.lower_, token.doc[token.i + 1 : token.i + 2]
-    if token.i != noun.i + 1 or word in _ACTIONS | _ADVERBS or word.endswith("ed"):
+    if token.i != noun.i + 1 or word in LISTS.actions | LISTS.adverbs or word.endswith("ed"):
         return False
-    if word in _QUANTITY_WORDS and token.pos_ == "VERB":  # "swing set on the left"
-        return not any(t.lower_ in _PARTICLES for t in after)
+    if word in LISTS.quantity_words and token.pos_ == "VERB":  # "swing set on the left"
+        return not any(t.lower_ in LISTS.particles for t in after)
     misread = token.tag_ in {"VB", "VBP", "VBD", "MD"}
     return misread and not any(t.pos_ in _NOUNS | {"DET", "NUM"} for t in after)
 
 
 def _starts_another(token: Token) -> bool:
     """Does a preposition, relative pronoun or action begin after a word that may be the thing?"""
-    if token.tag_ in _RELATIVES or token.lower_ in _WITH:
+    if token.tag_ in _RELATIVES or token.lower_ in LISTS.with_signs:
         return True
-    if token.lower_ in _ACTIONS:  # but "small running shoe" goes on
+    if token.lower_ in LISTS.actions:  # but "small running shoe" goes on
         return token.i + 1 == len(token.doc) or token.nbor().pos_ not in _NOUNS
     return token.is_stop and token.pos_ in {"ADP", "AUX", "SCONJ"}
 
 
 def _is_thing(token: Token) -> bool:
-    if token.lower_ in _COLORS | _ACTIONS:
+    if token.lower_ in LISTS.colors | LISTS.actions:
         return False
-    return token.pos_ in _NOUNS or token.lower_ in _ANYBODY or token.tag_ == "PRP"
+    return token.pos_ in _NOUNS or token.lower_ in LISTS.anybody or token.tag_ == "PRP"
 
 
 def _is_content(token: Token) -> bool:
     dull = token.is_stop or token.is_punct or token.is_space or token.like_num
-    return not dull and token.tag_ not in _SUPERLATIVES and token.lower_ not in _ACTIONS
+    return not dull and token.tag_ not in _SUPERLATIVES and token.lower_ not in LISTS.actions
 
 
 def _word(token: Token) -> str:

@@ -4,19 +4,13 @@
 has the released code's (what they do there: `language.released`). `extended` knows more words and
 leaves out those uses of which the picture's halves say nothing:
 
-| use | example | why it does not count |
-|---|---|---|
-| relation | "left of the dog", "above and to the left of it" | holds for another thing |
-| another's | "in front of the left car" | says where another thing is |
-| negation | "not on the left", "except the left one" | says where it is not |
-| ordinal | "second from the left", "third right" | the second may stand in the other half |
-| orientation | "zebra facing left", "looking up" | where it looks, not where it is |
-| body | "his left", "the bear's left eye", "in the right hand" | seen from the other |
-| particle | "man standing up", "trunk up", "up close" | belongs to the verb or a part |
-| intensifier | "right behind the bus", "right on the edge" | means "directly" |
-| verb | "the man who left", "left on the ground", "last slice left" | went away, remains |
-| compound | "left-handed", "top hat", "pick-up truck" | is part of another word |
-| garment | "girl in red top", "tank top" | a thing |
+| use | example |
+|---|---|
+| relation, another's | "left of the dog", "in front of the left car": of another thing |
+| negation, ordinal | "not on the left", "second from the left": the other half, maybe |
+| orientation, body | "zebra facing left", "the bear's left eye": seen from the other |
+| particle, intensifier | "trunk up", "right behind the bus": up or right of nothing |
+| verb, compound, garment | "left on the ground", "top hat", "girl in red top" |
 
 Words match as tokens ("laptop" and "bright" hold no direction), unless substrings are asked for,
 as in the released code. No parser is asked: on phrases this short it takes "left" for a verb in
@@ -25,8 +19,11 @@ as in the released code. No parser is asked: on phrases this short it takes "lef
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass, replace
+from importlib.resources import files
+from types import SimpleNamespace
 from typing import Literal
 
 from tasutils.errors import TasError
@@ -39,6 +36,15 @@ Names = tuple[DirectionName, ...]
 def words(text: str) -> frozenset[str]:
     """The words of a text, as a set."""
     return frozenset(text.split())
+
+
+def _lists() -> SimpleNamespace:
+    """The closed lists of words.csv that the rules stand on, by name."""
+    table = (files("tasutils.language") / "words.csv").read_text(encoding="utf-8").splitlines()
+    return SimpleNamespace(**{row["list"]: words(row["words"]) for row in csv.DictReader(table)})
+
+
+LISTS = _lists()
 
 
 def _table(*rows: tuple[str, Names]) -> dict[str, Names]:
@@ -71,63 +77,6 @@ WORDS: dict[str, dict[str, Names]] = {
 }
 
 _LETTERS: dict[str, Names] = {"l": ("left",), "r": ("right",)}
-_ARTICLES = words("the a an this that its his her their our my your")
-_SIDES = words("side half part corner edge end hand most area section region")
-_PICTURE = words(
-    "image picture pic photo photograph frame screen scene shot view center centre middle"
-    " me us you viewer photographer"
-)
-_COUNTS = words(
-    "two three four five six seven all both these those them many several pair trio group row bunch"
-    " lineup queue"
-)
-_ORDINALS = words(
-    "second third fourth fifth sixth seventh eighth ninth tenth next"
-    " 2nd 3rd 4th 5th 6th 7th 8th 9th 10th"
-)
-_NUMERALS = words("two three four five six 2 3 4 5 6")
-TURNS = words(
-    "facing faces looking looks pointing points turning turned turns heading headed moving going"
-    " leaning leans walking running driving flying swimming tilted"
-)
-_HOSTS = words(
-    "trunk trunks head hand hands arm arms leg legs paw paws thumb thumbs tail face nose lid seat"
-    " upside stand sit lie lay look hold close stands sits lies lays looks holds laying held"
-    " set put hung"
-)
-_TOPS = words(
-    "red orange yellow green blue purple pink brown black white grey gray striped plaid checkered"
-    " floral tank crop halter tube"
-)
-_BEHIND_RIGHT = words(
-    "next behind beside by before after near under beneath over at there here above below"
-    " underneath against between inside within into onto through outside across along"
-)
-_ON = words("the on at to far in upper lower top bottom most very side")
-_BE = words("is are was were be been being")
-_LEAVERS = words(
-    "who has have had he she they we i you someone somebody everyone people nobody having"
-)
-_AS_LEFT = words("there behind over open alone out empty unattended untouched uneaten")
-_LAST = words("last only remaining what any anything something nothing")
-_DENIALS = words("not isn isnt aren arent wasn never no except excluding nor")
-_ALL = words("any every all each anything nothing everything anyone everyone")
-_OWNERS = words("s his her its their whose")
-_BODY = words(
-    "hand hands arm arms leg legs eye eyes ear ears foot feet paw paws wing wings shoulder knee"
-    " cheek wrist ankle elbow thigh hoof horn tusk fist thumb finger"
-)
-_NEAR = words("behind beside near with over under beneath by against around")
-_NO_NOUNS = words(
-    "who that which whose with in on at of to from by near next behind beside under over and or is"
-    " are was has not w holding wearing"
-)
-_COMPOUNDS = {
-    "left": words("turn handed hander footed fielder winger"),
-    "right": words("turn handed hander footed fielder winger angle triangle"),
-    "top": words("hat hats coat knot down"),
-    "down": words("vest jacket coat comforter pillow duvet"),
-}
 
 
 @dataclass(frozen=True)
@@ -216,7 +165,7 @@ def _is_tied(text: str, match: re.Match[str], words: list[str], i: int) -> bool:
     ties = text[: match.start()].endswith("-"), text[match.end() :].startswith("-")
     others = [words[i + step] for tied, step in zip(ties, (-1, 1), strict=True)
               if tied and 0 <= i + step < len(words)]  # fmt: skip
-    return not {*others} <= {*EXTENDED_WORDS} | _SIDES | _PICTURE | {"far"}
+    return not {*others} <= {*EXTENDED_WORDS} | LISTS.sides | LISTS.picture | {"far"}
 
 
 def _why_skipped(words: list[str], i: int) -> str:
@@ -225,9 +174,8 @@ def _why_skipped(words: list[str], i: int) -> str:
     if word == "right" and _is_intensifier(before, after):
         return "intensifier"
     way = word == "right" and after[:2] == ["of", "way"]
-    if {*after[:1]} & _COMPOUNDS.get(word, frozenset()) or way or words[i - 1 : i + 1] == [
-        "top", "down",
-    ]:  # fmt: skip
+    joined = {*after[:1]} & getattr(LISTS, f"after_{word}", frozenset())
+    if joined or way or words[i - 1 : i + 1] == ["top", "down"]:
         return "compound"
     if _is_relation(word, before, after):
         return "relation"
@@ -239,14 +187,14 @@ def _why_skipped(words: list[str], i: int) -> str:
         return "ordinal"
     if word == "left" and before and _is_verb(before, after):
         return "verb"
-    led = [w for w in before if w not in _ARTICLES | {"to", "towards", "toward"}]
-    if word != "top" and TURNS & {*led[-1:]}:
+    led = [w for w in before if w not in LISTS.articles | {"to", "towards", "toward"}]
+    if word != "top" and LISTS.turns & {*led[-1:]}:
         return "orientation"
     if word in {"left", "right"} and before == words[:i] and _is_body(before, after):
         return "body"
     if word in {"up", "down"} and _is_particle(before, after):
         return "particle"
-    if word == "top" and _TOPS & {*before[-1:]} and not {*EXTENDED_WORDS} & {*after[:1]}:
+    if word == "top" and LISTS.tops & {*before[-1:]} and not {*EXTENDED_WORDS} & {*after[:1]}:
         return "garment"
     return "another's" if _is_anothers(before, after) else ""
 
@@ -254,45 +202,47 @@ def _why_skipped(words: list[str], i: int) -> str:
 def _is_denied(before: list[str]) -> bool:
     """Do "not the left", "isn't on the left", "except the left", "other than the left" end here?"""
     at = len(before) - 1
-    while at >= 0 and before[at] in _ARTICLES | _ON | {"one", "ones", "t"} | {*EXTENDED_WORDS}:
+    while at >= 0 and before[at] in LISTS.articles | LISTS.between | {"one", "ones", "t"} | {
+        *EXTENDED_WORDS
+    }:
         at -= 1
     word, pair = " ".join(before[max(at, 0) : at + 1]), " ".join(before[max(at - 1, 0) : at + 1])
     if word == "but":
-        return not _ALL.isdisjoint(before)
-    return word in _DENIALS or pair in {"other than", "rather than", "instead of"}
+        return not LISTS.everything.isdisjoint(before)
+    return word in LISTS.denials or pair in {"other than", "rather than", "instead of"}
 
 
 def _is_ordinal(before: list[str]) -> bool:
     """Do "second left", "second to the left" or "second dog from the far left" end here?"""
-    rest = [word for word in before if word not in _ARTICLES | {"far", "very"}]
+    rest = [word for word in before if word not in LISTS.articles | {"far", "very"}]
     if " to last " in f" {' '.join(rest)} ":
         return True
     if rest and rest[-1] in {"from", "to"}:
-        return bool(_NUMERALS & set(rest[-2:-1]) or _ORDINALS & set(rest[:-1]))
-    return bool(rest) and rest[-1] in _ORDINALS
+        return bool(LISTS.numerals & set(rest[-2:-1]) or LISTS.ordinals & set(rest[:-1]))
+    return bool(rest) and rest[-1] in LISTS.ordinals
 
 
 def _is_verb(before: list[str], after: list[str]) -> bool:
     """Is "left" what someone did, or what remains?"""
-    gone = before[-1] in _LEAVERS | _BE and after[:1] != ["of"]
+    gone = before[-1] in LISTS.leavers | LISTS.being and after[:1] != ["of"]
     if gone or (before[-1] == "that" and len(before) > 1):
         return True
-    if before[-1] in _ON | _ARTICLES:
+    if before[-1] in LISTS.between | LISTS.articles:
         return False
     if after[:1] in (["on"], ["in"]) and not (after[1:] and _is_picture(after[1:])):
-        return not after[1:] or after[1] in _ARTICLES
-    remains = not after and not _LAST.isdisjoint(before)
-    return remains or not _AS_LEFT.isdisjoint(after[:1])
+        return not after[1:] or after[1] in LISTS.articles
+    remains = not after and not LISTS.last.isdisjoint(before)
+    return remains or not LISTS.as_left.isdisjoint(after[:1])
 
 
 def _is_body(before: list[str], after: list[str]) -> bool:
     """Is it someone's own side: "his left", "the bear's left eye", "in the right hand"?"""
-    if before and before[-1] in _OWNERS:
+    if before and before[-1] in LISTS.owners:
         return True
-    if not after or after[0] not in _BODY or _ARTICLES.issuperset(before):
+    if not after or after[0] not in LISTS.body or LISTS.articles.issuperset(before):
         return False  # "right eye of the cat" is what is meant, seen by who looks
     more = after[1:2]  # but "left hand dog", "right hand side"
-    return after[0] != "hand" or not more or more[0] in _NO_NOUNS or not more[0].isalnum()
+    return after[0] != "hand" or not more or more[0] in LISTS.no_nouns or not more[0].isalnum()
 
 
 def _is_anothers(before: list[str], after: list[str]) -> bool:
@@ -302,66 +252,76 @@ def _is_anothers(before: list[str], after: list[str]) -> bool:
     """
     while after and after[0] in EXTENDED_WORDS:
         after = after[1:]
-    if not after or after[0] in _SIDES | _PICTURE | _NO_NOUNS or not after[0].isalnum():
+    if (
+        not after
+        or after[0] in LISTS.sides | LISTS.picture | LISTS.no_nouns
+        or not after[0].isalnum()
+    ):
         return False
     if len(after[0]) > 4 and after[0].endswith(("ing", "ed")):
         return False
-    while before and before[-1] in _ARTICLES:
+    while before and before[-1] in LISTS.articles:
         before = before[:-1]
     if len(before) < 2:
         return False
     *rest, last = before
     if last in {"on", "in", "at"}:
         return len(rest) > 1 and len(rest[-1]) > 4 and rest[-1].endswith("ing")
-    return last in _NEAR or f"{rest[-1]} {last}" in {"front of", "next to", "close to"}
+    return last in LISTS.near or f"{rest[-1]} {last}" in {"front of", "next to", "close to"}
 
 
 def _is_particle(before: list[str], after: list[str]) -> bool:
     last = before[-1] if before else ""
     if after[:1] in (["high"], ["low"]):
         return False
-    if after and after[0] in _ARTICLES | {"close", "front", "against"}:  # "up the hill"
+    if after and after[0] in LISTS.articles | {"close", "front", "against"}:  # "up the hill"
         return True
-    return last in _HOSTS or (len(last) > 4 and last.endswith(("ing", "ed")))
+    return last in LISTS.hosts or (len(last) > 4 and last.endswith(("ing", "ed")))
 
 
 def _is_intensifier(before: list[str], after: list[str]) -> bool:
-    if not after or (before and before[-1] in _ON):
+    if not after or (before and before[-1] in LISTS.between):
         return False
-    middle = [word for word in after[:3] if word not in _ARTICLES][:2]
+    middle = [word for word in after[:3] if word not in LISTS.articles][:2]
     if after[0] == "up" and after[1:2]:
-        return after[1] in _BEHIND_RIGHT | _ON
+        return after[1] in LISTS.behind_right | LISTS.between
     if after[0] == "on" and after[1:2]:
-        return after[1] in _ARTICLES | {"top"}
-    return after[0] in _BEHIND_RIGHT or middle in (["in", "front"], ["in", "middle"])
+        return after[1] in LISTS.articles | {"top"}
+    return after[0] in LISTS.behind_right or middle in (["in", "front"], ["in", "middle"])
 
 
 def _is_relation(word: str, before: list[str], after: list[str]) -> bool:
     """Does an object follow that is not the picture: "of the dog", "side of it", "above a car"?"""
-    joined = [w for w in after[:4] if w not in _ARTICLES | _ON or w in EXTENDED_WORDS][:2]
+    joined = [
+        w for w in after[:4] if w not in LISTS.articles | LISTS.between or w in EXTENDED_WORDS
+    ][:2]
     if joined[:1] in (["and"], ["or"]) and joined[1:] and joined[1] in EXTENDED_WORDS:
         at = after.index(joined[1])  # "above and to the left of it"
         return _is_relation(joined[1], [*before, word, *after[:at]], after[at + 1 :])
     while after and after[0] in EXTENDED_WORDS:  # "upper left of the dog"
         word, after = after[0], after[1:]
-    while after and after[0] in _SIDES:
+    while after and after[0] in LISTS.sides:
         after = after[1:]
     if word in {"above", "below"}:
         if not after or after[0] in {"and", "or"} or not after[0].isalnum():
             return False
-        return after[0] in _ARTICLES or not _ARTICLES.issuperset(before)  # but "the above dog"
+        return after[0] in LISTS.articles or not LISTS.articles.issuperset(
+            before
+        )  # but "the above dog"
     if not after or after[0] not in {"of", "to", "from", "than"} or not after[1:]:
         return False
     if word.endswith(("most", "est")) or _is_picture(after[1:]):
         return False
-    rest = [w for w in after[1:4] if w not in _ARTICLES]
+    rest = [w for w in after[1:4] if w not in LISTS.articles]
     pair = rest[:2] == ["pair", "of"]  # of headphones: one thing
-    return pair or not (rest and rest[0] in _COUNTS)  # "the left of the two dogs" is one of them
+    return pair or not (
+        rest and rest[0] in LISTS.counts
+    )  # "the left of the two dogs" is one of them
 
 
 def _is_picture(target: list[str]) -> bool:
     """Is the object the picture itself: "the picture", "left side of the image", "screen"?"""
-    rest = [word for word in target if word not in _ARTICLES | {"whole", "entire", "of"}]
-    while rest and (rest[0] in _SIDES or rest[0] in EXTENDED_WORDS):
+    rest = [word for word in target if word not in LISTS.articles | {"whole", "entire", "of"}]
+    while rest and (rest[0] in LISTS.sides or rest[0] in EXTENDED_WORDS):
         rest = rest[1:]
-    return not rest or rest[0] in _PICTURE
+    return not rest or rest[0] in LISTS.picture

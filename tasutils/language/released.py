@@ -46,7 +46,6 @@ _SUPERLATIVES = _PLACES | words(
     " smaller smallest tinier tiniest further furthest"
 )
 
-
 Words = tuple[str, ...]
 First = Callable[[DirectionName, Words], Direction | None]
 Step = tuple[tuple[str, ...], tuple[Direction | None, ...]]

@@ -5,9 +5,8 @@ over hypernyms. The possible values are 1, 1/2, 1/3, ...; a threshold of 0.9 the
 common sense ("couch" and "sofa" 1.0; "puppy" and "dog" 0.5).
 
 Every noun phrase of the caption is a candidate; synonyms of the target are dropped, so that the
-target is not its own negative. Hyponyms and hypernyms ("puppy", "animal" for "dog") are no synonyms
-and stay: the article asks no more. The released code asks more of a synonym (`three_pairs`), so
-that there the target is often its own negative.
+target is not its own negative. Hyponyms and hypernyms ("puppy", "animal" for "dog") stay: the
+article asks no more. The released code asks more of a synonym (`three_pairs`).
 """
 
 from __future__ import annotations
@@ -26,17 +25,12 @@ from zipfile import BadZipFile
 from tasutils import paths
 from tasutils.config import lookup
 from tasutils.errors import TasError
-from tasutils.language.reading import words
+from tasutils.language.reading import LISTS
 
 if TYPE_CHECKING:
     from tasutils.language.parse import Parse, Parser
 
 _LOCK = RLock()  # the reader seeks in shared streams
-# Before a noun they make no other thing of it, though WordNet has "big cat" and "black sheep".
-_PROPERTIES = words(
-    "red orange yellow green blue purple pink brown black white grey gray golden silver dark light"
-    " big large great giant small little tiny old young tall high low short long wide thick thin"
-)
 _PAIRS = 3  # of senses, for two nouns to be synonyms in the released code
 
 
@@ -133,8 +127,7 @@ def three_pairs(phrase: str, target: Parse, parser: Parser, threshold: float) ->
     """Three pairs of senses with a path similarity above `threshold` make a synonym (code).
 
     The first noun of each phrase stands for it as it is written (the released code finds it by
-    nltk's tagger, here spaCy's), and senses of any part of speech count. Above 1/2 that reads: if
-    they share three senses. A phrase without a noun is no synonym.
+    nltk's tagger, here spaCy's), and senses of any part of speech count.
     """
     noun, other = parser.parse(phrase).first_noun, parser.parse(target.phrase).first_noun
     if not noun or not other:
@@ -196,7 +189,7 @@ def noun_forms(phrase: Sequence[str]) -> tuple[str, ...]:
     if not phrase:
         return ()
     parts = (" ".join(phrase[i:]) for i in range(max(0, len(phrase) - 4), len(phrase) - 1))
-    compounds = [c for c in parts if c.split()[0] not in _PROPERTIES and ancestors(c)]
+    compounds = [c for c in parts if c.split()[0] not in LISTS.properties and ancestors(c)]
     alone = bool(compounds) and not is_kind(compounds[0])
     return (*compounds, *(() if alone else phrase[-1:]))
 
@@ -238,8 +231,12 @@ def wordnet() -> Any:
 @lru_cache(maxsize=1)
 def _read_wordnet(nltk_data: Path) -> Any:
     archive = nltk_data / "corpora" / "wordnet.zip"
+    remedy = (
+        "restore it with: git checkout -- data/nltk_data"
+        f" (or, with a network: python -m nltk.downloader -d {nltk_data} wordnet)"
+    )
     if not archive.is_file():
-        raise TasError(f"WordNet is missing: no file {archive}; {_remedy(nltk_data)}")
+        raise TasError(f"WordNet is missing: no file {archive}; {remedy}")
     import nltk.data
     from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
@@ -256,13 +253,4 @@ def _read_wordnet(nltk_data: Path) -> Any:
             warnings.simplefilter("ignore")  # no other languages: none is asked for
             return English(nltk.data.ZipFilePathPointer(str(archive), "wordnet/"), None)
     except (OSError, BadZipFile, ValueError, zlib.error) as error:
-        raise TasError(
-            f"WordNet cannot be read from {archive} ({error}); {_remedy(nltk_data)}"
-        ) from error
-
-
-def _remedy(nltk_data: Path) -> str:
-    return (
-        "restore it with: git checkout -- data/nltk_data"
-        f" (or, with a network: python -m nltk.downloader -d {nltk_data} wordnet)"
-    )
+        raise TasError(f"WordNet cannot be read from {archive} ({error}); {remedy}") from error
