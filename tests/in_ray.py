@@ -4,7 +4,6 @@ A process that has used Ray must not be forked afterwards. Argument: a new folde
 """
 
 import json
-import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
