@@ -1,4 +1,4 @@
-"""Make the world and the tiny weights anew: `python data/making COMMAND`, see --help.
+"""Make the world and the tiny weights anew: `python data/making COMMAND`, each with --help.
 
 The order in which what ships was made: sprites, photographs, build, tokenizer, scenes, train and
 export of tiny-RN, tiny-ViT, sam, blip2; free-masks, then freesolo; pairs, then tseg. Trainings keep
@@ -7,33 +7,22 @@ checkpoints in results/training and go on from there; only `export` writes data/
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import typer
 
 from tasutils.errors import TasError
 from tasutils.paths import PHOTOSCENES, REFSCENES
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help=__doc__,
-    pretty_exceptions_enable=False,
-)
-Check = Annotated[
-    bool, typer.Option("--check", help="Write nothing; compare with the files on disk.")
-]
+MODELS = ("tiny-RN", "tiny-ViT", "sam", "blip2", "freesolo", "tseg")
 
 
-@app.command()
-def build(check: Check = False) -> None:
+def build(check: bool) -> int:
     """Draw RefScenes and its photographic splits from their seeds, byte for byte."""
     from making.write import build_photoscenes, build_world, differences
 
@@ -50,15 +39,10 @@ def build(check: Check = False) -> None:
         print("differs:", name, file=sys.stderr)
     if check:
         print("the world differs" if different else "byte for byte what its seeds give")
-    raise typer.Exit(1 if different else 0)
+    return int(bool(different))
 
 
-@app.command()
-def sprites(
-    fluent: Annotated[Path, typer.Option(help="`assets` of @lobehub/fluent-emoji-3d (npm).")],
-    noto: Annotated[Path, typer.Option(help="NotoColorEmoji.ttf of fonts-noto-color-emoji.")],
-    twemoji: Annotated[Path, typer.Option(help="`svg` of @twemoji/svg (npm).")],
-) -> None:
+def sprites(fluent: Path, noto: Path, twemoji: Path) -> None:
     """Write the drawn sprites of refscenes/categories.csv from three emoji packages."""
     from making.imports import import_sprites
 
@@ -66,10 +50,7 @@ def sprites(
         print(f"{style}: {count} sprites, {size / 1e6:.2f} MB")
 
 
-@app.command()
-def photographs(
-    stamps: Annotated[Path, typer.Option(help="Folder of tuxpaint-stamps-default (Debian).")],
-) -> None:
+def photographs(stamps: Path) -> None:
     """Write the photographic sprites; fill in what photoscenes/categories.csv says of them."""
     from making.imports import import_photographs
 
@@ -77,8 +58,7 @@ def photographs(
     print(f"photo: {count} categories, {size / 1e6:.2f} MB")
 
 
-@app.command()
-def tokenizer(check: Check = False) -> None:
+def tokenizer(check: bool) -> int:
     """Learn the tiny vocabulary from the words of the seen categories; the same bytes each time."""
     from making.tokenizer import TOKENIZER, merges_bytes
 
@@ -87,11 +67,10 @@ def tokenizer(check: Check = False) -> None:
         TOKENIZER.write_bytes(found)
     same = TOKENIZER.read_bytes() == found
     print(TOKENIZER, "as learned" if same else "differs")
-    raise typer.Exit(0 if same else 1)
+    return int(not same)
 
 
-@app.command()
-def scenes(scenes: int = 10_000, workers: int = 1, photographs: int = 6_000) -> None:
+def scenes(scenes: int, workers: int, photographs: int) -> None:
     """Draw the training scenes, with and without photographic cut-outs."""
     from making.pools import FIRST_PHOTO_SEED, PHOTO_POOL, POOL, fill_pool
 
@@ -99,58 +78,38 @@ def scenes(scenes: int = 10_000, workers: int = 1, photographs: int = 6_000) -> 
     fill_pool(PHOTO_POOL, photographs, workers, FIRST_PHOTO_SEED)
 
 
-@app.command()
-def free_masks(scenes: int = 1000, first_shard: int = 0) -> None:
+def free_masks(scenes: int, first_shard: int) -> None:
     """Free masks of training scenes, what freesolo learns from: about a second a scene."""
     from making.free_masks import FREE_MASKS, fill_free_masks
 
     fill_free_masks(FREE_MASKS, scenes, first_shard=first_shard)
 
 
-@app.command()
-def pairs(shards: int = 30) -> None:
+def pairs(shards: int) -> None:
     """Pictures and sentences of training scenes, what tseg learns from."""
     from making.tseg_pairs import PAIRS, fill_pairs
 
     fill_pairs(PAIRS, shards)
 
 
-@app.command()
-def train(
-    model: Annotated[str, typer.Argument(help="sam, tiny-RN, tiny-ViT, blip2, freesolo, tseg")],
-    minutes: Annotated[float, typer.Option(help="Over all sessions; the one knob.")] = 25,
-    seed: int = 0,
-    threads: int = 1,
-    text_from: Annotated[
-        Path | None, typer.Option(help="Of tiny-ViT: a CLIP whose text tower it takes over.")
-    ] = None,
-) -> None:
+def train(model: str, minutes: float, seed: int, threads: int, text_from: Path | None) -> None:
     """Train a tiny model, or go on with it."""
     from making.captioner import train_captioner
-    from making.clip import PEAK_RATE, train_clip
+    from making.clip import train_clip
     from making.freesolo import train_freesolo
     from making.pools import TRAINING
     from making.sam import train_sam
     from making.tseg import train_tseg
 
-    folder = TRAINING / model
-    others: dict[str, Callable[..., Any]] = {
-        "sam": train_sam, "blip2": train_captioner, "freesolo": train_freesolo, "tseg": train_tseg,
-    }  # fmt: skip
-    if model in PEAK_RATE:
-        train_clip(model, minutes, folder, seed=seed, threads=threads, text_from=text_from)
-    elif model in others:
-        others[model](minutes, folder, seed=seed, threads=threads)
+    given: Any = {"seed": seed, "threads": threads}
+    if model.startswith("tiny-"):
+        train_clip(model, minutes, TRAINING / model, text_from=text_from, **given)
     else:
-        raise TasError(f"no model {model!r}; there are {', '.join([*others, *PEAK_RATE])}")
+        programs = {"sam": train_sam, "blip2": train_captioner, "freesolo": train_freesolo}
+        programs.get(model, train_tseg)(minutes, TRAINING / model, **given)
 
 
-@app.command()
-def export(
-    models: Annotated[list[str], typer.Argument(help="As in train.")],
-    score_images: Annotated[int | None, typer.Option(help="Of val; default: all.")] = None,
-    threads: int = 1,
-) -> None:
+def export(models: list[str], score_images: int | None, threads: int) -> None:
     """Write trained weights as data/weights/tiny has them, each with a card that scores it."""
     import torch
 
@@ -161,8 +120,62 @@ def export(
         print(export_one(model, score_images=score_images).read_text(encoding="utf-8"))
 
 
-if __name__ == "__main__":
+def number(default: float | None, what: str = "default: %(default)s", of: type = int) -> Any:
+    """An option that takes a number."""
+    return {"type": of, "default": default, "help": what}
+
+
+def folder(what: str, **rules: Any) -> Any:
+    """An option that takes a path."""
+    return {"type": Path, "help": what} | rules
+
+
+CHECK = {"action": "store_true", "help": "write nothing; compare with the files on disk"}
+COMMANDS: dict[Callable[..., int | None], dict[str, Any]] = {
+    build: {"--check": CHECK},
+    sprites: {
+        "--fluent": folder("`assets` of @lobehub/fluent-emoji-3d (npm)", required=True),
+        "--noto": folder("NotoColorEmoji.ttf of fonts-noto-color-emoji", required=True),
+        "--twemoji": folder("`svg` of @twemoji/svg (npm)", required=True),
+    },
+    photographs: {"--stamps": folder("of tuxpaint-stamps-default (Debian)", required=True)},
+    tokenizer: {"--check": CHECK},
+    scenes: {"--scenes": number(10_000), "--workers": number(1), "--photographs": number(6_000)},
+    free_masks: {"--scenes": number(1000), "--first-shard": number(0)},
+    pairs: {"--shards": number(30)},
+    train: {
+        "model": {"choices": MODELS},
+        "--minutes": number(25, "over all sessions; the one knob (default: 25)", float),
+        "--seed": number(0),
+        "--threads": number(1),
+        "--text-from": folder("of tiny-ViT: a CLIP whose text tower it takes over"),
+    },
+    export: {
+        "models": {"choices": MODELS, "nargs": "+"},
+        "--score-images": number(None, "of val; default: all"),
+        "--threads": number(1),
+    },
+}
+
+
+def main() -> int:
+    """Run the command that is asked for."""
+    parser = argparse.ArgumentParser(prog="python data/making", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for run, options in COMMANDS.items():
+        told = {"help": run.__doc__, "description": run.__doc__}
+        command = commands.add_parser(run.__name__.replace("_", "-"), **told)
+        command.set_defaults(run=run)
+        for name, rules in options.items():
+            command.add_argument(name, **rules)
+    given = vars(parser.parse_args())
     try:
-        app()
+        return given.pop("run")(**given) or 0
     except TasError as error:
-        sys.exit(f"making: {error}")
+        print(f"making: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from making.categories import by_slug
 from making.loop import Training
-from making.pairs import CropSet, augment, crop_set, random_view, resize
-from making.pools import HELD_OUT, POOL, ScenePool, open_held_out
+from making.pairs import augment, random_view, resize
+from making.pools import POOL, ScenePool
 from making.tokenizer import TOKENIZER
 from making.words import WordTable, seen_words
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
@@ -188,25 +187,6 @@ def caption_loss(
     return (losses.sum(1) / (goal != pad).sum(1).sqrt()).mean() / 2
 
 
-@torch.no_grad()
-def caption_scores(
-    model: Any, tokenizer: Any, crops: CropSet, limit: int = 400
-) -> dict[str, float]:
-    """Share of true crops of seen categories whose caption ends with the name, or is right."""
-    model.eval()
-    chosen = [i for i, slug in enumerate(crops.slugs) if by_slug()[slug].seen][:limit]
-    said: list[str] = []
-    for start in range(0, len(chosen), 64):
-        shown = pixels(crops.images[chosen[start : start + 64]])
-        tokens = model.generate(pixel_values=shown, do_sample=False, max_new_tokens=40)
-        said += tokenizer.batch_decode(tokens[:, QUERY_TOKENS + 1 :], skip_special_tokens=True)
-    model.train()
-    pairs = [(f" {text.strip()}", i) for text, i in zip(said, chosen, strict=True)]
-    named = [text.endswith(f" {by_slug()[crops.slugs[i]].name}") for text, i in pairs]
-    same = [text == f" {crops.captions[i]}" for text, i in pairs]
-    return {"category": float(np.mean(named)), "caption": float(np.mean(same)), "n": len(chosen)}
-
-
 def start_captioner(clip_weights: Path | None = CLIP_WEIGHTS) -> tuple[Any, Any]:
     """A tiny BLIP-2 at the start, its vision tower from a trained tiny-ViT, and its tokenizer."""
     tokenizer = blip2_tokenizer()
@@ -217,36 +197,22 @@ def start_captioner(clip_weights: Path | None = CLIP_WEIGHTS) -> tuple[Any, Any]
 
 
 def train_captioner(
-    minutes: float,
-    folder: Path,
-    *,
-    seed: int = 0,
-    resume: bool = True,
-    clip_weights: Path | None = CLIP_WEIGHTS,
-    batch_size: int = 64,
-    threads: int = 1,
-    scenes: Path = POOL,
-    held_out: Path = HELD_OUT,
-) -> dict[str, Any]:
+    minutes: float, folder: Path, *, clip_weights: Path | None = CLIP_WEIGHTS,
+    batch_size: int = 64, scenes: Path = POOL, **how: Any,
+) -> dict[str, Any]:  # fmt: skip
     """Train the tiny BLIP-2; see `loop.Training`.
 
     The vision tower is frozen at first, as in the published training, then all parts learn.
     """
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    table, (model, tokenizer) = seen_words(), start_captioner(clip_weights)
-    pool, test = ScenePool(scenes), crop_set(list(open_held_out(held_out)), IMAGE_SIZE)
-    training = Training("blip2", model, folder, minutes, RATES, seed=seed, resume=resume)
-    rng = training.rng
+    table, tokenizer, pool = seen_words(), blip2_tokenizer(), ScenePool(scenes)
+    training = Training(
+        "blip2", lambda: start_captioner(clip_weights)[0], folder, minutes, RATES, **how
+    )
+    model, rng = training.model, training.rng
 
     def step() -> tuple[torch.Tensor, dict[str, float]]:
         model.vision_model.requires_grad_(training.share >= VISION_FROM)
         images, captions = draw_captioned(rng, pool, table, batch_size)
         return caption_loss(model, tokenizer, images, captions), {}
 
-    def score(state: dict[str, torch.Tensor]) -> dict[str, float]:
-        trial = build_blip2(tokenizer)
-        trial.load_state_dict(state)
-        return caption_scores(trial, tokenizer, test)
-
-    return training.run(step, batch_size, score)
+    return training.run(step, batch_size)

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from making.categories import by_slug, load_categories
 from making.loop import Training
-from making.pairs import CropSet, PairBatch, crop_set, draw_pairs
-from making.pools import HELD_OUT, POOL, ScenePool, open_held_out
+from making.pairs import PairBatch, draw_pairs
+from making.pools import POOL, ScenePool
 from making.tokenizer import TOKENIZER
-from making.words import article, seen_words
+from making.words import seen_words
 from tasutils.encoders.openclip import build_clip, causal_text, tiny_tokenizer
 
 PEAK_RATE = {"tiny-RN": 1.5e-3, "tiny-ViT": 1.0e-3}
@@ -91,25 +90,6 @@ def step_loss(model: Any, batch: PairBatch, texts: torch.Tensor) -> torch.Tensor
     return loss / 2
 
 
-@torch.no_grad()
-def category_scores(model: Any, tokenizer: Any, crops: CropSet) -> dict[str, float]:
-    """Top-1 share of true crops by "a NAME" over all categories, seen and unseen apart."""
-    model.eval()
-    categories = load_categories()
-    names = embed_text(model, tokenizer([article(category.name) for category in categories]))
-    with torch.autocast("cpu", torch.bfloat16):
-        batches = [crops.images[i : i + 128] for i in range(0, len(crops.images), 128)]
-        images = torch.cat([embed_images(model, batch) for batch in batches])
-    best = (images @ names.T).argmax(1).numpy()
-    right = np.array([category.slug for category in categories])[best] == np.array(crops.slugs)
-    seen = np.array([by_slug()[slug].seen for slug in crops.slugs])
-    model.train()
-    return {
-        f"top1_{name}": float(right[those].mean()) if those.any() else float("nan")
-        for name, those in (("seen", seen), ("unseen", ~seen))
-    }
-
-
 def start_clip(name: str, text_from: Path | None = None) -> Any:
     """A tiny CLIP at the start, with the text tower of a trained one (safetensors) where given.
 
@@ -125,27 +105,13 @@ def start_clip(name: str, text_from: Path | None = None) -> Any:
 
 
 def train_clip(
-    name: str,
-    minutes: float,
-    folder: Path,
-    *,
-    seed: int = 0,
-    resume: bool = True,
-    text_from: Path | None = None,
-    batch_size: int = 128,
-    threads: int = 1,
-    scenes: Path = POOL,
-    held_out: Path = HELD_OUT,
-) -> dict[str, Any]:
+    name: str, minutes: float, folder: Path, *, text_from: Path | None = None,
+    batch_size: int = 128, scenes: Path = POOL, **how: Any,
+) -> dict[str, Any]:  # fmt: skip
     """Train ``tiny-RN`` or ``tiny-ViT``; see `loop.Training`, and `start_clip` for text_from."""
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    tokenizer, table = tiny_tokenizer(TOKENIZER), seen_words()
-    model = start_clip(name, text_from)
-    rates = {"": PEAK_RATE[name]}
-    training = Training(name, model, folder, minutes, rates, seed=seed, resume=resume)
-    rng, pool, n_scenes = training.rng, ScenePool(scenes), batch_size // 16
-    test = crop_set(list(open_held_out(held_out)), _native_size(model))
+    rates, tokenizer, table = {"": PEAK_RATE[name]}, tiny_tokenizer(TOKENIZER), seen_words()
+    training = Training(name, lambda: start_clip(name, text_from), folder, minutes, rates, **how)
+    model, rng, pool, n_scenes = training.model, training.rng, ScenePool(scenes), batch_size // 16
 
     def step() -> tuple[torch.Tensor, dict[str, float]]:
         size = _size_now(name, training.share)
@@ -157,12 +123,7 @@ def train_clip(
             texts = embed_text(model, tokenizer(batch.texts))
         return step_loss(model, batch, texts), {"size": size}
 
-    def score(state: dict[str, torch.Tensor]) -> dict[str, float]:
-        trial = build_clip(name)
-        trial.load_state_dict(state)
-        return category_scores(trial, tokenizer, test)
-
-    return training.run(step, batch_size, score)
+    return training.run(step, batch_size)
 
 
 def _size_now(name: str, share: float) -> int:

@@ -18,15 +18,11 @@ from torchvision.ops import FrozenBatchNorm2d, sigmoid_focal_loss
 from making.free_masks import FREE_MASKS
 from making.loop import Training
 from making.pools import POOL, Shards
-from making.scores import mask_oracle
-from tasutils.config import OverlapConfig
 from tasutils.masks import decode_rle
-from tasutils.proposals import FreeSoloConfig
 from tasutils.proposals.freesolo import (
     SIZES,
     FreeSolo,
     FreeSoloOutput,
-    FreeSoloProposer,
     build_freesolo,
     network_input,
 )
@@ -38,7 +34,6 @@ SCALE_RANGES = ((0, 29), (14, 58), (29, 115), (58, 230), (115, 10_000))
 CENTER = 0.2  # share of the box around the centre of mass whose cells are responsible
 PEAK_RATE = 1e-3
 WARM_IMAGES = 4000  # until the colour affinity counts in full
-SCORE_IMAGES = 40
 MOST_CELLS = 48  # of a picture whose masks are learned in one step; memory and time only
 PAIR_WEIGHT, DICE_WEIGHT = 0.3, 2.0
 MEAN_WEIGHT = 0.1  # of the projections' means, as published
@@ -293,40 +288,20 @@ def published_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
 
 
-def val_scores(state: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Oracle mIoU, recall at 0.5 and masks an image on the first `SCORE_IMAGES` of val."""
-    proposer = FreeSoloProposer(FreeSoloConfig(size="tiny"), OverlapConfig(min_area_px=60))
-    proposer.model.load_state_dict(published_state(state))
-    found = mask_oracle(proposer, "val", SCORE_IMAGES)
-    return {key: found[key] for key in ("oracle_miou", "recall_50", "masks_per_image")}
-
-
 def train_freesolo(
-    minutes: float,
-    folder: Path,
-    *,
-    seed: int = 0,
-    resume: bool = True,
-    images: int = 4,
-    threads: int = 1,
-    scenes: Path = POOL,
-    masks: Path = FREE_MASKS,
-) -> dict[str, Any]:
+    minutes: float, folder: Path, *, images: int = 4, scenes: Path = POOL,
+    masks: Path = FREE_MASKS, **how: Any,
+) -> dict[str, Any]:  # fmt: skip
     """Train the tiny FreeSOLO, so many images a step, on pseudo masks; see `loop.Training`."""
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    model, rates = trainable(), {"": PEAK_RATE}
-    training = Training(
-        "freesolo", model, folder, minutes, rates, 0.03, seed=seed, resume=resume, flat=0.4
-    )
+    training = Training("freesolo", trainable, folder, minutes, {"": PEAK_RATE}, 0.03, 0.4, **how)
     rng, pool = training.rng, PseudoPool(scenes, masks)
 
     def step() -> tuple[torch.Tensor, dict[str, float]]:
         pool.refresh()
         batch = solo_batch([pool.draw(rng) for _ in range(images)])
         with torch.autocast("cpu", torch.bfloat16):
-            output = model(batch.pixels)
+            output = training.model(batch.pixels)
         warm = min(1.0, training.record["images"] / WARM_IMAGES)
         return solo_loss(output, batch, rng, warm * PAIR_WEIGHT)
 
-    return training.run(step, images, val_scores)
+    return training.run(step, images)

@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,31 +73,33 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
 class Training:
     """A model under training, its average, its clock and its folder.
 
-    Args, as the `train_` functions share them:
+    Args, of which the `train_` functions hand seed, resume and threads on:
+        start: makes the model, from the seed.
         minutes: total training time over all sessions; the one knob.
-        rates: peak learning rate by the start of the parameters' names, the first that fits; "" is
-            the rest.
+        rates: peak learning rate by the start of the parameters' names, the first that fits.
         folder: of the checkpoint; ``resume``: go on from it; ``threads``: of torch.
-        scenes: folder of the training scenes; ``held_out``: of those that it is watched by.
     """
 
     name: str
-    model: nn.Module
+    start: Callable[[], Any]
     folder: Path
     minutes: float
     rates: dict[str, float]
     weight_decay: float = 0.05
+    flat: float = 0.45
     seed: int = 0
     resume: bool = True
-    flat: float = 0.45
-    record: dict[str, Any] = field(init=False)
+    threads: int = 1
 
     def __post_init__(self) -> None:
+        torch.set_num_threads(self.threads)
+        torch.manual_seed(self.seed)
+        self.model = self.start()
         self.average = averaged(self.model)
         groups = parameter_groups(self.model, self.rates, self.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
-        self.record = {"model": self.name, "seed": self.seed, "images": 0, "spent_s": 0.0}
-        self.record |= {"curve": []}
+        self.record: dict[str, Any] = {"model": self.name, "seed": self.seed, "images": 0}
+        self.record |= {"spent_s": 0.0, "curve": []}
         if self.resume and (found := read_checkpoint(self.folder)):
             for part in PARTS:
                 getattr(self, part).load_state_dict(found[part])

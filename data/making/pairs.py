@@ -189,24 +189,3 @@ def _to_phrases(
     relation[n_crops:][kind[n_crops:]] = -1  # a scene and a phrase of one of its things
     relation[np.arange(n_crops), np.arange(n_crops)] = 1
     return relation
-
-
-@dataclass(frozen=True, eq=False)
-class CropSet:
-    """Ground-truth crops for a score: images uint8 (n, size, size, 3), slugs and captions."""
-
-    images: NDArray[np.uint8]
-    slugs: tuple[str, ...]
-    captions: tuple[str, ...]
-
-
-def crop_set(scenes: Sequence[PoolScene], size: int) -> CropSet:
-    """Every visible thing of some scenes, exactly masked, on black."""
-    shown = [
-        (masked_crop(scene, mask, size, "black"), thing.slug, thing.caption)
-        for scene in scenes
-        for number, thing in enumerate(scene.things)
-        if (mask := thing_mask(scene, number)).any()
-    ]
-    images, slugs, captions = zip(*shown, strict=True)
-    return CropSet(np.stack(images), slugs, captions)

@@ -17,25 +17,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from making.categories import load_categories
 from making.layout import (
     FIRST_PHOTO_SEED,
     FIRST_TRAINING_SEED,
-    random_scene,
     training_photo_scene,
     training_scene,
 )
 from making.render import Rendered, SceneGraph, render
-from making.sprites import TRAIN_STYLES
 from making.words import crop_caption, scene_caption, thing_phrase
 from tasutils.errors import TasError
 from tasutils.paths import RESULTS
 
 SHARD_SCENES = 200
-FIRST_HELD_OUT_SEED = 500_000
 PHRASES_PER_THING = 6
 TRAINING = RESULTS / "training"
-POOL, PHOTO_POOL, HELD_OUT = TRAINING / "pool", TRAINING / "photo_pool", TRAINING / "held_out"
+POOL, PHOTO_POOL = TRAINING / "pool", TRAINING / "photo_pool"
 Entry = tuple[dict[str, Any], dict[str, Any], int]
 
 
@@ -206,19 +202,6 @@ def fill_pool(
         return
     with multiprocessing.get_context("spawn").Pool(workers) as processes:
         processes.starmap(draw_shard, tasks, chunksize=1)
-
-
-def open_held_out(folder: Path = HELD_OUT, scenes: int = 160) -> ScenePool:
-    """Scenes of all categories, seen and unseen, by which a training is watched; drawn once.
-
-    Their seeds are neither those of a training scene nor those of a stored split.
-    """
-    if not (folder / f"{FIRST_HELD_OUT_SEED}.json").is_file():
-        seeds = range(FIRST_HELD_OUT_SEED, FIRST_HELD_OUT_SEED + scenes)
-        generators = map(np.random.default_rng, seeds)
-        graphs = (random_scene(rng, TRAIN_STYLES, load_categories()) for rng in generators)
-        render_shard(folder, FIRST_HELD_OUT_SEED, graphs)
-    return ScenePool(folder, at_least=0)
 
 
 def photo_pool(folder: Path = PHOTO_POOL, scenes: int = 6000) -> ScenePool:

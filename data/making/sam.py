@@ -221,33 +221,20 @@ def step_loss(
 
 
 def train_sam(
-    minutes: float,
-    folder: Path,
-    *,
-    seed: int = 0,
-    resume: bool = True,
-    images: int = 4,
-    points: int = 8,
-    threads: int = 1,
-    scenes: Path = POOL,
-    photographs: Path = PHOTO_POOL,
-) -> dict[str, Any]:
+    minutes: float, folder: Path, *, images: int = 4, points: int = 8, scenes: Path = POOL,
+    photographs: Path = PHOTO_POOL, **how: Any,
+) -> dict[str, Any]:  # fmt: skip
     """Train the tiny SAM; see `loop.Training`.
 
     Args:
         images: pictures a step; ``points``: prompts a picture, one of them on the background.
         photographs: folder of the scenes made of cut-outs, which are half of what is drawn.
     """
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    model, rates = trainable(), {"": PEAK_RATE}
-    training = Training(
-        "sam", model, folder, minutes, rates, 0.03, seed=seed, resume=resume, flat=0.4
-    )
+    training = Training("sam", trainable, folder, minutes, {"": PEAK_RATE}, 0.03, 0.4, **how)
     rng, pool = training.rng, ScenePool(scenes, more=[photo_pool(photographs)])
 
     def step() -> tuple[torch.Tensor, dict[str, float]]:
         batch = draw_prompts(rng, pool, images, points)
-        return step_loss(model, batch, training.share > PADDED_FROM)
+        return step_loss(training.model, batch, training.share > PADDED_FROM)
 
     return training.run(step, images)

@@ -154,39 +154,25 @@ def step_loss(net: TsegNet, batch: TsegBatch) -> tuple[torch.Tensor, dict[str, f
 
 
 def train_tseg(
-    minutes: float,
-    folder: Path = FOLDER,
-    *,
-    seed: int = 0,
-    resume: bool = True,
-    images: int = 8,
-    threads: int = 1,
-    pairs: Path = PAIRS,
-    score_images: int = SCORE_IMAGES,
-) -> dict[str, Any]:
+    minutes: float, folder: Path = FOLDER, *, images: int = 8, pairs: Path = PAIRS,
+    score_images: int = SCORE_IMAGES, **how: Any,
+) -> dict[str, Any]:  # fmt: skip
     """Train TSEG's own parts; see `loop.Training`.
 
     The average with the highest sum of two mIoUs on the first pictures of val, of the chosen
-    proposal and of the map alone, is kept as ``best.pt``: the one place where a mask is read, and
-    no weight learns from it.
-
-    Args:
-        images: pictures a step.
-        pairs: folder of `tseg_pairs`, which may still be growing.
-        score_images: pictures of val; 0 scores none, and the last average is the best.
+    proposal and of the map alone, is kept as ``best.pt`` (without score_images the last one): the
+    one place where a mask is read, and no weight learns from it.
     """
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    net, clip, store = TsegNet().train(), frozen_clip(), PairStore(pairs)
+    training = Training("tseg", TsegNet, folder, minutes, RATES, **how)
+    clip, store = frozen_clip(), PairStore(pairs)
     absent, watched = AbsentPhrases(clip), val_pictures(score_images, clip)
-    training = Training("tseg", net, folder, minutes, RATES, seed=seed, resume=resume)
     rng, record = training.rng, training.record
     record.setdefault("best", -1.0)
 
     def step() -> tuple[torch.Tensor, dict[str, float]]:
         store.refresh()
         record["scenes"] = len(store)
-        return step_loss(net, draw_batch(rng, store, absent, images))
+        return step_loss(training.model, draw_batch(rng, store, absent, images))
 
     def score(state: dict[str, torch.Tensor]) -> dict[str, float]:
         trial = TsegNet().eval()
