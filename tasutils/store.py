@@ -35,14 +35,10 @@ FLUSH_S = 2.0  # a scene waits no longer to be written, but for the describing o
 _JOIN_FILES = 32
 _GROUPS_KEPT = 4
 _NAME = re.compile(r"scenes-([0-9a-f]{64})\.parquet")
-_OLDER = re.compile(r"scenes-[0-9a-f]{40}\.parquet")
 _NUMBERS = {
-    "boxes_xyxy": np.float32,
-    "centers_xy": np.float32,
-    "areas_px": np.int64,
-    "predicted_iou": np.float32,
-    "stability": np.float32,
-}
+    "boxes_xyxy": np.float32, "centers_xy": np.float32, "areas_px": np.int64,
+    "predicted_iou": np.float32, "stability": np.float32,
+}  # fmt: skip
 _TEXTS = ("captions", "captions_raw", "phrases")
 _SAME = (*_TEXTS, "image_id", "image_caption", "image_caption_raw", "describe_digest")
 _WORDS = ("caption_embeddings", "phrase_embeddings")
@@ -110,9 +106,7 @@ class SceneStore:
         """The key by the digest of a picture's file, of the scenes of one configuration."""
         self._refresh()
         known = (row for rows in self._files.values() for row in rows)
-        return {
-            source: key for key, digest, source in known if source and digest == describe_digest
-        }
+        return {source: key for key, of, source in known if source and of == describe_digest}
 
     def get(self, key: str) -> Scene | None:
         """The scene that is written, or waits for it; None when there is none."""
@@ -196,13 +190,9 @@ class SceneStore:
         metadata = {"tas_schema_version": str(SCHEMA_VERSION), "tas_describe_digests": digests}
         buffer = io.BytesIO()
         pq.write_table(
-            table.replace_schema_metadata(metadata),
-            buffer,
-            row_group_size=GROUP_SCENES,
-            compression="zstd",
-            use_dictionary=False,
-            write_statistics=False,
-        )
+            table.replace_schema_metadata(metadata), buffer, row_group_size=GROUP_SCENES,
+            compression="zstd", use_dictionary=False, write_statistics=False,
+        )  # fmt: skip
         data = buffer.getbuffer()
         name = f"scenes-{hashlib.sha256(data).hexdigest()}.parquet"
         path = self.folder / name
@@ -239,8 +229,6 @@ class SceneStore:
             names = set()
         except OSError as error:
             raise TasError(f"{self.folder}: cannot be read ({error.strerror})") from error
-        if not self._told and any(map(_OLDER.fullmatch, names)):
-            self._tell_older()
         names = {name for name in names if _NAME.fullmatch(name)}
         if names == self._files.keys():
             return
@@ -313,7 +301,7 @@ def _row(key: str, scene: Scene, source: str) -> dict[str, Any]:
     proposals, (height, width) = scene.proposals, scene.size_hw
     numbers = {name: getattr(proposals, name).astype(kind) for name, kind in _NUMBERS.items()}
     return {
-        **{"key": key, "source": source, "height_px": height, "width_px": width},
+        "key": key, "source": source, "height_px": height, "width_px": width,
         "dim": scene.caption_embeddings.shape[1],
         "rle_counts": [rle["counts"].encode("ascii") for rle in proposals.rles],
         "times_s": json.dumps(scene.times_s),
@@ -321,7 +309,7 @@ def _row(key: str, scene: Scene, source: str) -> dict[str, Any]:
         **{name: values.ravel() for name, values in numbers.items()},
         **{name: getattr(scene, name) for name in _SAME},
         **{name: halves(getattr(scene, name)) for name in _WORDS},
-    }
+    }  # fmt: skip
 
 
 def _scenes(table: "pa.Table") -> list[Scene]:
@@ -347,21 +335,16 @@ def _scene(row: dict[str, Any]) -> Scene:
     def rows(data: bytes) -> NDArray[np.float32]:
         return np.frombuffer(data, "<f2").astype(np.float32).reshape(-1, row["dim"])
 
-    proposals = Proposals(
-        rles=[{"size": list(size_hw), "counts": c.decode("ascii")} for c in row["rle_counts"]],
-        size_hw=size_hw,
-        boxes_xyxy=row["boxes_xyxy"].reshape(-1, 4),
-        centers_xy=row["centers_xy"].reshape(-1, 2),
-        **{name: row[name] for name in ("areas_px", "predicted_iou", "stability")},
+    numbers = {name: row[name] for name in _NUMBERS}
+    numbers["boxes_xyxy"], numbers["centers_xy"] = (
+        row[name].reshape(-1, k) for name, k in (("boxes_xyxy", 4), ("centers_xy", 2))
     )
+    rles = [{"size": list(size_hw), "counts": c.decode("ascii")} for c in row["rle_counts"]]
+    proposals = Proposals(rles=rles, size_hw=size_hw, **numbers)
     kept = {name: row[name] for name in _SAME} | {name: rows(row[name]) for name in _WORDS}
-    return Scene(
-        size_hw=size_hw,
-        proposals=proposals,
-        views={name: rows(data) for name, data in row["views"]},
-        times_s=json.loads(row["times_s"]),
-        **kept,
-    )
+    views = {name: rows(data) for name, data in row["views"]}
+    times_s = json.loads(row["times_s"])
+    return Scene(size_hw=size_hw, proposals=proposals, views=views, times_s=times_s, **kept)
 
 
 @contextmanager

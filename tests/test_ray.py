@@ -49,7 +49,7 @@ def test_mistakes_come_through_as_they_are(tmp_path):
     lost = load_preset("tiny").override({"encoder.checkpoint": "nowhere.safetensors"})
     batch = [items_of(make_pictures(tmp_path, 1))]
     for digest, words in (("", "not those of the machine"), (lost.describe_digest(), "not at")):
-        worker = engine._Describer(TAS(lost, device="cpu"), tmp_path, 1, describe_digest=digest)
+        worker = engine._Describer(TAS(lost, device="cpu"), tmp_path, 1, digest)
         (result,) = worker({"batch": batch})["described"]
         assert isinstance(result, TasError) and words in str(result)
 

@@ -71,16 +71,10 @@ class Outcome(NamedTuple):
 
 
 def describe_dataset(
-    dataset: RefDataset,
-    tas: TAS,
-    store: SceneStore,
-    *,
-    engine: str = "local",
-    shard: tuple[int, int] | None = None,
-    address: str | None = None,
-    limit_images: int | None = None,
-    progress: bool = True,
-) -> Outcome:
+    dataset: RefDataset, tas: TAS, store: SceneStore, *, engine: str = "local",
+    shard: tuple[int, int] | None = None, address: str | None = None,
+    limit_images: int | None = None, progress: bool = True,
+) -> Outcome:  # fmt: skip
     """Put the scene of every picture of a data set into a store, but those that are there.
 
     A picture that cannot be read is told of on stderr and in a file beside the scenes; the run goes
@@ -223,12 +217,9 @@ def _decoder() -> bytes:
 
 
 def _record_failures(
-    folder: Path,
-    dataset: RefDataset,
-    shard: tuple[int, int] | None,
-    tried: set[str],
+    folder: Path, dataset: RefDataset, shard: tuple[int, int] | None, tried: set[str],
     failed: list[tuple[str, str]],
-) -> None:
+) -> None:  # fmt: skip
     """Write `failed-<data set>-<split>[-<i>of<n>].jsonl`, a line {image_id, reason} a picture.
 
     Lines about pictures that were not `tried` now stay, and without lines there is no file; a run

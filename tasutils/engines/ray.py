@@ -42,17 +42,13 @@ _BYTES_BESIDE_WEIGHTS = 2 << 30
 
 
 def describe_by_ray(
-    batches: Sequence[Sequence[Item]],
-    tas: TAS,
-    store: SceneStore,
-    address: str | None = None,
-    actors: int | None = None,
+    batches: Sequence[Sequence[Item]], tas: TAS, store: SceneStore, address: str | None = None
 ) -> Generator[list[Described], None, None]:
     """What came of each batch, by a pool of processes; see `engines.describe_dataset`.
 
     Each has the threads of this one, for the rows to be those of the local engine bit for bit; with
     OMP_NUM_THREADS=1 there are the most of them. One that dies is started again, and its batch
-    redone. `actors` says how many; None: one a GPU, or as many as CPUs and memory allow.
+    redone. There is one a GPU, or as many as CPUs and memory allow.
     """
     if not batches:
         return
@@ -60,18 +56,14 @@ def describe_by_ray(
         import ray
         import ray.data
 
-        pool = _pool(tas, ray.cluster_resources(), min(actors or len(batches), len(batches)))
+        pool = _pool(tas, ray.cluster_resources(), len(batches))
+        given = [tas.unbuilt(pool.pop("device")), store.folder, pool.pop("threads")]
         described = ray.data.from_items(
             [{"batch": list(batch)} for batch in batches], override_num_blocks=len(batches)
         ).map_batches(
             _Describer,
             batch_size=1,
-            fn_constructor_args=[
-                tas.unbuilt(pool.pop("device")),
-                store.folder,
-                pool.pop("threads"),
-            ],
-            fn_constructor_kwargs={"describe_digest": tas.preset.describe_digest()},
+            fn_constructor_args=[*given, tas.preset.describe_digest()],
             max_restarts=-1,
             max_task_retries=_RETRIES,
             **pool,
@@ -92,7 +84,7 @@ def describe_by_ray(
 class _Describer:
     """A process of the pool: loads a preset once, on the first picture that it gets."""
 
-    def __init__(self, tas: TAS, folder: Path, threads: int, *, describe_digest: str) -> None:
+    def __init__(self, tas: TAS, folder: Path, threads: int, describe_digest: str) -> None:
         import torch
 
         torch.set_num_threads(threads)
