@@ -315,29 +315,31 @@ def run_all(books: Sequence[Book], folder: Path, workers: int) -> None:
         running = [pool.submit(_run, book, folder, threads) for book in group]
         try:
             for future in as_completed(running):
-                future.result().ran = True
+                future.result()
         except BaseException:
+            ran = {book.name for book in group if book.ran}
             pool.shutdown(wait=False, cancel_futures=True)
             while wait(running, timeout=0.2).not_done:  # they wait for their kernels
                 for child in psutil.Process().children():
                     with suppress(psutil.Error):
                         if "ipykernel_launcher" in child.cmdline():
                             child.kill()
+            for book in group:
+                book.ran = book.name in ran
             raise
         pool.shutdown()
 
 
-def _run(book: Book, folder: Path, threads: int | None) -> Book:
+def _run(book: Book, folder: Path, threads: int | None) -> None:
     print(f"notebook {book.name} ...", file=sys.stderr, flush=True)
     start = time.perf_counter()
     try:
         run_notebook(book.name, book.parameters, folder, threads=threads, home="index.html")
     except (TasError, RuntimeError, OSError) as failure:
         book.error = " ".join(str(failure).split())
-    book.seconds = time.perf_counter() - start
+    book.seconds, book.ran = time.perf_counter() - start, True
     end = f"FAILED: {book.error}" if book.error else f"{book.seconds:.0f} s"
     print(f"notebook {book.name}: {end}", file=sys.stderr, flush=True)
-    return book
 
 
 def _name(report: Report) -> str:
