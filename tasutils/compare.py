@@ -285,8 +285,8 @@ def compare_text(table: pd.DataFrame) -> str:
         )
         columns = {
             "method": list(part["label"]),
-            **{_shown(name): _spans(part, name) for name in METRICS},
-            "mIoU difference": _spans(part, "miou_difference", signed=True),
+            **{_shown(name): spans(part, name) for name in METRICS},
+            "mIoU difference": spans(part, "miou_difference", signed=True),
             "won / lost": [f"{a:.0f} / {b:.0f}" for a, b in part[["won", "lost"]].to_numpy()],
             "ms a sentence": [f"{1000 * s:.1f}" for s in part["s_per_sentence"]],
         }
@@ -295,7 +295,7 @@ def compare_text(table: pd.DataFrame) -> str:
     return "\n\n".join([*blocks, f"95 % intervals over images; {CONVENTION}"])
 
 
-def _spans(table: pd.DataFrame, name: str, signed: bool = False) -> list[str]:
+def spans(table: pd.DataFrame, name: str, signed: bool = False) -> list[str]:
     """A value with its ends in per cent, of each row; nothing for NaN."""
     rows = table[[name, f"{name}_low", f"{name}_high"]].to_numpy(float)
     return ["" if np.isnan(row[0]) else percent(*row, signed=signed) for row in rows]

@@ -230,20 +230,12 @@ def evaluate_all(
 ) -> list[Path]:  # fmt: skip
     """Answer every sentence of data sets that share images by each method: one run for each pair.
 
-    An image is described once, and a method computes once what it needs of it.
-
-    Args:
-        datasets: one split each; see `tasutils.datasets`.
-        tas: the preset at work, from `tasutils.load`; its proposals are what all methods choose
-            among, and weights are the preset's for the name of the data set.
-        methods: names of `baselines.METHODS`, or methods of your own.
-        limit_images: only the first so many images of each data set; its run is marked partial.
-        store: where described scenes are kept and read back. An evaluation that is ended goes on
-            from them; one that is killed loses those of the last seconds.
-        progress: whether stderr shows the count of images: a bar, or lines where it is no terminal.
-        out: folder of runs; `paths.RESULTS` when None.
-        masks: whether to write the chosen masks as `masks/<sample_id>.png`, 0 or 255, the form in
-            which PhraseCut's own evaluator reads predictions.
+    tas: its proposals are what all methods choose among, weights are the preset's for the data set;
+    methods: names of `baselines.METHODS`, or methods of your own; limit_images: only the first so
+    many images of each data set, its run is marked partial; store: where described scenes are kept
+    and read back, one that is killed loses those of the last seconds; progress: whether stderr
+    counts images; out: folder of runs, `paths.RESULTS` when None; masks: whether to write the
+    chosen masks as `masks/<sample_id>.png`, 0 or 255, as PhraseCut's own evaluator reads them.
 
     Returns the runs' folders, for `runs.read_run`: all methods of the first data set, then of the
     next. TasError, with nothing left half-written: an image, an annotation or weights are missing
@@ -300,7 +292,7 @@ def _make(
     """The methods of each data set; those with equal settings are one, and share what they keep."""
     from tasutils.baselines import make_method
 
-    made: dict[tuple[str, str], Method | None] = {}
+    made: dict[tuple[str, str], Method] = {}
 
     def method_for(wanted: str | Method, dataset: RefDataset) -> Method | None:
         if wanted == "tas":
@@ -506,11 +498,10 @@ def run_of(
 ) -> Run:  # fmt: skip
     """The newest run of TAS over a split, or one made now over its first pictures and kept.
 
-    data: data set and split, such as "refscenes val", or the split itself; tas: from
-    `tasutils.load`, only runs with its very settings count; limit: pictures that the run must have,
-    if the split has so many, None: the whole split; results: the folder of the runs and, in
-    `scenes`, of described pictures, `paths.RESULTS` when empty; aside: a folder in `results` for
-    runs that only one study needs. TasError: no such data set or split, missing weights, or an
+    data: data set and split, such as "refscenes val", or the split itself; tas: only runs with its
+    very settings count; limit: pictures that the run must have, if there are so many, None: the
+    whole split; results: the folder of the runs and of `scenes`, `paths.RESULTS` when empty; aside:
+    a folder in it for runs that one study needs. TasError: no such split, missing weights, or an
     unwritable folder.
     """
     from tasutils.datasets import load_dataset

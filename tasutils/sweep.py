@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasutils.compare import same_order
+from tasutils.compare import same_order, spans
 from tasutils.errors import TasError, one_line
-from tasutils.metrics import bootstrap, metric, paired_difference, percent
+from tasutils.metrics import bootstrap, metric, paired_difference
 from tasutils.score_table import OWN
 
 if TYPE_CHECKING:
@@ -201,10 +201,6 @@ def _weights(table: pd.DataFrame) -> dict[str, str]:
 def _lines(here: pd.DataFrame) -> str:
     import pandas as pd
 
-    def spans(name: str, signed: bool = False) -> list[str]:
-        rows = here[[name, f"{name}_low", f"{name}_high"]].to_numpy()
-        return [percent(*row, signed=signed) for row in rows]
-
     columns = {
         "run": here["method"] + " (" + here["preset"] + " " + here["run_id"].str[-6:] + ")",
         "fill": here["fill"],
@@ -214,9 +210,9 @@ def _lines(here: pd.DataFrame) -> str:
             shown: [f"{x:g}" if np.isfinite(x) else "-" for x in here[name]]
             for name, shown in _weights(here).items()
         },
-        "mIoU": spans("miou"),
-        "oIoU": spans("oiou"),
-        "mIoU difference": spans("difference", signed=True),
+        "mIoU": spans(here, "miou"),
+        "oIoU": spans(here, "oiou"),
+        "mIoU difference": spans(here, "difference", signed=True),
     }
     return str(pd.DataFrame(columns).to_string(index=False))
 

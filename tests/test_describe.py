@@ -22,7 +22,6 @@ from PIL import Image
 import tasutils
 from tasutils import cli
 from tasutils.config import load_preset
-from tasutils.datasets import load_dataset
 from tasutils.engines import describe_dataset, items_of, shard_of
 from tasutils.errors import TasError
 from tasutils.scene import Proposals
@@ -264,24 +263,3 @@ def test_missing_weights_are_known_before_the_work(pictures, tmp_path):
     tas = TAS(preset, FakeProposer(), None, FakeCaptioner(), Words(), "cpu")
     with pytest.raises(TasError, match=r"encoder\.checkpoint is not at"):
         describe(pictures, tmp_path / "scenes", tas)
-
-
-def test_parse_shard():
-    assert cli._shard(None) is None and cli._shard("3/8") == (3, 8)
-    for text in ("", "1", "/2", "-1/2", "0/0", "1/2/3", "0/9999999999"):
-        with pytest.raises(TasError, match="--shard is i/n"):
-            cli._shard(text)
-
-
-@pytest.mark.slow
-def test_tiny_on_refscenes(tmp_path, capsys):
-    """With the real parts: three pictures in a batch are what they are one by one."""
-    out = str(tmp_path / "r")
-    assert cli.main(["describe", "refscenes", "val", "--limit", "3", "--out", out]) == 0
-    assert capsys.readouterr().out.startswith("done 3, had 0, failed 0")
-    data, tas = load_dataset("refscenes", "val"), tasutils.load("tiny")
-    store = SceneStore(tmp_path / "r" / "scenes")
-    for key, scene in store.scenes():
-        one = SceneStore(tmp_path / "one")
-        one.put(key, tas.describe(data.image_path(scene.image_id), scene.image_id))
-    assert store_differences(store, one) == []

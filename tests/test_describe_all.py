@@ -391,9 +391,3 @@ def test_compile_is_asked_of_the_image_towers_alone(clip_file, blip2, monkeypatc
     OpenClipEncoder(config, compute=compute)
     ImageToTextCaptioner(CaptionerConfig(checkpoint=str(blip2)), compute=compute)
     assert asked == ["VisionTransformer", "Blip2VisionModel"]
-
-
-def test_attention_is_pytorch_s_fused_one(captioner):
-    model = captioner.model
-    for part in (model.vision_model, model.qformer, model.language_model):
-        assert part.config._attn_implementation == "sdpa"

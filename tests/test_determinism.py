@@ -24,7 +24,6 @@ from tasutils.tas import TAS
 N_PICTURES = 3
 #: sizes of batches, and the number of shards that are described apart
 BATCHES = {
-    "one by one": ({"crop": 1, "caption": 1, "text": 1, "image": 1}, 3),
     "twos, of text seven": ({"crop": 2, "caption": 2, "text": 7, "image": 2}, 2),
     "eights": ({"crop": 8, "caption": 8, "text": 8, "image": 8}, 1),
 }
@@ -76,7 +75,7 @@ def plain(files_of, tas):
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", BATCHES)
 def test_batches_and_shards_change_no_byte(data, tas, plain, files_of, tmp_path, sizes):
-    """Described picture by picture, or in one to three shards and in batches: the same files."""
+    """Described together, or in two shards and in batches: the same files."""
     batches, n_shards = BATCHES[sizes]
     other, store = with_batches(tas, batches), SceneStore(tmp_path / "scenes")
     for shard in [(k, n_shards) for k in range(n_shards)] if n_shards > 1 else [None]:

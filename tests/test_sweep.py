@@ -1,6 +1,5 @@
 """Sweeps: each setting is held against refer() with the preset so changed."""
 
-import math
 from itertools import product
 
 import numpy as np
@@ -363,25 +362,3 @@ def test_a_span_reaches_from_its_first_to_its_last_number(first, count, step):
     assert len(found) == count + 1
     assert found == [round(x, 2) for x in found]
     np.testing.assert_allclose(found, (first + np.arange(count + 1)) * step, atol=1e-9)
-
-
-def test_many_settings_over_many_sentences_agree_with_one_at_a_time():
-    rng, n, m = np.random.default_rng(0), 700, 9  # more than a block
-    area = rng.integers(500, 20_000, n)
-    gt = np.repeat(area, m)
-    scores = pd.DataFrame({
-        "sample_id": np.repeat([f"s{k}" for k in range(n)], m), "proposal": np.tile(range(m), n),
-        **{name: rng.random(n * m) for name in ("v", "p", "n", "alt_n_three_pairs")},
-        "region": rng.random(n * m) < 0.5, "yields": False,
-        "intersection_px": (rng.random(n * m) * gt).astype(int),
-        "union_px": gt + rng.integers(0, 20_000, n * m), "gt_area_px": gt,
-    })  # fmt: skip
-    samples = pd.DataFrame({
-        "sample_id": [f"s{k}" for k in range(n)], "image_id": np.arange(n) // 7,
-        "gt_area_px": area, "intersection_px": 0, "union_px": area, "n_proposals": m,
-        "oracle_intersection_px": area, "oracle_union_px": area,
-    })  # fmt: skip
-    run = a_run(samples, scores)
-    grid = sweep([run], {"p": (0.0, 0.5), "n": (0.1,)}, ("all",), ("all",))
-    assert len(grid) == 2 * 2 * 2
-    assert math.isclose(grid["miou"].max(), best_settings([run], grid, 10)["miou"].iloc[0])
