@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from tasutils import paths
 from tasutils.errors import TasError
 from tasutils.scene import said
-from tasutils.show import ANSWER, OKABE_ITO, label_points, save_overlay
+from tasutils.show import ANSWER, label_points, save_overlay
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,43 +39,7 @@ if TYPE_CHECKING:
 
 TRACED_PX, SHOWN_PX = 480, 960  # longest sides of the masks that are traced, and of the picture
 LABELS = {"p": "alpha (P)", "n": "lambda (N)"}  # the article's names of two weights
-STYLE = f"""
-.widget-html-content:has(> .tas-view) {{ min-width: 0; }}
-.tas-svg {{ display: block; background-size: 100% 100%; font: bold 15px sans-serif; }}
-.tas-svg path {{ fill: white; fill-opacity: 0; stroke: white; stroke-opacity: .35; stroke-width: .8;
-  fill-rule: evenodd; pointer-events: all; vector-effect: non-scaling-stroke; }}
-.tas-svg path.dark {{ fill: black; fill-opacity: .5; stroke: none; pointer-events: none; }}
-.tas-svg path.out {{ stroke-dasharray: 3 3; }}
-.tas-svg path.near {{ stroke-opacity: 1; stroke-width: 1.4; filter: drop-shadow(0 0 1px black); }}
-.tas-svg path.first {{ fill: {ANSWER}; fill-opacity: .4; stroke: {ANSWER}; stroke-opacity: 1;
-  stroke-width: 2.6; filter: drop-shadow(0 0 1px black); }}
-.tas-svg path.picked {{ stroke: {OKABE_ITO["green"]}; stroke-opacity: 1; stroke-width: 3.2; }}
-.tas-svg path:hover {{ fill: white; fill-opacity: .35; stroke-opacity: 1; stroke-width: 2.2; }}
-.tas-svg text {{ fill: white; stroke: black; stroke-width: 3px; paint-order: stroke;
-  text-anchor: middle; dominant-baseline: central; pointer-events: none; }}
-.tas-view {{ container-type: inline-size; max-width: 44rem; font-size: 13px; line-height: 1.4;
-  color: var(--jp-ui-font-color1, #212121); }}
-.tas-view p {{ margin: .45rem 0; overflow-wrap: anywhere; }}
-.tas-view s {{ color: var(--jp-ui-font-color2, #616161); }}
-.tas-view .tas-rows {{ max-height: 22rem; overflow: auto; }}
-.tas-view .tas-rows table {{ display: table; width: 100%; border-collapse: collapse; margin: 0;
-  font-size: 12px; table-layout: auto; border: none; }}
-.tas-view .tas-rows th, .tas-view .tas-rows td {{ text-align: right; padding: 2px 5px; border: none;
-  vertical-align: top; white-space: nowrap; font-variant-numeric: tabular-nums; }}
-.tas-view .tas-rows .caption {{ text-align: left; white-space: normal; width: 60%; min-width: 5rem;
-  overflow-wrap: anywhere; }}
-.tas-view .tas-rows tbody tr {{ background: none; }}
-.tas-view .tas-rows tbody tr:hover {{ box-shadow: inset 0 0 0 2px {ANSWER}; }}
-.tas-view .tas-rows tbody tr.first {{ background: #fff3d6; color: #212121; font-weight: bold; }}
-.tas-view .tas-rows tbody tr.out {{ color: var(--jp-ui-font-color2, #666); }}
-.tas-view .tas-rows tbody tr.picked {{ box-shadow: inset 0 0 0 2px {OKABE_ITO["green"]}; }}
-@container (max-width: 26rem) {{
-  .tas-view .tas-rows .rank {{ display: none; }}
-  .tas-view .tas-rows table {{ font-size: 11px; }}
-  .tas-view .tas-rows th, .tas-view .tas-rows td {{ padding: 2px 3px; }}
-}}
-@media print {{ .tas-view .tas-rows {{ max-height: none; }} }}
-"""
+STYLE = Path(__file__).with_name("report_template") / "explorer.css"
 
 
 @lru_cache(maxsize=8)
@@ -126,7 +90,12 @@ def style_sheet(image: NDArray[np.uint8], scene: Scene) -> str:
         for i in range(len(scene.proposals))
     ]
     under = f'.{name} .tas-svg {{ background-image: url("data:image/jpeg;base64,{data}"); }}'
-    return f"<style>{STYLE}{under}\n{''.join(lit)}</style>"
+    return f"<style>{_style()}{under}\n{''.join(lit)}</style>"
+
+
+@cache
+def _style() -> str:
+    return STYLE.read_text(encoding="utf-8")
 
 
 def _class(image: NDArray[np.uint8], scene: Scene) -> str:

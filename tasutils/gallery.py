@@ -69,18 +69,10 @@ class Gallery:
             "unproposed": oracle <= 0.5,
             "moved": table.choose(form="none") != table.choose(form=OWN),
         }[kind]
-        return self.spread(fits, count)
-
-    def spread(self, fits: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
-        """Rows of the samples, of those that fit, bool (n,): spread over the run, one an image."""
         _, first = np.unique(self.run.images[fits], return_index=True)
         rows = np.flatnonzero(fits)[np.sort(first)]
         places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
         return rows[places]
-
-    def examples(self, kind: str, count: int) -> list[Example]:
-        """Examples of a kind with picture, answer, ground truth and a remark."""
-        return [self.example(int(row)) for row in self.rows(kind, count)]
 
     def picture(self, image_id: str) -> tuple[NDArray[np.uint8], Scene]:
         """A picture of the run with its scene, which is described again if it is not stored."""

@@ -390,7 +390,7 @@ kinds = {
 }
 examples = Gallery(run)
 for kind, meaning in kinds.items():
-    some = examples.examples(kind, 3)
+    some = [examples.example(int(row)) for row in examples.rows(kind, 3)]
     display(Markdown(f"### {kind}: {meaning}" + ("" if some else " - none here")))
     if some:
         display(show.gallery(some))
