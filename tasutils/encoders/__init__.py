@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -19,10 +20,7 @@ if TYPE_CHECKING:
 
 
 class ImageTextEncoder(Protocol):
-    """An image tower and a text tower with a common embedding of `dim` numbers.
-
-    One that also has `context_length` and `n_tokens(text)` tells when a sentence is cut.
-    """
+    """An image and a text tower; with `context_length`, `n_tokens(text)` too, cuts are told."""
 
     dim: int
     image_size: int
@@ -83,19 +81,19 @@ def normaliser(mean_rgb: Any, std_rgb: Any, device: str) -> Callable[[torch.Tens
 
 
 def rows_by_length(
-    n_tokens: NDArray[np.integer], embed: Callable[[Any, int], torch.Tensor], batches: Batches,
+    n_tokens: NDArray[np.integer], embed: Callable[[int, Any], torch.Tensor], batches: Batches,
     dim: int,
 ) -> NDArray[np.float32]:  # fmt: skip
     """Embeddings float32 (n, dim) of n texts, so that no text's rounding hangs on the others.
 
-    Texts go together that are equally long in eights of tokens; embed: their numbers (m,), and the
-    tokens that they are filled up to -> (m, dim).
+    Texts go together that are equally long in eights of tokens; embed: the tokens that they are
+    filled up to, and their numbers (m,) -> (m, dim).
     """
     rows = np.zeros((len(n_tokens), dim), dtype=np.float32)
     eights = -(-n_tokens // 8)
     for n in np.unique(eights).tolist():
         here = np.flatnonzero(eights == n)
-        rows[here] = unit_rows(here, lambda some, n=n: embed(some, 8 * n), batches, dim)
+        rows[here] = unit_rows(here, partial(embed, 8 * n), batches, dim)
     return rows
 
 

@@ -94,7 +94,7 @@ class ConseEncoder:
         ids = self.tokenizer(texts, truncation=True, max_length=_MAX_TOKENS)["input_ids"]
         return rows_by_length(
             np.array([len(row) for row in ids]),
-            lambda some, length: self._embed([texts[i] for i in some], length),
+            lambda length, some: self._embed([texts[i] for i in some], length),
             batches or self.text_batches, self.dim,
         )  # fmt: skip
 
@@ -199,7 +199,7 @@ def normalise(pictures: torch.Tensor) -> torch.Tensor:
 def probabilities(network: Any, crops: torch.Tensor, batches: Batches) -> torch.Tensor:
     """Softmax of the classifier: float32 (n, 3, H, W) RGB in 0..1 -> float32 (n, 1000), on the CPU.
 
-    The last answer is kept, by content: describe() shows the same crops to encoder and captioner.
+    The last answer is kept, by content: describe() shows encoder and captioner the same crops.
     """
     import torch
 
@@ -252,7 +252,14 @@ def color_shares(rgb: NDArray[np.floating]) -> NDArray[np.float64]:
         raise TasError(f"pixels must be an array of (n, 3), not {rgb.shape}")
     if len(rgb) == 0:
         return np.zeros(len(COLORS))
-    hue, saturation, value = _hue_saturation_value(rgb.astype(np.float64))
+    rgb = rgb.astype(np.float64)
+    value, span = rgb.max(1), np.ptp(rgb, axis=1)
+    saturation = span / np.where(value > 0, value, 1)
+    red, green, blue = rgb.T
+    turns = np.stack([green - blue, blue - red, red - green]) / np.where(span > 0, span, 1)
+    of_red, of_green, of_blue = turns[0] % 6, 2 + turns[1], 4 + turns[2]
+    by_green = np.where(value == green, of_green, of_blue)
+    hue = 60 * np.where(value == red, of_red, by_green)  # degrees, 0..360
     grey = (saturation < 0.2) | (value < 0.15)
     warm = (hue >= 10) & (hue < 45)
     # a dark or dull orange is called brown, a pale red pink
@@ -285,17 +292,3 @@ def crop_color_shares(crop: NDArray[np.floating]) -> NDArray[np.float64]:
     pixels = crop[:, ::3, ::3].reshape(3, -1).T  # (n, 3)
     thing = pixels[pixels.max(axis=1) > _FILL]
     return color_shares(thing if len(thing) else pixels)
-
-
-def _hue_saturation_value(rgb: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Hue in degrees 0..360, saturation and value in 0..1, of float (n, 3)."""
-    high, low = rgb.max(1), rgb.min(1)
-    span = high - low
-    divisor = np.where(span > 0, span, 1)
-    red, green, blue = rgb.T
-    sector = np.where(
-        high == red,
-        (green - blue) / divisor % 6,
-        np.where(high == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
-    )
-    return 60 * sector, span / np.where(high > 0, high, 1), high

@@ -64,7 +64,7 @@ class OpenClipEncoder(TowerEncoder):
         n_used = tokens.argmax(dim=-1) + 1 if self._causal else tokens.new_tensor(tokens.shape[1:])
         return rows_by_length(
             n_used.expand(len(texts)).numpy(),
-            lambda some, length: self._embed_tokens(tokens[some, :length]),
+            lambda length, some: self._embed_tokens(tokens[some, :length]),
             self.text_batches, self.dim,
         )  # fmt: skip
 
@@ -122,10 +122,7 @@ def place_features(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def causal_text(model: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """open_clip's encode_text (n, d) of tokens (n, t), which may be cut after the last end token.
-
-    A place sees only those before it, so what follows a text's end token changes nothing.
-    """
+    """encode_text (n, d) of open_clip for tokens (n, t), cut after the last end token or not."""
     from open_clip.transformer import text_global_pool
 
     n_used = tokens.shape[1]
@@ -154,8 +151,8 @@ def _text_config(name: str) -> dict[str, Any]:
 def build_clip(name: str) -> Any:
     """An open_clip model with random weights, ours (`configs/*.json`) or open_clip's, on the CPU.
 
-    Its image statistics are those of the first weights that open_clip lists for the name. Raises
-    TasError for an unknown name and for text towers that lie on the Hugging Face hub.
+    Its image statistics are those of the first weights listed for the name. Raises TasError for an
+    unknown name and for text towers that lie on the Hugging Face hub.
     """
     if "hf_model_name" in _text_config(name):
         raise TasError(f"CLIP model {name!r} needs files from the hub; choose one with CLIP's text")
