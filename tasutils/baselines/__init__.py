@@ -32,11 +32,8 @@ from tasutils.refer import Answer, Expression
 from tasutils.scene import Scene
 
 if TYPE_CHECKING:
+    from tasutils.baselines.base import Image
     from tasutils.tas import TAS
-
-Image = NDArray[np.uint8]  # (H, W, 3) RGB
-Scores = NDArray[np.float64]  # (n,), one a mask
-Map = NDArray[np.float32]  # (H, W) in 0..1
 
 #: Name -> "module:Class" of a class with `make(name, tas, dataset, **switches)`, or a method.
 METHODS: dict[str, Any] = {

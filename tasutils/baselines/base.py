@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tasutils import terms
-from tasutils.baselines import Image, Scores
 from tasutils.config import Part
 from tasutils.encoders import ImageTextEncoder
 from tasutils.errors import TasError
@@ -28,6 +27,9 @@ from tasutils.scene import Scene
 if TYPE_CHECKING:
     from tasutils.tas import TAS
 
+Image = NDArray[np.uint8]  # (H, W, 3) RGB
+Scores = NDArray[np.float64]  # (n,), one a mask
+Map = NDArray[np.float32]  # (H, W) in 0..1
 Kind = Literal["vit", "resnet"]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's, RGB in 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)  # the same

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tasutils import terms
-from tasutils.baselines import Image, Scores, base
+from tasutils.baselines import base
+from tasutils.baselines.base import Image, Scores
 from tasutils.config import Part
 from tasutils.errors import TasError
 from tasutils.masks import boxes_xyxy

@@ -14,7 +14,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasutils.baselines import Image, Map, Scores, base
+from tasutils.baselines import base
+from tasutils.baselines.base import Image, Map, Scores
 from tasutils.config import Part
 from tasutils.encoders import dense
 from tasutils.errors import TasError

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasutils.baselines import Image, Map, base
+from tasutils.baselines import base
+from tasutils.baselines.base import Image, Map
 from tasutils.baselines.maps import Activation, over_picture
 from tasutils.checkpoints import load_strict, read_state_dict
 from tasutils.config import Part
