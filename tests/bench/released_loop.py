@@ -26,7 +26,7 @@ from tasutils import rectifier
 from tasutils.captioners import clean_caption
 from tasutils.crops import CLIP_MEAN_RGB
 from tasutils.language.wordnet import mine_negatives
-from tasutils.masks import centers_xy
+from tasutils.masks import runs_of
 from tasutils.refer import parse_expression
 
 
@@ -170,6 +170,6 @@ def choose(
         cosines = [float(crop @ negatives[index]) for index in kept]
         total = float(crop @ text) + weights["p"] * float(caption @ text)
         totals.append(total - weights["n"] * sum(cosines) / max(1, len(kept)))
-    places, cut = centers_xy(masks), preset.rectifier.cut
+    places, cut = runs_of(masks).centers_xy(), preset.rectifier.cut
     inside = rectifier.in_region(places, masks.shape[1:], expression.directions, cut)
     return rectifier.rectify(totals, inside), np.array(totals)
