@@ -20,8 +20,9 @@ COMMON = ["preset", "data", "limit", "n_boot", "results"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_shipped_notebook_is_tidy(name):
+def test_a_shipped_notebook_is_tidy_small_of_no_machine_and_as_its_twin(name):
     path = paths.NOTEBOOKS / f"{name}.ipynb"
+    text, twin = path.read_text("utf-8"), (build.SOURCE / f"{name}.py").read_text("utf-8")
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -31,42 +32,22 @@ def test_a_shipped_notebook_is_tidy(name):
     assert "In this notebook" in notebook.cells[0].source
     assert any("What was seen" in cell.source for cell in notebook.cells[-2:])
     assert any("refuse_unknown()" in cell.source for cell in code[:3])
-    source = "\n".join(cell.source for cell in code)
-    assert "/home" not in source and "data/" not in source
-    assert notebook_parameters(path)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_what_a_notebook_shows_in_git_is_small_and_of_no_machine(name):
-    text = (paths.NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8")
-    assert len(text) <= build.LARGEST_BYTES
+    assert not any("data/" in cell.source for cell in code)
+    known = list(notebook_parameters(path))
+    if name[0] != "A" and name[:2] not in ALONE:
+        assert [n for n in known if n in COMMON] == [n for n in COMMON if n in known]
+        assert {"preset", "data", "limit"} <= set(known)
     words = re.sub(r'"image/(?:png|jpeg)": "[^"]*"|base64,[A-Za-z0-9+/=]+', "", text)
     for place in (*map(str, (paths.ROOT, paths.RESULTS)), "/tmp/", "/home/", "/root/", "/work/"):
         assert place not in words, place
     assert not re.search(r"\b20\d{6}-\d{6}_|\d\d:\d\d:\d\d", words)
-    assert "widget-view" not in words
+    assert known and len(text) <= build.LARGEST_BYTES and "widget-view" not in words
+    assert jupytext.writes(notebook, build.FORMAT) == twin, "run: python notebooks/build.py"
+    assert build.clean(build.notebook_of(twin, notebook)) == build.clean(notebook)
 
 
-def test_all_notebooks_together_are_small():
+def test_all_notebooks_together_are_small_and_no_twin_is_left_over():
     assert sum(path.stat().st_size for path in paths.NOTEBOOKS.glob("*.ipynb")) <= 8_000_000
-
-
-@pytest.mark.parametrize("name", [n for n in NAMES if n[0] != "A" and n[:2] not in ALONE])
-def test_common_parameters_have_one_order(name):
-    known = list(notebook_parameters(paths.NOTEBOOKS / f"{name}.ipynb"))
-    assert [n for n in known if n in COMMON] == [n for n in COMMON if n in known]
-    assert {"preset", "data", "limit"} <= set(known)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_and_its_twin_agree(name):
-    notebook = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    text = (build.SOURCE / f"{name}.py").read_text(encoding="utf-8")
-    assert jupytext.writes(notebook, build.FORMAT) == text, "run: python notebooks/build.py"
-    assert build.clean(build.notebook_of(text, notebook)) == build.clean(notebook)
-
-
-def test_no_twin_is_left_over():
     assert sorted(path.stem for path in build.SOURCE.glob("*.py")) == NAMES
 
 

@@ -343,9 +343,6 @@ def test_a_class_of_one_s_own_reaches_a_notebooks_kernel(built):
     assert given["preset"] == str(made.page.parents[2] / "mine.yaml")
     assert given["results"] == str(made.page.parents[1])
     assert given["runs"].split(",") == [run.record.run_id for run in made.runs]
-    scene = load_dataset("refscenes", "val").image_ids[0]
-    answer = tasutils.load(given["preset"]).captioner.caption([scene])
-    assert answer == ["a mine"]
 
 
 @pytest.mark.slow
