@@ -357,6 +357,7 @@ def answer_json(answer: TasAnswer, preset: Preset, source: Path) -> dict[str, An
         "directions": [direction.name for direction in expression.directions],
         "chosen": answer.best,
         "rectified": bool(answer.rectified),
+        "sure": answer.sure,
         "reason": answer.reason,
         "alpha": answer.weights.get("p"),
         "lambda": answer.weights.get("n"),

@@ -122,6 +122,16 @@ REASONS = {
 }
 
 
+def test_an_answer_below_the_preset_s_constant_is_not_sure() -> None:
+    scene = scene_of(boxes(3, 1))
+    for least, sure in ((None, True), (-2.0, True), (2.0, False)):
+        answer = ask(scene, "red car", PRESET.override({"scores.unsure_below": least}))
+        assert answer.sure is sure and answer.reason.startswith("not sure: total") is not sure
+        assert f"mask {answer.best} wins" in answer.reason
+    none = ask(scene_of(boxes(0, 0)), "red car", PRESET.override({"scores.unsure_below": 2.0}))
+    assert none.sure and none.best is None
+
+
 def test_lambda_follows_the_data_set_and_arguments_override() -> None:
     preset = PRESET.override({"terms.n.weight.refcoco+": 1.0})
     scene = scene_of(boxes(4, 2))
