@@ -1,6 +1,7 @@
 """Reading pictures: whatever their format, out comes uint8 (H, W, 3) RGB or one clear line."""
 
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ def read_image(source: "str | Path | PilImage | NDArray[Any]") -> NDArray[np.uin
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    if not isinstance(source, str | Path):
+    if not isinstance(source, str | os.PathLike):
         with _told("picture"):
             return _from_pil(source, "picture")
     try:
