@@ -95,7 +95,7 @@ def nearest(phrase: str, target: Parse, parser: Parser, threshold: float) -> Ver
         missing = "no noun" if targets else "the expression names no thing"
         return Verdict("".join(nouns[:1]), 0.0, True, f"kept: {missing} to compare with")
     if " " in nouns[0] and " " in targets[0]:
-        targets, nouns = ([n for n in names if " " in n] for names in (targets, nouns))
+        targets, nouns = (tuple(n for n in names if " " in n) for names in (targets, nouns))
     pairs = [(_likeness(a, b), a, b) for a in nouns for b in targets]
     similarity, noun, other = max(pairs, key=lambda pair: pair[0])
     kept = similarity < threshold
