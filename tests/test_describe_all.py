@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tasutils import describe as module
 from tasutils.captioners import CaptionerConfig
 from tasutils.captioners.image_to_text import ImageToTextCaptioner
-from tasutils.compute import Batches, is_out_of_memory, unit_rows
+from tasutils.compute import FEWEST, Batches, is_out_of_memory, unit_rows
 from tasutils.config import ComputeConfig, load_preset
 from tasutils.crops import masked_crops, whole_image
 from tasutils.describe import describe_again, describe_all
@@ -45,7 +45,7 @@ def encoder(clip_file):
 @pytest.fixture(scope="module")
 def captioner(blip2):
     return ImageToTextCaptioner(
-        CaptionerConfig(checkpoint=str(blip2), num_beams=2, max_new_tokens=3),
+        CaptionerConfig(checkpoint=str(blip2), num_beams=2, max_new_tokens=6),
         compute=ComputeConfig(caption_batch=5),
     )
 
@@ -222,7 +222,8 @@ def test_each_network_is_asked_once_and_nothing_twice(encoder, captioner, monkey
     n = sum(COUNTS)
     assert proposer.n_calls == len(IMAGES) == len(blurs) // 2 + 1, "one picture has no mask to blur"
     assert [kind for kind, *_ in eyes.asked] == ["crops", "texts"] and eyes.asked[0] == ("crops", n)
-    assert eyes.asked[1][1] == eyes.asked[1][2], "a text that comes again is not embedded again"
+    _, n_texts, n_unlike = eyes.asked[1]  # blank ones fill up what are too few
+    assert n_texts == max(n_unlike, FEWEST), "a text that comes again is not embedded again"
     assert mouth.asked == [("captions", n + len(IMAGES))]
 
 
@@ -323,7 +324,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
 def test_describe_goes_on_where_memory_ends(clip_file, blip2, alone):
     encoder = OpenClipEncoder(EncoderConfig(model="test-ViT", checkpoint=str(clip_file)))
     captioner = ImageToTextCaptioner(
-        CaptionerConfig(checkpoint=str(blip2), num_beams=2, max_new_tokens=3)
+        CaptionerConfig(checkpoint=str(blip2), num_beams=2, max_new_tokens=6)
     )
 
     def scarce(self, arguments, most):
