@@ -67,6 +67,7 @@ print(answer.reason)
 print("head phrase:", answer.expression.phrase)
 print("direction words:", [word.token for word in answer.expression.directions])
 
+
 # %% [markdown]
 # ## 3. Why this one?
 #

@@ -172,6 +172,7 @@ for ax, (name, maker) in zip(axes.flat, makers.items(), strict=False):
     best = ", ".join(f"{iou(found, truth).max(initial=0.0):.2f}" for truth in truths)
     draw(ax, found, f"{name}: {len(found)} masks, best IoU {best}")
 
+
 # %% [markdown]
 # ## Many pictures
 #

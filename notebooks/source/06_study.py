@@ -145,6 +145,7 @@ if plain:
     theirs = theirs[theirs["variant"].isin(mine["variant"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(mine, theirs[list(mine)])
 
+
 # %%
 def spans(table, *columns, signed=False):
     """A number with the ends of its interval in percent, row by row."""
@@ -203,6 +204,7 @@ tables.interval_table(groups, f"mIoU, percent; {note}")
 # %%
 charts.interval_plot(groups, note=note)
 
+
 # %% [markdown]
 # ## The weights
 #
@@ -254,6 +256,7 @@ for one in [run for run in found if run.split in ("val", "valP")] or found:
     )
     words = f"best {there}, weights p {axes['p'][p]:g}, n {axes['n'][n]:g}; against the run {paired}"
     weights_map(one, axes, means, words)
+
 
 # %% [markdown]
 # ## Synonym rules and forms of the rectifier

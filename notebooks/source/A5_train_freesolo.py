@@ -162,6 +162,7 @@ for ax, (name, maker) in zip(axes, makers.items(), strict=True):
     ax.set_title(f"{name}: {len(masks)} masks")
     ax.set_axis_off()
 
+
 # %%
 def reached():
     """One row a maker and target of the first pictures: the IoU of the best mask for it."""
