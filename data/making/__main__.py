@@ -105,7 +105,8 @@ def train(model: str, minutes: float, seed: int, threads: int, text_from: Path |
     if model.startswith("tiny-"):
         train_clip(model, minutes, TRAINING / model, text_from=text_from, **given)
     else:
-        programs = {"sam": train_sam, "blip2": train_captioner, "freesolo": train_freesolo}
+        programs: dict[str, Any] = {"sam": train_sam, "blip2": train_captioner}
+        programs |= {"freesolo": train_freesolo}
         programs.get(model, train_tseg)(minutes, TRAINING / model, **given)
 
 
@@ -164,8 +165,8 @@ def main() -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for run, options in COMMANDS.items():
-        told = {"help": run.__doc__, "description": run.__doc__}
-        command = commands.add_parser(run.__name__.replace("_", "-"), **told)
+        name, about = run.__name__.replace("_", "-"), run.__doc__
+        command = commands.add_parser(name, help=about, description=about)
         command.set_defaults(run=run)
         for name, rules in options.items():
             command.add_argument(name, **rules)

@@ -59,8 +59,8 @@ def draw_prompts(
         places.append([_point_in(rng, numbered, number) for number in chosen])
         targets.append([_small_mask(numbered, number) for number in chosen])
         labels.append(cv2.resize(numbered, MASK_HW[::-1], interpolation=cv2.INTER_NEAREST))
-    numbers_of = (np.array(values, np.float32) for values in (places, targets))
-    return PromptBatch(np.stack(pictures), *numbers_of, np.stack(labels))
+    at, wanted = np.array(places, np.float32), np.array(targets, np.float32)
+    return PromptBatch(np.stack(pictures), at, wanted, np.stack(labels))
 
 
 def _point_in(

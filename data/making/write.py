@@ -163,8 +163,8 @@ def write_refcoco(
             })  # fmt: skip
     listed = [{"id": c.id, "name": c.name, "supercategory": c.group} for c in categories]
     info = {"description": f"RefScenes, family {family}", "version": "1"}
-    told = {"info": info, "images": images, "annotations": annotations, "categories": listed}
-    (folder / "instances.json").write_text(_json(told), encoding="utf-8")
+    whole = {"info": info, "images": images, "annotations": annotations, "categories": listed}
+    (folder / "instances.json").write_text(_json(whole), encoding="utf-8")
     # one identity a value, so that the pickle's memo is the same each time
     (folder / "refs(tas).p").write_bytes(pickle.dumps(json.loads(json.dumps(refs)), protocol=2))
 

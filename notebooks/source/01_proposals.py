@@ -221,7 +221,9 @@ def summary(table):
     """One row a maker, in the order of the table."""
     by_maker = table.groupby("maker", sort=False)
     once = table.drop_duplicates(["maker", "image_id"]).groupby("maker", sort=False)
-    over = {bar: table["oracle_iou"].gt(bar).groupby(table["maker"], sort=False) for bar in (0.5, 0.75)}
+    over = {
+        bar: table["oracle_iou"].gt(bar).groupby(table["maker"], sort=False) for bar in (0.5, 0.75)
+    }
     return pd.DataFrame({
         "oracle_miou": by_maker["oracle_iou"].mean(),
         "oracle_oiou": by_maker["intersection_px"].sum() / by_maker["union_px"].sum(),
@@ -318,8 +320,12 @@ def gap(rows):
     both = [rows[rows["maker"] == name] for name in (first, second)]
     pixels = [(part["intersection_px"], part["union_px"]) for part in both]
     found = study.gain(*pixels, both[0]["image_id"], n_boot)
-    return {"points": 100 * found["mean"], "low": 100 * found["low"], "high": 100 * found["high"],
-            "n": found["n"]}
+    return {
+        "points": 100 * found["mean"],
+        "low": 100 * found["low"],
+        "high": 100 * found["high"],
+        "n": found["n"],
+    }
 
 
 gaps = pd.DataFrame({group: gap(table[who]) for group, who in groups.items() if who.any()}).T

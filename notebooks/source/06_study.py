@@ -236,8 +236,13 @@ def weights_map(run, axes, means, words):
     ax.set_xticks(range(len(axes["p"])), [f"{a:g}" for a in axes["p"]])
     ax.set_yticks(range(len(axes["n"])), [f"{b:g}" for b in axes["n"]])
     ax.set(xlabel="alpha (weight of P)", ylabel="lambda (weight of N)")
-    ax.set_title(f"{run.family} {run.split}, mIoU in %, {tables.scope_note([run])}", fontsize=9,
-                 loc="left", wrap=True, parse_math=False)
+    ax.set_title(
+        f"{run.family} {run.split}, mIoU in %, {tables.scope_note([run])}",
+        fontsize=9,
+        loc="left",
+        wrap=True,
+        parse_math=False,
+    )
     figure.supxlabel(words, fontsize=9)
     plt.show()
 
@@ -254,7 +259,9 @@ for one in [run for run in found if run.split in ("val", "valP")] or found:
         tables.percent(each.mean(), *bootstrap_pictures(each, one.images, n_boot), signed=signed)
         for each, signed in ((here, False), (change, True))
     )
-    words = f"best {there}, weights p {axes['p'][p]:g}, n {axes['n'][n]:g}; against the run {paired}"
+    words = (
+        f"best {there}, weights p {axes['p'][p]:g}, n {axes['n'][n]:g}; against the run {paired}"
+    )
     weights_map(one, axes, means, words)
 
 
@@ -276,9 +283,16 @@ def rules_and_forms(run, n_boot):
         change = ious(run, None, form_key, rule_key) - before
         low, high = bootstrap_pictures(change, run.images, n_boot)
         yield {
-            "family": run.family, "split": run.split, "synonyms": rule, "rectifier": form,
-            "own": (rule, form) == own, "mean": change.mean(), "low": low, "high": high,
-            "n": len(change), "piece": f"rectifier {form} with synonyms {rule}",
+            "family": run.family,
+            "split": run.split,
+            "synonyms": rule,
+            "rectifier": form,
+            "own": (rule, form) == own,
+            "mean": change.mean(),
+            "low": low,
+            "high": high,
+            "n": len(change),
+            "piece": f"rectifier {form} with synonyms {rule}",
         }
 
 
@@ -312,7 +326,10 @@ def switches(preset):
     one switch, and the released lambda holds for every data set.
     """
     one, other = (tasutils.load_preset(name).leaves() for name in ("paper", "official"))
-    with_crops = {"captioner.crop.geometry": "crop.geometry", "captioner.crop.resize": "crop.resize"}
+    with_crops = {
+        "captioner.crop.geometry": "crop.geometry",
+        "captioner.crop.resize": "crop.resize",
+    }
     changes = {}
     for field, value in other.items():
         if value != one.get(field) and not field.startswith("terms.n.weight"):

@@ -73,7 +73,9 @@ MEANING = {
     **{name.upper(): f"the best good mask lost most in {name.upper()}, weighted"
        for name in run.record.weights},
 }  # fmt: skip
-NAMELESS = "one ones it he she they him her them this that these those who someone somebody something"
+NAMELESS = (
+    "one ones it he she they him her them this that these those who someone somebody something"
+)
 NAMELESS = [*NAMELESS.split(), "everyone", "other", "others", ""]
 
 
@@ -90,7 +92,9 @@ def best_rival(run):
     competes = (table.ious > GOOD) & (inside | ~held[table.segment])
     terms = table.terms["own"]
     total = np.nan_to_num(sum(w * terms[name] for name, w in run.record.weights.items() if w))
-    rows = pd.Series(total)[competes].groupby(table.segment[competes]).idxmax()  # the first of equals
+    rows = (
+        pd.Series(total)[competes].groupby(table.segment[competes]).idxmax()
+    )  # the first of equals
     return rows.reindex(range(len(run.samples)), fill_value=-1).to_numpy()
 
 
@@ -134,19 +138,27 @@ def sort_out(run):
     without = {"rectifier": ious(run, table.choose(form="none"))}
     for name in list(weights)[1:]:
         without[name.upper()] = ious(run, table.choose(weights | {name: 0.0}))
-    holds = pd.DataFrame({
-        "proposals": oracle <= GOOD,
-        "ambiguous": is_ambiguous(run, chosen),
-        "pronoun": (chosen < 0) | names_nothing(run, got <= GOOD),
-        "rectifier": (rival < 0) | (without["rectifier"] > GOOD),
-        **{name.upper(): furthest == k for k, name in enumerate(weights)},
-    })
+    holds = pd.DataFrame(
+        {
+            "proposals": oracle <= GOOD,
+            "ambiguous": is_ambiguous(run, chosen),
+            "pronoun": (chosen < 0) | names_nothing(run, got <= GOOD),
+            "rectifier": (rival < 0) | (without["rectifier"] > GOOD),
+            **{name.upper(): furthest == k for k, name in enumerate(weights)},
+        }
+    )
     cause = holds.idxmax(axis=1).where(got <= GOOD, "")  # the first that holds
     cured = np.select([cause == name for name in without], [x > GOOD for x in without.values()])
     about = run.samples[["image_id", "text"]].reset_index(drop=True)
     return about.assign(
-        row=np.arange(len(about)), family=run.family, split=run.split, cause=cause, iou=got,
-        oracle_iou=oracle, lost=oracle - got, cured=cured.astype(bool),
+        row=np.arange(len(about)),
+        family=run.family,
+        split=run.split,
+        cause=cause,
+        iou=got,
+        oracle_iou=oracle,
+        lost=oracle - got,
+        cured=cured.astype(bool),
         **dict(zip(weights, behind.T, strict=True)),
     )
 
@@ -155,7 +167,10 @@ def sort_out(run):
 table = pd.concat([sort_out(one).assign(run=k) for k, one in enumerate(runs)], ignore_index=True)
 wrong = table[table["cause"] != ""]
 assert np.allclose(table["iou"], np.concatenate([one.samples["iou"] for one in runs]))
-assert wrong["cause"].isin(list(MEANING)).all() and ((table["iou"] <= GOOD) == (table["cause"] != "")).all()
+assert (
+    wrong["cause"].isin(list(MEANING)).all()
+    and ((table["iou"] <= GOOD) == (table["cause"] != "")).all()
+)
 wrong.groupby("cause").size().reindex(MEANING, fill_value=0).rename("wrong answers").to_frame().T
 
 
@@ -169,9 +184,13 @@ def case(row):
     """The picture of a row of the table, with what it was lost by."""
     example = galleries[row.run].example(row.row)
     terms = {name: getattr(row, name) for name in run.record.weights}
-    told = ", ".join(f"{name.upper()} {-value:+.3f}" for name, value in terms.items() if value == value)
+    told = ", ".join(
+        f"{name.upper()} {-value:+.3f}" for name, value in terms.items() if value == value
+    )
     place = f"{row.family} {row.split}: IoU {row.iou:.2f}, best mask {row.oracle_iou:.2f}"
-    return example._replace(note=f"{place}; {row.cause}" + (f"; rival against answer: {told}" if told else ""))
+    return example._replace(
+        note=f"{place}; {row.cause}" + (f"; rival against answer: {told}" if told else "")
+    )
 
 
 # %%
@@ -197,11 +216,21 @@ def waterfall(table, n_boot=1000):
     rows = []
     for step, change in steps.items():
         who = table["cause"] == step if step in MEANING else change != 0
-        found = bootstrap(change, np.ones(len(table)), table["image_id"], ("miou",), n_resamples=n_boot)
+        found = bootstrap(
+            change, np.ones(len(table)), table["image_id"], ("miou",), n_resamples=n_boot
+        )
         value, low, high, *_ = found["miou"]
         n = len(table) if step in ("oracle", "result") else int(who.sum())
-        rows.append({"step": step, "n": n, "right without it": int(table["cured"][who].sum()),
-                     "mean": value, "low": low, "high": high})
+        rows.append(
+            {
+                "step": step,
+                "n": n,
+                "right without it": int(table["cured"][who].sum()),
+                "mean": value,
+                "low": low,
+                "high": high,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -217,17 +246,39 @@ figure, ax = plt.subplots(figsize=(8.4, 0.36 * len(steps) + 1), layout="constrai
 for y, row in enumerate(steps.itertuples()):
     whole = row.step in ("oracle", "result")
     start = 0 if whole else level[y]
-    ax.barh(y, 100 * row.mean, left=start, color="white" if whole else COLORS[row.step], ec="black", lw=0.6)
+    ax.barh(
+        y,
+        100 * row.mean,
+        left=start,
+        color="white" if whole else COLORS[row.step],
+        ec="black",
+        lw=0.6,
+    )
     ax.plot([start + 100 * row.low, start + 100 * row.high], [y, y], color="black", lw=1)
-    ax.text(1.02, y, f"{100 * row.mean:{'' if whole else '+'}.1f}   n = {row.n}", fontsize=9, va="center",
-            transform=ax.get_yaxis_transform())
-ax.set(yticks=range(len(steps)), yticklabels=steps["step"], ylim=(len(steps) - 0.4, -0.6), xlabel=f"mIoU, points; {note}")
+    ax.text(
+        1.02,
+        y,
+        f"{100 * row.mean:{'' if whole else '+'}.1f}   n = {row.n}",
+        fontsize=9,
+        va="center",
+        transform=ax.get_yaxis_transform(),
+    )
+ax.set(
+    yticks=range(len(steps)),
+    yticklabels=steps["step"],
+    ylim=(len(steps) - 0.4, -0.6),
+    xlabel=f"mIoU, points; {note}",
+)
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
 meaning = steps["step"].map(MEANING).fillna("")
-tables.interval_table(steps.assign(meaning=meaning), f"mIoU in percent; right without it: of the rectifier and of all terms but V; {note}", signed=True)
+tables.interval_table(
+    steps.assign(meaning=meaning),
+    f"mIoU in percent; right without it: of the rectifier and of all terms but V; {note}",
+    signed=True,
+)
 
 # %% [markdown]
 # ## By family and split
@@ -236,7 +287,12 @@ tables.interval_table(steps.assign(meaning=meaning), f"mIoU in percent; right wi
 
 # %%
 keys = [table["family"] + " " + table["split"], table["cause"]]
-shares = table.groupby(keys, sort=False).size().unstack(fill_value=0).reindex(columns=MEANING, fill_value=0)
+shares = (
+    table.groupby(keys, sort=False)
+    .size()
+    .unstack(fill_value=0)
+    .reindex(columns=MEANING, fill_value=0)
+)
 sizes = table.groupby(keys[0], sort=False).size()
 ax = (100 * shares.div(sizes, axis=0)).plot.barh(
     stacked=True, figsize=(8.4, 0.4 * len(shares) + 1.4), color=[COLORS[name] for name in MEANING]
@@ -274,9 +330,16 @@ def show_next(button):
 bars = []
 for cause in [name for name in MEANING if counts.get(name, 0)]:
     width = f"{max(300 * counts[cause] // counts[wrong['cause'].unique()].max(), 30)}px"
-    bars.append(ipw.Button(description=str(counts[cause]), tooltip=cause, layout=ipw.Layout(width=width)))
+    bars.append(
+        ipw.Button(description=str(counts[cause]), tooltip=cause, layout=ipw.Layout(width=width))
+    )
     bars[-1].on_click(show_next)
-ipw.VBox([*(ipw.HBox([ipw.Label(bar.tooltip, layout=ipw.Layout(width="90px")), bar]) for bar in bars), picture])
+ipw.VBox(
+    [
+        *(ipw.HBox([ipw.Label(bar.tooltip, layout=ipw.Layout(width="90px")), bar]) for bar in bars),
+        picture,
+    ]
+)
 
 # %% [markdown]
 # ## The first cases of each cause
@@ -296,7 +359,9 @@ for cause, meaning in MEANING.items():
 # %%
 by_step = steps.set_index("step")
 causes = by_step.loc[list(MEANING)]
-oracle, result = (tables.percent(*by_step.loc[step, ["mean", "low", "high"]]) for step in ("oracle", "result"))
+oracle, result = (
+    tables.percent(*by_step.loc[step, ["mean", "low", "high"]]) for step in ("oracle", "result")
+)
 lines = [
     f"What all of this rests on: {note}.",
     f"{len(wrong)} of {len(table)} answers are wrong (IoU at most {GOOD}): "
@@ -306,7 +371,9 @@ lines = [
 if len(wrong):
     dear = causes["mean"].idxmin()
     cost = tables.percent(*causes.loc[dear, ["mean", "low", "high"]])
-    lines.append(f"Dearest: {dear} ({MEANING[dear]}), {cost} points, {causes.loc[dear, 'n']} answers.")
+    lines.append(
+        f"Dearest: {dear} ({MEANING[dear]}), {cost} points, {causes.loc[dear, 'n']} answers."
+    )
 for name in ["rectifier", *[term.upper() for term in list(run.record.weights)[1:]]]:
     if causes.loc[name, "n"]:
         n, cured = causes.loc[name, ["n", "right without it"]]
