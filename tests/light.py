@@ -72,6 +72,9 @@ class Same(HashEncoder):
         return np.array([embed("same") for _ in texts], np.float32).reshape(-1, D)
 
 
+TAS = SimpleNamespace(preset=PRESET, encoder=HashEncoder(), language=PARSER)
+
+
 def boxes(n, seed):
     """Bool (n, H, W): small boxes at random places."""
     rng = np.random.default_rng(seed)
