@@ -29,7 +29,7 @@ CHROMIUM = shutil.which(os.environ.get("CHROMIUM") or "chromium") or next(
     filter(None, map(shutil.which, ("chromium-browser", "google-chrome"))), None
 )
 try:
-    from playwright.sync_api import Browser, Page, Request, TimeoutError, sync_playwright
+    from playwright.sync_api import Page, Request, TimeoutError, sync_playwright
 except ModuleNotFoundError:
     sync_playwright = None
 
@@ -65,33 +65,6 @@ HOSTILE_BOOKS = "00,02,04,05"
 EXPLORER = ".jp-OutputArea-output:has(.tas-svg)"
 QUICKSTART = "00_quickstart"
 #: what a notebook may show of a picture, all text of it someone else's
-HOSTILE_CELLS = f"""\
-from dataclasses import replace
-import pandas as pd
-import tasutils
-from IPython.display import display
-from tasutils import charts, show, tables
-from tasutils.datasets import load_dataset
-from tasutils.explore import Explorer
-said = {HOSTILE!r}
-data = load_dataset("refscenes", "val")
-image = tasutils.read_image(data.image_path(data.image_ids[5]))
-tas = tasutils.load("tiny")
-scene = tas.describe(image)
-captions = [f"{{said}} {{caption}}" for caption in scene.captions]
-phrases = [f"{{said}} {{phrase}}" for phrase in scene.phrases]
-scene = replace(scene, captions=captions, captions_raw=captions, phrases=phrases,
-                image_caption=said, image_caption_raw=said, image_id=said)
-sentence = f"the dog on the right {{said}}"
-answer = tas.refer(scene, sentence)
-
-Explorer(tas, image, scene, sentence)
-
-judged = pd.DataFrame([(one.phrase, one.reason) for one in answer.candidates])
-display(tables.styled(answer.table(), index=True), tables.styled(judged))
-display(show.overlay(image, answer), show.proposals_grid(image, scene), charts.score_bars(answer))
-print(said, answer.reason)
-answer, scene.image_caption"""
 
 
 class Seen:
@@ -136,56 +109,34 @@ def shots() -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[tuple[str, str, Path]]:
-    """JupyterLab on notebooks 00, 04, 09 and one of hostile text: address, token, its folder."""
-    notebooks, own = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("lab")
-    for name in (QUICKSTART,):
-        notebook = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4)
-        cell = next(cell for cell in notebook.cells if cell.id == "parameters")
-        small = re.sub(r"(?m)^(limit|n_boot) = \d+", r"\1 = 2", cell.source)
-        cell.source = PARAMETERS if name == QUICKSTART else small
-        nbformat.write(notebook, notebooks / f"{name}.ipynb")
-    cells = [nbformat.v4.new_code_cell(text) for text in HOSTILE_CELLS.split("\n\n")]
-    kernel = notebook.metadata  # of the last one
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=cells, metadata=kernel), notebooks / "hostile.ipynb"
-    )
-    with jupyterlab(notebooks, own) as (address, token):
-        yield address, token, own
-
-
-def run_all(browser: "Browser", server: tuple[str, str, Path], name: str) -> tuple["Page", Seen]:
-    """Open a notebook in a page of its own and run all its cells."""
-    address, token, _ = server
-    page = browser.new_page(viewport={"width": 1100, "height": 1300})
-    page.set_default_timeout(60_000)
-    seen = Seen(page, address)
-    page.goto(f"{address}/lab/workspaces/{name}/tree/{name}.ipynb?token={token}")
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-    # before that JupyterLab would ask which kernel to take
-    page.locator("#jp-bottom-panel, .jp-StatusBar-Widget").get_by_text("| Idle").wait_for()
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.locator(".lm-Menu-item", has_text=re.compile("^Run All Cells")).click()
-    page.wait_for_function(
-        """() => {
-            const said = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
-                .map(prompt => prompt.textContent);
-            return said.length && said.every(text => /^\\[\\d+\\]:$/.test(text));
-        }""",
-        timeout=300_000,
-    )
-    assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
-    return page, seen
-
-
-@pytest.fixture(scope="module")
-def lab(browser, server, shots) -> Iterator[tuple["Page", Seen, Path]]:
+def lab(browser, tmp_path_factory, shots) -> Iterator[tuple["Page", Seen]]:
     """Notebook 00 in JupyterLab, a drawn picture as its parameters; all cells were run."""
-    page, seen = run_all(browser, server, QUICKSTART)
-    page.wait_for_selector(".tas-svg path.first")
-    yield page, seen, server[2]
-    page.screenshot(path=shots / "last.png")
-    page.close()
+    notebooks, own = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("lab")
+    notebook = nbformat.read(paths.NOTEBOOKS / f"{QUICKSTART}.ipynb", as_version=4)
+    next(cell for cell in notebook.cells if cell.id == "parameters").source = PARAMETERS
+    nbformat.write(notebook, notebooks / f"{QUICKSTART}.ipynb")
+    with jupyterlab(notebooks, own) as (address, token):
+        page = browser.new_page(viewport={"width": 1100, "height": 1300})
+        page.set_default_timeout(60_000)
+        seen = Seen(page, address)
+        page.goto(f"{address}/lab/workspaces/one/tree/{QUICKSTART}.ipynb?token={token}")
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+        # before that JupyterLab would ask which kernel to take
+        page.locator("#jp-bottom-panel, .jp-StatusBar-Widget").get_by_text("| Idle").wait_for()
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.locator(".lm-Menu-item", has_text=re.compile("^Run All Cells")).click()
+        page.wait_for_function(
+            """() => {
+                const said = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
+                    .map(prompt => prompt.textContent);
+                return said.length && said.every(text => /^\\[\\d+\\]:$/.test(text));
+            }""",
+            timeout=300_000,
+        )
+        page.wait_for_selector(".tas-svg path.first")
+        yield page, seen
+        page.screenshot(path=shots / "last.png")
+        page.close()
 
 
 def ask(page: "Page", sentence: str) -> None:
@@ -211,42 +162,40 @@ def winner(page: "Page") -> str:
     return page.locator(".tas-svg path.first").first.get_attribute("class").split()[0]
 
 
-def shoot(page: "Page", file: Path) -> bytes:
+def shoot(page: "Page", file: Path) -> None:
     """A screenshot of the explorer, whole."""
-    return page.locator(EXPLORER).first.screenshot(path=file)
+    page.locator(EXPLORER).first.screenshot(path=file)
 
 
 def test_notebook_00_runs_in_jupyterlab(lab, shots):
-    page, seen, _ = lab
+    page, seen = lab
     page.screenshot(path=shots / "lab.png")
-    assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
-    assert page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
+    for kind in ("error", "stderr"):
+        assert page.locator(f'[data-mime-type="application/vnd.jupyter.{kind}"]').count() == 0
     assert page.locator(".jp-OutputArea-output img").count() >= 5
     assert seen.nothing_amiss()
 
 
 def test_a_sentence_and_a_slider_change_the_picture(lab, shots):
-    page, _, _ = lab
+    page, _ = lab
     ask(page, "the dog on the left")
-    left = winner(page), page.locator(".tas-svg").first.screenshot(path=shots / "left.png")
+    left = winner(page)
     ask(page, "the dog on the right")
-    right = winner(page), page.locator(".tas-svg").first.screenshot(path=shots / "right.png")
-    assert left[0] != right[0] and left[1] != right[1]
+    assert winner(page) != left
     for sentence in SENTENCES:
         ask(page, sentence)
         slide(page, "Home", 0)
-        before = winner(page), page.locator(".tas-svg").first.screenshot()
+        before, drawing = winner(page), page.locator(".tas-svg").first.screenshot()
         slide(page, "End", 1)
-        after = winner(page), page.locator(".tas-svg").first.screenshot()
-        if before[0] != after[0]:
-            assert before[1] != after[1]
+        if winner(page) != before:
+            assert page.locator(".tas-svg").first.screenshot() != drawing
             shoot(page, shots / "slider.png")
             return
     pytest.fail("the weight of P changed no answer")
 
 
 def test_a_mask_and_its_row_light_up_together(lab, shots):
-    page, _, _ = lab
+    page, _ = lab
     row = page.locator(".tas-view tbody tr").nth(3)
     number = row.get_attribute("class").split()[0]
     path = page.locator(f".tas-svg path.{number}").first
@@ -264,21 +213,6 @@ def harmless(page: "Page") -> bool:
     assert page.evaluate("window.hacked") is None
     assert page.locator('img[src="x"]').count() == 0 and page.locator("[onerror]").count() == 0
     return True
-
-
-def test_hostile_text_in_a_notebook_is_only_text(browser, server, shots):
-    page, seen = run_all(browser, server, "hostile")
-    page.wait_for_selector(".tas-svg path.first")
-    tables = page.locator(".jp-OutputArea-output table")
-    assert sum(HOSTILE in text for text in tables.all_inner_texts()) >= 3
-    assert page.locator(f"{EXPLORER} input[type=text]").first.input_value().endswith(HOSTILE)
-    page.locator(".tas-view tbody tr").nth(2).hover()
-    page.locator(EXPLORER).first.screenshot(path=shots / "hostile-explorer.png")
-    for k, output in enumerate(page.locator(".jp-OutputArea-output:visible").all()):
-        output.screenshot(path=shots / f"hostile-{k}.png", timeout=20_000)
-    page.wait_for_timeout(500)
-    assert harmless(page) and seen.nothing_amiss()
-    page.close()
 
 
 @pytest.fixture(scope="module")
@@ -313,7 +247,7 @@ def test_a_report_on_hostile_data_shows_text(browser, hostile_report, shots):
 
 
 def test_a_hostile_sentence_is_only_text(lab, shots):
-    page, seen, _ = lab
+    page, seen = lab
     ask(page, HOSTILE)
     shoot(page, shots / "hostile.png")
     assert harmless(page)
@@ -322,7 +256,7 @@ def test_a_hostile_sentence_is_only_text(lab, shots):
 
 @pytest.mark.parametrize("width", [1100, 1400])
 def test_two_sides_fit_into_the_page(lab, shots, width):
-    page, _, _ = lab
+    page, _ = lab
     page.set_viewport_size({"width": width, "height": 1300})
     button = page.locator(f"{EXPLORER} button", has_text="side by side")
     ask(page, "the dog on the right")
@@ -339,17 +273,6 @@ def test_two_sides_fit_into_the_page(lab, shots, width):
     assert "clip_only" in page.locator(".tas-view").nth(1).inner_text()
     button.click()
     page.wait_for_function("document.querySelectorAll('.tas-view').length == 1")
-
-
-def test_picture_and_table_are_exported(lab):
-    page, seen, own = lab
-    page.locator(f"{EXPLORER} button", has_text="export").click()
-    page.locator(EXPLORER).first.get_by_text("written in").wait_for()
-    files = list((own / "tas_results" / "explorer").iterdir())
-    assert sorted(file.suffix for file in files) == [".csv", ".png"]
-    said = page.locator(EXPLORER).first.inner_text()
-    assert all(file.name in said for file in files)
-    assert seen.nothing_amiss()
 
 
 @pytest.fixture(scope="module")

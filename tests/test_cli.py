@@ -157,22 +157,6 @@ def test_sentence_files(here, stand_in, complaint):
     assert Path("o/01-the-red-disc").is_dir()
 
 
-def test_unwritable_folder_is_known_before_the_work(stand_in, complaint):
-    error = complaint("segment", "picture.png", "the red disc", "--out", "picture.png/below")
-    assert "cannot write" in error and "--out" in error
-    complaint("segment", "picture.png", "the red disc", "--out", "picture.png")
-    assert stand_in == []
-
-
-def test_failure_on_the_way_leaves_nothing(here, stand_in, monkeypatch):
-    def broken(*args):
-        raise OSError(28, "No space left on device", "overlay.png")
-
-    monkeypatch.setattr("tasutils.show.save_overlay", broken)
-    assert cli.main(["segment", "picture.png", "the red disc", "--out", "a/b"]) == 2
-    assert not Path("a").exists()
-
-
 @pytest.mark.parametrize(
     ("args", "words"),
     [

@@ -77,13 +77,6 @@ def test_what_is_no_number_is_told_and_no_type_error(value):
     assert n >= 7
 
 
-def test_there_are_enough_of_them():
-    assert len(NAMES) >= 6
-    assert [int(name[:2]) for name in NAMES] == list(range(1, len(NAMES) + 1))
-    listed = (build.NOTEBOOKS / "README.md").read_text(encoding="utf-8")
-    assert all(f"exercises/{name}.ipynb" in listed for name in NAMES)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_an_exercise_is_its_solution_emptied(name):
     path = build.EXERCISES / f"{name}.ipynb"
@@ -112,12 +105,3 @@ def test_only_the_stub_is_left_of_a_solved_block():
     assert build.emptied(source) == "a = 1\nb = ...  # two\nc = a + b"
     indented = "for a in b:\n    # solution: begin\n    #: c = ...\n    c = a\n    # solution: end"
     assert build.emptied(indented) == "for a in b:\n    c = ..."
-
-
-@pytest.mark.parametrize("source", ["# solution: begin\na = 1", "# solution: end", "b\n# x"])
-def test_markers_come_in_pairs(source):
-    if "solution" not in source:
-        assert build.emptied(source) == source
-        return
-    with pytest.raises(ValueError, match="solution"):
-        build.emptied(source)

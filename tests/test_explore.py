@@ -14,11 +14,11 @@ from light import MASKS, PRESET, SIZE_HW, TAS, grey, scene_of
 from PIL import Image
 from shown import Tags
 
-from tasutils import baselines, paths, show
+from tasutils import baselines, show
 from tasutils import tas as tas_room
 from tasutils.config import lookup
 from tasutils.errors import TasError
-from tasutils.explore import Explorer, explore, left_out, outlines, style_sheet, trace
+from tasutils.explore import Explorer, explore, left_out, outlines, trace
 from tasutils.rectifier import RECTIFIERS
 from tasutils.refer import Answer, refer, region
 
@@ -93,11 +93,6 @@ def test_mistakes_are_one_line(settings, message):
         look(**settings)
 
 
-def test_a_picture_of_another_size_is_refused():
-    with pytest.raises(TasError, match="the picture is"):
-        explore(TAS, grey((60, 81)), SCENE, "a cat")
-
-
 @pytest.mark.parametrize("method", ["tas", "text_only"])
 def test_whatever_is_written_is_shown_as_text(method):
     parser = Tags()
@@ -109,11 +104,6 @@ def test_whatever_is_written_is_shown_as_text(method):
     assert parser.text.count(HOSTILE) >= 3  # tooltip, picked mask, table
     label = ElementTree.fromstring(view.svg).get("aria-label")
     assert HOSTILE.split()[0] in label
-
-
-def test_phrases_of_the_picture_are_negatives_or_struck_out():
-    html = look("the dog").html
-    assert re.search(r'<s title="dropped[^"]*">a dog</s>, <span title="kept', html)
 
 
 def test_the_drawing_tells_of_every_mask():
@@ -183,14 +173,6 @@ def test_a_picture_without_masks_has_a_view():
         assert "<path" not in view.html and len(view.table()) == 0
 
 
-def test_a_view_shows_itself_with_its_picture():
-    html = look()._repr_html_()
-    assert html.index("data:image/jpeg") < html.index("<svg")
-    assert "<script" not in html and "http" not in html
-    other = style_sheet(grey((60, 80)) + 1, SCENE)
-    assert re.findall(r"tas-[0-9a-f]{8}", html)[0] not in other
-
-
 @pytest.mark.parametrize("method", ["tas", "clip_only"])
 def test_picture_and_table_are_written_beside_earlier_ones(tmp_path, method):
     view = look(f"{HOSTILE} /../.. on the right", method=method, picked=2)
@@ -220,22 +202,6 @@ def html_of(side) -> str:
     return side.shown.value
 
 
-def test_the_explorer_begins_with_the_presets_weights(explorer):
-    left = explorer.left
-    assert {name: slider.value for name, slider in left.weights.items()} == {"p": 0.1, "n": 0.2}
-    assert (left.rectifier.value, left.method.value) == ("extended", "tas")
-    assert explorer.view.expression.text == "the cat on the left"
-    assert "data:image/jpeg" in left.sheet.value
-    assert f'class="m{explorer.view.best} first"' in html_of(left)
-
-
-def test_weights_can_be_given_even_large_ones():
-    own = Explorer(TAS, grey(SIZE_HW), SCENE, "a cat", {"p": 3.5, "n": 0})  # type: ignore[arg-type]
-    assert own.view.answer.weights == {"v": 1, "p": 3.5, "n": 0}
-    with pytest.raises(TasError, match="no slider for term 'q'"):
-        Explorer(TAS, grey(SIZE_HW), SCENE, "a cat", {"q": 1})  # type: ignore[arg-type]
-
-
 def test_each_control_changes_what_it_names(explorer):
     left = explorer.left
     before = html_of(left)
@@ -262,15 +228,6 @@ def test_a_slider_asks_no_network_and_draws_with_no_matplotlib(explorer, monkeyp
     for form in RECTIFIERS:
         explorer.left.rectifier.value = form
         assert explorer.view.answer.preset.rectifier.form == form
-
-
-def test_a_mask_can_be_looked_at(explorer):
-    before = html_of(explorer.left)
-    explorer.left.mask.value = 3
-    assert " picked" in html_of(explorer.left)
-    assert "<p>mask 3, “a dog”" in html_of(explorer.left)
-    explorer.left.mask.value = -1
-    assert html_of(explorer.left) == before
 
 
 def test_all_text_is_escaped(explorer, monkeypatch):
@@ -344,13 +301,6 @@ def test_a_term_added_at_run_time_gets_a_slider(monkeypatch):
     assert slider.value == 0.5 and "area" in explorer.view.columns
     slider.value = 0.0
     assert explorer.view.answer.weights["area"] == 0
-
-
-def test_only_presets_with_all_their_weights_are_offered(explorer, monkeypatch, tmp_path):
-    assert explorer.left.preset.options[0] == PRESET.name
-    assert "tiny" in explorer.presets() and "paper" not in explorer.presets()
-    monkeypatch.setattr(paths, "WEIGHTS", tmp_path)
-    assert "photo" not in explorer.presets()
 
 
 def test_a_page_without_a_kernel_shows_the_controls_as_they_stood(explorer):

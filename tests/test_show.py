@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from light import MASKS, SIZE_HW, ask, discs, grey, scene_of
+from light import MASKS, SIZE_HW, ask, grey, scene_of
 from matplotlib.colors import to_rgb
 from PIL import Image
 
 from tasutils import charts, show
 from tasutils.errors import TasError
 from tasutils.rectifier import in_region
-from tasutils.show import OKABE_ITO, Picture, fit_text, label_points
+from tasutils.show import OKABE_ITO, Picture, fit_text
 
 
 @pytest.fixture(autouse=True)
@@ -113,12 +113,6 @@ def test_a_picture_without_masks_says_so():
     assert "no mask" in show.proposals_grid(grey(SIZE_HW), scene).texts[0].get_text()
 
 
-def test_every_proposal_has_its_number_and_caption():
-    scene = scene_of(MASKS, ["", "a cat", "a dog", "a $", "an owl"])
-    texts = [text.get_text() for text in show.proposals_grid(grey(SIZE_HW), scene).texts]
-    assert texts == ["0: (no caption)", "1: a cat", "2: a dog", "3: a $", "4: an owl"]
-
-
 def test_the_region_picture_darkens_what_the_rectifier_leaves_out():
     scene = scene_of(MASKS)
     answer = ask(scene, "the cat on the left")
@@ -129,16 +123,6 @@ def test_the_region_picture_darkens_what_the_rectifier_leaves_out():
     bright = [image[row, column].mean() > 100 for column in columns]
     centers = np.array([[f * SIZE_HW[1], 30] for f in (0.02, 0.4, 0.6, 0.98)])
     assert bright == in_region(centers, SIZE_HW, ["left"]).tolist()
-
-
-def test_labels_lie_on_their_masks_and_apart():
-    same = np.stack([MASKS[0]] * 2)
-    points = label_points(same, np.array([[15.0, 15.0]] * 2))
-    assert all(MASKS[0][int(y), int(x)] for x, y in points)
-    assert np.hypot(*np.subtract(*points)) >= 0.07 * SIZE_HW[1]
-    ring = discs(SIZE_HW, [(40, 30)], 20) & ~discs(SIZE_HW, [(40, 30)], 15)
-    (point,) = label_points(ring, np.array([[40.0, 30.0]]))
-    assert ring[0][int(point[1]), int(point[0])]
 
 
 def test_bars_add_up_to_the_scores_and_hatch_what_is_outside():
@@ -152,14 +136,6 @@ def test_bars_add_up_to_the_scores_and_hatch_what_is_outside():
     hatched = [bar.get_hatch() is not None for bar in ax.patches[:n]]
     assert hatched == (~answer.in_region[order]).tolist()
     assert ax.get_yticklabels()[0].get_text().endswith(f"  {answer.best}")
-
-
-def test_many_masks_show_the_best_and_say_so():
-    masks = np.zeros((30, *SIZE_HW), bool)
-    masks[np.arange(30), np.arange(30), np.arange(30)] = True
-    picture = charts.score_bars(ask(scene_of(masks)))
-    assert "best 12 of 30" in picture.axes[0].get_title(loc="left")
-    assert inside_figure(picture)
 
 
 def test_an_overlay_is_written_whole_or_not_at_all(tmp_path):
@@ -209,22 +185,6 @@ def test_the_ablation_plot_has_a_point_with_whiskers_for_each_number(families):
         assert any(np.allclose(x, 60) for x in whiskers)
     assert "partial, n = 40" in picture.alt
     assert inside_figure(picture)
-
-
-def test_the_breakdown_names_each_group_with_its_n():
-    table = pd.DataFrame({
-        "question": ["q", "q", "r"], "group": ["with", "without", "a rather long name of a group"],
-        "mean": [0.2, 0.3, 0.4], "low": [0.1, 0.2, 0.3], "high": [0.3, 0.4, 0.5], "n": [5, 6, 7],
-    })  # fmt: skip
-    picture = charts.interval_plot(table, note="n = 11")
-    labels = [tick.get_text() for tick in picture.axes[0].get_yticklabels()]
-    assert labels == table["group"].tolist()
-    assert [text.get_text() for text in picture.axes[0].texts][0] == "20.0   n = 5"
-    assert inside_figure(picture)
-
-
-def test_an_empty_gallery_is_a_picture_too():
-    assert pixels(show.gallery([])).size > 0
 
 
 def test_drawing_needs_neither_pyplot_nor_torch():

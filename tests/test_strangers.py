@@ -5,7 +5,6 @@ files, safetensors and archives in test_models, annotations in test_datasets.
 """
 
 import ast
-import gzip
 import io
 import json
 import os
@@ -19,7 +18,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -34,7 +32,7 @@ import tasutils
 from tasutils import charts, cli, paths, show, tables
 from tasutils.config import load_preset
 from tasutils.errors import TasError
-from tasutils.images import FORMATS, read_image
+from tasutils.images import read_image
 from tasutils.notebooks import TEMPLATES, export_html
 from tasutils.report import Book, Report, _model_cards
 
@@ -144,17 +142,6 @@ def test_every_load_in_the_package_is_a_safe_one():
     assert seen >= 4
 
 
-@pytest.mark.parametrize("data", [
-    gzip.compress(b"#v\n" + b"a b\n" * 20_000_000), gzip.compress(b"#v\na\n"), b"\x1f\x8b",
-    gzip.compress(b"#v\na b c\n"), gzip.compress(b"\xff\xfe"), gzip.compress(b"x y\n" * 9)[:-6],
-], ids=["long", "one word", "no stream", "three words", "not text", "cut"])  # fmt: skip
-def test_a_vocabulary_of_a_stranger(tmp_path, data):
-    (tmp_path / "m.gz").write_bytes(data)
-    preset = load_preset("tiny").override({"encoder.tokenizer": str(tmp_path / "m.gz")})
-    with pytest.raises(TasError):
-        _ = tasutils.load(preset, device="cpu").encoder
-
-
 # ------------------------------------------------------------------ pictures and presets
 
 
@@ -184,15 +171,6 @@ def test_what_is_no_picture_of_the_list_is_not_opened(tmp_path, capsys, monkeypa
     one_line(capsys, ["segment", tmp_path / "a.png", "the dog", "--out", tmp_path / "o"])
 
 
-def test_what_pictures_may_be_is_a_short_list(tmp_path):
-    for form in FORMATS:
-        (tmp_path / "ok").write_bytes(picture(form) + b"%PDF-1.4")  # by the first bytes
-        assert read_image(tmp_path / "ok").shape == (16, 16, 3)
-    for mode in ("1", "L", "LA", "P", "RGBA", "I;16", "I", "F", "CMYK", "YCbCr", "LAB"):
-        Image.new(mode, (9, 8)).save(tmp_path / "a.tiff")
-        assert read_image(tmp_path / "a.tiff").shape == (8, 9, 3)
-
-
 @pytest.mark.parametrize("text", [
     "a: &a {x: 1}\nb: {<<: [*a, *a]}", "a: &a [*a]", "x: !!python/object/apply:os.system [touch x]",
     "x: !!python/name:os.system", "x: " + "[" * 10_000 + "]" * 10_000, "x: 2020-13-45",
@@ -206,15 +184,6 @@ def test_a_preset_runs_nothing(tmp_path, monkeypatch, capsys, text):
     assert os.listdir(tmp_path) == ["p.yaml"]
 
 
-def test_names_of_weights_import_nothing(tmp_path, monkeypatch):
-    (tmp_path / "evil").mkdir()
-    (tmp_path / "evil" / "__init__.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')")
-    monkeypatch.syspath_prepend(tmp_path)
-    for name in ("package:evil/x", "package:evil.sub/x", "package:/x", "package:..x/y"):
-        paths.weights_path(name)
-    assert not (tmp_path / "owned").exists()
-
-
 # ------------------------------------------------------------------ names of files
 
 
@@ -225,11 +194,6 @@ def test_any_text_is_a_plain_name(text, most):
     assert not set(name) & set('/\\:*?"<>|') and name[0] not in " .-" and name[-1] not in " ."
     assert name.partition(".")[0].upper() not in {"CON", "NUL", "COM1", "LPT9"}
     assert paths.name_part(name, most) == name
-
-
-@given(st.lists(st.text(max_size=60) | st.sampled_from(NAMES), unique=True, max_size=30))
-def test_two_texts_have_two_names(texts):
-    assert len({paths.name_part(text) for text in texts}) == len(texts)
 
 
 def test_a_run_of_hostile_names_stays_in_its_folder(tmp_path):
@@ -467,9 +431,10 @@ def test_the_main_job_writes_only_its_output_and_calls_nobody(tmp_path):
     assert len(list(Path(out).rglob("mask.png"))) == 1
 
 
-def test_arrays_of_a_stranger_are_finite(tmp_path):
-    """Numbers that are none reach no score: a scene of NaN is refused where it is asked."""
-    scene = scene_of(MASKS)
-    broken = replace(scene, views={"crop": np.full_like(scene.crop_embeddings, np.nan)})
-    with pytest.raises(TasError, match="NaN"):
-        ask(broken)
+def test_names_of_weights_import_nothing(tmp_path, monkeypatch):
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil" / "__init__.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("package:evil/x", "package:evil.sub/x", "package:/x", "package:..x/y"):
+        paths.weights_path(name)
+    assert not (tmp_path / "owned").exists()

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from light import a_run
 
-from tasutils import study, tables
+from tasutils import study
 from tasutils.runs import Run
 from tasutils.sweep import sweep
 
@@ -136,33 +136,6 @@ def test_a_sweep_holds_the_numbers_of_the_ablation(part, ablation):
     visual = ablation.query("variant == 'V' and rectifier")["mean"].item()
     assert table.loc[LAM, ALPHA] == pytest.approx(full)
     assert table.loc[0.0, 0.0] == pytest.approx(visual)
-
-
-def test_a_partial_study_says_so(part):
-    note = tables.scope_note([part, part_of(1, partial=False)])
-    assert note == "partial, n = 120 of 400 sentences"
-    assert tables.scope_note([part_of(1, partial=False)]) == "n = 60 sentences, whole splits"
-
-
-def test_tables_say_where_captions_come_from_the_classifier(part):
-    note = tables.scope_note([part, part_of(1, kind="composed")])
-    assert "P no independent evidence" in note
-    assert "evidence" not in tables.scope_note([part])
-
-
-@pytest.mark.parametrize(
-    ("piece", "mean", "low", "high", "told"),
-    [
-        ("P", 0.02, 0.01, 0.03, "P gains +2.0 [+1.0, +3.0] mIoU (n = 9)"),
-        ("N", -0.02, -0.03, -0.01, "N costs -2.0 [-3.0, -1.0] mIoU (n = 9)"),
-        ("R", 0.02, -0.01, 0.03, "R makes no clear change: +2.0 [-1.0, +3.0] mIoU (n = 9)"),
-        ("R", 0.02, 0.0004, 0.03, "R makes no clear change: +2.0 [+0.0, +3.0] mIoU (n = 9)"),
-        ("R", 0, 0, 0, "R changes nothing at all (n = 9)"),
-    ],
-)
-def test_words_follow_the_numbers(piece, mean, low, high, told):
-    row = {"piece": piece, "mean": mean, "low": low, "high": high, "n": 9}
-    assert tables.finding(row) == told
 
 
 def test_with_many_terms_each_is_left_out_and_v_stands_alone():
