@@ -16,6 +16,7 @@ from tasutils.config import LanguageConfig, RectifierConfig, lookup
 from tasutils.encoders import embeddings
 from tasutils.errors import TasError
 from tasutils.language import Candidate, Direction, Parse, Parser, mine_negatives
+from tasutils.language.asks import Asks
 from tasutils.language.released import read
 from tasutils.terms import Texts, combine, min_max_softmax
 
@@ -44,6 +45,11 @@ class Expression:
     skipped: tuple[Direction, ...]
     parts: tuple[str, ...]
     parse: Parse
+
+    @property
+    def asks(self) -> Asks:
+        """What else the sentence asks for."""
+        return self.parse.asks
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.errors import TasError
-from tasutils.masks import Runs, decode_rle, runs_of
+from tasutils.masks import Runs, decode_rle, rle_ious, runs_of
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +90,14 @@ class Proposals:
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"device_masks": None}
+
+    @cached_property
+    def overlaps(self) -> NDArray[np.float64]:
+        """The share of the smaller of two masks that lies in the other, float64 (n, n)."""
+        ious = rle_ious(self.rles)
+        areas = np.maximum(self.areas_px, 1).astype(np.float64)
+        shared = ious * (areas[:, None] + areas[None]) / (1 + ious)  # px
+        return shared / np.minimum(areas[:, None], areas[None])
 
     def floored_centers_xy(self) -> Floats:
         """The centres rounded down to whole px, float32 (n, 2), exact (released code)."""

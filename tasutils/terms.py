@@ -135,6 +135,7 @@ TERMS: dict[str, Any] = {
     "v": Term(lambda scene, _, texts, __: v_score(scene.crop_embeddings, texts.sentence)),
     "p": Term(lambda scene, _, texts, __: p_score(scene.caption_embeddings, texts.sentence)),
     "n": Term(lambda scene, _, texts, __: n_score(scene.crop_embeddings, texts.negatives)),
+    **{name.lower(): f"tasutils.graded:{name}" for name in "DZROHW"},
 }
 
 

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from tasutils.errors import TasError
+from tasutils.language.asks import Asks, read_asks
 from tasutils.language.reading import EXTENDED_WORDS, LISTS, words
 from tasutils.language.wordnet import ancestors
 
@@ -49,6 +50,7 @@ class Parse:
     chunks: tuple[str, ...]
     all_chunks: tuple[str, ...]
     first_noun: str
+    asks: Asks
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def _parse(spacy_model: str, text: str) -> Parse:
         chunks=tuple(c.text for c in chunks if c.root.pos_ != "PRON"),
         all_chunks=tuple(c.text for c in plain),
         first_noun=next((t.text for t in doc if t.tag_.startswith("NN")), ""),
+        asks=read_asks(doc, head, around.text if around is not None else text),
     )
 
 
