@@ -32,6 +32,7 @@ _BY_SIZE = {
     "smallest": "smallest littlest tiniest shortest smaller littler tinier shorter",
 }
 _SIZES = {word: size for size, text in _BY_SIZE.items() for word in text.split()}
+_EXTREMES = [word for word, size in _SIZES.items() if size.endswith("est")]
 _RANKS = "first second third fourth fifth sixth seventh eighth ninth tenth".split()
 _ORDINALS = {word: k for k, word in enumerate(_RANKS, 1)} | {
     f"{k}{'st nd rd'.split()[k - 1] if k < 4 else 'th'}": k for k in range(1, 11)
@@ -116,7 +117,7 @@ def read_asks(doc: Doc, head: Token | None, phrase: str) -> Asks:
     directions = dict.fromkeys(d.name for d in find_directions(doc.text))
     return Asks(
         directions=() if order else tuple(directions),
-        size="" if order else _size(target, head),
+        size="" if order and order[1] in _BY_SIZE else _size(target, head),
         relation=relation,
         landmarks=landmarks,
         order=order,
@@ -197,8 +198,8 @@ def _order(said: str) -> tuple[int, str] | None:
         return k, side if last[2] == "on" else _OPPOSITE[side]
     if match := re.search(rf"\blast (?:\w+ ){{0,4}}(?:on|at) {_SIDE}", said):
         return 1, _side(match[1])
-    if match := re.search(rf"\b({ordinal}) ({'|'.join(_SIZES)})\b", said):
-        return _ORDINALS[match[1]], "biggest" if _SIZES[match[2]] in {"big", "biggest"} else "smallest"
+    if match := re.search(rf"\b({ordinal}) ({'|'.join(_EXTREMES)})\b", said):
+        return _ORDINALS[match[1]], _SIZES[match[2]]
     if match := re.search(rf"\b({ordinal}) (?:\w+ ){{0,4}}?(?:from|on|to|at) {_SIDE}", said):
         return _ORDINALS[match[1]], _side(match[2])
     if match := re.search(rf"\b({ordinal}) {_SIDE}\b", said):
