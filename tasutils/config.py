@@ -460,7 +460,8 @@ def leaves_of(config: Mapping[str, Any]) -> dict[str, Any]:
 def load_preset(name_or_path: str | Path | Preset) -> Preset:
     """A built-in preset by name, or one from a .yaml file; raises TasError when there is none.
 
-    A `kind: module:Name` of a file is looked for in the folder of the file, too.
+    A `kind: module:Name` of a file is looked for in the folder of the file, too. With `extends`
+    (a name or a file) a preset says only what differs.
     """
     if isinstance(name_or_path, Preset):
         return name_or_path
@@ -543,12 +544,26 @@ def _notes(one: Mapping[str, Any], other: Mapping[str, Any], field: str) -> list
 def _validated(data: Any, name: str, folder: str = "") -> Preset:
     if folder and folder not in sys.path:
         sys.path.append(folder)
+    if isinstance(data, dict) and "extends" in data:
+        base = load_preset(str(data.pop("extends")))
+        data = _merged(base.model_dump(), data)
     try:
         preset = Preset.model_validate(data)
     except ValidationError as error:
         raise TasError(f"preset {name}: {_first_fault(error)}; correct this setting") from error
     preset._folder = folder
     return preset
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A preset's settings with some changed; a part of another kind is replaced whole."""
+    merged = dict(base)
+    for name, value in changes.items():
+        old = merged.get(name)
+        parts = isinstance(old, dict) and isinstance(value, dict)
+        alike = parts and value.get("kind", old.get("kind")) == old.get("kind")
+        merged[name] = _merged(old, value) if alike else value
+    return merged
 
 
 def _first_fault(error: ValidationError) -> str:

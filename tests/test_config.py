@@ -126,3 +126,17 @@ def test_parts_are_lazy_and_missing_weights_are_named():
 def test_unknown_device(name):
     with pytest.raises(TasError, match="choose cpu"):
         pick_device(name)
+
+
+def test_a_preset_says_only_what_differs_from_another(tmp_path):
+    tiny, graded = load_preset("tiny"), load_preset("tiny_graded")
+    assert graded.describe_digest() == tiny.describe_digest() and graded.digest() != tiny.digest()
+    assert graded.weights("refscenes") == tiny.weights("refscenes") | {
+        "d": 0.15, "z": 0.1, "r": 0.25, "o": 0.15, "h": 1, "w": 0.02
+    }  # fmt: skip
+    own = tmp_path / "own.yaml"
+    own.write_text("name: own\nextends: tiny\nproposals: {points_per_side: 4}\nterms: {p: 0}\n")
+    assert load_preset(own).proposals.points_per_side == 4
+    assert load_preset(own).proposals.pred_iou_thresh == tiny.proposals.pred_iou_thresh
+    own.write_text("name: own\nextends: tiny\nproposals: {kind: merge}\n")
+    assert load_preset(own).proposals.kind == "merge"
