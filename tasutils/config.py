@@ -545,8 +545,7 @@ def _validated(data: Any, name: str, folder: str = "") -> Preset:
     if folder and folder not in sys.path:
         sys.path.append(folder)
     if isinstance(data, dict) and "extends" in data:
-        base = load_preset(str(data.pop("extends")))
-        data = _merged(base.model_dump(), data)
+        data = _extended(data)
     try:
         preset = Preset.model_validate(data)
     except ValidationError as error:
@@ -555,15 +554,16 @@ def _validated(data: Any, name: str, folder: str = "") -> Preset:
     return preset
 
 
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A preset's settings with some changed; a part of another kind is replaced whole."""
-    merged = dict(base)
-    for name, value in changes.items():
-        old = merged.get(name)
-        parts = isinstance(old, dict) and isinstance(value, dict)
-        alike = parts and value.get("kind", old.get("kind")) == old.get("kind")
-        merged[name] = _merged(old, value) if alike else value
-    return merged
+def _extended(data: dict[str, Any]) -> dict[str, Any]:
+    """A preset's settings from what it says beside those of the preset that it extends."""
+    changes: dict[str, Any] = {}
+    for part, value in data.items():
+        if part not in {*_PROSE, "extends"}:
+            whole = not isinstance(value, dict) or "kind" in value
+            changes |= {part: value} if whole else dict(_flatten(value, f"{part}."))
+    base = load_preset(str(data["extends"])).override(changes).model_dump()
+    prose = {key: data[key] for key in _PROSE if key in data}
+    return base | prose | {"sources": base["sources"] | prose.get("sources", {})}
 
 
 def _first_fault(error: ValidationError) -> str:
