@@ -559,11 +559,15 @@ def _extended(data: dict[str, Any]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for part, value in data.items():
         if part not in {*_PROSE, "extends"}:
-            whole = not isinstance(value, dict) or "kind" in value
-            changes |= {part: value} if whole else dict(_flatten(value, f"{part}."))
+            deep = dict(_flatten(value, f"{part}.")) if isinstance(value, dict) else {part: value}
+            if part == "terms":  # each is whole
+                deep = {f"terms.{name}": term for name, term in value.items()}
+            changes |= {part: value} if f"{part}.kind" in deep else deep
     base = load_preset(str(data["extends"])).override(changes).model_dump()
     prose = {key: data[key] for key in _PROSE if key in data}
-    return base | prose | {"sources": base["sources"] | prose.get("sources", {})}
+    prose["sources"] = base["sources"] | prose.get("sources", {})
+    prose["assumed"] = [*base["assumed"], *prose.get("assumed", [])]
+    return base | prose
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -11,7 +11,7 @@ half is lost. These terms say *how far* left, large or near a mask is, and the s
 | r | a relation | how well it stands so to the landmark, which is soft: any mask that fits its phrase |
 | o | an order | minus how many places it is off, counting the masks that fit the thing |
 | h | any of these | V of the bare thing less V of the sentence: "cat" for "the biggest cat" |
-| w | nothing | the log of its area, less what it is nested in others: a part is no whole |
+| w | nothing | minus how far its area is from a thing's, less what it is nested: no part, no ground |
 """
 
 from __future__ import annotations
@@ -47,9 +47,16 @@ class Order(Part):
     softness: float = 0.05
 
 
-class Wholeness(Part):
-    """nested: what lying in three or more larger masks costs, in units of the log of the area."""
+class Size(Part):
+    """bound: of the log of an area against the mean; beyond it larger is not more."""
 
+    bound: float = 1.5
+
+
+class Wholeness(Part):
+    """typical_share: of the picture, of a thing's area; nested: what lying in larger masks costs."""
+
+    typical_share: float = 0.15
     nested: float = 2.5
 
 
@@ -65,14 +72,15 @@ def d_score(centers_xy: ArrayLike, size_hw: tuple[int, int], directions: tuple[s
     return np.sum([places @ _AXES[name] for name in directions], axis=0) + np.zeros(len(places))
 
 
-def z_score(areas_px: ArrayLike, size: str) -> Scores:
+def z_score(areas_px: ArrayLike, size: str, bound: float = 1.5) -> Scores:
     """The log of each area less the mean of the logs, its sign turned for small; float64 (n,).
 
-    >>> z_score([1, 100], "small").round(1).tolist(), z_score([1, 100], "").tolist()
-    ([2.3, -2.3], [0.0, 0.0])
+    >>> z_score([1, 9], "small").round(1).tolist(), z_score([1, 9], "").tolist()
+    ([1.1, -1.1], [0.0, 0.0])
     """
     logs = np.log(np.maximum(np.asarray(areas_px, np.float64), 1))
-    return 0.0 + _SIGNS.get(size, 0) * (logs - logs.mean() if len(logs) else logs)
+    against = logs - logs.mean() if len(logs) else logs
+    return 0.0 + _SIGNS.get(size, 0) * np.clip(against, -bound, bound)
 
 
 def r_score(proposals: Proposals, relation: str, fits: ArrayLike, settings: Relation) -> Scores:
@@ -135,19 +143,20 @@ def o_score(proposals: Proposals, order: tuple[int, str], fits: ArrayLike, setti
 
 
 def w_score(proposals: Proposals, settings: Wholeness) -> Scores:
-    """The log of each area less their mean, less what lies in others; float64 (n,)."""
-    areas = np.asarray(proposals.areas_px, np.float64)
-    smaller = areas[None] > 1.25 * areas[:, None]
-    nested = ((proposals.overlaps > 0.8) & smaller).sum(axis=1)
-    return z_score(areas, "big") - settings.nested * np.minimum(nested, 3) / 3
+    """Minus how far the log of each area is from a thing's, and what it is nested; float64 (n,)."""
+    areas = np.maximum(np.asarray(proposals.areas_px, np.float64), 1)
+    typical = settings.typical_share * np.prod(proposals.size_hw)
+    larger = areas[None] > 1.25 * areas[:, None]
+    nested = ((proposals.overlaps > 0.8) & larger).sum(axis=1)
+    return -np.abs(np.log(areas / typical)) - settings.nested * np.minimum(nested, 3) / 3
 
 
 def _d(scene: Scene, expression: Expression, texts: Texts, settings: Part) -> Scores:
     return d_score(scene.proposals.centers_xy, scene.size_hw, expression.asks.directions)
 
 
-def _z(scene: Scene, expression: Expression, texts: Texts, settings: Part) -> Scores:
-    return z_score(scene.proposals.areas_px, expression.asks.size)
+def _z(scene: Scene, expression: Expression, texts: Texts, settings: Size) -> Scores:
+    return z_score(scene.proposals.areas_px, expression.asks.size, settings.bound)
 
 
 def _r(scene: Scene, expression: Expression, texts: Texts, settings: Relation) -> Scores:
@@ -179,7 +188,7 @@ def _h(scene: Scene, expression: Expression, texts: Texts, settings: Part) -> Sc
     return bare - v_score(scene.crop_embeddings, texts.sentence)
 
 
-D, Z = Term(_d), Term(_z)
+D, Z = Term(_d), Term(_z, settings=Size)
 R = Term(_r, phrases=lambda expression: expression.asks.landmarks, settings=Relation)
 O = Term(_o, phrases=_things, settings=Order)  # noqa: E741
 H = Term(_h, phrases=_things)

@@ -68,9 +68,10 @@ def test_direction_is_a_place_between_the_edges(points, name) -> None:
 
 @given(arrays(np.int64, 5, elements=st.integers(1, 10**6)))
 def test_size_is_the_log_of_the_area_against_the_mean(areas) -> None:
-    big = z_score(areas, "biggest")
+    big = z_score(areas, "biggest", np.inf)
     assert abs(big.sum()) < 1e-9 and (z_score(areas, "") == 0).all()
-    np.testing.assert_array_equal(z_score(areas, "small"), -big)
+    np.testing.assert_array_equal(z_score(areas, "small", np.inf), -big)
+    np.testing.assert_array_equal(z_score(areas, "big"), np.clip(big, -1.5, 1.5))
     assert (np.argsort(big, kind="stable") == np.argsort(areas, kind="stable")).all()
 
 

@@ -130,14 +130,14 @@ def direction(centers_xy, size_hw, directions):
 # %% [markdown]
 # ## z: how large
 #
-# The logarithm of the area, since twice as large should count the same from a mouse to a house; less the mean, so that the picture's scale drops out.
+# The logarithm of the area, since twice as large should count the same from a mouse to a house; less the mean, so that the picture's scale drops out. It is bounded, or else the largest mask, the ground, would win whatever it shows.
 
 # %% tags=["definition"]
 def size(areas_px, word):
     """The log of each area against their mean, turned round for small: (n,)."""
     sign = {"big": 1, "biggest": 1, "small": -1, "smallest": -1}.get(word, 0)
     logs = np.log(areas_px)
-    return sign * (logs - logs.mean())
+    return sign * np.clip(logs - logs.mean(), -1.5, 1.5)
 
 
 # %% [markdown]
@@ -181,7 +181,7 @@ def order_from(at, fits, overlaps, k, margin=0.2, softness=0.05):
 #
 # ## w: a part is no whole
 #
-# The logarithm of the area, less what a mask is nested in others. It asks for nothing, so it moves every answer: it is a prior.
+# Minus how far the logarithm of the area is from that of a usual thing, less what a mask is nested in larger ones. It asks for nothing, so it moves every answer: it is a prior.
 #
 # All of them on every sentence of the run, by these lines and by the package:
 
