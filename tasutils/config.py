@@ -559,7 +559,7 @@ def _extended(data: dict[str, Any]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for part, value in data.items():
         if part not in {*_PROSE, "extends"}:
-            deep = dict(_flatten(value, f"{part}.")) if isinstance(value, dict) else {part: value}
+            deep = leaves_of({part: value})
             if part == "terms":  # each is whole
                 deep = {f"terms.{name}": term for name, term in value.items()}
             changes |= {part: value} if f"{part}.kind" in deep else deep

@@ -8,10 +8,10 @@ half is lost. These terms say *how far* left, large or near a mask is, and the s
 |---|---|---|
 | d | a direction | where its centre lies along it, from -1 at one edge to 1 at the other |
 | z | a size word | the log of its area against the masks' mean, negative for small |
-| r | a relation | how well it stands so to the landmark, which is soft: any mask that fits its phrase |
+| r | a relation | how well it stands so to the landmark, any mask that fits its phrase |
 | o | an order | minus how many places it is off, counting the masks that fit the thing |
 | h | any of these | V of the bare thing less V of the sentence: "cat" for "the biggest cat" |
-| w | nothing | minus how far its area is from a thing's, less what it is nested: no part, no ground |
+| w | nothing | minus how far its area is from a thing's, less what it is nested in others |
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Size(Part):
 
 
 class Wholeness(Part):
-    """typical_share: of the picture, of a thing's area; nested: what lying in larger masks costs."""
+    """typical_share: of a thing in the picture; nested: what lying in larger masks costs."""
 
     typical_share: float = 0.15
     nested: float = 2.5
@@ -117,7 +117,9 @@ def _stands(proposals: Proposals, relation: str, settings: Relation) -> NDArray[
     return near * {"in front of": lower, "behind": 1 - lower}.get(relation, 1.0)
 
 
-def o_score(proposals: Proposals, order: tuple[int, str], fits: ArrayLike, settings: Order) -> Scores:
+def o_score(
+    proposals: Proposals, order: tuple[int, str], fits: ArrayLike, settings: Order
+) -> Scores:
     """Minus how many places each mask is off its place in the order, at most 2; float64 (n,).
 
     fits: float (n,), how well each mask fits the thing, in cosines. Counted are the masks that
@@ -129,7 +131,8 @@ def o_score(proposals: Proposals, order: tuple[int, str], fits: ArrayLike, setti
     for index in np.argsort(-scores, kind="stable").tolist():
         if not same[index, kept].any():
             kept.append(index)
-    counts = 1 / (1 + np.exp((scores.max(initial=-1) - settings.margin - scores[kept]) / settings.softness))
+    least = scores.max(initial=-1) - settings.margin
+    counts = 1 / (1 + np.exp((least - scores[kept]) / settings.softness))
     logs = np.log(np.maximum(proposals.areas_px, 1))
     ranks = {"biggest": -logs, "smallest": logs, "middle": proposals.centers_xy[:, 0]}
     if where in _AXES:

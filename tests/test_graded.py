@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from light import MASKS, PARSER, SIZE_HW, TAS, discs, scene_of
+from light import MASKS, PARSER, PRESET, SIZE_HW, HashEncoder, discs, scene_of
 
 from tasutils.graded import Order, Relation, Wholeness, d_score, o_score, r_score, w_score, z_score
 from tasutils.language.asks import RELATIONS, Asks
@@ -19,7 +19,8 @@ from tasutils.terms import combine
 with (Path(__file__).parent / "golden" / "asks.csv").open(encoding="utf-8") as file:
     ROWS = list(csv.DictReader(file))
 GRADED = ("d", "z", "r", "o", "h")
-PRESET = TAS.preset.override({f"terms.{name}": 1 for name in GRADED} | {"rectifier.form": "none"})
+CHANGES = {f"terms.{name}": 1 for name in GRADED} | {"rectifier.form": "none"}
+GRADED_PRESET = PRESET.override(CHANGES)
 POINTS = arrays(np.float64, (4, 2), elements=st.floats(0, 50))
 
 
@@ -52,7 +53,11 @@ def test_sentences_ask_for_what_they_are_meant_to() -> None:
 
 def test_what_is_found_is_said() -> None:
     asks = read("the second small cup from the left next to the big bowl")
-    assert asks.findings() == {"relation": "next to big bowl", "order": "2 from left", "size": "small"}
+    assert asks.findings() == {
+        "relation": "next to big bowl",
+        "order": "2 from left",
+        "size": "small",
+    }
     assert asks.thing == "cup" and read("the brown dog").findings() == {}
 
 
@@ -63,7 +68,9 @@ def test_direction_is_a_place_between_the_edges(points, name) -> None:
     assert (np.abs(score) <= 1).all()
     np.testing.assert_allclose(d_score(50 - points, (51, 51), (turned,)), score, atol=1e-12)
     both = d_score(points, (51, 51), ("left", "up"))
-    np.testing.assert_allclose(both, d_score(points, (51, 51), ("left",)) + d_score(points, (51, 51), ("up",)))
+    np.testing.assert_allclose(
+        both, d_score(points, (51, 51), ("left",)) + d_score(points, (51, 51), ("up",))
+    )
 
 
 @given(arrays(np.int64, 5, elements=st.integers(1, 10**6)))
@@ -127,7 +134,9 @@ def test_orders_count_what_fits(order, mask) -> None:
 
 def test_a_thing_counts_once_however_many_masks_it_has() -> None:
     double = np.concatenate([discs(SIZE_HW, [(10, 30)], 5), discs(SIZE_HW, [(10, 30)], 6)])
-    proposals = Proposals.from_masks(np.concatenate([double, discs(SIZE_HW, [(40, 30), (60, 30)], 5)]))
+    proposals = Proposals.from_masks(
+        np.concatenate([double, discs(SIZE_HW, [(40, 30), (60, 30)], 5)])
+    )
     assert o_score(proposals, (2, "left"), [0.9, 0.8, 0.9, 0.9], Order()).argmax() == 2
 
 
@@ -140,8 +149,8 @@ def test_a_part_is_worth_less_than_its_whole() -> None:
 @pytest.mark.parametrize("row", [row for row in ROWS if row["kind"] == "plain"], ids=str)
 def test_sentences_that_do_not_ask_are_answered_as_before(row) -> None:
     scene = scene_of(MASKS)
-    answer = refer(scene, row["sentence"], TAS.encoder, PARSER, PRESET)
-    plain = refer(scene, row["sentence"], TAS.encoder, PARSER, TAS.preset)
+    answer = refer(scene, row["sentence"], HashEncoder(), PARSER, GRADED_PRESET)
+    plain = refer(scene, row["sentence"], HashEncoder(), PARSER, PRESET)
     for name in GRADED:
         assert answer.terms[name].tolist() == [0.0] * len(MASKS)
     np.testing.assert_array_equal(answer.total, plain.total)
@@ -150,7 +159,7 @@ def test_sentences_that_do_not_ask_are_answered_as_before(row) -> None:
 @given(st.sampled_from(ROWS))
 def test_terms_are_finite_and_as_many_as_masks(row) -> None:
     for masks in (MASKS, MASKS[:1], MASKS[:0]):
-        answer = refer(scene_of(masks), row["sentence"], TAS.encoder, PARSER, PRESET)
+        answer = refer(scene_of(masks), row["sentence"], HashEncoder(), PARSER, GRADED_PRESET)
         for term in answer.terms.values():
             assert term.shape == (len(masks),) and np.isfinite(term).all()
         np.testing.assert_array_equal(answer.total, combine(answer.terms, answer.weights))
@@ -160,7 +169,7 @@ def test_the_thing_alone_stands_for_the_sentence() -> None:
     """With h the answer looks for "cat", whatever else "the biggest cat on the left" says."""
     scene = scene_of(MASKS)
     long, bare = (
-        refer(scene, text, TAS.encoder, PARSER, PRESET).terms
+        refer(scene, text, HashEncoder(), PARSER, GRADED_PRESET).terms
         for text in ("the biggest cat on the left", "cat")
     )
     np.testing.assert_allclose(long["v"] + long["h"], bare["v"], atol=1e-12)

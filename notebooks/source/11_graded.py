@@ -74,7 +74,12 @@ def in_halves(centers_xy, size_hw, directions):
     """Which centres, (n, 2) px, lie in every half that is named."""
     x, y = np.asarray(centers_xy).T
     middle_y, middle_x = (size_hw[0] - 1) / 2, (size_hw[1] - 1) / 2
-    halves = {"left": x <= middle_x, "right": x >= middle_x, "up": y <= middle_y, "bottom": y >= middle_y}
+    halves = {
+        "left": x <= middle_x,
+        "right": x >= middle_x,
+        "up": y <= middle_y,
+        "bottom": y >= middle_y,
+    }
     return np.logical_and.reduce([np.ones(len(x), bool), *(halves[name] for name in directions)])
 
 
@@ -109,7 +114,10 @@ if outside:
     display(Markdown(f"**“{samples.loc[outside[0], 'text']}”**"))
     display(
         show.gallery(
-            [show.Example(example.image, answer, example.truth, name) for name, answer in by.items()]
+            [
+                show.Example(example.image, answer, example.truth, name)
+                for name, answer in by.items()
+            ]
         )
     )
 
@@ -119,18 +127,23 @@ if outside:
 #
 # From -1 at one edge of the picture to 1 at the other. Two directions add up.
 
+
 # %% tags=["definition"]
 def direction(centers_xy, size_hw, directions):
     """The place of each centre, (n, 2) px, along the directions: (n,)."""
     ways = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "bottom": (0, 1)}
     middle = (np.array(size_hw[::-1]) - 1) / 2  # x, y
-    return sum(((centers_xy - middle) / middle @ ways[one] for one in directions), np.zeros(len(centers_xy)))
+    return sum(
+        ((centers_xy - middle) / middle @ ways[one] for one in directions),
+        np.zeros(len(centers_xy)),
+    )
 
 
 # %% [markdown]
 # ## z: how large
 #
 # The logarithm of the area, since twice as large should count the same from a mouse to a house; less the mean, so that the picture's scale drops out. It is bounded, or else the largest mask, the ground, would win whatever it shows.
+
 
 # %% tags=["definition"]
 def size(areas_px, word):
@@ -144,6 +157,7 @@ def size(areas_px, word):
 # ## r: beside a thing that we do not know
 #
 # The landmark is a mask too, but which? Every mask is the landmark by its share of a softmax over V of the landmark's phrase. *Left of* is then the mean, over all masks that may be the landmark, of how much of the way from it to this one goes left. A mask is never its own landmark, nor is one that shares more than half of the smaller of the two.
+
 
 # %% tags=["definition"]
 def beside(centers_xy, overlaps, fits, way, softness=0.05):
@@ -161,6 +175,7 @@ def beside(centers_xy, overlaps, fits, way, softness=0.05):
 # ## o: the second from the left
 #
 # Count, softly, the masks that fit the thing and lie further left; of masks that overlap only the best counts. The second from the left has one before it.
+
 
 # %% tags=["definition"]
 def order_from(at, fits, overlaps, k, margin=0.2, softness=0.05):
@@ -194,7 +209,9 @@ for row, asks in zip(samples.itertuples(), read, strict=True):
     masks, terms, texts = answer.scene.proposals, answer.terms, answer.texts
     if not len(masks):
         continue
-    crops = answer.scene.crop_embeddings / np.linalg.norm(answer.scene.crop_embeddings, axis=1, keepdims=True)
+    crops = answer.scene.crop_embeddings / np.linalg.norm(
+        answer.scene.crop_embeddings, axis=1, keepdims=True
+    )
     v = {text: crops @ vector for text, vector in texts.phrases.items()}
     mine = {
         "d": direction(masks.centers_xy, answer.scene.size_hw, asks.directions),
@@ -218,6 +235,7 @@ print("sentences in which each term is not 0, all of them as written here:", che
 #
 # Each term left out, by what the sentence asks for; and TAS as it was. The same sentences, so the interval is of each sentence's own change; pictures are drawn, not sentences.
 
+
 # %% tags=["definition"]
 def answered(scores, weights, sample_ids):
     """IoU of each sentence's best sum of terms; 0 where no mask was proposed."""
@@ -231,7 +249,9 @@ def answered(scores, weights, sample_ids):
 def interval(change, pictures, n_boot=1000):
     """The 95 % interval of a mean change, pictures drawn with replacement."""
     sums = pd.DataFrame({"sum": change, "n": 1}).groupby(np.asarray(pictures)).sum().to_numpy()
-    drawn = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), n_boot)
+    drawn = np.random.default_rng(0).multinomial(
+        len(sums), np.full(len(sums), 1 / len(sums)), n_boot
+    )
     total = drawn @ sums
     return np.quantile(total[:, 0] / total[:, 1], [0.025, 0.975])
 

@@ -9,8 +9,8 @@
 | number | "the two dogs", "both cups" | how many things are meant |
 | negation | "the dog that is not brown", "girl without glasses" | what is denied |
 
-Only words of the target count: what stands behind the relation tells of the landmark. A compound that
-WordNet knows ("little league player") asks for nothing.
+Only words of the target count: what stands behind the relation tells of the landmark. A compound
+that WordNet knows ("little league player") asks for nothing.
 """
 
 from __future__ import annotations
@@ -19,53 +19,51 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasutils.language.reading import EXTENDED_WORDS, find_directions, words
+from tasutils.language.reading import EXTENDED_WORDS, LISTS, find_directions, words
 from tasutils.language.wordnet import ancestors
 
 if TYPE_CHECKING:
-    from spacy.tokens import Doc, Token
+    from spacy.tokens import Doc, Span, Token
 
-_BY_SIZE = {
-    "big": "big large huge giant enormous tall massive great",
-    "small": "small little tiny short mini miniature petite",
-    "biggest": "biggest largest tallest hugest bigger larger taller",
-    "smallest": "smallest littlest tiniest shortest smaller littler tinier shorter",
+_SIZES = {
+    word: size for size in ("big", "small", "biggest", "smallest") for word in vars(LISTS)[size]
 }
-_SIZES = {word: size for size, text in _BY_SIZE.items() for word in text.split()}
-_EXTREMES = [word for word, size in _SIZES.items() if size.endswith("est")]
-_RANKS = "first second third fourth fifth sixth seventh eighth ninth tenth".split()
-_ORDINALS = {word: k for k, word in enumerate(_RANKS, 1)} | {
-    f"{k}{'st nd rd'.split()[k - 1] if k < 4 else 'th'}": k for k in range(1, 11)
-}
-_NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "both": 2, "pair": 2,
-            "couple": 2, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6, "7": 7}  # fmt: skip
-_ASKING = {*_SIZES, *_ORDINALS, *EXTENDED_WORDS} | words("the a an far last middle center centre")
+_NAMES = "first second third fourth fifth sixth seventh eighth ninth tenth"
+_DIGITS = "1st 2nd 3rd 4th 5th 6th 7th 8th 9th 10th"
+_RANKS = {word: k for text in (_NAMES, _DIGITS) for k, word in enumerate(text.split(), 1)}
+_NUMBERS = {"both": 2, "pair": 2, "couple": 2} | {
+    word: k for text in ("two three four five six", "2 3 4 5 6")
+    for k, word in enumerate(text.split(), 2)
+}  # fmt: skip
 _OPPOSITE = {"left": "right", "right": "left", "up": "bottom", "bottom": "up"}
-_MIDDLES = words("middle center centre")
-_SIDES = words("side edge half part corner end hand")
-_PICTURE = words("picture image photo photograph pic screen frame scene view shot")
-# words of the picture's plan, never a landmark
-_PLACES = words("left right top bottom middle center centre back background foreground front "
-                "corner side distance sun shade air row line order way phone telephone") | _PICTURE  # fmt: skip
-_DENIALS = words("not n't without except excluding non no")
-_COLORS = words("red orange yellow green blue purple pink brown black white grey gray")
-_SIDE = r"(?:the )?(?:far |very )?(left|right|top|bottom|leftmost|rightmost)"
+_ASKING = {*_SIZES, *_RANKS, *EXTENDED_WORDS} | words("the a an far last middle center centre")
+_RANK, _SIDE = "|".join(_RANKS), r"(?:the )?(?:far |very )?(left|right|top|bottom)(?:most)?\b"
+_LAST = re.compile(rf"\b({_RANK}|next) (?:to )?last\b.*?\b(from|on|to) {_SIDE}")
+_END = re.compile(rf"\blast (?:\w+ ){{0,4}}(?:on|at) {_SIDE}")
+_BY_SIZE = re.compile(rf"\b({_RANK}) ({'|'.join(LISTS.biggest | LISTS.smallest)})\b")
+_FROM = re.compile(rf"\b({_RANK}) (?:(?:\w+ ){{0,4}}?(?:from|on|to|at) )?{_SIDE}")
+_COUNTED = re.compile(rf"\b({'|'.join(_NUMBERS)}) from {_SIDE}")
+_MIDDLE = re.compile(
+    r"\b(?:middle|center|centre)(?= |$)(?! ?-| finger)"
+    r"(?! of (?!the (?:two|three|four|five|six|picture|image|photo)))"
+)
 # a relation's words in front of its landmark; the first that fits decides
+_BESIDE = r"(?:(?:to|on|at) )?(?:the )?(?:immediate(?:ly)? )?%s(?: side| hand side)? of"
 _RELATIONS = {
-    name: re.compile(rf"(?:{text})$")
+    name: re.compile(rf"\b(?:{text})$")
     for name, text in {
-        "between": r"between|in between",
-        "left of": r"(?:to |on |at )?(?:the )?(?:immediate(?:ly)? )?left(?: side| hand side)? of",
-        "right of": r"(?:to |on |at )?(?:the )?(?:immediate(?:ly)? )?right(?: side| hand side)? of",
-        "on": r"(?:on|upon|on top of|atop)",
-        "in front of": r"in front of",
-        "next to": r"next to|beside|alongside|adjacent to",
-        "near": r"near|nearest(?: to)?|close to|closest to|closer to|by|among",
-        "inside": r"in|inside|inside of|within",
-        "under": r"under|underneath|beneath",
-        "above": r"above|over",
-        "below": r"below",
-        "behind": r"behind",
+        "between": "(?:in )?between",
+        "left of": _BESIDE % "left",
+        "right of": _BESIDE % "right",
+        "on": "on|upon|on top of|atop",
+        "in front of": "in front of",
+        "next to": "next to|beside|alongside|adjacent to",
+        "near": "near|nearest(?: to)?|close to|closest to|closer to|by|among",
+        "inside": "in|inside(?: of)?|within",
+        "under": "under|underneath|beneath",
+        "above": "above|over",
+        "below": "below",
+        "behind": "behind",
     }.items()
 }
 
@@ -74,10 +72,10 @@ _RELATIONS = {
 class Asks:
     """What a sentence asks for; each is empty, or None, where it does not ask.
 
-    directions: left, right, up, bottom; size: big, small, biggest or smallest; relation: a name of
-    `RELATIONS`, with the phrases of its landmark or two; order: (k, from where): the k-th from left,
-    right, up or bottom, by size from the biggest or smallest, or (0, "middle"); negation: the denied
-    phrase; number: of things; thing: the head phrase without all these words, "" if none is named.
+    directions: left, right, up, bottom; size: big, small, biggest or smallest; relation: one of
+    `RELATIONS`, with the phrases of its landmark or two; order: (k, from where), the k-th from
+    left, right, up or bottom, from the biggest or smallest, or (0, "middle"); negation: the denied
+    phrase; number: of things; thing: the head phrase without these words, "" if none is named.
     """
 
     directions: tuple[str, ...] = ()
@@ -108,80 +106,68 @@ RELATIONS = tuple(_RELATIONS)
 
 
 def read_asks(doc: Doc, head: Token | None, phrase: str) -> Asks:
-    """What spaCy's reading of a lower-cased sentence asks for; head: its head noun, if any."""
-    relation, landmarks, start = _relation(doc, head)
-    target = list(doc[:start])
-    said = " ".join(token.lower_ for token in target)
-    order = _order(said)
-    denied = next((t for t in target if t.lower_ in _DENIALS or _is_but(t)), None)
+    """What a sentence asks for.
+
+    doc: spaCy's reading of it, lower case; head: its head noun, if any; phrase: the noun phrase of
+    that.
+    """
+    relation, landmarks, end = _relation(doc)
+    target = list(doc[:end])
+    order = _order(" ".join(token.lower_ for token in target))
     directions = dict.fromkeys(d.name for d in find_directions(doc.text))
+    thing = " ".join(word for word in phrase.lower().split() if word not in _ASKING)
     return Asks(
         directions=() if order else tuple(directions),
-        size="" if order and order[1] in _BY_SIZE else _size(target, head),
+        size="" if order and order[1] in _SIZES else _size(target, head),
         relation=relation,
         landmarks=landmarks,
         order=order,
-        negation="" if denied is None else _denied(denied, head),
-        number=_number(target, head, said),
-        thing="" if head is None else _thing(phrase),
+        negation=next((text for t in target if (text := _denied(t))), ""),
+        number=_number(target, head),
+        thing="" if head is None else thing or phrase,
     )
 
 
-def _thing(phrase: str) -> str:
-    kept = [word for word in phrase.lower().split() if word not in _ASKING]
-    return " ".join(kept) or phrase
-
-
-def _relation(doc: Doc, head: Token | None) -> tuple[str, tuple[str, ...], int]:
+def _relation(doc: Doc) -> tuple[str, tuple[str, ...], int]:
     """The relation's name, its landmarks, and where its words begin (the end: there is none)."""
     for token in doc:
-        if token.pos_ not in {"ADP", "SCONJ", "ADV", "ADJ", "PART", "VERB"} and token.lower_ != "of":
-            continue
-        if head is not None and 0 < token.i < head.i and head.i - token.i < 1:
-            continue
         said = " ".join(t.lower_ for t in doc[: token.i + 1])
         for name, pattern in _RELATIONS.items():
             match = pattern.search(said)
-            if not match or (match.start() and said[match.start() - 1] != " "):
-                continue
-            start = said[: match.start()].count(" ")
-            found = _landmarks(doc, token.i + 1, name)
-            if found and not _is_denied(doc, start):
-                return name, found, start
+            start = said[: match.start()].count(" ") if match else 0
+            if match and not (start and doc[start - 1].lower_ in LISTS.denying):
+                landmarks = _landmarks(doc, token.i + 1, name)
+                if landmarks:
+                    return name, landmarks, start
     return "", (), len(doc)
-
-
-def _is_denied(doc: Doc, start: int) -> bool:
-    return start > 0 and doc[start - 1].lower_ in _DENIALS
 
 
 def _landmarks(doc: Doc, start: int, name: str) -> tuple[str, ...]:
     """The noun phrase that begins at a token, without its article; two of "between"."""
-    if doc[start:].text.startswith(("between", "last")) or (start == 1 and doc[start].pos_ == "ADJ"):
-        return ()
     chunks = [chunk for chunk in doc.noun_chunks if chunk.start >= start]
-    if not chunks or chunks[0].start != start or not _is_landmark(chunks[0].root, name, chunks[0]):
+    bare = start == 1 and doc[1:].text and doc[1].pos_ == "ADJ"  # "under ripe tomato"
+    if not chunks or bare or not _is_landmark(chunks[0], start, name):
         return ()
-    first = chunks[0]
-    end = first.end
-    if {t.lower_ for t in first} & {*_ORDINALS}:
-        more = re.match(rf" ?(?:from|to|on) {_SIDE}", doc[end:].text)
+    end = chunks[0].end
+    if _RANKS.keys() & {t.lower_ for t in chunks[0]}:  # "the second car from the left"
+        more = re.match(rf"(?:from|to|on) {_SIDE}", doc[end:].text)
         end += len(more.group().split()) if more else 0
-    phrases = [doc[first.start : end]]
-    if name == "between" and len(chunks) > 1 and doc[first.end].lower_ == "and":
-        phrases.append(chunks[1])
-    return tuple(_bare(phrase.text) for phrase in phrases)
+    phrases = [doc[chunks[0].start : end].text]
+    if name == "between" and len(chunks) > 1 and doc[end].lower_ == "and":
+        phrases.append(chunks[1].text)
+    return tuple(_bare(phrase) for phrase in phrases)
 
 
-def _is_landmark(noun: Token, name: str, chunk: object) -> bool:
+def _is_landmark(chunk: Span, start: int, name: str) -> bool:
     """Is it a thing beside which another can be, rather than a place, a garment or a state?"""
-    if noun.lower_ in _PLACES | _COLORS or noun.pos_ == "PRON":
+    noun, first = chunk.root, chunk[0].lower_
+    if chunk.start != start or first in {"last", "between"} or noun.pos_ == "PRON":
         return False
-    if name != "inside":
-        return True
-    kinds = ancestors(noun.lemma_)
-    held = {"instrumentality.n.03", "structure.n.01", "container.n.01"} & set(kinds)
-    return bool(held) and not {"clothing.n.01", "covering.n.02"} & set(kinds)
+    if noun.lower_ in LISTS.plan | LISTS.colors or name != "inside":
+        return noun.lower_ not in LISTS.plan | LISTS.colors
+    kinds = set(ancestors(noun.lemma_))
+    holds = kinds & {"instrumentality.n.03", "structure.n.01", "container.n.01"}
+    return bool(holds) and not kinds & {"clothing.n.01", "covering.n.02"}
 
 
 def _bare(text: str) -> str:
@@ -190,107 +176,72 @@ def _bare(text: str) -> str:
 
 def _order(said: str) -> tuple[int, str] | None:
     """How manieth and from where, read in the words of the target."""
-    ordinal = "|".join(_ORDINALS)
-    last = re.search(rf"\b({ordinal}|next) (?:to )?last\b.*?\b(from|on|to) {_SIDE}", said)
-    if last:
-        side = _side(last[3])
-        k = _ORDINALS.get(last[1], 2)
-        return k, side if last[2] == "on" else _OPPOSITE[side]
-    if match := re.search(rf"\blast (?:\w+ ){{0,4}}(?:on|at) {_SIDE}", said):
-        return 1, _side(match[1])
-    if match := re.search(rf"\b({ordinal}) ({'|'.join(_EXTREMES)})\b", said):
-        return _ORDINALS[match[1]], _SIZES[match[2]]
-    if match := re.search(rf"\b({ordinal}) (?:\w+ ){{0,4}}?(?:from|on|to|at) {_SIDE}", said):
-        return _ORDINALS[match[1]], _side(match[2])
-    if match := re.search(rf"\b({ordinal}) {_SIDE}\b", said):
-        return _ORDINALS[match[1]], _side(match[2])
-    if match := re.search(rf"\b(two|three|four|2|3|4) from {_SIDE}", said):
-        return _NUMBERS[match[1]], _side(match[2])
-    middle = r"(?:middle|center|centre)"
-    if re.search(rf"\b{middle}(?= |$)(?! ?-)(?! finger| of (?!the (?:two|three|four|five|six|picture|image|photo)))", said):
-        return 0, "middle"
-    return None
-
-
-def _side(word: str) -> str:
-    return EXTENDED_WORDS[word][0]
+    if match := _LAST.search(said):  # the last but one from the left is the second from the right
+        side = EXTENDED_WORDS[match[3]][0]
+        return _RANKS.get(match[1], 2), side if match[2] == "on" else _OPPOSITE[side]
+    if match := _END.search(said):
+        return 1, EXTENDED_WORDS[match[1]][0]
+    if match := _BY_SIZE.search(said):
+        return _RANKS[match[1]], _SIZES[match[2]]
+    if match := _FROM.search(said) or _COUNTED.search(said):
+        return (_RANKS | _NUMBERS)[match[1]], EXTENDED_WORDS[match[2]][0]
+    return (0, "middle") if _MIDDLE.search(said) else None
 
 
 def _size(target: list[Token], head: Token | None) -> str:
-    """The size word of the target: before its head noun, or "is big" behind it."""
+    """The size word of the target: before its head noun, or "is (the) biggest" behind it."""
     for token in target:
-        size = _SIZES.get(token.lower_, "")
-        following = token.nbor() if token.i + 1 < len(token.doc) else None
-        if not size or (following is not None and following.text == "-"):
+        size, after = _SIZES.get(token.lower_, ""), [*token.doc[token.i + 1 : token.i + 2]]
+        said = "is" in {t.lower_ for t in target[max(token.i - 2, 0) : token.i]}
+        if not size or not (head is None or token.i < head.i or said):
             continue
-        if following is not None and _is_name(token, following, head):
-            continue
-        if following is not None and following.lower_ == "of" and not size.endswith("est"):
-            continue
-        if head is None or token.i < head.i or target[token.i - 1].lower_ in {"is", "the", "one"}:
-            return size if head is None or token.i < head.i or _is_said(target, token) else ""
+        plain_of = after and after[0].lower_ == "of" and size in {"big", "small"}
+        if not plain_of and not (after and _is_name(token, after[0], head)):
+            return size
     return ""
 
 
 def _is_name(size: Token, noun: Token, head: Token | None) -> bool:
     """Is the size part of a name that WordNet knows ("little league player")?"""
+    if noun.text == "-":
+        return True
     known = noun != head and noun.pos_ in {"NOUN", "PROPN"}
     return known and bool(ancestors(f"{size.lower_} {noun.lower_}"))
 
 
-def _is_said(target: list[Token], token: Token) -> bool:
-    """Does "is" or "is the" stand before it?"""
-    before = [t.lower_ for t in target[max(token.i - 2, 0) : token.i]]
-    return "is" in before
-
-
-def _number(target: list[Token], head: Token | None, said: str) -> int | None:
+def _number(target: list[Token], head: Token | None) -> int | None:
+    """How many: "two dogs", "both", "a pair of", "the larger of the two"."""
+    plural = head is not None and (head.tag_ == "NNS" or head.lower_ in LISTS.always_plural)
     for token in target:
+        before = [t.lower_ for t in target[max(token.i - 2, 0) : token.i]]
+        after = [t.lower_ for t in target[token.i + 1 : token.i + 2]]
         k = _NUMBERS.get(token.lower_)
-        if k is None or re.search(rf"\b{token.lower_} (?:from|-)", said):
+        if k is None or after in (["from"], ["-"]):
             continue
         if token.lower_ in {"pair", "couple"}:
-            return k if token.i + 1 < len(target) and target[token.i + 1].lower_ == "of" else None
-        of_them = token.i > 1 and [t.lower_ for t in target[token.i - 2 : token.i]] == ["of", "the"]
-        plural = head is not None and (head.tag_ == "NNS" or head.lower_ in {"sheep", "fish", "deer"})
-        if of_them or (plural and head is not None and token.i < head.i):
+            return k if after == ["of"] else None
+        if before == ["of", "the"] or (plural and head is not None and token.i < head.i):
             return k
     return None
 
 
-def _is_but(token: Token) -> bool:
-    said = [t.lower_ for t in token.doc[: token.i]]
-    after = token.i + 1 < len(token.doc) and token.nbor().lower_
-    return (token.lower_ == "but" and bool({"any", "every", "all"} & {*said})) or (
-        token.lower_ == "other" and after == "than"
-    )
-
-
-def _denied(denial: Token, head: Token | None) -> str:
-    """The phrase that a denial is about; "" where it denies no thing and no look of one."""
-    doc, word = denial.doc, denial.lower_
-    rest = list(doc[denial.i + 1 :])
-    while rest and (rest[0].lower_ in {"than", "-", "on", "in", "near", "with"} or rest[0].tag_ == "VBG"):
+def _denied(denial: Token) -> str:
+    """The phrase that a word denies; "" where it denies no thing and no look of one."""
+    doc, word, rest = denial.doc, denial.lower_, list(denial.doc[denial.i + 1 :])
+    said = {t.lower_ for t in doc[: denial.i]}
+    but = word == "but" and said & {"any", "every", "all"}
+    other = word == "other" and [t.lower_ for t in rest[:1]] == ["than"]
+    if not (word in LISTS.denying or but or other):
+        return ""
+    while rest and (rest[0].lower_ in LISTS.before_denied or rest[0].tag_ == "VBG"):
         rest = rest[1:]
-    if rest and rest[0].tag_ == "RB" and len(rest) > 1:
+    if rest[1:] and rest[0].tag_ == "RB":  # "not quite ripe"
         return ""
-    if word == "no" and (denial.i == 0 or doc[denial.i - 1].lower_ not in {"with", "has", "having"}):
+    if word == "no" and not said & {"with", "has", "having"}:
         return ""
-    phrase = _bare(" ".join(t.lower_ for t in _until_next(rest)))
-    if word == "non":
-        phrase = phrase.split(" ")[0]
-    if not phrase or phrase.split()[-1] in {*EXTENDED_WORDS}:
-        return ""
-    if word in {"without", "no"} and "physical_entity.n.01" not in ancestors(phrase.split()[-1]):
-        return ""
-    return phrase
-
-
-def _until_next(rest: list[Token]) -> list[Token]:
-    """The tokens up to a preposition or verb behind the first noun."""
-    kept: list[Token] = []
-    for token in rest:
-        if token.pos_ in {"ADP", "SCONJ", "AUX", "PUNCT"} and token.text != "-":
-            break
-        kept.append(token)
-    return kept
+    ends = [k for k, t in enumerate(rest) if t.pos_ in {"ADP", "SCONJ", "AUX", "PUNCT"}]
+    phrase = _bare(" ".join(t.lower_ for t in rest[: min(ends, default=len(rest))]))
+    phrase = phrase.split(" ")[0] if word == "non" else phrase
+    last = phrase.split(" ")[-1]
+    seen = word not in {"without", "no"} or "physical_entity.n.01" in ancestors(last)
+    return phrase if seen and last not in EXTENDED_WORDS else ""
