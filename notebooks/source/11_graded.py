@@ -17,12 +17,15 @@ n_boot = 1000  # bootstrap resamples of images
 results = ""  # the folder of runs and described pictures; empty: results
 
 # %%
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
 import tasutils
-from tasutils import show, tables
+from tasutils import paths, show, tables
+from tasutils.datasets import load_dataset
 from tasutils.evaluate import run_of
 from tasutils.gallery import Gallery
 from tasutils.notebooks import refuse_unknown
@@ -107,7 +110,7 @@ def ask(row, one, weights=None):
     return refer(scene, row["text"], tas.encoder, tas.language, one, run.family, weights)
 
 
-none = {name: 0 for name in ("d", "z", "r", "o", "h", "w")}
+none = dict.fromkeys(("d", "z", "r", "o", "h", "w"), 0)
 if outside:
     example = gallery.example(outside[0])
     by = {"halves": ask(outside[0], halves, none), "graded": ask(outside[0], tas.preset)}
@@ -127,7 +130,6 @@ if outside:
 #
 # From -1 at one edge of the picture to 1 at the other. Two directions add up.
 
-
 # %% tags=["definition"]
 def direction(centers_xy, size_hw, directions):
     """The place of each centre, (n, 2) px, along the directions: (n,)."""
@@ -144,7 +146,6 @@ def direction(centers_xy, size_hw, directions):
 #
 # The logarithm of the area, since twice as large should count the same from a mouse to a house; less the mean, so that the picture's scale drops out. It is bounded, or else the largest mask, the ground, would win whatever it shows.
 
-
 # %% tags=["definition"]
 def size(areas_px, word):
     """The log of each area against their mean, turned round for small: (n,)."""
@@ -157,7 +158,6 @@ def size(areas_px, word):
 # ## r: beside a thing that we do not know
 #
 # The landmark is a mask too, but which? Every mask is the landmark by its share of a softmax over V of the landmark's phrase. *Left of* is then the mean, over all masks that may be the landmark, of how much of the way from it to this one goes left. A mask is never its own landmark, nor is one that shares more than half of the smaller of the two.
-
 
 # %% tags=["definition"]
 def beside(centers_xy, overlaps, fits, way, softness=0.05):
@@ -175,7 +175,6 @@ def beside(centers_xy, overlaps, fits, way, softness=0.05):
 # ## o: the second from the left
 #
 # Count, softly, the masks that fit the thing and lie further left; of masks that overlap only the best counts. The second from the left has one before it.
-
 
 # %% tags=["definition"]
 def order_from(at, fits, overlaps, k, margin=0.2, softness=0.05):
@@ -230,11 +229,11 @@ for row, asks in zip(samples.itertuples(), read, strict=True):
         checked[name] += bool(np.any(terms[name]))
 print("sentences in which each term is not 0, all of them as written here:", checked)
 
+
 # %% [markdown]
 # ## What each term brings
 #
 # Each term left out, by what the sentence asks for; and TAS as it was. The same sentences, so the interval is of each sentence's own change; pictures are drawn, not sentences.
-
 
 # %% tags=["definition"]
 def answered(scores, weights, sample_ids):
@@ -277,7 +276,7 @@ said = gains.assign(
 table = said.pivot(index="against", columns="asks", values="gain").loc[list(without)]
 sizes = gains.groupby("asks")["n"].first()
 table.columns = [f"{kind} (n = {sizes[kind]})" for kind in table]
-table
+display(table)
 
 # %% [markdown]
 # Points of mIoU that the whole preset gains over each row. The terms d, z, r, o and h leave a sentence that asks for none of these exactly as it was:
@@ -315,6 +314,70 @@ show.gallery(
 ) if len(wrong) else print("no such failure among these sentences")
 
 # %% [markdown]
+# ## A ladder: parts replaced by the truth
+#
+# The drawn world knows what stands in it. So one part after another can be made perfect, and the rest of the method is left to work with it: the captions, told from the scene graph; then the masks as well. P and N live on the captions, and here their weights may be larger (0.3 each, set beforehand).
+
+# %%
+graph = pd.read_parquet(paths.DATA / "refscenes" / "scenes.parquet")
+graph = graph[graph["split"].eq(run.split) & run.family.startswith("refscenes")]
+
+
+def truth_of(image_id):
+    """Every thing of a drawn picture: its mask, bool (n, H, W), and what a perfect captioner says."""
+    things = graph[graph["image_id"].astype(str) == image_id]
+    sample = next(s for s in gallery.dataset.samples if s.image_id == image_id)
+    masks = [gallery.dataset.gt_mask(replace(sample, ann_ids=(one,))) for one in things["ann_id"]]
+    said = [
+        f"a {row.color} {row.category}" if row.color else f"a {row.category}"
+        for row in things.itertuples()
+    ]
+    return np.array(masks), said
+
+
+def told(scene, masks, said):
+    """The scene with true captions: of the thing that a mask covers, if it covers one by half."""
+    shared = np.einsum(
+        "ihw,jhw->ij", scene.proposals.masks().astype(np.float32), masks.astype(np.float32)
+    )
+    union = scene.proposals.areas_px[:, None] + masks.sum(axis=(1, 2)) - shared
+    best = (shared / union).argmax(axis=1)
+    captions = [said[j] if (shared / union)[i, j] > 0.5 else "" for i, j in enumerate(best)]
+    embedded = tas.encoder.encode_text([text or " " for text in captions])
+    embedded[[not text for text in captions]] = 0
+    return replace(
+        scene, captions=captions, caption_embeddings=embedded, image_caption=" and ".join(said),
+        phrases=said, phrase_embeddings=tas.encoder.encode_text(said),
+    )  # fmt: skip
+
+
+# %%
+ladder, bold = [], {"p": 0.3, "n": 0.3}
+for image_id, rows in samples.groupby("image_id") if len(graph) else ():
+    image, scene = gallery.picture(image_id)
+    masks, said = truth_of(image_id)
+    rungs = {
+        "as it is": (scene, None),
+        "true captions": (told(scene, masks, said), bold),
+        "true captions and masks": (told(tas.describe(image, masks=masks), masks, said), bold),
+    }
+    for row, text in rows["text"].items():
+        truth = gallery.example(row).truth
+        for rung, (one, weights) in rungs.items():
+            found = refer(one, text, tas.encoder, tas.language, tas.preset, run.family, weights)
+            mask = found.mask()
+            ladder.append([rung, image_id, (mask & truth).sum() / max((mask | truth).sum(), 1)])
+ladder = pd.DataFrame(ladder, columns=["replaced", "picture", "iou"])
+steps = {
+    rung: [some["iou"].mean(), *interval(some["iou"], some["picture"], n_boot)]
+    for rung, some in ladder.groupby("replaced", sort=False)
+}
+display(pd.DataFrame(steps, index=["mIoU", "low", "high"]).T.mul(100).round(1))
+Markdown("mIoU: " + "; ".join(f"{rung} {100 * step[0]:.1f}" for rung, step in steps.items()))
+
+# %% [markdown]
+# The last rung is not 100: what remains is telling things apart by their crops, and reading.
+#
 # ## What it would mean for RefCOCO
 #
 # The share of sentences that ask, counted in the annotations where they are there (`tas data get refcoco`); the terms can do nothing for the others.
@@ -323,7 +386,7 @@ show.gallery(
 shares = {}
 for family in ("refscenes", "refscenes+", "refscenesg", "refcoco", "refcoco+", "refcocog"):
     try:
-        texts = [s.text for s in tasutils.load_dataset(family, "val").samples]
+        texts = [s.text for s in load_dataset(family, "val").samples]
     except tasutils.TasError as error:
         print(f"{family}: {error}")
         continue
