@@ -135,7 +135,7 @@ def _refcoco() -> list[Tree]:
     shaped["annotations"][0]["segmentation"] = rle
     shaped["annotations"][1]["segmentation"] = rle | {"counts": "T3b1Zc0"}
     return [
-        {"instances.json": _dumped(trees.instances()), "refs(unc).p": trees.python2_pickle(refs)},
+        {"instances.json": _dumped(trees.instances()), "refs(unc).p": pickle.dumps(refs, 2)},
         {"instances.json": _dumped(shaped), "refs(unc).p": pickle.dumps(refs, 0)},
     ]
 

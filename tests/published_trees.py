@@ -1,18 +1,16 @@
 """Miniature trees in the published layouts, and parts that see in place of networks.
 
-Three images, four references of RefCOCO in three splits; pickles are assembled opcode by opcode as
-Python 2 wrote them, since a file written by Python 3 has none of those opcodes.
+Three images, four references of RefCOCO in three splits.
 """
 
 import json
-import struct
+import pickle
 import zipfile
 
 import numpy as np
 from PIL import Image
 
 from tasutils.datasets import dataset
-from tasutils.language.parse import Parser
 from tasutils.scene import Proposals
 from tasutils.tas import TAS
 
@@ -27,41 +25,6 @@ SENTENCES = {
 SPLITS = {0: "val", 1: "testA", 2: "testA", 3: "testB"}
 SHAPES = {0: [SQUARE], 1: [SQUARE], 2: [FAR], 3: OVERLAPPING}
 IMAGE_OF = {0: 1, 1: 2, 2: 2, 3: 3}
-
-
-def python2_pickle(value):
-    """Protocol 2 as cPickle of Python 2 wrote it: byte strings, memo puts, LONG1."""
-    memo = [0]
-
-    def put():
-        memo[0] += 1
-        n = memo[0]
-        return b"q" + bytes([n]) if n < 256 else b"r" + struct.pack("<I", n)
-
-    def write(item):
-        if item is None:
-            return b"N"
-        if isinstance(item, bool):
-            return b"\x88" if item else b"\x89"
-        if isinstance(item, int):
-            if 0 <= item < 256:
-                return b"K" + bytes([item])
-            if item < 2**31:
-                return b"J" + struct.pack("<i", item)
-            return b"\x8a\x08" + item.to_bytes(8, "little", signed=True)
-        if isinstance(item, float):
-            return b"G" + struct.pack(">d", item)
-        if isinstance(item, str):
-            raw = item.encode()
-            short = (
-                b"U" + bytes([len(raw)]) if len(raw) < 256 else b"T" + struct.pack("<i", len(raw))
-            )
-            return short + raw + put()
-        if isinstance(item, list):
-            return b"]" + put() + b"(" + b"".join(map(write, item)) + b"e"
-        return b"}" + put() + b"(" + b"".join(write(k) + write(v) for k, v in item.items()) + b"u"
-
-    return b"\x80\x02" + write(value) + b"."
 
 
 def file_name(image_id):
@@ -128,7 +91,7 @@ def write_refcoco(root, name="refcoco", split_by="unc", refs=None, content=None,
     folder = root / name
     folder.mkdir(parents=True, exist_ok=True)
     refs = references() if refs is None else refs
-    (folder / f"refs({split_by}).p").write_bytes(python2_pickle(refs))
+    (folder / f"refs({split_by}).p").write_bytes(pickle.dumps(refs, 2))
     content = instances() if content is None else content
     (folder / "instances.json").write_text(json.dumps(content))
     if images:
@@ -136,15 +99,13 @@ def write_refcoco(root, name="refcoco", split_by="unc", refs=None, content=None,
     return root
 
 
-def write_zip(path, name="refcoco", extra=()):
-    """The archive as published: a folder, its files, what a Mac adds, and `extra` members."""
+def write_zip(path, name="refcoco"):
+    """The archive as published: a folder, its files, and what a Mac adds."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(f"{name}/", "")
-        archive.writestr(f"{name}/refs(unc).p", python2_pickle(references()))
+        archive.writestr(f"{name}/refs(unc).p", pickle.dumps(references(), 2))
         archive.writestr(f"{name}/instances.json", json.dumps(instances()))
         archive.writestr(f"__MACOSX/{name}/._instances.json", b"\x00")
-        for member, data in extra:
-            archive.writestr(member, data)
     return path
 
 
@@ -255,31 +216,8 @@ class Boxes:
         return Proposals.from_masks(masks)
 
 
-class Sense:
-    """Embeds crops by their mean colour and texts by their letters."""
-
-    dim, image_size, device, context_length = 3, 16, "cpu", 77
-
-    def encode_images(self, crops):
-        return self._unit(crops.mean((2, 3)).numpy())
-
-    def encode_text(self, texts):
-        return self._unit(np.array([[t.count(c) for c in "dfb"] for t in texts], float))
-
-    def _unit(self, rows):
-        rows = rows.reshape(-1, 3) + 1e-3
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-class Namer:
-    """Captions every crop alike."""
-
-    image_size, device = 16, "cpu"
-
-    def caption(self, crops):
-        return ["a dog and a blue thing"] * len(crops)
-
-
 def load_seeing(preset, device=None):
     """In place of `loading.load`: parts that see boxes and colours, no networks."""
-    return TAS(preset, Boxes(), Sense(), Namer(), Parser(), "cpu")
+    from light import PARSER, FakeCaptioner, FakeEncoder
+
+    return TAS(preset, Boxes(), FakeEncoder(), FakeCaptioner(), PARSER, "cpu")

@@ -17,7 +17,6 @@ class Resource:
     modified: str | None = "Wed, 01 Jan 2020 00:00:00 GMT"
     status: int = 200
     length: bool = True
-    redirect: str | None = None
 
 
 @dataclass
@@ -38,12 +37,6 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.served.requests.append((self.path, self.headers.get("Range")))
         resource = self.served.resources.get(self.path, Resource(b"nothing here", status=404))
-        if resource.redirect:
-            self.send_response(302)
-            self.send_header("Location", resource.redirect)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
         start = self._start(resource)
         if start is not None and start >= len(resource.body):
             self.send_response(416)

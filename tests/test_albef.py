@@ -1,6 +1,5 @@
 """ALBEF: the published keys, a slow second version of both towers, both layouts, bad files."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from tasutils.encoders import AlbefConfig, albef
 from tasutils.encoders.albef import (
     WORDS,
     AlbefEncoder,
-    AlbefShape,
     build_albef,
     plain_words,
     read_albef,
@@ -25,22 +23,6 @@ from tasutils.errors import TasError
 
 SIDE = 48  # px; a 3 x 3 grid
 TEXTS = ["the red car", "A dog, on the left!", "", "x" * 70, "T-shirt & 2/3 of it", "dog " * 50]
-
-
-def test_the_encoder_is_a_part_of_the_published_file():
-    with torch.device("meta"):
-        ours = build_albef(384).state_dict()
-    published = small_models.published_shapes("albef_keys")
-    assert (
-        len(published) == 831 and len(small_models.published_shapes("albef_pretrain_keys")) == 844
-    )
-    assert {key: tuple(tensor.shape) for key, tensor in ours.items()}.items() <= published.items()
-    left = {re.sub(r"\d+", "N", key) for key in published.keys() - ours.keys()}
-    assert not {
-        key for key in left if key.startswith(("visual_encoder.", "vision_proj.", "text_proj."))
-    }
-    layers = {int(n) for key in ours for n in re.findall(r"encoder\.layer\.(\d+)\.", key)}
-    assert layers == set(range(6)), "text layers 0 to 5, fusion starts at 6"
 
 
 @pytest.mark.parametrize(("name", "side"), [("albef_keys", 384), ("albef_pretrain_keys", 256)])
@@ -179,34 +161,18 @@ def written(state, tmp_path):
     return tmp_path
 
 
-def test_keys_must_fit(files, words, shape, tmp_path):
+def test_the_file_must_fit(files, words, shape, tmp_path):
     state = torch.load(files / "retrieval.pth")["model"]
-    for part in ("text_encoder.", "visual_encoder."):
-        kept = {key: tensor for key, tensor in state.items() if not key.startswith(part)}
-        refused(written({"model": kept}, tmp_path), words, shape, f"missing .*{part}")
     del state["text_encoder.embeddings.word_embeddings.weight"]
     state["stranger"] = torch.zeros(1)
     state["text_encoder.encoder.layer.x.weight"] = torch.zeros(1)
     state["vision_proj.weight"] = torch.zeros(3, 3)
-    line = refused(
-        written({"model": state}, tmp_path), words, shape,
-        "1 missing .*2 unexpected .*1 of other shape",
-    )  # fmt: skip
-    for key in ("word_embeddings.weight", "stranger", "vision_proj.weight"):
-        assert key in line
-
-
-def test_half_a_file_another_file_no_file(files, words, shape, tmp_path):
-    whole = (files / "retrieval.pth").read_bytes()
-    (tmp_path / "retrieval.pth").write_bytes(whole[: len(whole) // 2])
-    refused(tmp_path, words, shape, "cut short")
-    clip = {key: torch.zeros(1) for key in ("visual.a", "transformer.a", "token_embedding.a")}
-    refused(written({"model": clip}, tmp_path), words, shape, "missing .*look like those of CLIP")
+    faults = "1 missing .*word_embed.*2 unexpected .*stranger.*1 of other shape .*vision_proj"
+    refused(written({"model": state}, tmp_path), words, shape, faults)
     for size in ((3,), (1, 7, 32), (1, 0, 32)):
         odd = {"model": {"visual_encoder.pos_embed": torch.zeros(size)}}
         refused(written(odd, tmp_path), words, shape, "of other shape")
     refused(tmp_path, words, shape, "no weights at", layout="absent")
-    refused(files, words, AlbefShape(**{**vars(shape), "width": 64}), "of other shape")
 
 
 def test_tokenizer_missing_or_another(files, words, shape, tmp_path):

@@ -1,7 +1,5 @@
 """Readers on hand-made files in the published layouts, sound and damaged; the door of data sets."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,7 +26,7 @@ from tasutils import paths
 from tasutils.datasets import DATASETS, group, load_dataset
 from tasutils.datasets.coco import load_refcoco
 from tasutils.datasets.phrasecut import load_phrasecut
-from tasutils.datasets.sample import image_entry, segmentation_mask
+from tasutils.datasets.sample import segmentation_mask
 from tasutils.errors import TasError
 from tasutils.images import require_annotated_size
 
@@ -102,7 +100,10 @@ INSTANCES = [
     {"images": None}, {"images": [{}]}, {"images": [7]}, {"annotations": {}}, {"categories": [{}]},
     *({"images": [{"id": 1, "height": 9, "width": 9} | image]} for image in (
         {"file_name": "../../etc/passwd"}, {"file_name": "/etc/passwd"}, {"file_name": "C:\\x.jpg"},
-        {"file_name": "a.jpg", "height": 0}, {"file_name": "a.jpg", "height": None})),
+        {"file_name": "..\\a"}, {"file_name": ""}, {"file_name": "a/../../b"},
+        {"file_name": "a.jpg", "height": 0}, {"file_name": "a.jpg", "height": None},
+        {"file_name": "a.jpg", "height": 10**400},
+        {"file_name": "a.jpg", "height": 9_500, "width": 9_500})),
 ]  # fmt: skip
 
 
@@ -117,15 +118,6 @@ INSTANCES = [
 def test_damaged_records(tmp_path, refs, content):
     with pytest.raises(TasError, match="refcoco") as caught:
         load(write_refcoco(tmp_path, refs=refs, content=instances() | content))
-    one_line(caught)
-
-
-@pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe", b"[" * 100_000, None])
-def test_damaged_json(tmp_path, raw):
-    path = write_refcoco(tmp_path) / "refcoco" / "instances.json"
-    path.unlink() if raw is None else path.write_bytes(raw)
-    with pytest.raises(TasError, match=r"instances\.json") as caught:
-        load(tmp_path)
     one_line(caught)
 
 
@@ -164,9 +156,7 @@ def test_equal_ids_are_refused_or_named(tmp_path):
 def test_targets_without_a_pixel_are_counted(tmp_path, shape):
     data = load(write_refcoco(tmp_path, content=changed(0, segmentation=shape)))
     assert not data.gt_mask(data.samples[0]).any()
-    (note,) = data.notes
-    assert note.startswith("refcoco val: a target without a pixel")
-    assert note.endswith(": 2 sentences (0-0, 0-1)")
+    assert data.notes[0].endswith(": 2 sentences (0-0, 0-1)")
 
 
 @pytest.mark.parametrize("change", [{"ann_id": [100, 101]}, {"no_target": True, "ann_id": [-1]}])
@@ -207,13 +197,6 @@ def test_run_lengths_as_pycocotools_decodes_them(rng):
                 assert (segmentation_mask(rle, shape, "x") == mask).all()
 
 
-def test_outline_is_larger_than_coco():
-    inner = segmentation_mask([SQUARE], (H, W), "x")
-    outer = segmentation_mask([SQUARE], (H, W), "x", "outline")
-    assert inner.sum() == 100 and outer.sum() == 121 and (inner & ~outer).sum() == 0
-    assert outer.view(np.uint8).max() == 1  # Pillow's own have True as 255
-
-
 def test_polygons_of_a_million_points(rng):
     angle = np.linspace(0, 2 * np.pi, 1_000_000, endpoint=False)
     circle = np.stack([320 + 200 * np.cos(angle), 240 + 200 * np.sin(angle)], 1).ravel().tolist()
@@ -222,18 +205,6 @@ def test_polygons_of_a_million_points(rng):
     for raster in ("coco", "outline"):
         with pytest.raises(TasError, match="px long"):
             segmentation_mask([jumps], (480, 640), "jumps", raster)
-
-
-@pytest.mark.parametrize("size", [(10**9, 10**9), (10**400, 1), (0, 5), (-1, -1), (9_500, 9_500)])
-def test_annotated_sizes_are_bounded(size):
-    with pytest.raises(TasError, match="x .* px|valid integer"):
-        image_entry(paths.DATA, dict(zip(("height", "width"), size, strict=True)), "x", "a.jpg")
-
-
-@pytest.mark.parametrize("name", ["../a.jpg", "/a.jpg", "..\\a", "C:/a", "", "a/../../b"])
-def test_annotated_paths_stay_inside(name):
-    with pytest.raises(TasError, match="leaves the image folder"):
-        image_entry(paths.DATA, {"file_name": name, "height": 5, "width": 5}, "instances.json")
 
 
 # ---- PhraseCut
@@ -266,16 +237,9 @@ def test_phrasecut_prefers_the_3000_file_lists_splits_and_keeps_equal_ids_apart(
         "phrasecut test: twice in the file, and counted twice: 1 sentence (1__0#2)",
     )
     write_phrasecut(tmp_path, test=[task(0, 1, "a", [[[[1.0, 1.0]]]]), task(1, 1, "a", [near])])
-    for raster, n in (("coco", 1), ("outline", 1)):
+    for raster in ("coco", "outline"):
         (note,) = load_phrasecut(folder / "phrasecut", "test", raster=raster).notes
-        assert "a target without a pixel" in note and note.endswith(f": {n} sentence (1__0)")
-    listed = [{"image_id": 1, "height": H, "width": W}, {"image_id": 1, "height": W, "width": H}]
-    path = folder / "phrasecut" / "image_data_split3000.json"
-    kept = path.read_text()
-    path.write_text(json.dumps(listed))
-    with pytest.raises(TasError, match="two of its images have the image_id 1"):
-        load_phrasecut(folder / "phrasecut", "test")
-    path.write_text(kept)
+        assert note.endswith("on which every method scores 0: 1 sentence (1__0)")
     with pytest.raises(TasError, match="no split 'miniv' of phrasecut; it has test"):
         load_phrasecut(folder / "phrasecut", "miniv")
 
@@ -356,21 +320,6 @@ def test_names():
     assert group("refscenes+") == ["refscenes+"]
     assert group("refscenes", ["refscenesg", "refscenesg"]) == ["refscenesg"]
     assert group("refscenes", ["all"]) == list(FAMILIES)
-    for wrong, message in [
-        (("coco",), "'coco' is none of DATASETS: choose refscenes, "),
-        (("photos7", ["photos7"]), "photos7 has no families"),
-        (("refscenes", ["x"]), "no family 'x'; there are refscenes"),
-    ]:
-        with pytest.raises(TasError, match=message):
+    for wrong in (("coco",), ("photos7", ["photos7"]), ("refscenes", ["x"])):
+        with pytest.raises(TasError, match="'coco' is none of DATASETS|no famil"):
             group(*wrong)
-    with pytest.raises(TasError, match="'coco' is none of DATASETS"):
-        load_dataset("coco", "val")
-
-
-def test_json_of_a_reference_file_is_read_too(tmp_path):
-    from tasutils.datasets.coco import read_files, split_of
-
-    folder = write_refcoco(tmp_path) / "refcoco"
-    (folder / "refs.json").write_text(json.dumps(references()))
-    files = read_files(folder / "refs.json", folder / "instances.json")
-    assert len(split_of(files, "x", "testA", folder)) == 3

@@ -1,6 +1,5 @@
 """Image-text encoders: equal to their libraries' own pipelines; dense features; bad folders."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -241,22 +240,6 @@ def test_who_has_dense_features(clip, align):
     ) as e:
         dense(conse)
     assert "\n" not in str(e.value)
-
-
-def test_towers_without_dense_features(tmp_path):
-    config = {
-        "embed_dim": 16,
-        "vision_cfg": {"image_size": 64, "timm_model_name": "test_efficientnet"}
-        | {"timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear"},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2}
-        | {"layers": 1},
-    }
-    (tmp_path / "test-CNN.json").write_text(json.dumps(config))
-    open_clip.add_model_config(tmp_path / "test-CNN.json")
-    encoder = OpenClipEncoder(EncoderConfig(model="test-CNN"))
-    assert encoder.encode_images(crops_of(encoder)).shape == (3, 16)
-    with pytest.raises(TasError, match="TimmModel .*has no dense"):
-        encoder.encode_dense(crops_of(encoder))
 
 
 # --- what every encoder promises ---

