@@ -23,14 +23,14 @@ COLORS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "purp
 TERM_COLORS = tuple(OKABE_ITO[name] for name in ("blue", "sky", "purple", "yellow", "vermillion"))
 
 
-def score_bars(answer: TasAnswer, *, most: int = 12, width_in: float = 9.0) -> Picture:
-    """Draw what each mask earned from each term, and how far it is from the winner.
+def score_bars(answer: TasAnswer, *, most: int = 12) -> Picture:
+    """Draw what each of the best masks earned from each term, and how far it is from the winner.
 
-    The best `most` masks are drawn, the winner on top. Hatched: outside the rectifier's region.
+    Hatched: outside the rectifier's region.
     """
     order = best_first(answer)
     shown = order[:most]
-    figure = Picture(figsize=(width_in, 0.36 * max(len(shown), 1) + 1.15), layout="constrained")
+    figure = Picture(figsize=(9, 0.36 * max(len(shown), 1) + 1.15), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.35, 1])
     if len(shown) == 0:
         left.set_title("no mask, no scores", fontsize=11, loc="left")
@@ -47,7 +47,7 @@ def score_bars(answer: TasAnswer, *, most: int = 12, width_in: float = 9.0) -> P
         left.annotate(f"{value:.3f}", (place, row), (6, 0), textcoords="offset points",
                       va="center", fontsize=8.5)  # fmt: skip
     captions = [fit_text(said(answer.scene.captions[i]), 1.35, 8.5, 1)[0] for i in shown]
-    name_rows(left, [f"{c}  {i}" for c, i in zip(captions, shown, strict=True)])
+    _name_rows(left, [f"{c}  {i}" for c, i in zip(captions, shown, strict=True)])
     left.margins(x=0.16)
     left.use_sticky_edges = False  # of parts without length, which would take the margin
     left.get_yticklabels()[0].set_fontweight("bold")
@@ -84,21 +84,23 @@ def _stack(ax: Axes, parts: np.ndarray, outside: np.ndarray) -> None:
         for bar, out in zip(bars, outside, strict=True):
             bar.set(hatch="////" if out else None, alpha=0.55 if out else 1.0)
     ax.axvline(0, color="black", lw=0.8)
-    ax.grid(axis="x", color="#DDDDDD", lw=0.6)
     ax.locator_params(axis="x", nbins=6)
-    ax.tick_params(labelsize=8.5)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.set_axisbelow(True)
+    _plain(ax)
 
 
-def name_rows(ax: Axes, names: Sequence[str]) -> None:
-    """Name the rows of a chart, the first on top, and draw lines at the values below them."""
-    ax.set_yticks(range(len(names)), list(names), fontsize=9)
-    ax.set_ylim(len(names) - 0.5, -0.5)
+def _plain(ax: Axes) -> None:
+    """No frame, and lines at the values below what is drawn."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=9)
     ax.grid(axis="x", color="#DDDDDD", lw=0.6)
     ax.set_axisbelow(True)
+
+
+def _name_rows(ax: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a chart, the first on top."""
+    ax.set_yticks(range(len(names)), list(names), fontsize=9)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    _plain(ax)
 
 
 def interval_plot(
@@ -108,10 +110,8 @@ def interval_plot(
     """Draw numbers as points with their 95 % intervals, one row each.
 
     table: columns mean, low, high (fractions), n and those named here; row: names the rows; series:
-    its values lie beside each other in a row, with a mark and colour each; without one, number and
-    n stand beside each point; panel: each combination of them gets a panel; line: rows with the
-    same panels, whose mean becomes a line and the interval a band; value: what the numbers are;
-    note: below the picture.
+    beside each other in a row, a mark and colour each, or number and n stand beside the point;
+    panel: a panel each; line: rows with the same panels, drawn as a line and band; note: below.
     """
     groups = list(table.groupby(list(panel), sort=False)) if panel else [((), table)]
     columns = 2 if len(groups) > 1 else 1
@@ -134,7 +134,7 @@ def interval_plot(
             ax.set_title(title, fontsize=10, loc="left")
         ax.xaxis.set_tick_params(labelbottom=True)
         ax.set_xlabel(f"{value} (95 % interval)", fontsize=9)
-        name_rows(ax, [str(name) for name in names])
+        _name_rows(ax, [str(name) for name in names])
     keys = [_key(k, str(kind)) for k, kind in enumerate(kinds)] if series else []
     if line is not None:
         keys.append(Line2D([], [], color=COLORS[2], ls="--", label="oracle: best mask proposed"))

@@ -25,8 +25,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, NoReturn
 
-import numpy as np
-
 import tasutils
 from tasutils import compare, config, datasets, evaluate, models, paths
 from tasutils.baselines import METHODS
@@ -62,7 +60,6 @@ HELP = {
     "run": "The folder of a run.",
     "runs": "Folders of runs; those of one split make one grid.",
     "name": "A preset's name or the path of its YAML.",
-    "first": "A preset's name or the path of its YAML.",
     "second": "Another.",
     "names": "Names as `tas models list` gives them.",
     "--address": "Of a Ray cluster; default: one on this machine.",
@@ -125,12 +122,7 @@ COMMANDS: dict[str, tuple[Callable[[Namespace], int | None], list[str], dict[str
 
 
 def _command(words: str = "", **said: str) -> Callable[[Any], Any]:
-    """Make a function a command, whose name and docstring are the command's.
-
-    Args:
-        words: its arguments and options, of `HELP`; "?", "*" and "+" say how many.
-        said: what is said of one of them here instead.
-    """
+    """Make a function a command; words: of `HELP`, with how many of each; said: of one instead."""
 
     def keep(function: Callable[[Namespace], int | None]) -> Any:
         COMMANDS[function.__name__[1:].replace("_", " ")] = function, words.split(), said
@@ -168,9 +160,9 @@ def _overview(group: str) -> str:
         for name, (function, *_) in COMMANDS.items()
         if name.startswith(group)
     ]
-    last = "tas COMMAND --help explains one; tas --version is the version"
+    last = "\n\ntas COMMAND --help explains one; tas --version is the version" * (not group)
     usage = f"usage: tas {group} COMMAND ...".replace("  ", " ")
-    return "\n".join([usage, "", GROUPS[group], "", *rows, *(() if group else ("", last))])
+    return "\n".join([usage, "", GROUPS[group], "", *rows]) + last
 
 
 def _run(words: list[str]) -> int:
@@ -239,6 +231,10 @@ def _outcome(words: list[str]) -> tuple[int, str]:
 )
 def _segment(o: Namespace) -> None:
     """Find what each SENTENCE refers to in IMAGE: overlay.png, mask.png and answer.json."""
+    from PIL import Image
+
+    from tasutils.show import save_overlay
+
     wanted = _sentences(o.sentence, o.sentences)
     pixels = tasutils.read_image(o.image)
     preset = _preset(o.preset or preset_for(pixels), o.weights)
@@ -259,7 +255,12 @@ def _segment(o: Namespace) -> None:
         print(f"  {one_line(scene.image_caption) or '(no caption)'}", flush=True)
         for name, text in zip(names, wanted, strict=True):
             answer = tas.refer(scene, text)
-            _write_answer(stage / name, pixels, answer, preset, o.image)
+            (stage / name).mkdir()
+            save_overlay(stage / name / "overlay.png", pixels, answer)
+            mask = Image.fromarray(answer.mask().astype("uint8") * 255)
+            mask.save(stage / name / "mask.png")
+            told = json.dumps(answer_json(answer, preset, o.image), indent=1, allow_nan=False)
+            (stage / name / "answer.json").write_text(f"{told}\n", encoding="utf-8")
             print(answer_lines(answer, folder / name), flush=True)
 
 
@@ -267,16 +268,20 @@ def _preset(name: str, weights: str = "") -> Preset:
     """A preset, with some weights changed."""
     preset, changes = load_preset(name), {}
     for part in filter(None, weights.split(",")):
-        term, _, text = part.partition("=")
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
+        term, _, text = map(str.strip, part.partition("="))
+        if not (values := _numbers([text])):
             raise TasError(f"--weights {weights!r} is not term=number,..., such as p=0.2,n=0")
-        term = term.strip()
-        changes[f"terms.{term}.weight" if term in preset.terms else f"terms.{term}"] = value
+        changes[f"terms.{term}.weight" if term in preset.terms else f"terms.{term}"] = values[0]
     return preset.override(changes) if changes else preset
+
+
+def _numbers(texts: list[str]) -> list[float]:
+    """Finite numbers, or [] where one is none."""
+    try:
+        found = [float(text) for text in texts]
+    except ValueError:
+        return []
+    return found if all(map(math.isfinite, found)) else []
 
 
 def _sentences(given: list[str], file: Path | None) -> list[str]:
@@ -326,20 +331,6 @@ def _answer_folder(folder: Path, names: list[str]) -> Iterator[Path]:
                 place.rmdir()
 
 
-def _write_answer(
-    folder: Path, image: np.ndarray, answer: TasAnswer, preset: Preset, source: Path
-) -> None:
-    from PIL import Image
-
-    folder.mkdir()
-    from tasutils.show import save_overlay
-
-    save_overlay(folder / "overlay.png", image, answer)
-    Image.fromarray(answer.mask().astype("uint8") * 255).save(folder / "mask.png")
-    text = json.dumps(answer_json(answer, preset, source), indent=1, allow_nan=False)
-    (folder / "answer.json").write_text(text + "\n", encoding="utf-8")
-
-
 def answer_json(answer: TasAnswer, preset: Preset, source: Path) -> dict[str, Any]:
     """An answer as plain values: sizes (H, W), boxes x0, y0, x1, y1, areas px, None for NaN."""
     scene, expression = answer.scene, answer.expression
@@ -349,27 +340,17 @@ def answer_json(answer: TasAnswer, preset: Preset, source: Path) -> dict[str, An
     )
     plain = table.astype(object).where(table.notna(), None)
     return {
-        "schema": SCHEMA,
-        "image": str(source),
-        "size_hw": list(scene.size_hw),
-        "sentence": expression.text,
-        "phrase": expression.phrase,
+        "schema": SCHEMA, "image": str(source), "size_hw": list(scene.size_hw),
+        "sentence": expression.text, "phrase": expression.phrase,
         "directions": [direction.name for direction in expression.directions],
-        "chosen": answer.best,
-        "rectified": bool(answer.rectified),
-        "sure": answer.sure,
-        "reason": answer.reason,
-        "alpha": answer.weights.get("p"),
-        "lambda": answer.weights.get("n"),
-        "weights": dict(answer.weights),
-        "negatives": list(answer.negatives),
-        "image_caption": scene.image_caption,
-        "proposals": plain.reset_index(names="mask").to_dict("records"),
-        "preset": preset.name,
-        "preset_digest": preset.digest(),
-        "describe_digest": scene.describe_digest,
+        "chosen": answer.best, "rectified": bool(answer.rectified), "sure": answer.sure,
+        "reason": answer.reason, "alpha": answer.weights.get("p"),
+        "lambda": answer.weights.get("n"), "weights": dict(answer.weights),
+        "negatives": list(answer.negatives), "image_caption": scene.image_caption,
+        "proposals": plain.reset_index(names="mask").to_dict("records"), "preset": preset.name,
+        "preset_digest": preset.digest(), "describe_digest": scene.describe_digest,
         "times_s": dict(scene.times_s),
-    }
+    }  # fmt: skip
 
 
 def answer_lines(answer: TasAnswer, place: Path) -> str:
@@ -418,11 +399,7 @@ def _describe(o: Namespace) -> int:
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:
-    """(i, n) of "i/n"; raises TasError for anything else.
-
-    >>> _shard("0/2")
-    (0, 2)
-    """
+    """(i, n) of "i/n"."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
@@ -472,21 +449,21 @@ def _compare(o: Namespace) -> None:
         print(f"{len(found)} runs: {folder}/results.csv")
         return
     opened = [read_run(run) for run in o.runs]
+    diff = compare.diff_runs(*opened) if len(opened) == 2 else None
     if len(opened) == 1:
         print(printable(compare.conventions_text(opened[0])))
-    elif len(opened) == 2 and o.json:
-        print(compare.diff_runs(*opened).to_json(o.all))
-    else:
-        diff = compare.diff_runs(*opened) if len(opened) == 2 else None
-        try:
-            print(printable(compare.compare_text(compare.compare_runs(opened))))
-        except TasError as error:
-            if not diff:
-                raise
-            print(f"not side by side: {error}")
-        if diff:
-            lines = compare.diff_lines(diff, o.all)
-            print(printable("\n".join(["", *lines])))
+        return
+    if diff and o.json:
+        print(diff.to_json(o.all))
+        return
+    try:
+        print(printable(compare.compare_text(compare.compare_runs(opened))))
+    except TasError as error:
+        if not diff:
+            raise
+        print(f"not side by side: {error}")
+    if diff:
+        print(printable("\n".join(["", *compare.diff_lines(diff, o.all)])))
 
 
 @_command(
@@ -528,27 +505,16 @@ def _sweep(o: Namespace) -> None:
 
 
 def axis(text: str) -> tuple[str, list[float]]:
-    """A term and the weights to try, each once, in their order.
-
-    Args:
-        text: term=numbers between commas, or term=first:last:step, both ends included.
-
-    Raises:
-        TasError: no term, no numbers, or more than 1,000.
+    """A term and the weights to try, each once; the ends of first:last:step are included.
 
     >>> axis("p=0:0.3:0.1"), axis("n=1,0")
     (('p', [0.0, 0.1, 0.2, 0.3]), ('n', [1.0, 0.0]))
     """
     term, _, values = text.partition("=")
     span = ":" in values
-    try:
-        found = [float(part) for part in values.split(":" if span else ",")]
-    except ValueError:
-        found = []
-    good = bool(found and term.strip() and all(map(math.isfinite, found)))
-    if good and span:
-        good = len(found) == 3 and found[0] <= found[1] and found[2] > 0
-    if not good:
+    found = _numbers(values.split(":" if span else ","))
+    upwards = not span or (len(found) == 3 and found[0] <= found[1] and found[2] > 0)
+    if not (found and term.strip() and upwards):
         shape = "term=0,0.1,1 nor term=first:last:step upwards, as p=0:1:0.1"
         raise TasError(f"--weight {text} is neither {shape}")
     if span:
@@ -595,10 +561,10 @@ def _presets_show(o: Namespace) -> None:
         print(f"{field:{width}}  {one_line(str(value)):24}  {one_line(source)}".rstrip())
 
 
-@_command("first second")
+@_command("name second")
 def _presets_diff(o: Namespace) -> None:
     """Print the settings in which two presets differ, each with the reason for it."""
-    one, other = load_preset(o.first), load_preset(o.second)
+    one, other = load_preset(o.name), load_preset(o.second)
     rows = config.differences(one.model_dump(), other.model_dump())
     if rows:
         print(*config.difference_lines(rows, (one.name, other.name)), "", sep="\n")

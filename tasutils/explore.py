@@ -1,11 +1,7 @@
 """What is to be seen of one sentence: explore() as a value, and the Explorer with its controls.
 
-    >>> from tasutils.explore import explore
-    >>> explore(tas, image, scene, "the red car", weights={"p": 0.2})  # doctest: +SKIP
-
-shows picture, reason and table where it stands last in a cell of a notebook. The drawing has no
-script: a mask under the mouse is told by the browser's own tooltip, and lit by a style sheet, which
-also carries the picture. Text of others is escaped everywhere.
+The drawing has no script: a mask under the mouse is told by the browser's own tooltip, and lit by a
+style sheet, which also carries the picture. Text of others is escaped everywhere.
 """
 
 from __future__ import annotations
@@ -46,7 +42,7 @@ STYLE = Path(__file__).with_name("report_template") / "explorer.css"
 def outlines(scene: Scene) -> tuple[list[str], list[tuple[float, float]]]:
     """The masks of a scene as SVG paths in px of the picture, and where a number can stand in each.
 
-    A pixel's corner is (x, y); of large pictures squares are traced that have any of the mask.
+    Of large pictures squares are traced that have any of the mask.
     """
     step = -(-max(scene.size_hw) // TRACED_PX)
     (height, width), masks = scene.size_hw, scene.proposals.masks()
@@ -54,14 +50,13 @@ def outlines(scene: Scene) -> tuple[list[str], list[tuple[float, float]]]:
     squares = full.reshape(len(full), -(-height // step), step, -(-width // step), step)
     small = np.asarray(squares.any(axis=(2, 4)))  # (n, h, w)
     points = label_points(small, scene.proposals.centers_xy / step)
-    return [trace(mask, step) for mask in small], [((x + 0.5) * step, (y + 0.5) * step)
-                                                   for x, y in points]  # fmt: skip
+    return [trace(m, step) for m in small], [
+        ((x + 0.5) * step, (y + 0.5) * step) for x, y in points
+    ]
 
 
 def trace(mask: NDArray[np.bool_], step: int = 1) -> str:
-    """The borders of a mask (h, w), holes too, as the `d` of an SVG path filled by even-odd.
-
-    step: px of the picture that a px of the mask is wide.
+    """The borders of a mask (h, w) of px `step` wide, as the `d` of an SVG path, by even-odd.
 
     >>> trace(np.ones((2, 2), bool), 4)
     'M1 1 1 7 7 7 7 1z'
@@ -90,12 +85,7 @@ def style_sheet(image: NDArray[np.uint8], scene: Scene) -> str:
         for i in range(len(scene.proposals))
     ]
     under = f'.{name} .tas-svg {{ background-image: url("data:image/jpeg;base64,{data}"); }}'
-    return f"<style>{_style()}{under}\n{''.join(lit)}</style>"
-
-
-@cache
-def _style() -> str:
-    return STYLE.read_text(encoding="utf-8")
+    return f"<style>{STYLE.read_text(encoding='utf-8')}{under}\n{''.join(lit)}</style>"
 
 
 def _class(image: NDArray[np.uint8], scene: Scene) -> str:
@@ -109,10 +99,9 @@ def _class(image: NDArray[np.uint8], scene: Scene) -> str:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What is seen of an answer over a picture with n masks.
+    """What is seen of an answer, of any method, over a picture, uint8 (H, W, 3), with n masks.
 
-    preset, method: names of who answered; image: uint8 (H, W, 3); answer: of any method; picked: a
-    mask that is looked at. Of the answer it has scene, expression, best and mask() too.
+    picked: a mask that is looked at. Of the answer it has scene, expression, best and mask() too.
     """
 
     preset: str
@@ -147,9 +136,8 @@ class View:
     @property
     def inside(self) -> NDArray[np.bool_]:
         """Which masks may win, bool (n,); only TAS knows a region."""
-        return np.asarray(
-            getattr(self.answer, "in_region", np.ones(len(self.scene.proposals), bool))
-        )
+        everywhere = np.ones(len(self.scene.proposals), bool)
+        return np.asarray(getattr(self.answer, "in_region", everywhere))
 
     @property
     def reason(self) -> str:
@@ -168,20 +156,13 @@ class View:
         return f"mask {best} has the highest score of {self.method}: {answer.total[best]:.4g}"
 
     def table(self) -> pd.DataFrame:
-        """One row a mask, best first, index "mask": the columns, in_region, rank, caption, area_px.
-
-        A peer knows no region, so there in_region is always True.
-        """
+        """A row a mask, best first, index "mask": columns, in_region, rank, caption, area_px."""
         import pandas as pd
 
-        rest = {
-            "in_region": self.inside,
-            "rank": self.rank,
-            "caption": pd.Series(list(self.scene.captions), dtype="str"),
-            "area_px": self.scene.proposals.areas_px,
-        }
-        index = pd.RangeIndex(len(self.rank), name="mask")
-        return pd.DataFrame({**self.columns, **rest}).set_axis(index, axis=0).sort_values("rank")
+        found = pd.DataFrame(self.columns, index=pd.RangeIndex(len(self.rank), name="mask"))
+        captions = pd.Series(list(self.scene.captions), found.index, dtype="str")
+        found = found.assign(in_region=self.inside, rank=self.rank, caption=captions)
+        return found.assign(area_px=self.scene.proposals.areas_px).sort_values("rank")
 
     def words(self, i: int) -> str:
         """All that is known of one mask, in plain text: caption, numbers, place; not escaped."""
@@ -307,11 +288,9 @@ def explore(
 ) -> View:  # fmt: skip
     """Answer a sentence and draw what there is to see, without matplotlib and within milliseconds.
 
-    image: uint8 (H, W, 3), described by scene; method: a name of `baselines.METHODS`, or a method
-    made before, which then need not look at the picture again; weights, form: of terms and of the
-    rectifier (`RECTIFIERS`), None takes the preset's, peers have neither; picked: a mask to outline
-    in green and to tell of. TasError: a sentence or method that cannot be used, an unknown term or
-    form, no mask `picked`, a picture of another size than the scene's.
+    image: uint8 (H, W, 3), described by scene; method: a name of `METHODS`, or a method made
+    before, which need not look at the picture again; weights, form: of terms and rectifier in place
+    of the preset's, peers have neither; picked: a mask to tell of. TasError: what cannot be used.
     """
     from tasutils.baselines import answers_of, check_picture, make_method
     from tasutils.rectifier import RECTIFIERS
@@ -355,13 +334,9 @@ def still(widget: ipw.Widget) -> str:
 class Explorer(ipw.VBox):
     """Play with a sentence over one picture: presets, methods, weights, the rectifier.
 
-    A preset describes the picture when it is first picked; from then on each move of a control
-    only asks again. `explore` gives the same views without controls. A page without a kernel gets
-    the controls as they stand. image: uint8 (H, W, 3), described by scene; weights: by a term's
-    name, in place of the preset's.
-
-    Attributes: sentence, compare, folder (under `paths.RESULTS` if relative), export: controls;
-    left, right: the sides, of which the right one asks V alone to begin with; written: what was.
+    A preset describes the picture when it is first picked; from then on each move of a control only
+    asks again. A page without a kernel gets the controls as they stand. image: uint8 (H, W, 3),
+    described by scene; weights: of terms by name, in place of the preset's.
     """
 
     def __init__(
@@ -392,11 +367,6 @@ class Explorer(ipw.VBox):
         bundle = super()._repr_mimebundle_(**options)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         return {**data, "text/html": f'<div class="tas-frozen">{still(self)}</div>'}
-
-    @property
-    def view(self) -> View | None:
-        """What the left side shows, None after a mistake."""
-        return self.left.view
 
     def presets(self) -> list[str]:
         """The presets of which all weights are here that TAS itself needs, the given one first."""
@@ -451,12 +421,8 @@ class Remembering:
     """An encoder that embeds no sentence twice, so that a slider's move asks no network."""
 
     def __init__(self, encoder: Any) -> None:
-        self._encoder = encoder
-        self._known = cache(lambda texts: encoder.encode_text(list(texts)))
-
-    def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
-        """As the encoder's own."""
-        return np.asarray(self._known(tuple(texts)))
+        known = cache(lambda texts: encoder.encode_text(list(texts)))
+        self._encoder, self.encode_text = encoder, lambda texts: known(tuple(texts))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._encoder, name)
@@ -526,12 +492,12 @@ class Side(ipw.VBox):
             self.message.value, self.shown.value = "", self.view.html
 
     def _change_preset(self, _change: object) -> None:
-        name = self.preset.value
-        self.message.value = f"<i>{escape(name)} describes the picture, this once …</i>"
+        self.message.value = (
+            f"<i>{escape(self.preset.value)} describes the picture, this once …</i>"
+        )
         with self._told():
-            self._explorer.describe(name)
-            self.message.value = ""
             self._settle()
+            self.message.value = ""
             self.redraw()
 
     @contextmanager

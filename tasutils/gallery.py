@@ -1,9 +1,4 @@
-"""Examples of a run, answered again from its stored scenes.
-
-Also runs of a preset with another encoder, crop or cleaning, over the same masks and captions:
-these depend on none of it, so the stored scenes give them, and only what hangs on the change is
-made again: a fifth of describing.
-"""
+"""Examples of a run, answered again from its stored scenes; runs of its preset changed a little."""
 
 from __future__ import annotations
 
@@ -16,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.errors import TasError
+from tasutils.images import read_image
 from tasutils.masks import iou
 from tasutils.score_table import OWN
 from tasutils.show import Example
+from tasutils.store import SceneStore, scene_key
 
 if TYPE_CHECKING:
     from tasutils.datasets import RefDataset, Sample
     from tasutils.runs import Run
     from tasutils.scene import Scene
-    from tasutils.store import SceneStore
     from tasutils.tas import TAS
 
 
@@ -50,8 +46,6 @@ class Gallery:
     @cached_property
     def store(self) -> SceneStore:
         """The scenes beside the run."""
-        from tasutils.store import SceneStore
-
         return SceneStore(self.run.folder.parent / "scenes")
 
     @property
@@ -76,9 +70,6 @@ class Gallery:
 
     def picture(self, image_id: str) -> tuple[NDArray[np.uint8], Scene]:
         """A picture of the run with its scene, which is described again if it is not stored."""
-        from tasutils.images import read_image
-        from tasutils.store import scene_key
-
         image = read_image(self.dataset.image_path(image_id))
         scene = self.store.get(scene_key(image, self.tas.preset.describe_digest()))
         return image, self.tas.describe(image, image_id) if scene is None else scene
@@ -86,10 +77,7 @@ class Gallery:
     def example(
         self, row: int, weights: Mapping[str, float] | None = None, form: str = ""
     ) -> Example:
-        """The sentence at a row of the run's samples, answered again.
-
-        weights, form: of terms, and form of the rectifier, in place of the run's own.
-        """
+        """The sentence at a row of the samples, answered again, with weights and form in place."""
         from tasutils.refer import refer
 
         sample = self.samples[self.run.samples["sample_id"].iloc[row]]
@@ -117,14 +105,13 @@ CHANGEABLE = ("encoder", "crop", "language.clean_captions", "language.negative_t
 def changed_run(run: Run, changes: Mapping[str, Any], limit: int | None = None) -> Run:
     """The run of a run's preset with some settings changed, over its first pictures.
 
-    It is kept in the folder `changed` beside the run, so that nobody takes it for the preset's.
-    changes: as in `Preset.override`, of `CHANGEABLE` alone, such as {"crop.fill": "blur"}; limit:
-    pictures, None: as many as the run has. TasError: another setting, or weights are missing.
+    Masks and captions come from the stored scenes. It is kept in the folder `changed` beside the
+    run, so that nobody takes it for the preset's. changes: of `CHANGEABLE` alone, such as
+    {"crop.fill": "blur"}; limit: pictures. TasError: another setting, or weights are missing.
     """
     from tasutils.describe import describe_again
     from tasutils.engines import counted
     from tasutils.evaluate import run_of
-    from tasutils.store import scene_key
     from tasutils.tas import load
 
     for name in changes:

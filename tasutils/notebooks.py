@@ -31,20 +31,10 @@ def run_notebook(
 ) -> Path:  # fmt: skip
     """Run a notebook in this very interpreter; write it as `name`.ipynb and `name`.html.
 
-    Args:
-        name: such as "00_quickstart".
-        parameters: values for its parameters cell; those left out keep the notebook's own.
-        out_dir: where both files go, after a failure too: they show how far the notebook came.
-        threads: of the networks; None leaves it to them.
-        home: a page beside it that it links back to.
-
-    Returns:
-        The HTML page: self-contained, nothing in it is fetched from a network.
-
-    Raises:
-        TasError: no such notebook, an unknown parameter, a value of another type, an unwritable
-            folder, or a user's mistake that the notebook itself reports.
-        RuntimeError: a cell failed; names the cell and the notebook as far as it came.
+    parameters: in place of the notebook's own; threads: of the networks; home: a page beside it
+    that it links back to. Returns the page, which is self-contained; both files are written after a
+    failure too, and show how far the notebook came. TasError: no such notebook, another parameter,
+    an unwritable folder, or a user's mistake. RuntimeError: a cell failed.
     """
     import nbformat
     from papermill import execute_notebook
@@ -107,11 +97,9 @@ def _kernel_manager(threads: int | None) -> type:
     class ThisInterpreter(AsyncKernelManager):
         @property
         def kernel_spec(self) -> KernelSpec:
-            """Of `sys.executable`; a kernelspec of the same name elsewhere has no say."""
             return KernelSpec(argv=command, language="python", display_name=KERNEL, env=settings)
 
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
-            """Start it in the project's root."""
             await super().start_kernel(**{**options, "cwd": str(paths.ROOT)})
 
     return ThisInterpreter
@@ -131,11 +119,7 @@ def notebook_parameters(path: Path) -> dict[str, Any]:
 
 
 def check_parameters(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters as the notebook wants them.
-
-    A whole number serves where a float is asked for, and a path as text; a parameter that is None
-    takes a number or None. Raises TasError for an unknown name or a value of another type.
-    """
+    """The parameters as the notebook wants them, or TasError; one that is None takes a number."""
     known, values = notebook_parameters(path), {}
     for name, value in parameters.items():
         if name not in known:
@@ -159,8 +143,7 @@ def check_parameters(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any
 def refuse_unknown(cells: Sequence[str] | None = None) -> None:
     """In a notebook: refuse parameters that papermill, which only logs it, should not have passed.
 
-    Args:
-        cells: the sources of the cells that have run, the parameters' cell first; None: IPython's.
+    cells: the sources of those that have run, the parameters' cell first; None: IPython's.
 
     >>> refuse_unknown(["limit = 4", "# Parameters\\nlimt = 2"])
     Traceback (most recent call last):
@@ -181,11 +164,7 @@ def refuse_unknown(cells: Sequence[str] | None = None) -> None:
 def export_html(path: Path, home: str = "") -> str:
     """An executed notebook as a page: pictures inside, controls as they stood, nothing fetched.
 
-    Formulas ($...$, $$...$$) become pictures, since the page has no script that would set them.
-
-    Args:
-        path: the executed notebook.
-        home: a page that it links back to.
+    Formulas become pictures, since the page has no script. home: a page that it links back to.
     """
     import nbformat
     from jinja2 import pass_context

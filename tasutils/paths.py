@@ -45,8 +45,7 @@ RESULTS = Path(os.environ.get("TAS_RESULTS") or ROOT / "results").expanduser().r
 def weights_path(name: str | Path) -> Path:
     """Absolute path of a weights file or folder; `name` is absolute or relative to `WEIGHTS`.
 
-    "package:NAME/FILE" is a file inside an installed package, which is found without importing it;
-    when the package is not installed the path keeps that form and does not exist.
+    "package:NAME/FILE" is a file inside an installed package, which is found without importing it.
     """
     text = str(name)
     if not text.startswith("package:"):
@@ -63,10 +62,9 @@ def weights_path(name: str | Path) -> Path:
 
 
 def name_part(text: str, most: int = 80) -> str:
-    """Text of anyone as a file's name, or a part of one, that any system takes.
+    """Text of anyone as a file's name, or a part of one, that any system takes; most: UTF-8 bytes.
 
-    What has to be changed for it ends in a few digits of its digest, so that no two texts share a
-    name; most: bytes in UTF-8.
+    What has to be changed ends in a few digits of its digest, so that no two texts share a name.
 
     >>> name_part("my photo"), name_part("../a"), name_part("..")
     ('my photo', 'a-61b4c9', 'x-5ec1f7')
@@ -95,10 +93,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def unfinished_folder(parent: Path) -> Iterator[Path]:
-    """A new folder inside `parent`, made when missing; gone on leaving, unless it was renamed.
-
-    What a killed process left there a week ago goes too. Raises OSError.
-    """
+    """A new folder inside `parent`, made when missing; gone on leaving, unless it was renamed."""
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
     folder = parent / f".tas-{os.getpid()}-{token_hex(4)}"
@@ -129,10 +124,7 @@ def slug(number: int, text: str, most: int = 48) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file, or of all files of a folder with their names; "missing" if absent.
-
-    Files are read again only when their path, modification time or size changed.
-    """
+    """SHA-256 (hex) of a file, or of all files of a folder with their names, or "missing"."""
     with suppress(OSError):  # a name that the system does not take
         if path.is_file():
             stat = path.stat()

@@ -57,24 +57,17 @@ class Book:
 
 @dataclass
 class Report:
-    """What a report is about, and what became of it.
-
-    preset: the configuration; place: its name, or the path of its file, for notebooks.
-    data: the splits that are evaluated, those of one name one after the other; runs: theirs.
-    chief: the data set and split that notebooks look at, such as "refscenes val".
-    limit: only the first so many images of each split, but of photos7 beside RefScenes; or None.
-    reused: ids of runs that were there; workers: notebooks at a time; page: where it lies.
-    """
+    """What a report is about, and what became of it."""
 
     preset: Preset
-    place: str
-    data: list[RefDataset]
-    chief: str
-    limit: int | None
+    place: str  # its name, or the path of its file, for notebooks
+    data: list[RefDataset]  # splits, those of one name one after the other
+    chief: str  # what notebooks look at, such as "refscenes val"
+    limit: int | None  # images of each split, but of photos7 beside RefScenes
     books: list[Book] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
-    reused: set[str] = field(default_factory=set)
-    workers: int = 1
+    reused: set[str] = field(default_factory=set)  # ids of runs
+    workers: int = 1  # notebooks at a time
     page: Path = Path()
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -107,24 +100,14 @@ def build_report(
 ) -> Report:
     """Evaluate data sets, run the numbered notebooks, and write a page over all of it.
 
-    Args:
-        limit_images: only the first so many images of each split; None: all of them. `photos7`
-            beside RefScenes is always whole.
-        splits: which splits; None: all of each data set, or its first where images are limited.
-        preset: name or YAML file; None: the one that fits the data.
-        out: folder of the runs and of the report; `paths.RESULTS` when None.
-        families: names of data sets; None: the four families of RefScenes, and with a preset for
-            photographs `photos7` before them.
-        only: numbers of the notebooks to run, such as "01,05"; empty: all that suit the preset.
+    None stands for all images (`photos7` beside RefScenes is always whole); for all splits, or the
+    first where images are limited; for the preset that fits the data; for `paths.RESULTS`; for the
+    families of RefScenes, with a preset for photographs `photos7` before them. only: numbers of
+    notebooks, such as "01,05"; empty: all that suit.
 
-    Returns:
-        Its `page` is results/<run_id>/index.html, self-contained. A notebook that fails does not
-        stop the others, and its page shows how far it came. The folder appears whole or not at all;
-        of a report that is ended, the notebooks that have run are kept in one named `_unfinished`.
-
-    Raises:
-        TasError: an unknown preset, data set, split or notebook, all known before any work; missing
-            data or weights, or an unwritable folder.
+    Its `page` is index.html, self-contained. A notebook that fails does not stop the others. The
+    folder appears whole or not at all; of a report that is ended, the notebooks that have run are
+    kept in one named `_unfinished`. TasError: what is unknown, known before any work, or missing.
     """
     from tasutils.runs import run_folder
     from tasutils.study import study_tables
@@ -170,10 +153,7 @@ def plan(
     families: Sequence[str] | None = None,
     only: str = "",
 ) -> Report:
-    """Read preset, data and notebooks of a report, so that a mistake is known before any work.
-
-    Arguments and errors as of `build_report`; sentences without ground truth are a mistake too.
-    """
+    """Preset, data and notebooks of a report; sentences without ground truth are a mistake too."""
     from tasutils.config import load_preset
     from tasutils.datasets import dataset, default_preset, group, load_dataset
 
@@ -226,10 +206,7 @@ def _books(only: str) -> list[Book]:
 
 
 def _evaluate(report: Report, results: Path) -> None:
-    """Fill in the runs of a report, one a data set and split.
-
-    One that is there, of the same commit, settings, data and number of images, is taken as it is.
-    """
+    """Fill in the runs; one of the same commit, settings, data and images is taken as it is."""
     from tasutils.evaluate import evaluate_all
     from tasutils.runs import git_state, list_runs, read_run
     from tasutils.store import SceneStore
@@ -256,18 +233,13 @@ def _evaluate(report: Report, results: Path) -> None:
                 todo.append(data)
         made = evaluate_all(todo, tas, limit_images=limit, store=store, out=results) if todo else []
         runs |= {(d.name, d.split): read_run(run) for d, run in zip(todo, made, strict=True)}
-    if report.reused:
-        said = f"{len(report.reused)} of {len(runs)} runs are there and reused"
-        print(said, file=sys.stderr)
+    if n := len(report.reused):
+        print(f"{n} of {len(runs)} runs are there and reused", file=sys.stderr)
     report.runs = [runs[data.name, data.split] for data in report.data]
 
 
 def _parameters(book: Book, report: Report, results: Path) -> dict[str, Any]:
-    """Preset, data, limit, runs and results for a notebook, as far as it has these parameters.
-
-    The quickstart gets a picture of the data. The limit is the smaller of the report's and the
-    notebook's own, or without a limit the whole split.
-    """
+    """Preset, data, limit (the smaller one), runs and results, as far as a notebook has them."""
     known = notebook_parameters(paths.NOTEBOOKS / f"{book.name}.ipynb")
     runs = ",".join(run.record.run_id for run in report.runs)
     given: dict[str, Any] = {"preset": report.place, "data": report.chief, "runs": runs}
@@ -300,10 +272,7 @@ def at_once(preset: Preset, device: str) -> int:
 
 
 def run_all(books: Sequence[Book], folder: Path, workers: int) -> None:
-    """Run notebooks into a folder, and note what became of each; progress on stderr.
-
-    workers: how many at a time. Two have a thread each; `ALONE` runs last, by itself.
-    """
+    """Run notebooks into a folder, so many at a time, with a thread each; `ALONE` by itself."""
     import psutil  # type: ignore[import-untyped]
 
     for name in ("papermill", "traitlets", "asyncio"):  # they tell of kernels that were ended
@@ -356,8 +325,8 @@ def _name(report: Report) -> str:
 
 def _keep(folder: Path, target: Path) -> Path:
     """Rename a finished folder; beside an earlier one of the same second it gets a number."""
-    places = chain([target], (target.with_name(f"{target.name}-{k}") for k in count(2)))
-    return folder.rename(next(place for place in places if not place.exists()))
+    names = chain([target.name], (f"{target.name}-{k}" for k in count(2)))
+    return folder.rename(next(p for p in map(target.with_name, names) if not p.exists()))
 
 
 def page(report: Report, tables: Mapping[str, DataFrame], folder: Path) -> str:
@@ -403,7 +372,6 @@ def _pieces(table: DataFrame) -> list[dict[Any, Any]]:
 
 
 def _figures(tables: Mapping[str, DataFrame], note: str) -> Iterator[dict[str, str]]:
-    """The charts of a study: source and caption of each."""
     from tasutils import charts
 
     caption = "mIoU of the variants, each without and with the rectifier, beside the oracle"
@@ -442,10 +410,11 @@ def _first_look(notebook: Path) -> str:
     import nbformat
 
     cells = nbformat.read(notebook, 4).cells if notebook.is_file() else []
-    shown = (output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
-    kinds = ("image/jpeg", "image/png")
-    found = (f"data:{kind};base64,{data[kind]}" for data in shown for kind in kinds if kind in data)
-    return next(found, "").replace("\n", "")
+    for output in chain.from_iterable(cell.get("outputs", []) for cell in cells):
+        for kind, data in output.get("data", {}).items():
+            if kind in ("image/jpeg", "image/png"):
+                return f"data:{kind};base64,{data}".replace("\n", "")
+    return ""
 
 
 def _model_cards(preset: Preset) -> Iterator[tuple[str, Markup]]:

@@ -42,15 +42,15 @@ OKABE_ITO = {
 ANSWER, TRUTH, GREY = OKABE_ITO["orange"], OKABE_ITO["blue"], "#5F5F5F"
 MAX_DRAWN_PX = 1200  # longer sides are thinned out before drawing: a screen shows no more
 FLATTEST, TALLEST = 0.25, 1.6  # height / width of a drawn picture, so that a strip stays visible
+WIDTH_IN = 5.8  # of a picture
 _JOINERS = "\u200c\u200d"  # which letters need, unlike the other signs that are not seen
-_MOST_CHARACTERS, _MOST_LINES = 300, 60  # of a text that is drawn: no figure is wider or taller
+_MOST, _MOST_LINES = 300, 60  # letters a line, and lines: no figure is wider or taller
 
 
 class Picture(Figure):
     """A figure without pyplot that shows itself in a notebook, one with a photograph as JPEG.
 
-    Words in it are drawn as they stand, whoever wrote them: a `$` begins no formula, and what no
-    font has becomes "□". They are also what is said to those who cannot see it.
+    Words are drawn as they stand: a `$` begins no formula, and what no font has becomes "□".
     """
 
     photograph = False
@@ -113,15 +113,12 @@ class _Words(Formatter):
 def _drawable(text: str) -> str:
     """Text of any origin as a font has it and a figure bears it; its line breaks stay."""
     lines = text.split("\n", _MOST_LINES)[:_MOST_LINES]
-    most = _MOST_CHARACTERS
-    return "\n".join(_in_font(x if len(x) <= most else f"{x[:most]} …") for x in lines)
+    return "\n".join(_in_font(x if len(x) <= _MOST else f"{x[:_MOST]} …") for x in lines)
 
 
 def _in_font(line: str) -> str:
-    known = _charmap()
-    return "".join(
-        c if ord(c) in known and (c.isprintable() or c in _JOINERS) else "□" for c in line
-    )
+    known = {c for c in set(line) if ord(c) in _charmap() and (c.isprintable() or c in _JOINERS)}
+    return "".join(c if c in known else "□" for c in line)
 
 
 @cache
@@ -205,17 +202,13 @@ def label(ax: Axes, x: float, y: float, text: str, size: float) -> None:
 
 
 def label_points(masks: np.ndarray, centers_xy: np.ndarray) -> list[tuple[float, float]]:
-    """A point inside each mask, bool (n, H, W), for its label: near its centre, off earlier ones.
-
-    centers_xy: float (n, 2), px.
-    """
+    """A point inside each mask, bool (n, H, W), near its centre, float (n, 2), off earlier ones."""
     placed: list[tuple[float, float]] = []
     for mask, (x, y) in zip(masks, centers_xy, strict=True):
         ys, xs = np.nonzero(mask)
         cost = np.hypot(xs - x, ys - y)
         for other_x, other_y in placed:
-            close = np.hypot(xs - other_x, ys - other_y) < 0.07 * max(mask.shape)
-            cost = cost + np.where(close, 1e6, 0.0)
+            cost += 1e6 * (np.hypot(xs - other_x, ys - other_y) < 0.07 * max(mask.shape))
         best = int(cost.argmin())
         placed.append((float(xs[best]), float(ys[best])))
     return placed
@@ -258,19 +251,18 @@ def draw_answer(
 
 
 def overlay(
-    image: np.ndarray, answer: Any, truth: np.ndarray | None = None, *, ranks: int = 3,
-    picked: int | None = None, width_in: float = 5.8,
-) -> Picture:  # fmt: skip
+    image: np.ndarray, answer: Any, truth: np.ndarray | None = None, *, picked: int | None = None
+) -> Picture:
     """Draw the chosen mask over its picture, the next best as outlines, the truth if known.
 
     image: uint8 (H, W, 3); answer: of `refer` for it, or an `explore.View`; truth: bool (H, W);
-    ranks: how many of the best masks are outlined and numbered; picked: a mask outlined in green.
+    picked: a mask outlined in green.
     """
-    head = fit_text(f"“{answer.expression.text}”", width_in - 0.2, 11)
+    head, width_in = fit_text(f"“{answer.expression.text}”", WIDTH_IN - 0.2, 11), WIDTH_IN
     top_in = 0.14 + 0.19 * len(head)
     figure, ax = picture_axes(image.shape[:2], width_in, top_in=top_in, bottom_in=0.7)
     write(figure, 0.1, figure.get_figheight() - top_in + 0.05, head, 11)
-    draw_answer(ax, image, answer, truth, ranks=ranks)
+    draw_answer(ax, image, answer, truth)
     if picked is not None:
         outline(ax, answer.scene.proposals.masks()[picked], OKABE_ITO["green"], 3.0)
     key = "no mask was proposed, so there is no answer"
@@ -295,20 +287,17 @@ def save_overlay(path: str | Path, image: np.ndarray, answer: Any, **options: An
         raise TasError(f"cannot write {path}: {reason}; choose another folder") from None
 
 
-def thumbnail(example: Example, *, width_in: float = 4.6) -> Picture:
+def thumbnail(example: Example) -> Picture:
     """Draw one example of a gallery without any words."""
-    size_hw = (int(example.image.shape[0]), int(example.image.shape[1]))
-    figure, ax = picture_axes(size_hw, width_in, top_in=0.08, bottom_in=0.08)
+    figure, ax = picture_axes(example.image.shape[:2], 4.6, top_in=0.08, bottom_in=0.08)
     draw_answer(ax, *example[:3], ranks=1, stroke=0.75)
     return figure
 
 
-def proposals_grid(
-    image: np.ndarray, scene: Scene, *, columns: int | None = None, width_in: float = 9.6
-) -> Picture:
+def proposals_grid(image: np.ndarray, scene: Scene) -> Picture:
     """Draw every proposal in a field of its own, lit up in the dark picture, with its caption."""
     n = len(scene.proposals)
-    columns = columns or (4 if n <= 12 else 6)
+    columns, width_in = 4 if n <= 12 else 6, 9.6
     if n == 0:
         figure, ax = picture_axes(image.shape[:2], 6.4, top_in=0.34, bottom_in=0.05)
         write(figure, 0.1, figure.get_figheight() - 0.27, ["no mask was proposed here"], 11)
@@ -328,11 +317,11 @@ def proposals_grid(
     return figure
 
 
-def region_picture(image: np.ndarray, answer: TasAnswer, *, width_in: float = 5.8) -> Picture:
+def region_picture(image: np.ndarray, answer: TasAnswer) -> Picture:
     """Darken what the rectifier leaves out; mark the centres: dots inside, crosses outside."""
     from tasutils.refer import region
 
-    height, width = answer.scene.size_hw
+    (height, width), width_in = answer.scene.size_hw, WIDTH_IN
     words = ", ".join(word.token for word in answer.expression.directions)
     head = f"direction: {words}" if words else "no direction word: the whole picture counts"
     figure, ax = picture_axes((height, width), width_in, top_in=0.34, bottom_in=0.34)
@@ -357,15 +346,14 @@ def region_picture(image: np.ndarray, answer: TasAnswer, *, width_in: float = 5.
     return figure
 
 
-def gallery(examples: Sequence[Example], *, columns: int = 3, width_in: float = 9.6) -> Picture:
+def gallery(examples: Sequence[Example]) -> Picture:
     """Draw many answers side by side, each under its sentence, with its remark below."""
-    rows, cell_w = -(-len(examples) // columns), width_in / columns
-    top_in, bottom_in = 0.42, 0.72
+    rows, cell_w, bottom_in = -(-len(examples) // 3), 3.2, 0.72
     picture_h = cell_w * 0.75
-    field_h = top_in + picture_h + bottom_in
-    figure = Picture(figsize=(width_in, max(rows, 1) * field_h))
+    field_h = 0.42 + picture_h + bottom_in
+    figure = Picture(figsize=(3 * cell_w, max(rows, 1) * field_h))
     for place, example in enumerate(examples):
-        row, column = divmod(place, columns)
+        row, column = divmod(place, 3)
         left, bottom = column * cell_w, figure.get_figheight() - (row + 1) * field_h
         ax = axes_in(figure, left + 0.05, bottom + bottom_in, cell_w - 0.1, picture_h)
         draw_answer(ax, *example[:3], ranks=1, stroke=0.6)

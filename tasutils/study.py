@@ -112,7 +112,7 @@ def gain(
     after: PixelsLike, before: PixelsLike, images: ArrayLike, n_boot: int = 1000,
     no_target: ArrayLike = False,
 ) -> dict[str, float | int]:  # fmt: skip
-    """`mean`, `low`, `high` of mIoU after minus before, paired over images; and `n`.
+    """Mean, low, high of mIoU after minus before, paired over images, and n.
 
     after, before: intersection and union of the same sentences, int (n,) px; images: of each (n,).
     """
@@ -126,9 +126,7 @@ def contributions(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
     """What each piece adds to mIoU: the same sentences with and without it, so paired intervals.
 
     Each term is added to V without the rectifier; the rectifier to all of them. Columns family,
-    split, piece, mean, low, high (differences of mIoU), n. A piece is a term, rectifier, the
-    rectifier on sentences with or without a direction word, or the whole method against V alone and
-    against a random mask.
+    split, piece, mean, low, high (differences of mIoU), n.
     """
     import pandas as pd
 
@@ -161,10 +159,9 @@ def _unrectified(run: Run, *names: str) -> Pixels:
 
 
 def breakdown(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
-    """The whole method on the groups of sentences of `QUESTIONS`, all runs together.
+    """The whole method on the groups of `QUESTIONS` that have sentences, all runs together.
 
-    Columns question, group, mean, low, high (mIoU), n. Groups without sentences and questions that
-    the data sets do not answer are left out.
+    Columns question, group, mean, low, high (mIoU), n.
     """
     import pandas as pd
 
@@ -185,7 +182,6 @@ def breakdown(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
 
 
 def _members(run: Run, member: Group) -> NDArray[np.bool_]:
-    """Which sentences of a run are in a group: bool (n,), none where it cannot tell."""
     try:
         return member(run.samples)
     except KeyError:

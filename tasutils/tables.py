@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 def styled(
     table: DataFrame, caption: str = "", *, index: bool = False, precision: int = 3
 ) -> Styler:
-    """A table for a notebook; text of others in it is escaped, in names and caption as well.
-
-    precision: digits after the point. A later `format` of the result would undo the escaping.
-    """
+    """A table for a notebook, all text escaped, which a later `format` would undo."""
 
     def escaped(axis: Any) -> Any:
         return [None if name is None else escape(str(name)) for name in axis.names]
@@ -45,10 +42,7 @@ def interval_table(table: DataFrame, caption: str, *, signed: bool = False) -> S
 
 
 def scope_note(runs: Iterable[Run]) -> str:
-    """What a table rests on, for its caption: "partial, n = ..." as soon as one run is partial.
-
-    Where captions are composed from the classifier that gives V, it says so.
-    """
+    """What a table rests on, for its caption, and whether P repeats what V's classifier says."""
     records = [run.record for run in runs]
     used, total = sum(r.n_used for r in records), sum(r.n_total for r in records)
     note = f"n = {used} sentences, whole splits"
@@ -60,9 +54,7 @@ def scope_note(runs: Iterable[Run]) -> str:
 
 
 def finding(row: Mapping[Any, Any]) -> str:
-    """Say a change of mIoU in words, as its numbers are printed.
-
-    row: piece (or group), mean, low, high (fractions) and n.
+    """Say a change of mIoU in words; row: piece (or group), mean, low, high (fractions) and n.
 
     >>> finding({"piece": "P", "mean": 0.02, "low": 0.0001, "high": 0.04, "n": 9})
     'P makes no clear change: +2.0 [+0.0, +4.0] mIoU (n = 9)'

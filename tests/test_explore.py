@@ -206,13 +206,13 @@ def test_each_control_changes_what_it_names(explorer):
     left = explorer.left
     before = html_of(left)
     left.weights["p"].value, left.weights["n"].value = 0.5, 0.0
-    assert explorer.view.answer.weights == {"v": 1, "p": 0.5, "n": 0}
+    assert explorer.left.view.answer.weights == {"v": 1, "p": 0.5, "n": 0}
     explorer.sentence.value = "the owl on the right"
-    assert [d.name for d in explorer.view.expression.directions] == ["right"]
-    assert explorer.view.inside[explorer.view.best]
+    assert [d.name for d in explorer.left.view.expression.directions] == ["right"]
+    assert explorer.left.view.inside[explorer.left.view.best]
     assert 'class="dark"' in html_of(left)
     left.rectifier.value = "none"
-    assert explorer.view.inside.all() and "no rectifier" in html_of(left)
+    assert explorer.left.view.inside.all() and "no rectifier" in html_of(left)
     assert 'class="dark"' not in html_of(left) and html_of(left) != before
 
 
@@ -224,10 +224,10 @@ def test_a_slider_asks_no_network_and_draws_with_no_matplotlib(explorer, monkeyp
     monkeypatch.setattr(show.Picture, "__init__", refuse)
     for value in (0.9, 0.0):
         explorer.left.weights["p"].value = explorer.left.weights["n"].value = value
-        assert explorer.view.answer.weights == {"v": 1, "p": value, "n": value}
+        assert explorer.left.view.answer.weights == {"v": 1, "p": value, "n": value}
     for form in RECTIFIERS:
         explorer.left.rectifier.value = form
-        assert explorer.view.answer.preset.rectifier.form == form
+        assert explorer.left.view.answer.preset.rectifier.form == form
 
 
 def test_all_text_is_escaped(explorer, monkeypatch):
@@ -278,14 +278,14 @@ def test_a_preset_describes_the_picture_once_and_a_mistake_is_said(explorer, mon
     left.preset.options = [PRESET.name, "photo", "paper"]
     for name, n in (("photo", 4), (PRESET.name, 5), ("photo", 4)):
         left.preset.value = name
-        assert len(explorer.view.rank) == n == len(left.mask.options) - 1
+        assert len(explorer.left.view.rank) == n == len(left.mask.options) - 1
         assert left.mask.value == -1
     assert described == [(*SIZE_HW, 3)]
-    assert (explorer.view.answer.weights["p"], left.rectifier.value) == (0.7, "paper")
+    assert (explorer.left.view.answer.weights["p"], left.rectifier.value) == (0.7, "paper")
     left.preset.value = "paper"
-    assert explorer.view is None and "no &lt;weights&gt;" in left.message.value
+    assert explorer.left.view is None and "no &lt;weights&gt;" in left.message.value
     left.preset.value = PRESET.name
-    assert explorer.view is not None and not left.message.value
+    assert explorer.left.view is not None and not left.message.value
 
 
 def test_a_term_added_at_run_time_gets_a_slider(monkeypatch):
@@ -298,9 +298,9 @@ def test_a_term_added_at_run_time_gets_a_slider(monkeypatch):
     tas = SimpleNamespace(**{**vars(TAS), "preset": preset})
     explorer = Explorer(tas, grey(SIZE_HW), SCENE, "a cat")  # type: ignore[arg-type]
     slider = explorer.left.weights["area"]
-    assert slider.value == 0.5 and "area" in explorer.view.columns
+    assert slider.value == 0.5 and "area" in explorer.left.view.columns
     slider.value = 0.0
-    assert explorer.view.answer.weights["area"] == 0
+    assert explorer.left.view.answer.weights["area"] == 0
 
 
 def test_a_page_without_a_kernel_shows_the_controls_as_they_stood(explorer):
