@@ -132,6 +132,8 @@ class TasAnswer(Answer):
         if not self.negatives and "n" in self.terms:
             parts.append(f"no negatives, so N is {'NaN' if np.isnan(self.terms['n']).any() else 0}")
         parts.append(_explain_rectifier(self))
+        if asked := self.expression.asks.findings() if {*self.terms} - {*"vpn"} else {}:
+            parts.append(f"asked: {', '.join(asked.values())}")
         if self.truncated:
             parts.append("the sentence is longer than the text encoder reads, its end was cut off")
         return "; ".join(parts)

@@ -41,7 +41,7 @@ def columns(asks):
     }
 
 
-def test_sentences_ask_for_what_they_are_meant_to() -> None:
+def test_sentences_ask_for_what_they_are_meant_to():
     """Written before the rules; a direction word that belongs to an order is the order's."""
     wrong = []
     for row in ROWS:
@@ -51,7 +51,7 @@ def test_sentences_ask_for_what_they_are_meant_to() -> None:
     assert len(ROWS) == 200 and len(wrong) <= 5, wrong
 
 
-def test_what_is_found_is_said() -> None:
+def test_what_is_found_is_said():
     asks = read("the second small cup from the left next to the big bowl")
     assert asks.findings() == {
         "relation": "next to big bowl",
@@ -62,7 +62,7 @@ def test_what_is_found_is_said() -> None:
 
 
 @given(POINTS, st.sampled_from(["left", "right", "up", "bottom"]))
-def test_direction_is_a_place_between_the_edges(points, name) -> None:
+def test_direction_is_a_place_between_the_edges(points, name):
     score = d_score(points, (51, 51), (name,))
     turned = {"left": "right", "right": "left", "up": "bottom", "bottom": "up"}[name]
     assert (np.abs(score) <= 1).all()
@@ -74,7 +74,7 @@ def test_direction_is_a_place_between_the_edges(points, name) -> None:
 
 
 @given(arrays(np.int64, 5, elements=st.integers(1, 10**6)))
-def test_size_is_the_log_of_the_area_against_the_mean(areas) -> None:
+def test_size_is_the_log_of_the_area_against_the_mean(areas):
     big = z_score(areas, "biggest", np.inf)
     assert abs(big.sum()) < 1e-9 and (z_score(areas, "") == 0).all()
     np.testing.assert_array_equal(z_score(areas, "small", np.inf), -big)
@@ -90,14 +90,14 @@ def at(*centers_xy, radius=5):
     ("relation", "mask"),
     [("left of", 1), ("right of", 2), ("above", 3), ("below", 4), ("under", 4), ("on", 3)],
 )
-def test_relations_hold_against_a_landmark(relation, mask) -> None:
+def test_relations_hold_against_a_landmark(relation, mask):
     proposals = at((40, 30), (20, 30), (60, 30), (40, 15), (40, 45))
     score = r_score(proposals, relation, [[1, 0, 0, 0, 0]], Relation())
     assert score.argmax() == mask and (score >= 0).all() and (score <= 1).all()
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
-def test_relations_against_a_loop(relation) -> None:
+def test_relations_against_a_loop(relation):
     proposals, settings = Proposals.from_masks(MASKS), Relation()
     fits = np.random.default_rng(1).normal(size=(2, len(MASKS))) * 0.1
     found = r_score(proposals, relation, fits, settings)
@@ -116,7 +116,7 @@ def test_relations_against_a_loop(relation) -> None:
         assert found[i] == pytest.approx(value, abs=1e-6)
 
 
-def test_a_landmark_between_two_and_near_one() -> None:
+def test_a_landmark_between_two_and_near_one():
     proposals = at((10, 30), (25, 30), (40, 30), (72, 30))
     assert r_score(proposals, "near", [[1, 0, 0, 0]], Relation()).argmax() == 1
     assert r_score(proposals, "between", [[1, 0, 0, 0], [0, 0, 1, 0]], Relation()).argmax() == 1
@@ -126,13 +126,13 @@ def test_a_landmark_between_two_and_near_one() -> None:
     ("order", "mask"),
     [((1, "left"), 0), ((2, "left"), 1), ((3, "right"), 0), ((2, "right"), 1), ((0, "middle"), 1)],
 )
-def test_orders_count_what_fits(order, mask) -> None:
+def test_orders_count_what_fits(order, mask):
     proposals = at((10, 30), (30, 30), (50, 30), (70, 30))
     fits = [0.9, 0.9, 0.9, 0.0]  # the last is no such thing
     assert (o_score(proposals, order, fits, Order()) + fits).argmax() == mask
 
 
-def test_a_thing_counts_once_however_many_masks_it_has() -> None:
+def test_a_thing_counts_once_however_many_masks_it_has():
     double = np.concatenate([discs(SIZE_HW, [(10, 30)], 5), discs(SIZE_HW, [(10, 30)], 6)])
     proposals = Proposals.from_masks(
         np.concatenate([double, discs(SIZE_HW, [(40, 30), (60, 30)], 5)])
@@ -140,14 +140,14 @@ def test_a_thing_counts_once_however_many_masks_it_has() -> None:
     assert o_score(proposals, (2, "left"), [0.9, 0.8, 0.9, 0.9], Order()).argmax() == 2
 
 
-def test_a_part_is_worth_less_than_its_whole() -> None:
+def test_a_part_is_worth_less_than_its_whole():
     whole, part = discs(SIZE_HW, [(30, 30)], 12), discs(SIZE_HW, [(30, 30)], 6)
     score = w_score(Proposals.from_masks(np.concatenate([part, whole])), Wholeness())
     assert score[1] > score[0]
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row["kind"] == "plain"], ids=str)
-def test_sentences_that_do_not_ask_are_answered_as_before(row) -> None:
+def test_sentences_that_do_not_ask_are_answered_as_before(row):
     scene = scene_of(MASKS)
     answer = refer(scene, row["sentence"], HashEncoder(), PARSER, GRADED_PRESET)
     plain = refer(scene, row["sentence"], HashEncoder(), PARSER, PRESET)
@@ -157,7 +157,7 @@ def test_sentences_that_do_not_ask_are_answered_as_before(row) -> None:
 
 
 @given(st.sampled_from(ROWS))
-def test_terms_are_finite_and_as_many_as_masks(row) -> None:
+def test_terms_are_finite_and_as_many_as_masks(row):
     for masks in (MASKS, MASKS[:1], MASKS[:0]):
         answer = refer(scene_of(masks), row["sentence"], HashEncoder(), PARSER, GRADED_PRESET)
         for term in answer.terms.values():
@@ -165,7 +165,7 @@ def test_terms_are_finite_and_as_many_as_masks(row) -> None:
         np.testing.assert_array_equal(answer.total, combine(answer.terms, answer.weights))
 
 
-def test_the_thing_alone_stands_for_the_sentence() -> None:
+def test_the_thing_alone_stands_for_the_sentence():
     """With h the answer looks for "cat", whatever else "the biggest cat on the left" says."""
     scene = scene_of(MASKS)
     long, bare = (
@@ -173,4 +173,6 @@ def test_the_thing_alone_stands_for_the_sentence() -> None:
         for text in ("the biggest cat on the left", "cat")
     )
     np.testing.assert_allclose(long["v"] + long["h"], bare["v"], atol=1e-12)
+    answer = refer(scene, "the biggest cat on the left", HashEncoder(), PARSER, GRADED_PRESET)
+    assert answer.reason.endswith("asked: left, biggest")
     assert parse_expression("it is left of the tree", PARSER).asks.thing == "it"

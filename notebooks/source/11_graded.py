@@ -260,6 +260,7 @@ own, ids = run.record.weights, samples["sample_id"]
 whole = answered(scores, own, ids)
 assert np.allclose(whole, samples["iou"], atol=1e-6)
 without = {f"without {name}": own | {name: 0} for name in "dzrohw"}
+without |= {"without P and N": own | {"p": 0, "n": 0}}
 without |= {"V, P and N alone": own | none, "V alone": dict.fromkeys(own, 0) | {"v": 1}}
 rows = []
 for name, weights in without.items():
