@@ -257,6 +257,6 @@ display(
     Markdown(f"""
 * Of {len(words)} direction words in {len(texts)} sentences {100 * told:.0f} % count by the form extended.
 * {tables.finding(own)}: the rectifier of this preset mends {own["mended"]} answers and breaks {own["broken"]}.
-* “left dog” is often said of the leftmost dog, which need not lie in the left half: a region of the picture cannot tell.
+* “left dog” is often said of the leftmost dog, which need not lie in the left half: a region of the picture cannot tell; [notebook 11](11_graded.ipynb) scores how far left a mask is instead.
 """)
 )
