@@ -26,27 +26,23 @@ def code_lines(path: Path) -> int:
     return sum(bool(line.strip()) and not line.lstrip().startswith("#") for line in text)
 
 
-def module_of(path: Path) -> str:
-    """The dotted name of a file of the package."""
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+def room_of(path: Path) -> str:
+    """The room of a file of the package: a file at the top, or a folder."""
+    return path.relative_to(ROOT / "tasutils").parts[0].removesuffix(".py")
 
 
-def imported(path: Path, known: set[str]) -> set[str]:
-    """Modules of the package that a file imports, in functions too, but not for types alone."""
-    tree, found = ast.parse(path.read_text(encoding="utf-8")), set()
+def imported(path: Path, rooms: set[str]) -> set[str]:
+    """Rooms of the package that a file imports, in functions too, but not for types alone."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             node.body = []
     for node in ast.walk(tree):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
-            hit = name if name in known else name.rpartition(".")[0]
-            found |= {hit} & known
-    return found - {module_of(path)}
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tasutils."):
+            found.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.ImportFrom) and node.module == "tasutils":
+            found |= {alias.name for alias in node.names} & rooms
+    return found - {room_of(path), "__init__"}
 
 
 def names_in_notebooks(books: list[Path]) -> Counter[str]:
@@ -54,22 +50,18 @@ def names_in_notebooks(books: list[Path]) -> Counter[str]:
     found: Counter[str] = Counter()
     for book in books:
         tree = ast.parse(re.sub(r"^%.*$", "", book.read_text(encoding="utf-8"), flags=re.M))
-        modules, names = {"tasutils": "tasutils"}, {}
+        modules, names = {"tasutils"}, set[str]()
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tasutils"):
                 for alias in node.names:
-                    file = ROOT / node.module.replace(".", "/") / alias.name
+                    file = ROOT / str(node.module).replace(".", "/") / alias.name
                     whole = file.is_dir() or file.with_suffix(".py").is_file()
-                    (modules if whole else names)[alias.asname or alias.name] = alias.name
-        used = [
-            f"{node.value.id}.{node.attr}"
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and node.value.id in modules
-        ]
-        used += [n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id in names]
-        found.update(name.rpartition(".")[2] for name in used)
+                    (modules if whole else names).add(alias.asname or alias.name)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in modules:
+                found[node.attr] += 1
+            elif isinstance(node, ast.Name) and node.id in names:
+                found[node.id] += 1
     return found
 
 
@@ -77,8 +69,10 @@ def main() -> None:
     """Print the measures, one a line."""
     package = sorted((ROOT / "tasutils").rglob("*.py"))
     books = sorted((ROOT / "notebooks" / "source").glob("*.py"))
-    known = {module_of(path) for path in package}
-    graph = nx.DiGraph({module_of(path): imported(path, known) for path in package})
+    rooms, graph = {room_of(path) for path in package}, nx.DiGraph()
+    graph.add_edges_from(
+        (room_of(path), room) for path in package for room in imported(path, rooms)
+    )
     circles = [c for c in nx.strongly_connected_components(graph) if len(c) > 1]
     floors = nx.dag_longest_path_length(nx.condensation(graph)) + 1  # each circle being one
     top = [path for path in package if path.parent.name == "tasutils"]

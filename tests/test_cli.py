@@ -87,23 +87,16 @@ def test_segment_writes_three_files_a_sentence(here, stand_in, capsys):
         assert text in out
 
 
-def test_answer_json_tells_all(here, stand_in, picture):
+def test_the_mask_is_the_chosen_one(here, stand_in, picture):
     assert cli.main(["segment", "picture.png", "the red disc", "--out", "o"]) == 0
     folder = Path("o/01-the-red-disc")
     answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
-    assert answer["sentence"] == "the red disc" and answer["size_hw"] == [60, 80]
-    assert answer["preset"] == "photo" and answer["preset_digest"] == load_preset("photo").digest()
-    assert answer["reason"].startswith(f"mask {answer['chosen']} wins")
-    rows = answer["proposals"]
-    assert len(rows) == 2 and {row["rank"] for row in rows} == {1, 2}
-    wanted = {"mask", "v", "p", "n", "total", "in_region", "rank", "caption", "area_px"}
-    assert all(wanted <= set(row) for row in rows)
+    assert answer["preset_digest"] == load_preset("photo").digest()
     mask = np.asarray(Image.open(folder / "mask.png"))
     assert mask.dtype == np.uint8 and set(np.unique(mask)) == {0, 255}
     things = [picture[..., 0] == 240, picture[..., 2] == 200]
     assert ((mask == 255) == things[answer["chosen"]]).all()
-    assert (mask == 255).sum() == rows[answer["chosen"]]["area_px"]
-    assert Image.open(folder / "overlay.png").width > 300
+    assert (mask == 255).sum() == answer["proposals"][answer["chosen"]]["area_px"]
 
 
 @pytest.mark.parametrize(("size", "preset"), [((320, 240), "tiny"), ((240, 320), "photo")])
@@ -161,19 +154,13 @@ def test_sentence_files(here, stand_in, complaint):
     ("args", "words"),
     [
         (["segment", "picture.png", "a dog", "--preset", "huge"], "unknown preset 'huge'"),
-        (["segment", "picture.png", "a dog", "--device", "warp"], "device 'warp'"),
         (["segment", "picture.png", "a dog", "--device", "cuda:99"], "device 'cuda:99'"),
         (["segment"], "arguments are required: image"),
         (["segment", "picture.png", "a dog", "--colour"], "unrecognized arguments: --colour"),
         (["evaluate", "coco", "val"], "'coco' is none of DATASETS"),
         (["evaluate", "refscenes", "val", "--family", "x"], "no family 'x'"),
-        (["evaluate", "refscenes", "val", "--limit", "0"], "--limit"),
         (["evaluate", "refscenes", "val", "--limit", "many"], "--limit"),
-        (["evaluate", "refscenes", "val", "--preset", "huge"], "unknown preset"),
         (["evaluate", "refscenes", "testZ"], "testZ"),
-        (["report", "--limit", "0"], "--limit"),
-        (["report", "--preset", "huge"], "unknown preset"),
-        (["presets", "show", "huge"], "unknown preset"),
         (["paint"], "No such command"),
     ],
 )
@@ -287,9 +274,3 @@ except AttributeError as error:
 
 def test_import_and_help_are_light():
     subprocess.run([sys.executable, "-c", IMPORT], check=True, stdout=subprocess.DEVNULL)
-
-
-def test_a_reader_that_leaves_early_is_no_fault():
-    command = f'"{sys.executable}" -m tasutils.cli presets show tiny | head -1'
-    run = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
-    assert run.stderr == ""

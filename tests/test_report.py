@@ -171,7 +171,7 @@ class Page(Tags):
             self.headings[-1] += data.strip()
 
 
-@pytest.mark.parametrize("name", ["01_proposals", "04_n_score"])
+@pytest.mark.parametrize("name", ["04_n_score"])
 def test_a_notebooks_page_can_be_read_without_eyes_or_mouse(name):
     html = export_html(paths.NOTEBOOKS / f"{name}.ipynb", "index.html")
     page = Page(html)
