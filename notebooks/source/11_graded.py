@@ -34,7 +34,12 @@ from tasutils.refer import refer
 refuse_unknown()
 
 # %%
-run = run_of(data, tasutils.load(preset), limit, results)
+chosen = tasutils.load_preset(preset)
+if "d" not in chosen.terms:  # of a report on tiny or photo: the same with graded terms
+    terms = tasutils.load_preset("tiny_graded" if chosen.name == "tiny" else "photo_graded").terms
+    changes = {f"terms.{name}": terms[name] for name in terms if name in "dzrohw"}
+    chosen = chosen.override({**changes, "rectifier.form": "none"})
+run = run_of(data, tasutils.load(chosen), limit, results)
 gallery = Gallery(run)
 tas, samples, scores = gallery.tas, run.samples, run.scores
 note = f"{data}, {tables.scope_note([run])}"
@@ -388,8 +393,8 @@ shares = {}
 for family in ("refscenes", "refscenes+", "refscenesg", "refcoco", "refcoco+", "refcocog"):
     try:
         texts = [s.text for s in load_dataset(family, "val").samples]
-    except tasutils.TasError as error:
-        print(f"{family}: {error}")
+    except tasutils.TasError:
+        print(f"{family} is not here; get it with: tas data get {family}")
         continue
     found = pd.DataFrame([tas.language.parse(text).asks.findings() for text in texts]).notna()
     shares[f"{family} val (n = {len(texts)})"] = found.mean().mul(100).round(1)
