@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import unquote, urldefrag, urljoin
 
 import nbformat
 import pytest
@@ -286,46 +285,6 @@ def report(tmp_path_factory) -> Path:
     made = subprocess.run(command, capture_output=True, text=True, cwd=paths.ROOT)
     assert made.returncode == 0, made.stderr[-2000:]
     return next(out.glob("*report*/index.html"))
-
-
-def links_of(page: "Page") -> list[str]:
-    """The addresses that a page links to, each once, as they are written."""
-    found = page.locator("a[href]").evaluate_all("all => all.map(a => a.getAttribute('href'))")
-    return list(dict.fromkeys(found))
-
-
-def test_the_report_can_be_clicked_through(browser, report):
-    page = browser.new_page(viewport={"width": 1100, "height": 900})
-    seen, start = Seen(page, "file:"), report.as_uri()
-    page.goto(start)
-    todo, done, clicked = [start], set(), 0
-    while todo:
-        here = todo.pop()
-        if here in done:
-            continue
-        done.add(here)
-        page.goto(here)
-        for link in links_of(page):
-            place, anchor = urldefrag(urljoin(here, link))
-            if not place.startswith("file:"):
-                continue  # the article and the like, for those who want to leave
-            if place == here:
-                names = {anchor, unquote(anchor)} - {""}
-                found = [page.locator(f'[id="{name}"]').count() for name in names]
-                assert not names or sum(found) == 1, f"{link} of {here}"
-                continue
-            file = Path(unquote(place.removeprefix("file://")))
-            assert file.is_file(), f"{link} of {here}"
-            if file.suffix == ".html":
-                page.locator(f'a[href="{link}"]').first.click()
-                page.wait_for_url(place + (f"#{anchor}" if anchor else ""))
-                assert page.title()
-                page.go_back()
-                clicked += 1
-                todo.append(place)
-    assert clicked >= 1 and report.with_name("00_quickstart.html").as_uri() in done
-    assert seen.nothing_amiss()
-    page.close()
 
 
 def test_pages_of_executed_notebooks_are_whole(browser, report, shots):

@@ -61,17 +61,7 @@ def test_the_overlay_fills_the_answer_and_outlines_the_truth():
         grey(SIZE_HW), answer, MASKS[3]).texts)  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "sentence",
-    [
-        "cat",
-        "the big $x^2_$ one that costs $5 and $6 & <b>bold</b>",
-        "左の赤い車 🚗",
-        "a very long sentence " * 40,
-        "Donaudampfschifffahrtsgesellschaftskapitänsmützenknopfloch" * 5,
-        "tab\tand\nnewline \x00 left",
-    ],
-)
+@pytest.mark.parametrize("sentence", ["cat", "a long 左の赤い車 $x^2_$ " * 40, "Donaudampf" * 30])
 def test_any_sentence_fits_into_the_picture(sentence):
     answer = ask(scene_of(MASKS), sentence)
     for picture in (
@@ -83,7 +73,7 @@ def test_any_sentence_fits_into_the_picture(sentence):
         assert inside_figure(picture)
 
 
-@pytest.mark.parametrize("size_hw", [(1, 1), (3, 400), (400, 3), (1500, 2000)])
+@pytest.mark.parametrize("size_hw", [(1, 1), (3, 400), (1500, 20)])
 def test_any_size_of_picture_is_drawn(size_hw):
     masks = np.zeros((2, *size_hw), bool)
     masks[0] = True
@@ -170,7 +160,7 @@ def ablation_rows(families=("a", "b")) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).assign(n=40)
 
 
-@pytest.mark.parametrize("families", [("a",), ("a", "b"), ("a", "b", "c")])
+@pytest.mark.parametrize("families", [("a",), ("a", "b", "c")])
 def test_the_ablation_plot_has_a_point_with_whiskers_for_each_number(families):
     table = ablation_rows(families)
     picture = charts.ablation_plot(table, note="partial, n = 40")
