@@ -135,19 +135,17 @@ def interval_plot(
         ax.xaxis.set_tick_params(labelbottom=True)
         ax.set_xlabel(f"{value} (95 % interval)", fontsize=9)
         _name_rows(ax, [str(name) for name in names])
-    keys = [_key(k, str(kind)) for k, kind in enumerate(kinds)] if series else []
+    keys = [
+        Line2D([], [], marker=MARKS[k % len(MARKS)], ls="", color=COLORS[k % len(COLORS)],
+               label=str(kind), mfc=COLORS[k % len(COLORS)] if k else "white")
+        for k, kind in enumerate(kinds if series else ())
+    ]  # fmt: skip
     if line is not None:
         keys.append(Line2D([], [], color=COLORS[2], ls="--", label="oracle: best mask proposed"))
     title = fit_text(note, width_in, 9, 1)[0]
     figure.legend(handles=keys, loc="outside lower left", ncols=columns + 1, fontsize=9,
                   frameon=False, title=title, title_fontsize=9, alignment="left")  # fmt: skip
     return figure
-
-
-def _key(k: int, name: str) -> Line2D:
-    color = COLORS[k % len(COLORS)]
-    return Line2D([], [], marker=MARKS[k % len(MARKS)], ls="", color=color, label=name,
-                  mfc=color if k else "white")  # fmt: skip
 
 
 def _points(

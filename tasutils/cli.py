@@ -335,8 +335,7 @@ def answer_json(answer: TasAnswer, preset: Preset, source: Path) -> dict[str, An
     """An answer as plain values: sizes (H, W), boxes x0, y0, x1, y1, areas px, None for NaN."""
     scene, expression = answer.scene, answer.expression
     table = answer.table().assign(
-        box_xyxy=scene.proposals.boxes_xyxy.tolist(),
-        center_xy=scene.proposals.centers_xy.tolist(),
+        box_xyxy=scene.proposals.boxes_xyxy.tolist(), center_xy=scene.proposals.centers_xy.tolist()
     )
     plain = table.astype(object).where(table.notna(), None)
     return {
@@ -410,7 +409,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
 
 @_command(
     "dataset split --family --preset --weights --method --limit --split-by --root --images --masks "
-    "--out --device",
+    "--out --device"
 )
 def _evaluate(o: Namespace) -> None:
     """Run a preset over one SPLIT of DATASET and write one run per family and method."""
@@ -528,8 +527,7 @@ def axis(text: str) -> tuple[str, list[float]]:
 
 
 @_command(
-    "--only --preset --dataset --family --split --limit --out",
-    out="Folder; default: results.",
+    "--only --preset --dataset --family --split --limit --out", out="Folder; default: results."
 )
 def _report(o: Namespace) -> int:
     """Run the notebooks and write one browsable report, index.html; 1 if a notebook failed."""

@@ -22,16 +22,17 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from tasutils import paths
+from tasutils.config import Preset, load_preset
+from tasutils.datasets import RefDataset, dataset, default_preset, group, load_dataset
 from tasutils.errors import TasError
 from tasutils.notebooks import TEMPLATES, notebook_parameters, run_notebook, title_of
+from tasutils.runs import Run, cores, git_state, list_runs, read_run, run_folder
+from tasutils.store import SceneStore
 from tasutils.tables import percent, scope_note
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from tasutils.config import Preset
-    from tasutils.datasets import RefDataset
-    from tasutils.runs import Run
     from tasutils.show import Picture
 
 LIGHT_BYTES = 1 << 30  # of weights, up to which two notebooks at a time fit into any memory
@@ -79,8 +80,6 @@ class Report:
     @property
     def world(self) -> bool:
         """Whether RefScenes is among them."""
-        from tasutils.datasets import group
-
         return not set(self.names).isdisjoint(group("refscenes"))
 
     @property
@@ -90,14 +89,10 @@ class Report:
 
 
 def build_report(
-    limit_images: int | None = 40,
-    splits: Sequence[str] | None = None,
-    preset: str | Path | None = None,
-    out: Path | str | None = None,
-    *,
-    families: Sequence[str] | None = None,
-    only: str = "",
-) -> Report:
+    limit_images: int | None = 40, splits: Sequence[str] | None = None,
+    preset: str | Path | None = None, out: Path | str | None = None, *,
+    families: Sequence[str] | None = None, only: str = "",
+) -> Report:  # fmt: skip
     """Evaluate data sets, run the numbered notebooks, and write a page over all of it.
 
     None stands for all images (`photos7` beside RefScenes is always whole); for all splits, or the
@@ -109,7 +104,6 @@ def build_report(
     folder appears whole or not at all; of a report that is ended, the notebooks that have run are
     kept in one named `_unfinished`. TasError: what is unknown, known before any work, or missing.
     """
-    from tasutils.runs import run_folder
     from tasutils.study import study_tables
 
     report = plan(limit_images, splits, preset, families, only)
@@ -147,16 +141,10 @@ def build_report(
 
 
 def plan(
-    limit: int | None,
-    splits: Sequence[str] | None = None,
-    preset: str | Path | None = None,
-    families: Sequence[str] | None = None,
-    only: str = "",
-) -> Report:
+    limit: int | None, splits: Sequence[str] | None = None, preset: str | Path | None = None,
+    families: Sequence[str] | None = None, only: str = "",
+) -> Report:  # fmt: skip
     """Preset, data and notebooks of a report; sentences without ground truth are a mistake too."""
-    from tasutils.config import load_preset
-    from tasutils.datasets import dataset, default_preset, group, load_dataset
-
     books, families = _books(only), list(families or group("refscenes"))
     if "own" in families:
         raise TasError("there is no report on own data; `tas evaluate own FILE` writes its run")
@@ -170,19 +158,16 @@ def plan(
     data = [load_dataset(name, split) for split in wanted for name in families]
     if chosen.photographs and set(families) == set(group("refscenes")):
         data.insert(0, load_dataset("photos7", "all"))
-    for one in data:
-        if one.without_mask:
-            raise TasError(
-                f"{one.name} {one.split}: {len(one.without_mask)} of {len(one)} sentences have no "
-                "ground truth, so there is nothing to report on; `tas evaluate` answers them"
-            )
+    for one in (one for one in data if one.without_mask):
+        raise TasError(
+            f"{one.name} {one.split}: {len(one.without_mask)} of {len(one)} sentences have no "
+            "ground truth, so there is nothing to report on; `tas evaluate` answers them"
+        )
     if chosen.encoder.kind != "openclip" or chosen.peer_encoder is None:
+        towers = "its methods look inside CLIP's two towers (encoder and peer_encoder), which"
         for book in books:
-            if book.name.startswith("07") and not book.left_out:
-                book.left_out = (
-                    "its methods look inside CLIP's two towers (encoder and peer_encoder), which "
-                    f"preset {chosen.name} has not"
-                )
+            if book.name.startswith("07"):
+                book.left_out = book.left_out or f"{towers} preset {chosen.name} has not"
     place = str(Path(preset).resolve() if Path(preset).suffix else preset)
     return Report(chosen, place, data, f"{families[0]} {wanted[0]}", limit, books)
 
@@ -208,8 +193,6 @@ def _books(only: str) -> list[Book]:
 def _evaluate(report: Report, results: Path) -> None:
     """Fill in the runs; one of the same commit, settings, data and images is taken as it is."""
     from tasutils.evaluate import evaluate_all
-    from tasutils.runs import git_state, list_runs, read_run
-    from tasutils.store import SceneStore
     from tasutils.tas import load
 
     commit, dirty = git_state(paths.ROOT)
@@ -219,9 +202,9 @@ def _evaluate(report: Report, results: Path) -> None:
         if not (dirty or (r := run.record).git_dirty) and r.method == "tas"
     }
     tas, store, runs = load(report.preset), SceneStore(results / "scenes"), {}
-    for _, group in groupby(report.data, key=lambda data: data.split):
+    for _, same_split in groupby(report.data, key=lambda data: data.split):
         todo = []
-        for data in group:
+        for data in same_split:
             extra = data.name == "photos7" and not report.chief.startswith("photos7")
             limit = None if extra else report.limit
             n = min(limit or len(data.image_ids), len(data.by_image()))
@@ -262,12 +245,8 @@ def _parameters(book: Book, report: Report, results: Path) -> dict[str, Any]:
 
 def at_once(preset: Preset, device: str) -> int:
     """How many notebooks run at a time: two on two cores, unless one fills the machine."""
-    from tasutils.runs import cores
-
-    files = chain.from_iterable(
-        [path] if path.is_file() else path.rglob("*") for path in preset.weight_paths().values()
-    )
-    light = sum(file.stat().st_size for file in files) <= LIGHT_BYTES
+    files = (file for path in preset.weight_paths().values() for file in (path, *path.rglob("*")))
+    light = sum(file.stat().st_size for file in files if file.is_file()) <= LIGHT_BYTES
     return 2 if device == "cpu" and light and cores() > 1 else 1
 
 
@@ -279,21 +258,21 @@ def run_all(books: Sequence[Book], folder: Path, workers: int) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     together = [book for book in books if workers > 1 and not book.name.startswith(ALONE)]
     alone = [book for book in books if book not in together]
-    for group, n, threads in ((together, workers, 1), (alone, 1, None)):
+    for some, n, threads in ((together, workers, 1), (alone, 1, None)):
         pool = ThreadPoolExecutor(n)
-        running = [pool.submit(_run, book, folder, threads) for book in group]
+        running = [pool.submit(_run, book, folder, threads) for book in some]
         try:
             for future in as_completed(running):
                 future.result()
         except BaseException:
-            ran = {book.name for book in group if book.ran}
+            ran = {book.name for book in some if book.ran}
             pool.shutdown(wait=False, cancel_futures=True)
             while wait(running, timeout=0.2).not_done:  # they wait for their kernels
                 for child in psutil.Process().children():
                     with suppress(psutil.Error):
                         if "ipykernel_launcher" in child.cmdline():
                             child.kill()
-            for book in group:
+            for book in some:
                 book.ran = book.name in ran
             raise
         pool.shutdown()
@@ -313,8 +292,6 @@ def _run(book: Book, folder: Path, threads: int | None) -> None:
 
 def _name(report: Report) -> str:
     """Such as `20261123-101500_report_tiny_partial40`; data but RefScenes's whole are named."""
-    from tasutils.datasets import group
-
     rest = [name for name in report.names if name != "photos7" or len(report.names) == 1]
     data = [] if set(rest) == set(group("refscenes")) else ["-".join(rest)]
     partial = any(run.record.partial for run in report.runs)

@@ -7,12 +7,12 @@ samples.parquet. One row for each number (a fraction), with its 95 % interval ov
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tasutils.metrics import Interval, bootstrap, paired_difference
 from tasutils.runs import Pixels, Run
@@ -21,28 +21,21 @@ from tasutils.score_table import OWN
 if TYPE_CHECKING:
     import pandas as pd
 
-Group = Callable[["pd.DataFrame"], NDArray[np.bool_]]
 PixelsLike = tuple[ArrayLike, ArrayLike]
 
 RANDOM = "random mask"  # one proposal drawn at random, by a fixed seed
 
 
-def _both(flag: str, yes: str, no: str) -> dict[str, Group]:
-    return {yes: lambda s: s[flag].to_numpy(bool), no: lambda s: ~s[flag].to_numpy(bool)}
-
-
-QUESTIONS: dict[str, dict[str, Group]] = {
-    "direction": _both("has_direction", "with a direction word", "without a direction word"),
-    "category": _both("seen", "category seen in training", "category never seen"),
-    "ImageNet": _both("in_imagenet", "among ImageNet's classes", "not among them"),
-    "distractor": _both(
-        "distractor", "another of its category in sight", "the only one of its category"
+#: a column of samples, what is said where it is at least a number, and where it is less
+QUESTIONS = {
+    "direction": ("has_direction", 1, "with a direction word", "without a direction word"),
+    "category": ("seen", 1, "category seen in training", "category never seen"),
+    "ImageNet": ("in_imagenet", 1, "among ImageNet's classes", "not among them"),
+    "distractor": (
+        "distractor", 1, "another of its category in sight", "the only one of its category",
     ),
-    "hidden": {
-        "10-60 % hidden": lambda s: s["hidden_fraction"].to_numpy() >= 0.1,
-        "less than 10 % hidden": lambda s: s["hidden_fraction"].to_numpy() < 0.1,
-    },
-}
+    "hidden": ("hidden_fraction", 0.1, "10-60 % hidden", "less than 10 % hidden"),
+}  # fmt: skip
 
 
 def variants(weights: Mapping[str, float]) -> dict[str, dict[str, float]]:
@@ -168,10 +161,12 @@ def breakdown(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
     pixels = [variant_pixels(run) for run in runs]
     inter, union = (np.concatenate(arrays) for arrays in zip(*pixels, strict=True))
     image, empty = (np.concatenate([getattr(r, x) for r in runs]) for x in ("images", "no_target"))
-    rows = []
-    for question, groups in QUESTIONS.items():
-        for group, member in groups.items():
-            who = np.concatenate([_members(run, member) for run in runs])
+    samples, rows = pd.concat([run.samples for run in runs], ignore_index=True), []
+    for question, (column, least, *groups) in QUESTIONS.items():
+        if column not in samples:
+            continue
+        value = samples[column].astype(float).to_numpy()  # NaN of a run that cannot tell
+        for group, who in zip(groups, (value >= least, value < least), strict=True):
             if who.any():
                 found = bootstrap(
                     inter[who], union[who], image[who], ("miou",), no_target=empty[who],
@@ -179,10 +174,3 @@ def breakdown(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
                 )  # fmt: skip
                 rows.append({"question": question, "group": group} | _numbers(found["miou"]))
     return pd.DataFrame(rows, columns=["question", "group", "mean", "low", "high", "n"])
-
-
-def _members(run: Run, member: Group) -> NDArray[np.bool_]:
-    try:
-        return member(run.samples)
-    except KeyError:
-        return np.zeros(len(run.samples), bool)

@@ -219,7 +219,7 @@ def test_only_numbered_notebooks_that_suit_take_part_in_their_order(folder):
 
 
 def test_a_second_report_takes_the_runs_that_are_there(world, tmp_path, monkeypatch, capsys):
-    for room in ("runs", "evaluate"):
+    for room in ("report", "evaluate"):
         monkeypatch.setattr(f"tasutils.{room}.git_state", lambda _: ("c0ffee", False))
 
     def runs(limit):

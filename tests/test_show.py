@@ -61,7 +61,14 @@ def test_the_overlay_fills_the_answer_and_outlines_the_truth():
         grey(SIZE_HW), answer, MASKS[3]).texts)  # fmt: skip
 
 
-@pytest.mark.parametrize("sentence", ["cat", "a long 左の赤い車 $x^2_$ " * 40, "Donaudampf" * 30])
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "左の赤い車 🚗 $x^2_$",
+        "a very long sentence " * 40,
+        "Donaudampfschifffahrtsgesellschaft" * 9,
+    ],
+)
 def test_any_sentence_fits_into_the_picture(sentence):
     answer = ask(scene_of(MASKS), sentence)
     for picture in (
