@@ -39,8 +39,7 @@ _SAM_SIZES = {192: " tiny", 768: " vit_b", 1024: " vit_l", 1280: " vit_h"}  # by
 def read_state_dict(path: Path) -> dict[str, "torch.Tensor"]:
     """Tensors of a .safetensors, or of a .pt / .pth / .bin file, by weights_only; out of nesting.
 
-    Raises TasError when the file is missing, cut short, damaged, no weights at all, or holds
-    objects that only an unsafe reading could restore: no code of a file is ever run.
+    Raises TasError for a missing or damaged file, and for objects: no code of a file is ever run.
     """
     import torch
     from safetensors.torch import load_file
@@ -64,10 +63,8 @@ def read_state_dict(path: Path) -> dict[str, "torch.Tensor"]:
         raise TasError(f"weights {path} hold no tensors by name; name another file")
     strays = [str(k) for k, v in data.items() if not (isinstance(k, str) and torch.is_tensor(v))]
     if strays:
-        raise TasError(
-            f"weights {path} hold {len(strays)} entries that are no tensors "
-            f"({_listed(strays)}); name another file"
-        )
+        found = f"{len(strays)} entries that are no tensors ({_listed(strays)})"
+        raise TasError(f"weights {path} hold {found}; name another file")
     return data
 
 
@@ -123,9 +120,8 @@ def load_strict(model: "torch.nn.Module", state: Mapping[str, "torch.Tensor"], n
     if told:
         theirs, ours = looks_like(given), looks_like(own)
         guess = f"; they look like those of {theirs}" if theirs and theirs != ours else ""
-        raise TasError(
-            f"weights {name} do not fit the model: {'; '.join(told)}{guess}; check the preset"
-        )
+        wrong = "; ".join(told) + guess
+        raise TasError(f"weights {name} do not fit the model: {wrong}; check the preset")
     model.load_state_dict(state)
 
 
@@ -172,9 +168,8 @@ def local_folder(checkpoint: str, what: str) -> Path:
     try:
         return Path(snapshot_download(checkpoint, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        raise TasError(
-            f"no {what} folder at {folder}; put the model's files there or choose another preset"
-        ) from error
+        remedy = "put the model's files there or choose another preset"
+        raise TasError(f"no {what} folder at {folder}; {remedy}") from error
 
 
 def load_model(
@@ -182,8 +177,7 @@ def load_model(
 ) -> Any:
     """The model of a folder by `auto.from_pretrained`, in evaluation mode, on the CPU.
 
-    types: the `model_type`s of config.json that will do. Raises TasError, which names it `what`,
-    when the folder holds another model, is damaged, or lacks weights.
+    types: the `model_type`s of config.json that will do. Raises TasError, which names it `what`.
     """
     from transformers import AutoConfig
 
@@ -198,10 +192,8 @@ def load_model(
         )
     faults = [*report.get("missing_keys", ()), *report.get("mismatched_keys", ())]
     if faults:
-        raise TasError(
-            f"{what} {folder} does not fit its config.json: {len(faults)} weights missing or of "
-            f"other shape ({faults[0]}, ...); fetch the folder again"
-        )
+        wrong = f"{len(faults)} weights missing or of other shape ({faults[0]}, ...)"
+        raise TasError(f"{what} {folder} does not fit its config.json: {wrong}; fetch it again")
     return model.eval()
 
 
@@ -223,9 +215,7 @@ class Pixels:
     def __init__(self, folder: Path, what: str) -> None:
         from transformers import AutoImageProcessor
 
-        with _told(
-            f"{what} {folder} has no usable preprocessor_config.json ({{}}); fetch it again"
-        ):
+        with _told(f"{what} {folder} has no usable preprocessor_config.json"):
             self.processor = AutoImageProcessor.from_pretrained(folder, **SAFELY)
             size = self.processor.size
             self.image_size = int(size.get("height") or size["shortest_edge"])

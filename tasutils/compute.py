@@ -31,14 +31,13 @@ class Batches:
         self, what: str, size: int, device: str = "cpu", precision: "Precision" = "float32"
     ) -> None:
         self.what, self.size, self.device = what, size, device
-        self.short = False  # has memory not sufficed
         self.precision: Precision = precision
+        self.short = False  # has memory not sufficed
 
     def __call__(self, items: Any, run: Callable[[Any], R]) -> list[R]:
-        """What `run` gives for one batch after another, none of them much smaller than the others.
+        """What `run` gives for one slice of `items` after another, none much smaller than others.
 
-        items: whatever has a length and can be sliced; run: called without gradients on slices of
-        it. Raises TasError when memory does not suffice for one item alone.
+        Without gradients. Raises TasError when memory does not suffice for one item alone.
         """
         import torch
 

@@ -28,10 +28,9 @@ _TOO_LARGE = f"is larger than {MAX_PIXELS / 1e6:.0f} million pixels, shrink it f
 def read_image(source: "str | Path | PilImage | NDArray[Any]") -> NDArray[np.uint8]:
     """A picture as uint8 (H, W, 3) RGB, upright; the source is only read.
 
-    16-bit values are scaled to 8 bit, transparency is laid on white, EXIF rotation is applied and
-    of an animation the first frame is taken. Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
-    of bool, uint8, uint16 or of floats in 0..1. Raises TasError when the file is missing,
-    unreadable, truncated or larger than `MAX_PIXELS` (checked before decoding).
+    16-bit values are scaled to 8 bit, transparency is laid on white, of an animation the first
+    frame is taken. Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of bool, uint8, uint16 or
+    of floats in 0..1. Raises TasError for what is no whole picture of at most `MAX_PIXELS`.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -161,12 +160,10 @@ def require_annotated_size(
 ) -> None:
     """Raise TasError if a picture (H, W, 3) has not the (H, W) that its annotations say."""
     if size_hw is not None and image.shape[:2] != size_hw:
-        height, width = size_hw
         swapped = " (width and height swapped)" if image.shape[:2] == size_hw[::-1] else ""
-        raise TasError(
-            f"{path}: the picture is {image.shape[1]} x {image.shape[0]} px, its annotations say "
-            f"{width} x {height}{swapped}; get the picture or the annotations again"
-        )
+        sides = f"{image.shape[1]} x {image.shape[0]} px"
+        said = f"its annotations say {size_hw[1]} x {size_hw[0]}{swapped}"
+        raise TasError(f"{path}: the picture is {sides}, {said}; get one of them again")
 
 
 def check_size(width: int, height: int, name: str) -> None:

@@ -72,8 +72,8 @@ class PublishedFile(Expected):
 class PublishedModel(Part):
     """The files of one model, of a repository at huggingface.co or not.
 
-    revision: commit, None for the newest; folder: place of several files, under data/weights; also:
-    groups of further files: of each group all that match the first pattern that matches any.
+    folder: place of several files, under data/weights; also: groups of further files: of each group
+    all that match the first pattern that matches any.
     """
 
     name: str
@@ -205,14 +205,11 @@ def _size(path: Path) -> int:
 
 
 def get_model(model: PublishedModel, bar: Bar, url: str | None = None) -> int:
-    """Fetch the files that are missing or damaged, and return how many came.
-
-    url: another address: of the one file, or of a mirror of the hub. Raises TasError as `fetch`.
-    """
+    """Fetch what is missing or damaged, maybe from another `url` (the file's, or a mirror's)."""
     hub, single = _addresses(model, url)
     wanted: dict[str, Expected] = {file.name: file for file in model.files}
     if model.hub and not single and (model.also or any(not e.sha256 for e in wanted.values())):
-        listed = list_repository(model, hub)
+        listed = _list_repository(model, hub)
         for name in (*wanted, *_also_wanted(model, listed)):
             known = wanted.get(name, Expected()).model_dump(
                 include={"size", "sha256", "md5"}, exclude_none=True
@@ -247,17 +244,17 @@ def _addresses(model: PublishedModel, url: str | None) -> tuple[str, str | None]
     raise TasError(f"{model.name}: --url names {what}, not {url!r}")
 
 
-def list_repository(model: PublishedModel, hub: str) -> dict[str, Expected]:
-    """What the hub states of every file of the repository; TasError when it does not answer."""
+def _list_repository(model: PublishedModel, hub: str) -> dict[str, Expected]:
+    """What the hub states of every file of the repository."""
     url = f"{hub}/api/models/{model.hub}/revision/{model.revision or 'main'}?blobs=true"
     with _open(url, model.home()) as answer:
         text = answer.read()
     try:
+        listed = json.loads(text)["siblings"]
+        digests = [(entry.get("lfs") or {}).get("sha256") for entry in listed]
         return {
-            entry["rfilename"]: Expected(
-                size=entry.get("size"), sha256=(entry.get("lfs") or {}).get("sha256")
-            )
-            for entry in json.loads(text)["siblings"]
+            entry["rfilename"]: Expected(size=entry.get("size"), sha256=digest)
+            for entry, digest in zip(listed, digests, strict=True)
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TasError(f"{url} is no list of a repository's files; name the hub itself") from error
@@ -279,15 +276,14 @@ def fetch(url: str, target: Path, expected: Expected, progress: Progress) -> Non
     """Download `url` to `target`, which is replaced once all has come and is as expected.
 
     What has come lies beside the target as NAME.part and is gone on from, here or in a later call,
-    where a digest will tell, or the server does, that it is of the same version. Raises TasError:
-    no connection, refused, no such file, another size or digest, no room on the disk.
+    where a digest will tell, or the server does, that it is of the same version.
     """
     part, total = part_of(target), None
     part.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(_ATTEMPTS):
         before = _size(part)
         if not before or before != expected.size:
-            total = _receive(url, part, target, expected, progress)
+            total = _receive(url, target, expected, progress)
         if total in (None, _size(part)):
             try:
                 verify(part, expected, url)
@@ -304,10 +300,9 @@ def fetch(url: str, target: Path, expected: Expected, progress: Progress) -> Non
     )
 
 
-def _receive(
-    url: str, part: Path, target: Path, expected: Expected, progress: Progress
-) -> int | None:
-    """Append to `part` what it still lacks; returns how many bytes there are in all, if known."""
+def _receive(url: str, target: Path, expected: Expected, progress: Progress) -> int | None:
+    """Append to the part what it still lacks; returns how many bytes there are in all, if known."""
+    part = part_of(target)
     start = _size(part)
     answer = _open(url, target, start)
     if start and not _goes_on(answer, start, part, expected):
@@ -377,8 +372,7 @@ def _open(url: str, target: Path, start: int = 0) -> Any:
 def unpack(archive: Path, folder: Path, flat: bool = False) -> list[Path]:
     """Unpack a zip archive into a folder: all of its files, in order, or none; old ones go.
 
-    flat: leave out the archive's own folders. Raises TasError for no zip or a damaged one, for a
-    member that would leave the folder or lie there twice, and for more than `MAX_BYTES`.
+    flat: leave out the archive's own folders. Raises TasError for a damaged or hostile one.
     """
     from tqdm import tqdm
 

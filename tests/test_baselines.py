@@ -21,8 +21,7 @@ from small_peers import (
 from tasutils.baselines import answers_of, base, global_local, make_method, maps
 from tasutils.config import load_preset
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB, whole_image
-from tasutils.encoders import AlignConfig
-from tasutils.encoders.align import AlignEncoder
+from tasutils.encoders import AlignConfig, AlignEncoder
 from tasutils.errors import TasError
 from tasutils.language.parse import Parser
 from tasutils.refer import Answer, parse_expression

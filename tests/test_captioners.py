@@ -11,8 +11,7 @@ import transformers as t
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from tasutils.captioners import CaptionerConfig, captions, check_captioner
-from tasutils.captioners.image_to_text import ImageToTextCaptioner
+from tasutils.captioners import CaptionerConfig, ImageToTextCaptioner, captions, check_captioner
 from tasutils.config import ComputeConfig
 from tasutils.errors import TasError
 

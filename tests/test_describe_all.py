@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasutils import describe as module
-from tasutils.captioners import CaptionerConfig
-from tasutils.captioners.image_to_text import ImageToTextCaptioner
+from tasutils.captioners import CaptionerConfig, ImageToTextCaptioner
 from tasutils.compute import FEWEST, Batches, is_out_of_memory, unit_rows
 from tasutils.config import ComputeConfig, load_preset
 from tasutils.crops import masked_crops, whole_image

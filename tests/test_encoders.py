@@ -20,12 +20,12 @@ from safetensors.torch import load_file, save_file
 from tasutils.config import load_preset
 from tasutils.encoders import (
     AlignConfig,
+    AlignEncoder,
     EncoderConfig,
     check_encoder,
     dense,
     embeddings,
 )
-from tasutils.encoders.align import AlignEncoder
 from tasutils.encoders.conse import ConseEncoder
 from tasutils.encoders.openclip import OpenClipEncoder, build_clip
 from tasutils.errors import TasError

@@ -1,4 +1,4 @@
-"""Pictures into words: the door `CAPTIONERS`, and what is cleaned off a caption."""
+"""Pictures into words: the door `CAPTIONERS`, transformers' captioners, what is cleaned off."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
+from tasutils.checkpoints import (
+    Pixels,
+    load_model,
+    load_tokenizer,
+    local_folder,
+    quiet_transformers,
+)
+from tasutils.compute import Batches, tune
 from tasutils.config import PLAIN, CaptionerSettings, ComputeConfig
 from tasutils.errors import TasError
 
@@ -15,6 +23,8 @@ if TYPE_CHECKING:
     import torch
 
 _BARE = re.compile(r"(an? )?(photo|picture|image)( of( an?| the)?)?[ .]*", re.IGNORECASE)
+# of BLIP-2 and BLIP; of an encoder-decoder; of GIT
+_IMAGE_TOWERS = {"vision_model", "encoder", "git.image_encoder"}
 
 
 class Captioner(Protocol):
@@ -33,10 +43,8 @@ class Captioner(Protocol):
 def check_captioner(captioner: Any) -> None:
     """Raise TasError, naming what a captioner of one's own lacks."""
     if missing := [name for name in ("image_size", "caption") if not hasattr(captioner, name)]:
-        raise TasError(
-            f"captioner {type(captioner).__name__} has no {', '.join(missing)}; "
-            "give it image_size (px) and caption(crops), which returns a text for each"
-        )
+        lacking = f"captioner {type(captioner).__name__} has no {', '.join(missing)}"
+        raise TasError(f"{lacking}; give it image_size (px), caption(crops) -> a text for each")
 
 
 def captions(found: Any, n: int) -> list[str]:
@@ -44,10 +52,8 @@ def captions(found: Any, n: int) -> list[str]:
     texts = list(found) if isinstance(found, list | tuple) else [found]
     if len(texts) != n or not all(isinstance(text, str) for text in texts):
         kinds = sorted({type(text).__name__ for text in texts})
-        raise TasError(
-            f"the captioner gave {len(texts)} of {', '.join(kinds) or 'nothing'} for {n} pictures; "
-            "give a list with a text for each"
-        )
+        given = f"{len(texts)} of {', '.join(kinds) or 'nothing'} for {n} pictures"
+        raise TasError(f"the captioner gave {given}; give a list with a text for each")
     return texts
 
 
@@ -88,6 +94,56 @@ def _collapse(words: list[str], length: int, times: int) -> list[str]:
     return kept
 
 
+class ImageToTextCaptioner:
+    """A model of transformers that says what a picture shows, as `Captioner`; no prompt.
+
+    Beam search without sampling; the precision is here that of the weights too. The folder: see
+    `checkpoints.local_folder`.
+    """
+
+    def __init__(
+        self, config: CaptionerConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
+    ) -> None:
+        import torch
+        from transformers import AutoModelForImageTextToText as AnyModel
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN,
+        )
+
+        self.config, self.device = config, device
+        folder = local_folder(config.checkpoint, "captioner")
+        self.batches = Batches("the captioner", compute.caption_batch, device)
+        dtype = getattr(torch, compute.precision)
+        self.model = load_model(AnyModel, folder, "captioner", KNOWN, dtype).to(device)
+        for name in _IMAGE_TOWERS & dict(self.model.named_modules()).keys():
+            tune(self.model.get_submodule(name), compute)
+        self.tokenizer = load_tokenizer(folder, "captioner")
+        self.pixel_values = Pixels(folder, "captioner")
+        self.image_size = self.pixel_values.image_size
+        config = self.model.config
+        vision = getattr(config, "vision_config", None) or getattr(config, "encoder", None)
+        seen = getattr(vision, "image_size", None)  # not every config tells
+        if isinstance(seen, int) and seen != self.image_size:
+            sizes = f"its processor makes pictures of {self.image_size} px, its model takes {seen}"
+            raise TasError(f"captioner {folder}: {sizes}; mend preprocessor_config.json")
+
+    def caption(self, crops: torch.Tensor) -> list[str]:
+        """Raw captions of float32 (n, 3, image_size, image_size) RGB in 0..1; n strings."""
+        with quiet_transformers():
+            return [text for texts in self.batches(crops, self._caption_batch) for text in texts]
+
+    def _caption_batch(self, crops: torch.Tensor) -> list[str]:
+        tokens = self.model.generate(
+            pixel_values=self.pixel_values(crops.to(self.device)).to(self.model.dtype),
+            do_sample=False, num_beams=self.config.num_beams,
+            max_new_tokens=self.config.max_new_tokens, min_new_tokens=self.config.min_length,
+        )  # fmt: skip
+        # BLIP-2 gives its image tokens back, which not every tokenizer knows to be special
+        image = getattr(self.model.config, "image_token_id", None)
+        rows = tokens if image is None else [row[row != image] for row in tokens]
+        return [text.strip() for text in self.tokenizer.batch_decode(rows, True)]
+
+
 # --- settings ---
 
 
@@ -102,7 +158,7 @@ class _Settings(CaptionerSettings):
 class CaptionerConfig(_Settings):
     """An image-to-text model from a local folder; `crop` is how its input is cut (the P-score)."""
 
-    maker = "tasutils.captioners.image_to_text:ImageToTextCaptioner"
+    maker = "tasutils.captioners:ImageToTextCaptioner"
     kind: Literal["image_to_text"] = "image_to_text"
     checkpoint: str
     num_beams: int = Field(default=5, ge=1)

@@ -66,13 +66,11 @@ def load_dataset(
 ) -> RefDataset:  # fmt: skip
     """Open one split of a data set of `DATASETS`.
 
-    `split` is such as `val`, for `own` the path of a CSV, JSON or JSONL file. `split_by` says whose
-    splits, of RefCOCO `unc` or `google`, of RefCOCOg `umd` or `google` (None: the first). `root` is
-    the folder of published data sets, see `published` (None: data/), of a family of RefScenes that
-    of the world; `images` the folder of a published set's images (None: the published places), of
+    `split` is such as `val`, for `own` the path of a CSV, JSON or JSONL file; `split_by` says whose
+    splits, such as `unc` or `google`; `root` is the folder of data sets (None: data/), of RefScenes
+    that of the world; `images` that of a published set's images (None: the published places), of
     own data the one that picture names are relative to (None: that of the file). Raises TasError
-    for no such data set or split (lists those that exist), an argument that the data set does not
-    take, missing or damaged files, or a package that is missing.
+    for no such data set or split, an argument that it does not take, missing or damaged files.
     """
     entry = dataset(name)
     given = {"split_by": split_by, "root": root, "images": images}

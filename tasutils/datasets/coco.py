@@ -4,10 +4,8 @@
 list of references, each with several sentences.
 
 The mirrors jxu124/refcoco, refcocoplus and refcocog on the Hugging Face hub are parquet files named
-`train-*`, `validation-*`, `test-*`, `testB-*`: what is testA elsewhere is called test there
-(RefCOCOg's test keeps its name). One row a reference, with the COCO records of annotation and image
-as JSON text in raw_anns and raw_image_info. Categories carry no names there: `Sample.category` is
-COCO's id.
+by split, testA as test (RefCOCOg's test keeps its name): one row a reference, the COCO records of
+annotation and image as JSON text. Categories carry no names there: `Sample.category` is COCO's id.
 """
 
 from __future__ import annotations
@@ -65,9 +63,8 @@ def load_refcoco(
 ) -> RefDataset:
     """Read one split, such as `testA` by `unc`, from `<root>/<name>/` in RefCOCO's layout.
 
-    Images are named by `images[].file_name` in `images_dir` (COCO train2014 for the published
-    sets); a reference's own `file_name` is not the image's. Raises TasError where a file is missing
-    or damaged, or there is no such split; lists those there are.
+    A reference's own `file_name` is not the image's. Raises TasError where a file is missing or
+    damaged, or there is no such split.
     """
     folder = Path(root) / name
     files = read_files(folder / f"refs({split_by}).p", folder / "instances.json")

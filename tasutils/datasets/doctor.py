@@ -58,8 +58,7 @@ def faults_of(data: RefDataset, faults: Faults, decode: bool = False) -> int:
     return n_there
 
 
-def counts_of(data: RefDataset) -> Counts:
-    """References, images and sentences of a split."""
+def _counts_of(data: RefDataset) -> Counts:
     n_refs = len({sample.ref_id for sample in data.samples})
     return {"refs": n_refs, "images": len(data.by_image()), "sentences": len(data)}
 
@@ -81,7 +80,7 @@ def list_lines(root: Path | None = None) -> Iterator[str]:
     for entry in _published():
         for split_by, splits in entry.entry.splits.items():
             opened = _opened(entry, split_by, root, None)
-            found = {s: {} if isinstance(d, TasError) else counts_of(d) for s, d in opened}
+            found = {s: {} if isinstance(d, TasError) else _counts_of(d) for s, d in opened}
             if entry.splits_here(split_by, root) and not all(found.values()):
                 damaged[entry.name] = None
             rows += [
@@ -99,8 +98,7 @@ def list_lines(root: Path | None = None) -> Iterator[str]:
 def check(name: str | None, split_by: str | None, root: Path | None, images: Path | None) -> int:
     """Examine a published data set, a file of own data or all that is here; the number of faults.
 
-    Without `split_by` all its splits that are here are examined, the usual ones if none is. Raises
-    TasError where there is no such data set or splits.
+    Without `split_by` all its splits that are here are examined, the usual ones if none is.
     """
     if name is not None and Path(name).suffix:
         return _check_own(Path(name), images)
@@ -131,7 +129,7 @@ def _check(entry: PublishedSet, split_by: str, root: Path | None, images: Path |
             faults["missing or damaged file"].append(str(data))
             continue
         notes += data.notes
-        have, published = counts_of(data), entry.entry.splits[split_by][split]
+        have, published = _counts_of(data), entry.entry.splits[split_by][split]
         rows.append((split, *_cells(have, published), faults_of(data, faults)))
         if off := [
             f"{have[k]} {k} ({n})" for k, n in published.items() if n not in (None, have[k])

@@ -45,12 +45,9 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         names = [entry.name for entry in path.parent.glob("*") if entry != path]
-        near = get_close_matches(path.name, names, n=1, cutoff=0.7)
-        remedy = (
-            f"{near[0]} is there: rename it if it is the same file"
-            if near
-            else ("check the data set's folder and its layout")
-        )
+        remedy = "check the data set's folder and its layout"
+        for near in get_close_matches(path.name, names, n=1, cutoff=0.7):
+            remedy = f"{near} is there: rename it if it is the same file"
         raise TasError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
 
 
@@ -66,8 +63,7 @@ def read_json(path: Path) -> Any:
 def load_plain(path: Path | str) -> Any:
     """Read a pickle that holds nothing but list, dict, str, int, float, bool and None.
 
-    A pickle is a program, and those of the RefCOCO family (`refs(unc).p`) were passed from mirror
-    to mirror for a decade; no instruction is known here that imports or calls. Byte strings of
+    A pickle is a program; no instruction is known here that imports or calls. Byte strings of
     Python 2 are read as UTF-8, and as Latin-1 where they are no UTF-8. Raises TasError where the
     file is missing, too large, damaged, or asks for anything but plain data.
     """
@@ -86,8 +82,7 @@ def loads_plain(data: bytes, source: str = "pickle") -> Any:
         n_values = _settle(value, {})
     except KeyError as error:
         refusal = f"the instruction {_CODES.get(error.args[0], 'an unknown one')} is not plain data"
-        own = "get the file from the data set's own page"
-        raise TasError(f"{source}: refused: {refusal}; {own}") from None
+        raise TasError(f"{source}: refused: {refusal}; {AGAIN}") from None
     except Exception as error:  # pickle raises nearly any type for damaged bytes
         reason = " ".join(str(error).split())[:80] or type(error).__name__
         raise TasError(f"{source}: damaged pickle ({reason}); {AGAIN}") from None

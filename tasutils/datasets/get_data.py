@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 from pydantic import Field
@@ -16,14 +15,12 @@ from tasutils.errors import TasError
 from tasutils.models import Bar, Expected, fetch, unpack, verify
 
 
-class FilePart(Part):
-    """A published file; size in bytes and digests are None where no source states them."""
+class FilePart(Expected):
+    """A published file."""
 
+    size: int | None = Field(alias="bytes")
     url: str
     name: str
-    bytes: int | None
-    sha256: str | None
-    md5: str | None
     sources: list[str] = Field(alias="from")
 
 
@@ -37,7 +34,6 @@ class FileSet(Part):
     flat: bool
 
 
-@cache
 def file_sets() -> dict[str, FileSet]:
     """What can be fetched, by name."""
     return {name: FileSet.model_validate(entry) for name, entry in yaml_of("files").items()}
@@ -45,9 +41,10 @@ def file_sets() -> dict[str, FileSet]:
 
 def file_set(name: str) -> FileSet:
     """The files of a name; raises TasError where there is none."""
-    if name not in file_sets():
-        raise TasError(f"nothing is known of {name!r}; there are {', '.join(file_sets())}")
-    return file_sets()[name]
+    found = file_sets()
+    if name not in found:
+        raise TasError(f"nothing is known of {name!r}; there are {', '.join(found)}")
+    return found[name]
 
 
 def terms_lines(name: str) -> Iterator[str]:
@@ -55,7 +52,7 @@ def terms_lines(name: str) -> Iterator[str]:
     chosen = file_set(name)
     yield f"{name}: {chosen.terms}"
     for part in chosen.parts:
-        size = f"{part.bytes / 1e6:.0f} MB" if part.bytes else "size unknown"
+        size = f"{part.size / 1e6:.0f} MB" if part.size else "size unknown"
         digest = "SHA-256" if part.sha256 else "MD5" if part.md5 else "no digest published"
         yield f"  {part.url} ({size}, {digest})"
 
@@ -63,57 +60,51 @@ def terms_lines(name: str) -> Iterator[str]:
 def get_data(
     name: str, bar: Bar, root: Path | None = None, url: str | None = None
 ) -> Iterator[str]:
-    """Fetch a set of files, verify what can be verified and put it in its place.
+    """Fetch a set of files, verify what can be verified and put it in its place; a line for each.
 
     An archive that lies in `root` (data/ when None) already is unpacked instead of fetched; files
-    that are there are left as they are. `url` is another address, of a set of one file. Yields a
-    line for each file when it is done; raises TasError as `file_set`, `fetch` and `unpack` do.
+    that are there are left as they are. `url` is another address, of a set of one file.
     """
     chosen = file_set(name)
     if url is not None and len(chosen.parts) > 1:
         raise TasError(f"{name} is {len(chosen.parts)} files; --url goes with a set of one")
     folder = paths.DATA if root is None else root.expanduser()
     for part in chosen.parts:
-        expected = Expected(size=part.bytes, sha256=part.sha256, md5=part.md5)
         get = _get_archive if part.name.endswith(".zip") else _get_list
-        yield f"{part.name}{get(part.name, url or part.url, expected, folder, chosen, bar)}"
+        yield f"{part.name}{get(part, url or part.url, folder, chosen, bar)}"
 
 
-def _get_archive(
-    name: str, url: str, expected: Expected, folder: Path, chosen: FileSet, bar: Bar
-) -> str:
+def _get_archive(part: FilePart, url: str, folder: Path, chosen: FileSet, bar: Bar) -> str:
     """Unpack an archive, fetched if it does not lie there; one that was fetched is removed."""
-    archive, into, note = folder / name, folder / chosen.into, ""
+    archive, into, note = folder / part.name, folder / chosen.into, ""
     lay_there = archive.is_file()
     if lay_there:
         try:
-            verify(archive, expected, str(archive))
+            verify(archive, part, str(archive))
         except TasError as error:
             note = f"; {str(error).removeprefix(f'{archive} ')}, so see what `tas data check` says"
     else:
-        with bar(name) as progress:
-            fetch(url, archive, expected, progress)
+        with bar(part.name) as progress:
+            fetch(url, archive, part, progress)
     n_files = len(unpack(archive, into, chosen.flat))
     if not lay_there:
         archive.unlink()
     return f" ({'as it lay there' if lay_there else 'fetched'}): {n_files} files in {into}{note}"
 
 
-def _get_list(
-    name: str, url: str, expected: Expected, folder: Path, chosen: FileSet, bar: Bar
-) -> str:
+def _get_list(part: FilePart, url: str, folder: Path, chosen: FileSet, bar: Bar) -> str:
     """Fetch a JSON file; a page in its place, which asks for a click, is not kept."""
-    target = folder / chosen.into / name
+    target = folder / chosen.into / part.name
     if target.is_file():
         return ": there already"
-    unchecked = target.with_name(f"{name}.unchecked")
-    with bar(name) as progress:
-        fetch(url, unchecked, expected, progress)
+    unchecked = target.with_name(f"{part.name}.unchecked")
+    with bar(part.name) as progress:
+        fetch(url, unchecked, part, progress)
     try:
         entries(read_json(unchecked), unchecked)
     except TasError:
         unchecked.unlink()
         remedy = f"open it in a browser and put the file at {target}"
-        raise TasError(f"{url} gave a page instead of {name}; {remedy}") from None
+        raise TasError(f"{url} gave a page instead of {part.name}; {remedy}") from None
     unchecked.replace(target)
     return ": fetched"

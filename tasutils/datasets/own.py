@@ -4,9 +4,9 @@
     desk.jpg,the blue cup,masks/cup.png
     desk.jpg,the pen on the left,
 
-data/README.md says what the columns `mask`, `value`, `category` and `ref_id` hold; others are kept
-as flags. A row without a mask is answered all the same, and no metric counts it. Of masks what can
-be read in one way only is read; of the rest the message names the form and the way out.
+data/README.md says what the columns hold. A row without a mask is answered all the same, and no
+metric counts it. Of masks what can be read in one way only is read; of the rest the message names
+the form and the way out.
 """
 
 from __future__ import annotations
@@ -63,10 +63,7 @@ class Own(DataSet):
     takes = ("images",)
 
     def load(self, split: str, *, images: Path | str | None = None, **_: Any) -> RefDataset:
-        """Read a file as `read_own` does; every picture and mask is opened.
-
-        Raises TasError for bad rows as well: names the first ones, and the command that lists all.
-        """
+        """Read a file as `read_own` does; TasError for bad rows names the first ones."""
         data, faults = read_own(split, images)
         if faults:
             n = len(faults)
@@ -84,9 +81,8 @@ class Own(DataSet):
 def read_own(path: Path | str, images: Path | str | None = None) -> tuple[RefDataset, list[str]]:
     """Read a file of own data as far as it is sound, and one line for each bad row.
 
-    `path` is a .csv, .tsv, .json or .jsonl; picture names are relative to `images`, when None to
-    the file. A sample's id is the number of its line (of a .json, of its entry), the split's name
-    that of the file. Raises TasError for a file that is none of these, without rows or a column.
+    Picture names are relative to `images`, when None to the file. A sample's id is the number of
+    its line (of a .json, of its entry). Raises TasError for a file without rows or a column.
     """
     path = Path(path).expanduser()
     folder = path.parent if images is None else Path(images).expanduser()
@@ -251,8 +247,7 @@ def read_mask(
 
     `cell` is a path relative to `folder`, JSON text, or what JSON text means; `value` the target's
     label in a PNG of labels or a file of several shapes, empty for whatever is not 0 or the only
-    shape; by `picture`, its file's name, a file about several pictures is asked. Raises TasError
-    where there is none, another size than the picture's, no pixel in it, or two ways to read it.
+    shape; by `picture`, its file's name, a file about several pictures is asked.
     """
     name, path = "mask", None
     if isinstance(cell, str) and cell[:1] in "[{":
@@ -338,8 +333,7 @@ def _foreground(image: Image.Image, name: str) -> Mask:
             raise TasError(f"{name}: a picture of {n_colours} colours is no mask; paint it in two")
         mask = np.asarray(colours.any(axis=2))
     if clear and ((alpha > 0) != mask).any():
-        wrong = "its colours show another mask than its transparency; save one of them"
-        raise TasError(f"{name}: {wrong}")
+        raise TasError(f"{name}: its colours show another mask than its transparency; save one")
     return mask
 
 

@@ -4,11 +4,8 @@
 `refer_<split>.json` the tasks: a phrase and the polygons of all instances that it names; the ground
 truth is their union. A method that answers with one mask is capped where there are several: the
 flag `multi` tells them apart. The other flags are what the published subsets are made of.
-
 The evaluator (utils/evaluator.py, utils/subset.py) truncates polygon points to int and draws
-outline and fill (`raster="outline"`, which `load_dataset("phrasecut", ...)` takes). IoU is 0 where
-the intersection is 0; accuracy is strictly above .5 to .9; the mean IoU weighs every task alike,
-the cumulative IoU is the sum of intersections over the sum of unions.
+outline and fill: `raster="outline"`.
 """
 
 from __future__ import annotations
@@ -69,11 +66,10 @@ def load_phrasecut(
     root: Path | str, split: str, images_dir: Path | str | None = None, name: str = "phrasecut",
     raster: Raster = "coco",
 ) -> RefDataset:  # fmt: skip
-    """Read one split in PhraseCut's layout; ground truth is the union of instances.
+    """Read one split in PhraseCut's layout; `images_dir`: `<root>/images` when None.
 
-    `root` holds `image_data_split*.json` and `refer_<split>.json`, `images_dir` (`<root>/images`
-    when None) `<image_id>.jpg`; for `raster` see `segmentation_mask`. Raises TasError where a file
-    is missing or damaged, or there is no such split; lists those there are.
+    For `raster` see `segmentation_mask`. Raises TasError where a file is missing or damaged, or
+    there is no such split.
     """
     root = Path(root)
     path = root / f"refer_{split}.json"
@@ -114,16 +110,11 @@ def _flags(task: _Task, size_hw: tuple[int, int]) -> dict[str, Flag]:
 
 
 def subsets(samples: pd.DataFrame, as_published: bool = False) -> dict[str, NDArray[np.bool_]]:
-    """Which tasks belong to each published subset that the annotations alone decide.
+    """Which tasks belong to each published subset that the annotations alone decide, bool (n,).
 
-    By instances (i_single 1, i_multi 2 and more, i_many 5 and more), by the phrase (p_att,
-    p_attm: attributes; p_rel, p_relm: relations; p_att_rel; p_name, p_att+, p_rel+, p_verbose: what
-    was needed to tell the target apart) and by the target's share of the image (s_small below 2 %,
-    s_large above 20 %). The subsets by frequency of words and by lists of words are not here.
+    p_name, p_att+, p_rel+ and p_verbose are by what was needed to tell the target apart.
     `as_published` takes i_many out of i_multi, as the code does against its own description.
-
-    Returns bool (n,) by name; raises TasError where `samples`, samples.parquet of a run, is of
-    another data set.
+    Raises TasError where `samples`, samples.parquet of a run, is of another data set.
     """
     area = samples["gt_area_px"].astype(float)
     try:
@@ -140,9 +131,8 @@ def subsets(samples: pd.DataFrame, as_published: bool = False) -> dict[str, NDAr
 
 
 def scores(samples: pd.DataFrame, as_published: bool = False) -> pd.DataFrame:
-    """PhraseCut's numbers, one row for each of `subsets`.
+    """PhraseCut's numbers, one row for each of `subsets`, in 0..1, 0 over no tasks.
 
-    Columns are n, n_missing, mean_iou, cum_iou, acc@0.5 ... acc@0.9, in 0..1, 0 over no tasks.
     Tasks without a prediction (`chosen` is -1) count as empty masks; `as_published` leaves them
     out, as the evaluator does in silence.
     """

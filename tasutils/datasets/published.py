@@ -78,11 +78,8 @@ class PublishedSet(DataSet):
         splits = list(self.entry.splits[split_by])
         if self.entry.layout == "phrasecut":
             return [split for split in splits if (folder / f"refer_{split}.json").is_file()]
-        own = (
-            self.entry.split_by == split_by
-            if mirror
-            else (folder / f"refs({split_by}).p").is_file()
-        )
+        usual = self.entry.split_by == split_by
+        own = usual if mirror else (folder / f"refs({split_by}).p").is_file()
         return splits if own else []
 
     def load(self, split: str, **options: Any) -> RefDataset:
@@ -136,8 +133,7 @@ class PublishedSet(DataSet):
         """The folders of its annotations and images, or where they would be looked for first.
 
         Third the files of a mirror, by its names of the splits, if it is one; nothing is opened.
-        `root` is the folder of data sets (data/ when None) or the very folder of this one; `images`
-        that of its images, when None the first of the published places below `root` that is there.
+        `root` is the folder of data sets (data/ when None) or the very folder of this one.
         """
         root = paths.DATA if root is None else Path(root).expanduser()
         phrasecut = self.entry.layout == "phrasecut"

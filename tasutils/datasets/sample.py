@@ -54,9 +54,9 @@ class ImageEntry:
 class RefDataset:
     """One split of a data set of referring expressions.
 
-    `gt_mask` gives a sample's truth, bool (H, W) at the image's own size, or raises TasError where
-    it is damaged. `refer_truth` gives it by REFER's rule (see `segmentation_mask`, `exclusive`),
-    None where that is the same mask; it is no function where it is the same in the whole split.
+    `gt_mask` gives a sample's truth, bool (H, W), or raises TasError where it is damaged.
+    `refer_truth` gives it by REFER's rule (`segmentation_mask`, `exclusive`), None where that is
+    the same mask; it is no function where it is the same in the whole split.
     """
 
     name: str  # such as `refscenes+` or `phrasecut`
@@ -125,10 +125,7 @@ class _Picture(BaseModel):
 
 
 def image_entry(folder: Path, picture: Any, source: Path, name: str | None = None) -> ImageEntry:
-    """The `ImageEntry` of a record of an annotation file, which has its sides and maybe its name.
-
-    Raises TasError for a size that no picture read here has, and a path that leaves the folder.
-    """
+    """The entry of an annotation file's record; TasError for an absurd size or a path outside."""
     found = record(_Picture, picture, source)
     sides = f"{found.width} x {found.height} px"
     place = PurePosixPath((name or found.file_name).replace("\\", "/"))
@@ -212,8 +209,7 @@ def segmentation_mask(
     and `counts`, a list or COCO's compressed text. Polygons are filled as by pycocotools, and
     pixels under two of them are foreground (`coco`) or background (`exclusive`: REFER sums the
     layers, and Global-Local keeps those equal to 1); or, as by PhraseCut's evaluator (`outline`),
-    points are truncated to int, outline and fill drawn: two points are a line there. Raises
-    TasError, naming `source`, where it is none of these or does not fit the picture.
+    points are truncated to int, outline and fill drawn. Raises TasError, naming `source`.
     """
     if isinstance(segmentation, dict):
         return _run_length_mask(segmentation, size_hw, source)

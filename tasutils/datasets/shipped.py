@@ -1,14 +1,11 @@
 """What ships with the project: RefScenes, the embedded world, and photos7, a smoke set.
 
-RefScenes has three families in RefCOCO's layout (`<family>/instances.json`, `refs(tas).p`) and one
-in PhraseCut's (`phrasescenes/`); all share `images/`. `expressions.parquet` adds the flags by which
-the study splits its tables: kind, has_direction, pronoun, seen, distractor, hidden_fraction, and
-in_imagenet for the photographic splits, which lie in a folder of their own.
+RefScenes has three families in RefCOCO's layout (`refs(tas).p`) and one in PhraseCut's; all share
+`images/`. `expressions.parquet` adds the flags by which the study splits its tables.
 
-photos7 is seven photographs that install with scikit-image and scikit-learn, compared with the
-SHA-256 in `instances.json`, and 35 references in RefCOCO's layout (`refs.json`), their polygons
-drawn by eye before any proposal was computed on these pictures. With 35 sentences a score is a
-smoke test, to be printed with its n, never a result.
+photos7 is seven photographs that install with scikit-image and scikit-learn and 35 references in
+RefCOCO's layout (`refs.json`), drawn by eye before any proposal was computed: a smoke test, to be
+printed with its n, never a result.
 """
 
 from __future__ import annotations
@@ -27,10 +24,8 @@ from tasutils.datasets.sample import DataSet, Flag, ImageEntry, RefDataset, Samp
 from tasutils.errors import TasError
 from tasutils.language.reading import read_directions
 
-_NO_FLAGS = {
-    "family", "split", "image_id", "ref_id", "task_id", "sent_id", "text", "raw", "query",
-    "targets",
-}  # fmt: skip
+_NO_FLAGS = {"family", "split", "image_id", "ref_id", "task_id", "sent_id", "text", "raw"}
+_NO_FLAGS |= {"query", "targets"}
 PACKAGES = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 INSTALL = "pip install 'tasutils[photo]'"
 
@@ -49,9 +44,7 @@ class Family(DataSet):
     def load(self, split: str, *, root: Path | str | None = None, **_: Any) -> RefDataset:
         """Read a split with its flags; `valP` and `testP` are of cut-outs of photographs.
 
-        `root` is the folder of the world; when None `paths.REFSCENES`, for photographs
-        `paths.PHOTOSCENES`. Raises TasError where there is no such split (lists those there are),
-        or a file is missing or damaged.
+        `root` is the folder of the world, None: `paths.REFSCENES` or `paths.PHOTOSCENES`.
         """
         photographs = split in self.splits and split not in self.drawn
         world = Path(root or (paths.PHOTOSCENES if photographs else paths.REFSCENES))
@@ -86,9 +79,8 @@ class Family(DataSet):
             refs = table["task_id" if by_task and "task_id" in table else "ref_id"].astype(str)
             sents = ["0"] * len(table) if by_task else table["sent_id"].astype(str)
         except (OSError, pyarrow.ArrowException, KeyError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:80]
-            remedy = "restore it from the repository"
-            raise TasError(f"{path}: cannot be read ({reason}); {remedy}") from None
+            why = getattr(error, "strerror", None) or " ".join(str(error).split())[:80]
+            raise TasError(f"{path}: cannot be read ({why}); restore it from git") from None
         table = table.drop(columns=_NO_FLAGS & set(table.columns)).astype(object)
         rows: list[Any] = table.where(table.notna(), "").to_dict("records")
         return dict(zip(zip(refs, sents, strict=True), rows, strict=True))
@@ -105,10 +97,9 @@ class Photos7(DataSet):
         return all(find_spec(module) is not None for module in PACKAGES)
 
     def load(self, split: str, *, root: Path | str | None = None, **_: Any) -> RefDataset:
-        """Read the split `all` from instances.json and refs.json in `root`, None: data/photos7.
+        """Read `all` from `root`, None: data/photos7.
 
-        Raises TasError for another split, damaged annotations, a package that is missing (names the
-        command that installs it), or a picture that is not the one the polygons were drawn on.
+        Raises TasError for a package that is missing, or a picture of another SHA-256.
         """
         folder = paths.DATA / "photos7" if root is None else Path(root)
         files = read_files(folder / "refs.json", folder / "instances.json")
@@ -120,13 +111,12 @@ class Photos7(DataSet):
             key: _packaged(entry, files.images[key].get("sha256"))
             for key, entry in data.images.items()
         }
-        samples = (
-            replace(
-                s, flags={"has_direction": bool(read_directions(s.text)), "part": parts[s.ref_id]}
-            )
-            for s in data.samples
-        )
-        return replace(data, samples=tuple(samples), images=images)
+
+        def flags(s: Sample) -> dict[str, Flag]:
+            return {"has_direction": bool(read_directions(s.text)), "part": parts[s.ref_id]}
+
+        samples = tuple(replace(s, flags=flags(s)) for s in data.samples)
+        return replace(data, samples=samples, images=images)
 
 
 def _packaged(entry: ImageEntry, digest: str | None) -> ImageEntry:

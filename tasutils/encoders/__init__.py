@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tasutils.compute import FEWEST, Batches, unit_rows
+from tasutils.checkpoints import Pixels, load_model, load_tokenizer, local_folder
+from tasutils.compute import FEWEST, Batches, tune, unit_rows
 from tasutils.config import PLAIN, ComputeConfig, EncoderSettings, Template
 from tasutils.errors import TasError
 
 if TYPE_CHECKING:
     import torch
+
+_ALIGN_TOKENS = 64  # AlignProcessor's, transformers models/align/processing_align.py
 
 
 class ImageTextEncoder(Protocol):
@@ -109,17 +112,13 @@ def check_encoder(encoder: Any) -> None:
     """Raise TasError, naming what an encoder of one's own lacks; without a `device` it is "cpu"."""
     names = ("dim", "image_size", "encode_images", "encode_text")
     if missing := [name for name in names if not hasattr(encoder, name)]:
-        raise TasError(
-            f"encoder {type(encoder).__name__} has no {', '.join(missing)}; give it dim, "
-            "image_size (px), encode_images(crops) and encode_text(texts)"
-        )
+        remedy = "give it dim, image_size (px), encode_images(crops) and encode_text(texts)"
+        lacking = ", ".join(missing)
+        raise TasError(f"encoder {type(encoder).__name__} has no {lacking}; {remedy}")
 
 
 def embeddings(found: Any, n: int, what: str) -> NDArray[np.float32]:
-    """What an encoder returned for n crops or texts (`what`), as float32 (n, dim).
-
-    A tensor will do. Raises TasError for another number of rows, and for numbers not finite.
-    """
+    """What an encoder returned for n crops or texts (`what`), as finite float32 (n, dim)."""
     if hasattr(found, "detach"):
         found = found.detach().cpu().float()
     try:
@@ -127,11 +126,50 @@ def embeddings(found: Any, n: int, what: str) -> NDArray[np.float32]:
     except (TypeError, ValueError):
         rows = np.zeros(0, np.float32)
     if rows.ndim != 2 or len(rows) != n or not np.isfinite(rows).all():
-        raise TasError(
-            f"the encoder gave {type(found).__name__} {rows.shape} for {n} {what}; "
-            f"give finite numbers, float32 ({n}, dim)"
-        )
+        given = f"{type(found).__name__} {rows.shape} for {n} {what}"
+        raise TasError(f"the encoder gave {given}; give finite numbers, float32 ({n}, dim)")
     return rows
+
+
+class AlignEncoder(TowerEncoder):
+    """transformers' `AlignModel` (Jia et al., arXiv 2102.05918).
+
+    As the folder's processor does, crops (346 px in kakaobrain/align-base) are cut to 289 px.
+    """
+
+    def __init__(
+        self, config: AlignConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
+    ) -> None:
+        import torch
+        from transformers import AlignModel
+
+        super().__init__("ALIGN", device, compute)
+        self.config, self.context_length = config, _ALIGN_TOKENS
+        folder = local_folder(config.checkpoint, "ALIGN")
+        self.model = load_model(AlignModel, folder, "ALIGN", {"align"}, torch.float32).to(device)
+        tune(self.model.vision_model, compute)
+        self.tokenizer = load_tokenizer(folder, "ALIGN")
+        self._pixels = Pixels(folder, "ALIGN")
+        self.image_size = self._pixels.image_size
+        self.dim = int(self.model.config.projection_dim)
+
+    def pixel_values(self, crops: torch.Tensor, whole: bool = False) -> torch.Tensor:
+        """What the network sees of crops; with `whole` the rim too."""
+        return self._pixels(crops.to(self.device), **({"do_center_crop": False} if whole else {}))
+
+    def _embed_images(self, crops: torch.Tensor) -> torch.Tensor:
+        return self.model.get_image_features(self.pixel_values(crops)).pooler_output
+
+    def _embed_places(self, crops: torch.Tensor) -> torch.Tensor:
+        """The last map before it is averaged, of the whole crop, its rim included."""
+        pixels = self.pixel_values(crops, whole=True)
+        return self.model.vision_model(pixels).last_hidden_state.permute(0, 2, 3, 1)
+
+    def _embed_texts(self, texts: list[str]) -> torch.Tensor:
+        tokens = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=_ALIGN_TOKENS, return_tensors="pt"
+        )
+        return self.model.get_text_features(**tokens.to(self.device)).pooler_output
 
 
 # --- settings ---
@@ -162,7 +200,7 @@ class EncoderConfig(_Settings):
 class AlignConfig(_Settings):
     """ALIGN; `checkpoint` is a folder as written by save_pretrained."""
 
-    maker = "tasutils.encoders.align:AlignEncoder"
+    maker = "tasutils.encoders:AlignEncoder"
     kind: Literal["align"] = "align"
     checkpoint: str
 

@@ -133,10 +133,10 @@ def build_albef(image_size: int, shape: AlbefShape = PUBLISHED) -> Any:
 def read_albef(
     path: Path, image_size: int, shape: AlbefShape = PUBLISHED
 ) -> dict[str, torch.Tensor]:
-    """What the encoder needs of a published file, by the retrieval file's names.
+    """What the encoder needs of a published file, its positions resized to `image_size` px.
 
-    Pre-training files (ALBEF.pth) name the text tower `text_encoder.bert.`. Positions are resized
-    to pictures of `image_size` px. Keys that no published file has stay, to be refused.
+    Pre-training files (ALBEF.pth) name the text tower `text_encoder.bert.`. Keys that no published
+    file has stay, to be refused.
     """
     plain = {k.replace("_encoder.bert.", "_encoder."): v for k, v in read_state_dict(path).items()}
     needed = {}

@@ -41,14 +41,10 @@ _MAX_TOKENS = 256  # max_seq_length of all-MiniLM-L6-v2's sentence_bert_config.j
 _MEAN_RGB, _STD_RGB = 127 / 255, 128 / 255
 # layers as efficientnet_lite_pytorch names them, and timm: outside the blocks; inside; inside the
 # first stage's, which do not expand
-_OUTSIDE = {
-    "_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2",
-    "_fc": "classifier",
-}  # fmt: skip
-_INSIDE = {
-    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
-    "_project_conv": "conv_pwl", "_bn2": "bn3",
-}  # fmt: skip
+_OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+_OUTSIDE |= {"_fc": "classifier"}
+_INSIDE = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
+_INSIDE |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
 _FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 
 _last: tuple[tuple[Any, ...], torch.Tensor] | None = None  # question and answer
@@ -74,10 +70,7 @@ class ConseEncoder:
         self._colors = colors - colors.mean(axis=0)  # (11, dim): what sets each colour apart
 
     def encode_images(self, crops: torch.Tensor) -> NDArray[np.float32]:
-        """Float32 (n, 3, 260, 260) RGB in 0..1 -> float32 (n, dim), L2-normalised.
-
-        Colours are read where a crop is not black, so it must be black outside its mask.
-        """
+        """Float32 (n, 3, 260, 260) RGB in 0..1, black outside the mask -> (n, dim), L2-normal."""
         if len(crops) == 0:
             return np.zeros((0, self.dim), dtype=np.float32)
         likely = probabilities(self.classifier, crops, self.crop_batches).numpy()  # (n, 1000)
@@ -144,8 +137,7 @@ def conse(
 ) -> NDArray[np.float32]:
     """Sum over the `top_k` likeliest classes of p times name, L2-normalised (ConSE, equation 3).
 
-    likely: (n, c), 0..1; names: (c, d), L2-normalised. Returns (n, d). The article divides by the
-    sum of the p, which the norm takes out again.
+    likely: (n, c), 0..1; names: (c, d), L2-normalised. Returns (n, d).
     """
     best = np.argpartition(-likely, top_k - 1, axis=1)[:, :top_k]  # (n, top_k)
     weights = np.zeros_like(likely)
@@ -161,12 +153,10 @@ def _unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def load_classifier(path: str | Path, device: str = "cpu") -> Any:
-    """timm's tf_efficientnet_lite2 in eval mode, float32, its 386 tensors loaded strictly.
+    """timm's tf_efficientnet_lite2, float32, of a .pth in efficientnet_lite_pytorch's layout.
 
     Called on `normalise`d pictures it gives logits (n, 1000), classes in ImageNet-1k's order. The
     same file and device give the same instance, which nobody may change.
-
-    path: a .pth in the layout of efficientnet_lite_pytorch, see `paths.weights_path`.
     """
     return _load_classifier(weights_path(path), device)
 
@@ -242,8 +232,7 @@ def color_shares(rgb: NDArray[np.floating]) -> NDArray[np.float64]:
     """Share of pixels that each of `COLORS` names, by rules on hue, saturation and value.
 
     rgb: float (n, 3), in 0..1, the pixels of one thing. Returns float64 (11,), in the order of
-    `COLORS`, sum 1; all zero when n is 0. Raises TasError for another shape. The eleven words are
-    the basic terms of Berlin and Kay (1969).
+    `COLORS`, sum 1; all zero when n is 0. The words are the basic terms of Berlin and Kay (1969).
 
     >>> dict(zip(COLORS, color_shares(np.array([[0.9, 0.1, 0.1], [0.1, 0.1, 0.1]]))))["red"]
     np.float64(0.5)
@@ -284,10 +273,9 @@ def color_shares(rgb: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def crop_color_shares(crop: NDArray[np.floating]) -> NDArray[np.float64]:
-    """`color_shares` of the thing in a masked crop: of every third of its pixels that is not fill.
+    """`color_shares` of the thing in a crop (3, H, W) in 0..1, black outside its mask.
 
-    crop: float (3, H, W) RGB in 0..1, black outside the mask (`crops.masked_crops`, fill "black");
-    a crop that is black altogether is of a black thing.
+    Every third pixel that is not fill; a crop that is black altogether is of a black thing.
     """
     pixels = crop[:, ::3, ::3].reshape(3, -1).T  # (n, 3)
     thing = pixels[pixels.max(axis=1) > _FILL]

@@ -103,9 +103,9 @@ def place_features(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
     plain_vit = isinstance(visual, VisionTransformer) and visual.attn_pool is None
     resnet = isinstance(visual, ModifiedResNet)
     if not (resnet or plain_vit or (pool is not None and pool.pos_embed is None)):
+        tower = f"the image tower {type(visual).__name__} of this CLIP model"
         raise TasError(
-            f"the image tower {type(visual).__name__} of this CLIP model has no dense features "
-            "here; choose a ViT or a ResNet of CLIP, or SigLIP"
+            f"{tower} has no dense features here; choose CLIP's ViT or ResNet, or SigLIP"
         )
     found = visual.forward_intermediates(
         pixels, indices=1, normalize_intermediates=True, intermediates_only=True
@@ -151,8 +151,7 @@ def _text_config(name: str) -> dict[str, Any]:
 def build_clip(name: str) -> Any:
     """An open_clip model with random weights, ours (`configs/*.json`) or open_clip's, on the CPU.
 
-    Its image statistics are those of the first weights listed for the name. Raises TasError for an
-    unknown name and for text towers that lie on the Hugging Face hub.
+    Its image statistics are those of the first weights listed for the name.
     """
     if "hf_model_name" in _text_config(name):
         raise TasError(f"CLIP model {name!r} needs files from the hub; choose one with CLIP's text")
@@ -178,16 +177,14 @@ def _tokenizer(config: EncoderConfig) -> Any:
         tokenizer = tiny_tokenizer(folder) if own else _open_clip().get_tokenizer(config.model)
         n_entries, known = text.get("vocab_size", _CLIP_VOCABULARY), len(tokenizer.encoder)
         if known != n_entries:
-            raise TasError(
-                f"CLIP model {config.model} has a vocabulary of {n_entries} entries, its tokenizer "
-                f"{known}; encoder.tokenizer has to name the file of its merges (.txt.gz)"
-            )
+            counts = f"has a vocabulary of {n_entries} entries, its tokenizer {known}"
+            remedy = "encoder.tokenizer has to name the file of its merges (.txt.gz)"
+            raise TasError(f"CLIP model {config.model} {counts}; {remedy}")
         return tokenizer
     if config.tokenizer is None or not folder.is_dir():
-        raise TasError(
-            f"CLIP model {config.model} needs the tokenizer files of {hub_name} from the hub; "
-            f"encoder.tokenizer has to name their folder, not {config.tokenizer}"
-        )
+        needs = f"needs the tokenizer files of {hub_name} from the hub"
+        remedy = f"encoder.tokenizer has to name their folder, not {config.tokenizer}"
+        raise TasError(f"CLIP model {config.model} {needs}; {remedy}")
     load_tokenizer(folder, "CLIP")  # tells in one line what is wrong with the folder
     with quiet_transformers():
         return library.HFTokenizer(
