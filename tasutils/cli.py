@@ -100,9 +100,9 @@ def _count(text: str) -> int:
 
 
 #: what makes some of them more than a word
+_FILES = ("image", "run", "runs", "--file", "--images", "--out", "--root", "--sentences")
 _KINDS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("image", "run", "runs"), {"type": Path}),
-    **dict.fromkeys(("--file", "--images", "--out", "--root", "--sentences"), {"type": Path}),
+    **dict.fromkeys(_FILES, {"type": Path}),
     **dict.fromkeys(("--all", "--anyway", "--json", "--scenes"), {"action": "store_true"}),
     **dict.fromkeys(("--family", "--method", "--split", "--weight"), {"action": "append"}),
     **dict.fromkeys(("--only", "--weights"), {"default": ""}),
@@ -599,11 +599,8 @@ def _models_check(o: Namespace) -> int:
         for fault in found:
             print(f"{model.name}: {fault}", file=sys.stderr)
         bad += bool(found)
-        if here and not found:
-            print(f"{model.name}: whole, {model.home()}")
-        else:
-            state = "not whole" if here else "not here"
-            print(f"{model.name}: {state}; get it with: tas models get {model.name}")
+        state = f"not {'whole' if here else 'here'}; get it with: tas models get {model.name}"
+        print(f"{model.name}: {f'whole, {model.home()}' if here and not found else state}")
     return bool(bad)
 
 

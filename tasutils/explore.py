@@ -23,7 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils import paths
+from tasutils.config import load_preset, preset_names
 from tasutils.errors import TasError
+from tasutils.rectifier import RECTIFIERS
+from tasutils.refer import parse_expression, refer, region
 from tasutils.scene import said
 from tasutils.show import ANSWER, label_points, save_overlay
 
@@ -273,8 +276,6 @@ def _head(name: str) -> str:
 
 def left_out(answer: Any) -> str:
     """Where no mask may win, as the `d` of an SVG path."""
-    from tasutils.refer import region
-
     (height, width), step = answer.scene.size_hw, -(-max(answer.scene.size_hw) // TRACED_PX)
     ys, xs = np.mgrid[0:height:step, 0:width:step]
     points_xy = np.stack([xs.ravel(), ys.ravel()], axis=1).astype(np.float64)
@@ -293,8 +294,6 @@ def explore(
     of the preset's, peers have neither; picked: a mask to tell of. TasError: what cannot be used.
     """
     from tasutils.baselines import answers_of, check_picture, make_method
-    from tasutils.rectifier import RECTIFIERS
-    from tasutils.refer import parse_expression, refer
 
     check_picture(scene, image)
     n = len(scene.proposals)
@@ -370,14 +369,12 @@ class Explorer(ipw.VBox):
 
     def presets(self) -> list[str]:
         """The presets of which all weights are here that TAS itself needs, the given one first."""
-        from tasutils.config import load_preset, preset_names
-
-        def complete(name: str) -> bool:
+        found = [self._given.preset.name]
+        for name in preset_names():
             needed = load_preset(name).weight_paths().items()
-            return all(p.exists() for part, p in needed if not part.startswith("peer_encoder."))
-
-        given = self._given.preset.name
-        return [given, *(n for n in preset_names() if n != given and complete(n))]
+            if all(p.exists() for part, p in needed if not part.startswith("peer_encoder.")):
+                found.append(name)
+        return list(dict.fromkeys(found))
 
     def describe(self, preset: str) -> tuple[TAS, Scene]:
         """A preset and what it says of the picture, made when first asked for."""
@@ -437,14 +434,14 @@ class Side(ipw.VBox):
 
     def __init__(self, explorer: Explorer, preset: str, method: str) -> None:
         from tasutils.baselines import METHODS
-        from tasutils.rectifier import RECTIFIERS
 
         self._explorer, self._settling, self._asked = explorer, False, ()
         self.view: View | None = None
         pick = {"layout": ipw.Layout(width="13rem"), "style": {"description_width": "4.2rem"}}
         self.preset = ipw.Dropdown(options=explorer.presets(), description="preset", **pick)
-        names = tuple(METHODS)
-        self.method = ipw.Dropdown(options=names, value=method, description="method", **pick)
+        self.method = ipw.Dropdown(
+            options=tuple(METHODS), value=method, description="method", **pick
+        )
         self.weights: dict[str, ipw.FloatSlider] = {}
         self._sliders = ipw.HBox(layout=_WRAP)
         self.rectifier = ipw.ToggleButtons(

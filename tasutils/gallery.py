@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils.config import Preset
+from tasutils.datasets import RefDataset, Sample, load_dataset
 from tasutils.errors import TasError
 from tasutils.images import read_image
 from tasutils.masks import iou
+from tasutils.refer import refer
 from tasutils.score_table import OWN
 from tasutils.show import Example
 from tasutils.store import SceneStore, scene_key
 
 if TYPE_CHECKING:
-    from tasutils.datasets import RefDataset, Sample
     from tasutils.runs import Run
     from tasutils.scene import Scene
     from tasutils.tas import TAS
@@ -34,8 +36,6 @@ class Gallery:
     @cached_property
     def dataset(self) -> RefDataset:
         """The data set of the run."""
-        from tasutils.datasets import load_dataset
-
         return self.data or load_dataset(self.run.family, self.run.split)
 
     @cached_property
@@ -78,8 +78,6 @@ class Gallery:
         self, row: int, weights: Mapping[str, float] | None = None, form: str = ""
     ) -> Example:
         """The sentence at a row of the samples, answered again, with weights and form in place."""
-        from tasutils.refer import refer
-
         sample = self.samples[self.run.samples["sample_id"].iloc[row]]
         image, scene = self.picture(sample.image_id)
         tas, truth = self.tas, self.dataset.gt_mask(sample)
@@ -93,7 +91,6 @@ class Gallery:
 @cache
 def _method(config: str) -> TAS:
     """Networks are loaded once for runs of one preset."""
-    from tasutils.config import Preset
     from tasutils.tas import load
 
     return load(Preset.model_validate_json(config))

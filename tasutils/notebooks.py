@@ -125,17 +125,14 @@ def check_parameters(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any
         if name not in known:
             names = ", ".join(known) or "none"
             raise TasError(f"notebook {path.stem} has no parameter {name!r}; it has: {names}")
-        wanted = type(known[name])
-        plain = str(value) if isinstance(value, Path) else value
+        wanted, plain = type(known[name]), str(value) if isinstance(value, Path) else value
         if wanted is float and type(plain) is int:
             plain = float(plain)
         number = known[name] is None
         if type(plain) is not wanted and not (number and type(plain) in {int, float}):
-            raise TasError(
-                f"notebook {path.stem}: parameter {name} is "
-                f"{'number or None' if number else wanted.__name__}, "
-                f"not {type(value).__name__} {value!r}; its default is {known[name]!r}"
-            )
+            kind = "number or None" if number else wanted.__name__
+            told = f"{kind}, not {type(value).__name__} {value!r}; its default is {known[name]!r}"
+            raise TasError(f"notebook {path.stem}: parameter {name} is {told}")
         values[name] = plain
     return values
 

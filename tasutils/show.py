@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.category import StrCategoryFormatter
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.patheffects import withStroke
@@ -26,6 +27,7 @@ from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter
 from tasutils.errors import TasError
 from tasutils.masks import iou
 from tasutils.paths import whole_file
+from tasutils.refer import region
 from tasutils.scene import said
 
 if TYPE_CHECKING:
@@ -174,8 +176,7 @@ def fill(ax: Axes, mask: np.ndarray, color: str, opacity: float) -> None:
     height, width = mask.shape
     step = -(-max(height, width) // MAX_DRAWN_PX)
     layer = np.zeros((*mask[::step, ::step].shape, 4))
-    rgb = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    layer[mask[::step, ::step]] = (*rgb, opacity)
+    layer[mask[::step, ::step]] = to_rgba(color, opacity)
     ax.imshow(layer, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
 
 
@@ -319,8 +320,6 @@ def proposals_grid(image: np.ndarray, scene: Scene) -> Picture:
 
 def region_picture(image: np.ndarray, answer: TasAnswer) -> Picture:
     """Darken what the rectifier leaves out; mark the centres: dots inside, crosses outside."""
-    from tasutils.refer import region
-
     (height, width), width_in = answer.scene.size_hw, WIDTH_IN
     words = ", ".join(word.token for word in answer.expression.directions)
     head = f"direction: {words}" if words else "no direction word: the whole picture counts"
