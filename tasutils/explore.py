@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 TRACED_PX, SHOWN_PX = 480, 960  # longest sides of the masks that are traced, and of the picture
 LABELS = {"p": "alpha (P)", "n": "lambda (N)"}  # the article's names of two weights
-STYLE = Path(__file__).with_name("report_template") / "explorer.css"
+TEMPLATES = Path(__file__).with_name("report_template")
 
 
 @lru_cache(maxsize=8)
@@ -88,7 +88,8 @@ def style_sheet(image: NDArray[np.uint8], scene: Scene) -> str:
         for i in range(len(scene.proposals))
     ]
     under = f'.{name} .tas-svg {{ background-image: url("data:image/jpeg;base64,{data}"); }}'
-    return f"<style>{STYLE.read_text(encoding='utf-8')}{under}\n{''.join(lit)}</style>"
+    style = (TEMPLATES / "explorer.css").read_text(encoding="utf-8")
+    return f"<style>{style}{under}\n{''.join(lit)}</style>"
 
 
 def _class(image: NDArray[np.uint8], scene: Scene) -> str:
@@ -98,6 +99,17 @@ def _class(image: NDArray[np.uint8], scene: Scene) -> str:
     for rle in scene.proposals.rles:
         number = zlib.crc32(str(rle["counts"]).encode(), number)
     return f"tas-{number:08x}"
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, FileSystemLoader
+
+    return (
+        Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
+        .get_template("explorer.html.j2")
+        .module
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,85 +181,51 @@ class View:
 
     def words(self, i: int) -> str:
         """All that is known of one mask, in plain text: caption, numbers, place; not escaped."""
-        caption = said(self.scene.captions[i])
         numbers = ", ".join(f"{_head(name)} {x[i]:.3f}" for name, x in self.columns.items())
         place = f"rank {self.rank[i]} of {len(self.rank)}"
         if hasattr(self.answer, "in_region"):
             place += f", {'inside' if self.inside[i] else 'outside'} the region"
-        return f"mask {i}, “{caption}”: {numbers}; {place}"
+        return f"mask {i}, “{self.caption(i)}”: {numbers}; {place}"
 
-    def _looks(self, i: int) -> str:
+    def caption(self, i: int) -> str:
+        """What is said of a mask."""
+        return said(self.scene.captions[i])
+
+    def looks(self, i: int) -> str:
+        """The classes of a mask in drawing and table."""
         looks = {"first": i in self.answer.chosen, "out": not self.inside[i]}
         looks |= {"near": self.rank[i] in (2, 3), "picked": i == self.picked}
         return " ".join([f"m{i}", *(name for name, on in looks.items() if on)])
 
+    @property
+    def best_first(self) -> list[int]:
+        """The masks by their rank."""
+        found: list[int] = np.argsort(self.rank).tolist()
+        return found
+
+    @property
+    def largest_first(self) -> list[int]:
+        """The masks by their area, so that small ones can be pointed at."""
+        found: list[int] = np.argsort(-self.scene.proposals.areas_px, kind="stable").tolist()
+        return found
+
+    @property
+    def heads(self) -> list[str]:
+        """The columns; what decides comes first, in sight where the table is wide."""
+        return [*list(self.columns)[-1:], *list(self.columns)[:-1]]
+
     @cached_property
     def svg(self) -> str:
         """The picture's drawing, to be laid over the picture of `style_sheet`."""
-        told = f"masks of the picture; the answer to “{self.expression.text}”: {self.reason}"
-        height, width = self.scene.size_hw
-        lines = [
-            f'<svg class="tas-svg" role="img" aria-label="{escape(told)}"'
-            f' viewBox="0 0 {width} {height}" style="aspect-ratio: {width} / {height};'
-            f' width: min(100%, {34 * min(1, width / height):.2f}rem)">'
-        ]
-        if getattr(self.answer, "rectified", False):
-            lines.append(f'<path class="dark" d="{left_out(self.answer)}"/>')
-        if self.answer.own_mask is not None:
-            lines.append(f'<path class="first" d="{trace(self.mask())}"/>')
-        shapes, points = outlines(self.scene)
-        for i in np.argsort(-self.scene.proposals.areas_px, kind="stable").tolist():
-            title = f"<title>{escape(self.words(i))}</title>"
-            lines.append(f'<path class="{self._looks(i)}" d="{shapes[i]}">{title}</path>')
-        scale = max(width, height) / 560  # px of the picture in one of the screen, about
-        for i in np.argsort(self.rank)[:3].tolist():
-            place = 'x="{:.1f}" y="{:.1f}"'.format(*points[i])
-            size = f"font-size: {17 * scale:.1f}px; stroke-width: {3.4 * scale:.1f}px"
-            lines.append(f'<text {place} style="{size}">{self.rank[i]}</text>')
-        return "".join([*lines, "</svg>"])
-
-    @property
-    def reading(self) -> str:
-        """What was read, as HTML: reason, sentence, and of TAS the phrases that count against."""
-        read, lines = self.expression, [f"<b>{escape(self.reason)}</b>"]
-        if self.picked is not None:
-            lines.append(escape(self.words(self.picked)))
-        if not hasattr(self.answer, "candidates"):  # a peer reads no more than the sentence
-            lines.append(escape(f"“{read.text}”"))
-        else:
-            words = ", ".join(word.token for word in read.directions) or "none"
-            told = f"“{read.text}”: head phrase “{read.phrase}”, direction words: {words}"
-            phrases = [
-                f'<{tag} title="{escape(c.reason)}">{escape(c.phrase)}</{tag}>'
-                for c in self.answer.candidates
-                for tag in ["span" if c.kept else "s"]
-            ]
-            caption = escape(self.scene.image_caption or "(no caption)")
-            negatives = f"negatives: {', '.join(phrases) or 'none'}"
-            lines.append(f"{escape(told)}<br>picture: “{caption}”<br>{negatives}")
-        return "".join(f"<p>{line}</p>" for line in lines)
-
-    @property
-    def ranking(self) -> str:
-        """The masks as an HTML table, best first, the answer shaded, those outside grey."""
-        names = list(self.columns)
-        names = names[-1:] + names[:-1]  # what decides stays in sight where the table is wide
-        heads = "".join(f"<th>{escape(_head(name))}</th>" for name in names)
-        head = '<th class="rank">rank</th><th>mask</th><th class="caption">caption</th>' + heads
-        rows = []
-        for i in np.argsort(self.rank).tolist():
-            caption = f'<td class="caption">{escape(said(self.scene.captions[i]))}</td>'
-            cells = f'<td class="rank">{self.rank[i]}</td><td>{i}</td>{caption}'
-            cells += "".join(f"<td>{self.columns[name][i]:.3f}</td>" for name in names)
-            rows.append(f'<tr class="{self._looks(i)}">{cells}</tr>')
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        return f'<div class="tas-rows">{table}</div>'
+        dark = left_out(self.answer) if getattr(self.answer, "rectified", False) else ""
+        own = "" if self.answer.own_mask is None else trace(self.mask())
+        return str(_template().svg(self, *outlines(self.scene), dark, own))
 
     @property
     def html(self) -> str:
         """Drawing, reason, negatives and table; the picture itself comes from `style_sheet`."""
         name = _class(self.image, self.scene)
-        return f'<div class="tas-view {name}">{self.svg}{self.reading}{self.ranking}</div>'
+        return f'<div class="tas-view {name}">{self.svg}{_template().rest(self)}</div>'
 
     def _repr_html_(self) -> str:
         return style_sheet(self.image, self.scene) + self.html
