@@ -106,10 +106,8 @@ def file_fault(path: Path) -> str | None:
 
 def load_strict(model: "torch.nn.Module", state: Mapping[str, "torch.Tensor"], name: str) -> None:
     """Copy `state` into `model`, cast to its dtype; TasError unless keys and shapes are equal."""
-    own, given = (
-        {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-        for tensors in (model.state_dict(), state)
-    )
+    both = (model.state_dict(), state)
+    own, given = ({k: tuple(t.shape) for k, t in tensors.items()} for tensors in both)
     other = (key for key in own.keys() & given.keys() if own[key] != given[key])
     faults = {
         "missing": own.keys() - given.keys(),

@@ -294,9 +294,9 @@ def fetch(url: str, target: Path, expected: Expected, progress: Progress) -> Non
             return
         if _size(part) <= before:
             break
+    came = f"{_size(part)} of {total} bytes; they are kept"
     raise TasError(
-        f"the connection to {url} broke after {_size(part)} of {total} bytes; they are kept, and "
-        "the same command goes on from there"
+        f"the connection to {url} broke after {came}, the same command goes on from there"
     )
 
 
@@ -353,9 +353,8 @@ def _open(url: str, target: Path, start: int = 0) -> Any:
     if start:
         headers["Range"] = f"bytes={start}-"
     try:
-        return urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S
-        )
+        request = urllib.request.Request(url, headers=headers)
+        return urllib.request.urlopen(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code == 416 and start:  # nothing lies behind what came: another version
             return _open(url, target)
@@ -363,10 +362,8 @@ def _open(url: str, target: Path, start: int = 0) -> Any:
         raise TasError(f"{url} {refusal}; the file belongs at {target}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        raise TasError(
-            f"no answer from {url} ({reason}); check the network, name a mirror with --url, "
-            f"or put the file at {target}"
-        ) from error
+        remedy = f"check the network, name a mirror with --url, or put the file at {target}"
+        raise TasError(f"no answer from {url} ({reason}); {remedy}") from error
 
 
 def unpack(archive: Path, folder: Path, flat: bool = False) -> list[Path]:

@@ -134,14 +134,6 @@ def test_damaged_folders_and_folders_without_their_parts(folders, tmp_path):
     refused(path.parent, "query_tokens")
 
 
-def test_another_model(folders, tmp_path):
-    folder = tmp_path / "bert"
-    vocabulary = small_models.write_bert_words(folder)
-    config = t.BertConfig(**small_models.SIZE, vocab_size=vocabulary)
-    t.BertModel(config).save_pretrained(folder)
-    refused(folder, "holds a bert model")
-
-
 def test_size_of_processor_and_model(folders, tmp_path):
     folder = copied(folders, tmp_path)
     path = folder / "preprocessor_config.json"

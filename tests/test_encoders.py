@@ -116,10 +116,9 @@ def test_clip_is_open_clip_s_own(clip_file, name):
     assert apart(images[0], images[1]) > 1e-3 and apart(written[0], written[1]) > 1e-3
 
 
-@pytest.mark.parametrize("name", ["tiny-ViT", "tiny-RN"])
-def test_text_without_its_padding(name):
-    tokenizer = "tiny/tokenizer.txt.gz" if name.startswith("tiny") else None
-    clip = OpenClipEncoder(EncoderConfig(model=name, checkpoint=None, tokenizer=tokenizer))
+def test_text_without_its_padding():
+    config = EncoderConfig(model="tiny-ViT", checkpoint=None, tokenizer="tiny/tokenizer.txt.gz")
+    clip = OpenClipEncoder(config)
     texts = ["", "dog", "the dog left of the red car, by the house", "word " * 120]
     for some in ([texts[0]], texts[:2], texts[1:3], texts):
         with torch.inference_mode():
@@ -312,10 +311,6 @@ def test_align_needs_its_own_whole_folder(align_folder, tmp_path):
     del state["text_projection.weight"]
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     told("text_projection.weight", AlignEncoder, AlignConfig(checkpoint=str(folder)))
-    for name in ("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"):
-        broken = shutil.copytree(align_folder, tmp_path / f"without-{name}")
-        (broken / name).write_bytes((broken / name).read_bytes()[:60])
-        told(f"damaged|{name[:9]}", AlignEncoder, AlignConfig(checkpoint=str(broken)))
 
 
 # --- an encoder of one's own, and threads ---

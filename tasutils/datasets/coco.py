@@ -107,11 +107,7 @@ def split_of(files: RefFiles, name: str, split: str, images_dir: Path) -> RefDat
 
 
 def _is_of(own: str, wanted: str) -> bool:
-    """Whether a reference of split `own` belongs to a split, by REFER's rule of letters.
-
-    >>> _is_of("testAB", "testA"), _is_of("testA", "test"), _is_of("testA", "testB")
-    (True, True, False)
-    """
+    """Whether a reference of split `own` (testAB) belongs to one (testA), by REFER's letters."""
     if wanted in ("testA", "testB", "testC"):
         return own.startswith("test") and wanted[-1] in own.removeprefix("test")
     return wanted in own if wanted == "test" else own == wanted

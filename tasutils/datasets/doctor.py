@@ -30,6 +30,7 @@ KINDS = {
     "missing image": "{images}",
     "image of another size": "{images}",
 }
+PUBLISHED = {e.name: e for e in map(dataset, DATASETS) if isinstance(e, PublishedSet)}
 Faults = defaultdict[str, list[str]]  # by kind
 
 
@@ -77,7 +78,7 @@ def list_lines(root: Path | None = None) -> Iterator[str]:
         n_images = len(data.by_image())
         yield f"{data.name:14} {data.split:6} {n_images:4} images {len(data):5} sentences"
     rows, damaged = list[Sequence[object]](), dict[str, None]()
-    for entry in _published():
+    for entry in PUBLISHED.values():
         for split_by, splits in entry.entry.splits.items():
             opened = _opened(entry, split_by, root, None)
             found = {s: {} if isinstance(d, TasError) else _counts_of(d) for s, d in opened}
@@ -91,7 +92,7 @@ def list_lines(root: Path | None = None) -> Iterator[str]:
     yield from _table(rows, ("set", "by", "split", *HEAD))
     where = f" --root {root}" if root is not None else ""
     yield from (f"{name} is damaged: tas data check {name}{where}" for name in damaged)
-    if absent := [entry.name for entry in _published() if not entry.here(root)]:
+    if absent := [entry.name for entry in PUBLISHED.values() if not entry.here(root)]:
         yield f"- is not here; to fetch it: tas data get {' | '.join(absent)}{where}"
 
 
@@ -102,11 +103,10 @@ def check(name: str | None, split_by: str | None, root: Path | None, images: Pat
     """
     if name is not None and Path(name).suffix:
         return _check_own(Path(name), images)
-    known = {entry.name: entry for entry in _published()}
-    if name is not None and name not in known:
-        raise TasError(f"no published data set {name!r}; there are {', '.join(known)}")
+    if name is not None and name not in PUBLISHED:
+        raise TasError(f"no published data set {name!r}; there are {', '.join(PUBLISHED)}")
     n_faults = 0
-    for entry in known.values() if name is None else [known[name]]:
+    for entry in PUBLISHED.values() if name is None else [PUBLISHED[name]]:
         here = [by for by in entry.entry.splits if entry.splits_here(by, root)]
         if name is not None and (split_by or not here):
             here = [entry.known_split_by(split_by)]
@@ -158,10 +158,6 @@ def _check_own(path: Path, images: Path | None) -> int:
     counts = f"{len(data)} sentences on {len(data.images)} images"
     print(f"{counts}, {n_masks} with a mask; {len(faults)} bad rows")
     return len(faults)
-
-
-def _published() -> list[PublishedSet]:
-    return [entry for entry in map(dataset, DATASETS) if isinstance(entry, PublishedSet)]
 
 
 def _opened(

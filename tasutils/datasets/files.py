@@ -71,11 +71,7 @@ def load_plain(path: Path | str) -> Any:
 
 
 def loads_plain(data: bytes, source: str = "pickle") -> Any:
-    r"""Read plain data from pickle bytes; see `load_plain`.
-
-    >>> loads_plain(b"\x80\x02]q\x00U\x03dogq\x01a.")
-    ['dog']
-    """
+    """Read plain data from pickle bytes; see `load_plain`."""
     stream = io.BytesIO(data)
     try:
         value = _Unpickler(stream, encoding="utf-8", errors="surrogateescape").load()

@@ -100,13 +100,11 @@ def load_phrasecut(
 def _flags(task: _Task, size_hw: tuple[int, int]) -> dict[str, Flag]:
     structure = task.phrase_structure or _Structure()
     return {
-        "multi": len(task.Polygons) > 1,
-        "n_instances": len(task.Polygons),
+        "multi": len(task.Polygons) > 1, "n_instances": len(task.Polygons),
         "n_attributes": len(structure.attributes or ()),
         "n_relations": len(structure.relation_descriptions or ()),
-        "phrase_type": structure.type,
-        "image_area_px": size_hw[0] * size_hw[1],
-    }
+        "phrase_type": structure.type, "image_area_px": size_hw[0] * size_hw[1],
+    }  # fmt: skip
 
 
 def subsets(samples: pd.DataFrame, as_published: bool = False) -> dict[str, NDArray[np.bool_]]:

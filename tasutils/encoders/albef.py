@@ -121,13 +121,10 @@ def build_albef(image_size: int, shape: AlbefShape = PUBLISHED) -> Any:
         num_hidden_layers=shape.fusion_layer, intermediate_size=4 * shape.width,
         max_position_embeddings=shape.positions,
     )  # fmt: skip
-    parts = {
-        "visual_encoder": image,
-        "text_encoder": BertModel(words, add_pooling_layer=False),
-        "vision_proj": nn.Linear(shape.width, shape.dim),
-        "text_proj": nn.Linear(shape.width, shape.dim),
-    }
-    return nn.ModuleDict(parts)
+    text = BertModel(words, add_pooling_layer=False)
+    of_image, of_text = (nn.Linear(shape.width, shape.dim) for _ in range(2))
+    parts = {"visual_encoder": image, "text_encoder": text}
+    return nn.ModuleDict(parts | {"vision_proj": of_image, "text_proj": of_text})
 
 
 def read_albef(

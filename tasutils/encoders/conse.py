@@ -152,20 +152,17 @@ def _unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
 # --- the classifier ---
 
 
+@lru_cache(maxsize=4)
 def load_classifier(path: str | Path, device: str = "cpu") -> Any:
     """timm's tf_efficientnet_lite2, float32, of a .pth in efficientnet_lite_pytorch's layout.
 
     Called on `normalise`d pictures it gives logits (n, 1000), classes in ImageNet-1k's order. The
     same file and device give the same instance, which nobody may change.
     """
-    return _load_classifier(weights_path(path), device)
-
-
-@lru_cache(maxsize=4)
-def _load_classifier(path: Path, device: str) -> Any:
     import timm
     import torch
 
+    path = weights_path(path)
     network: Any = timm.create_model("tf_efficientnet_lite2", pretrained=False)
     names = dict(_OUTSIDE)
     places = [(stage, k) for stage, blocks in enumerate(network.blocks) for k in range(len(blocks))]
@@ -233,9 +230,6 @@ def color_shares(rgb: NDArray[np.floating]) -> NDArray[np.float64]:
 
     rgb: float (n, 3), in 0..1, the pixels of one thing. Returns float64 (11,), in the order of
     `COLORS`, sum 1; all zero when n is 0. The words are the basic terms of Berlin and Kay (1969).
-
-    >>> dict(zip(COLORS, color_shares(np.array([[0.9, 0.1, 0.1], [0.1, 0.1, 0.1]]))))["red"]
-    np.float64(0.5)
     """
     if rgb.ndim != 2 or rgb.shape[1] != 3:
         raise TasError(f"pixels must be an array of (n, 3), not {rgb.shape}")
@@ -255,18 +249,11 @@ def color_shares(rgb: NDArray[np.floating]) -> NDArray[np.float64]:
     dull = warm & ((value < 0.62) | (saturation * value < 0.4))
     pale = ((hue >= 300) | (hue < 10)) & (saturation < 0.5) & (value > 0.65)
     rules = {  # the first that holds names the pixel
-        "black": grey & (value < 0.25),
-        "white": grey & (value >= 0.78),
-        "grey": grey,
-        "brown": dull,
-        "pink": pale | ((hue >= 310) & (hue < 342)),
-        "red": (hue < 14) | (hue >= 342),
-        "orange": hue < 42,
-        "yellow": hue < 68,
-        "green": hue < 170,
-        "blue": hue < 255,
-        "purple": hue >= 255,
-    }
+        "black": grey & (value < 0.25), "white": grey & (value >= 0.78), "grey": grey,
+        "brown": dull, "pink": pale | ((hue >= 310) & (hue < 342)),
+        "red": (hue < 14) | (hue >= 342), "orange": hue < 42, "yellow": hue < 68,
+        "green": hue < 170, "blue": hue < 255, "purple": hue >= 255,
+    }  # fmt: skip
     first = np.argmax(np.stack(list(rules.values())), axis=0)  # (n,)
     counts = dict(zip(rules, np.bincount(first, minlength=len(rules)), strict=True))
     return np.array([counts[name] for name in COLORS]) / len(rgb)

@@ -49,11 +49,8 @@ class OpenClipEncoder(TowerEncoder):
         self.image_size = int(side[0] if isinstance(side, tuple | list) else side)
         self.pixel_values = normaliser(model.visual.image_mean, model.visual.image_std, device)
         # CLIP's own text tower; its end token is its last by number
-        self._causal = (
-            getattr(model, "attn_mask", None) is not None
-            and model.text_pool_type == "argmax"
-            and isinstance(model.text_projection, torch.Tensor)
-        )
+        masked = getattr(model, "attn_mask", None) is not None and model.text_pool_type == "argmax"
+        self._causal = masked and isinstance(model.text_projection, torch.Tensor)
         self.dim = int(self._embed_tokens(self.tokenize([""])).shape[1])
 
     def encode_text(self, texts: list[str]) -> NDArray[np.float32]:
@@ -89,11 +86,8 @@ def place_features(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
     """The last feature map of an image tower, each place projected alone: (n, h, w, dim).
 
     ViT (CLIP): the last block's patch tokens through ln_post and the projection. ResNet (CLIP):
-    layer4 through attnpool's v_proj and c_proj with their biases, attention from each place to
-    itself alone (MaskCLIP, Zhou et al., arXiv 2112.01071). SigLIP: its pool sees one token at a
-    time.
-
-    pixels: float32 (n, 3, s, s), normalised. Raises TasError for towers that pool in another way.
+    layer4 through attnpool's v_proj and c_proj, each place attending to itself alone (MaskCLIP,
+    Zhou et al., arXiv 2112.01071). SigLIP: its pool sees one token at a time.
     """
     from open_clip.modified_resnet import ModifiedResNet
     from open_clip.timm_model import TimmModel
@@ -196,10 +190,9 @@ def _tokenizer(config: EncoderConfig) -> Any:
 
 
 def tiny_tokenizer(path: Path) -> Any:
-    """`open_clip.tokenizer.SimpleTokenizer` over a file of merges; int64 (n, 77) of n texts.
+    """open_clip's `SimpleTokenizer` over a file of merges; int64 (n, 77) of n texts.
 
-    The tiny models' has about 1,700 entries, not 49,408 that would weigh 25 MB, and falls back to
-    bytes for any text. Raises TasError when the file is missing or damaged.
+    The tiny models' has about 1,700 entries, not 49,408, and falls back to bytes for any text.
     """
     from open_clip.tokenizer import SimpleTokenizer
 
