@@ -345,14 +345,14 @@ def region_picture(image: np.ndarray, answer: TasAnswer) -> Picture:
     return figure
 
 
-def gallery(examples: Sequence[Example]) -> Picture:
+def gallery(examples: Sequence[Example], *, columns: int = 3) -> Picture:
     """Draw many answers side by side, each under its sentence, with its remark below."""
-    rows, cell_w, bottom_in = -(-len(examples) // 3), 3.2, 0.72
+    rows, cell_w, bottom_in = -(-len(examples) // columns), 9.6 / columns, 0.72
     picture_h = cell_w * 0.75
     field_h = 0.42 + picture_h + bottom_in
-    figure = Picture(figsize=(3 * cell_w, max(rows, 1) * field_h))
+    figure = Picture(figsize=(9.6, max(rows, 1) * field_h))
     for place, example in enumerate(examples):
-        row, column = divmod(place, 3)
+        row, column = divmod(place, columns)
         left, bottom = column * cell_w, figure.get_figheight() - (row + 1) * field_h
         ax = axes_in(figure, left + 0.05, bottom + bottom_in, cell_w - 0.1, picture_h)
         draw_answer(ax, *example[:3], ranks=1, stroke=0.6)
