@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import pytest
 
-from tasutils import cli, paths
+from tasutils import paths
 from tasutils.datasets import dataset, load_dataset, shipped
 from tasutils.errors import TasError
 from tasutils.images import read_image
@@ -96,16 +96,3 @@ def test_another_picture_and_damaged_files_are_refused(data, tmp_path, file, key
     with pytest.raises(TasError, match=words) as caught:
         load_dataset("photos7", "all", root=tmp_path)
     assert "\n" not in str(caught.value)
-
-
-def test_evaluate_knows_photos7(monkeypatch, capsys):
-    asked = []
-    monkeypatch.setattr(
-        "tasutils.evaluate.evaluate_families",
-        lambda families, split, preset, **_: asked.append((families, split, preset.name)) or [],
-    )
-    assert cli.main(["evaluate", "photos7", "all"]) == 0
-    assert cli.main(["evaluate", "photos7", "all", "--preset", "tiny"]) == 0
-    assert asked == [(["photos7"], "all", "photo"), (["photos7"], "all", "tiny")]
-    assert cli.main(["evaluate", "photos7", "all", "--family", "photos7"]) == 2
-    assert "photos7 has no families" in capsys.readouterr().err
