@@ -18,7 +18,7 @@ from tasutils import baselines, show
 from tasutils import tas as tas_room
 from tasutils.config import lookup
 from tasutils.errors import TasError
-from tasutils.explore import Explorer, explore, left_out, outlines, trace
+from tasutils.explore import Explorer, explore, left_out, trace
 from tasutils.rectifier import RECTIFIERS
 from tasutils.refer import Answer, refer, region
 
@@ -132,13 +132,6 @@ def filled(path: str, size_hw: tuple[int, int], scale: int = 4) -> np.ndarray:
 ])  # fmt: skip
 def test_an_outline_is_its_mask(mask):
     assert np.count_nonzero(filled(trace(mask), mask.shape) ^ mask) <= 0.02 * mask.size
-
-
-def test_large_pictures_are_traced_in_squares_and_nothing_vanishes():
-    masks = np.zeros((2, 1500, 1000), bool)
-    masks[0, 700, 500] = masks[1, 100:900, 200:300] = True
-    found, points = outlines(scene_of(masks))
-    assert all(found) and len(found[1]) < 200 and points[0] == pytest.approx((500, 700), abs=4)
 
 
 WORDS = ["dog", "on the left", "right", "top", "at the bottom", "upper", "lower left", "middle"]

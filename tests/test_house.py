@@ -218,11 +218,3 @@ def test_the_notebook_by_hand_has_such_parameters():
     given = dict(zip(options[3::3], options[4::3], strict=True))
     assert set(options[2::3]) == {"-p"} and len(given) == 2
     check_parameters(ROOT / book, given)
-
-
-def test_reserved_notebooks_are_listed():
-    listed = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
-    for number in [f"{n:02d}" for n in range(12)] + [f"A{n}" for n in range(1, 7)]:
-        assert re.search(rf"\b{number}\b", listed), number
-    bold = set(re.findall(r"\*\*(\w\d) ", listed))
-    assert bold == {path.name[:2] for path in (ROOT / "notebooks").glob("*.ipynb")}
