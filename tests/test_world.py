@@ -32,10 +32,8 @@ from making.sprites import (
     COLORS,
     TRAIN_STYLES,
     color_name,
-    hsv_to_rgb,
     load_sprite,
     paints_for,
-    rgb_to_hsv,
     shares,
 )
 from making.write import build_photoscenes, build_world, differences
@@ -137,12 +135,6 @@ def test_paints_show_their_colour():
         for paint in paints_for("fluent", category.slug):
             assert color_name("fluent", category.slug, paint) == paint
     assert set(COLORS) >= {"red", "orange", "yellow", "green", "blue", "purple", "pink", "brown"}
-
-
-@given(st.tuples(*[st.integers(0, 255)] * 3))
-def test_hsv_round_trip(color):
-    rgb = np.array([color]) / 255
-    np.testing.assert_allclose(hsv_to_rgb(rgb_to_hsv(rgb)), rgb, atol=1e-9)
 
 
 # --- what is stored ---
