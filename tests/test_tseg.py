@@ -121,27 +121,19 @@ def test_untrained_it_is_the_score_map_of_its_towers(encoder, picture):
 # --- the method ---
 
 
-def test_scores_are_means_inside_each_mask_whatever_the_other_masks_are(method, picture, rng):
+def test_scores_are_means_inside_each_mask_whatever_else_the_scene_holds(method, picture, rng):
     masks = random_masks(rng, 6, picture.shape[:2])
     scores, heatmap = method.score(scene_of(masks), CAR, picture), method.heatmap(picture, CAR)
     assert scores.dtype == np.float64
     assert np.allclose(scores, [slow.mean_inside(heatmap, mask) for mask in masks], atol=1e-6)
-    order = rng.permutation(6)
-    assert np.array_equal(method.score(scene_of(masks[order]), CAR, picture), scores[order])
     assert np.array_equal(method.score(scene_of(masks[:1]), CAR, picture), scores[:1])
     assert method.score(scene_of(masks[:0]), CAR, picture).shape == (0,)
-
-
-def test_nothing_but_masks_picture_and_sentence_is_seen(method, picture, rng):
-    scene = scene_of(random_masks(rng, 4, picture.shape[:2]))
     other = replace(
-        scene, image_id="another", captions=["a red car"] * 4, image_caption="a red car",
-        views={"crop": rng.normal(size=(4, 128)).astype(np.float32)},
+        scene_of(masks), captions=["a red car"] * 6, image_caption="a red car",
+        views={"crop": rng.normal(size=(6, 128)).astype(np.float32)},
     )  # fmt: skip
-    found = [method.score(one, CAR, picture) for one in (scene, other)]
-    assert np.array_equal(*found)
-    darker = method.score(scene, CAR, picture // 3)
-    assert not np.allclose(method.score(scene, CAR, picture), darker)
+    assert np.array_equal(method.score(other, CAR, picture), scores)
+    assert not np.allclose(method.score(other, CAR, picture // 3), scores)
 
 
 def test_what_it_cannot_use_is_refused_in_one_line(encoder, tmp_path):
