@@ -12,6 +12,7 @@ from contextlib import redirect_stderr
 from dataclasses import replace
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from light import own_preset
@@ -24,6 +25,7 @@ from tasutils.config import load_preset
 from tasutils.datasets import group, load_dataset
 from tasutils.errors import TasError
 from tasutils.notebooks import (
+    TEMPLATES,
     check_parameters,
     export_html,
     formula_html,
@@ -180,6 +182,47 @@ def test_a_notebooks_page_can_be_read_without_eyes_or_mouse(name):
     assert '<a href="index.html">' in html  # the way back
     assert html.count("<table") == html.count('<table tabindex="0"') > 0
     assert "details::details-content { content-visibility: visible" in html  # in print
+
+
+def luminance(color):
+    """Of a colour such as #0b5394, after WCAG 2.2."""
+    digits = color[1:] if len(color) == 7 else "".join(2 * c for c in color[1:4])
+    parts = np.array([int(digits[k : k + 2], 16) for k in (0, 2, 4)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def contrast(one, other):
+    """The ratio of two colours, 1 to 21."""
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_of_the_pages_stands_out():
+    """WCAG 2.2 AA: 4.5 to 1, for each colour of text on each ground where it stands."""
+    assert contrast("#000", "#ffffff") == pytest.approx(21)
+    style = (TEMPLATES / "index.html.j2").read_text(encoding="utf-8")
+    named = dict(re.findall(r"--(\w+): (#\w+)", style))
+    words = [named[name] for name in ("ink", "soft", "accent")]
+    words += re.findall(r"\.(?:right|wrong|moved|unproposed) { color: (#\w+)", style)
+    pairs = [(word, named[ground]) for word in words for ground in ("paper", "wash")]
+    grounds = [named[name] for name in ("paper", "wash", "warnwash")]
+    (failed,) = re.findall(r"\.failed { color: (#\w+)", style)
+    pairs += [(word, ground) for word in (failed, named["ink"]) for ground in grounds]
+    style = (TEMPLATES / "offline" / "index.html.j2").read_text(encoding="utf-8")
+    words = re.findall(r"[^-]color: (#\w+)", style) + re.findall(r"-color: (#\w{6})", style)
+    html = export_html(paths.NOTEBOOKS / "06_study.ipynb")
+    last = dict(re.findall(r"(--[\w-]+): *([^;}]+?) *[;}]", html))
+    ground = last["--jp-cell-editor-background"]
+    for value in re.findall(r"\.highlight \.\w+ *{ *color: ([^;}]+)", html):
+        while value.startswith("var("):
+            value = last[re.match(r"var\((--[\w-]+)", value).group(1)]
+        if value.startswith("#"):
+            pairs.append((value, ground if ground.startswith("#") else "#f5f5f5"))
+    pairs += [(word, ground) for word in words for ground in ("#ffffff", "#f5f5f5")]
+    assert len(words) >= 8 and len(pairs) > 60
+    weak = {pair: round(contrast(*pair), 2) for pair in pairs if contrast(*pair) < 4.5}
+    assert not weak
 
 
 # ------------------------------------------------------------------ what a report is about

@@ -5,6 +5,7 @@ files, safetensors and archives in test_models, annotations in test_datasets.
 """
 
 import ast
+import gzip
 import io
 import json
 import os
@@ -418,3 +419,14 @@ def test_names_of_weights_import_nothing(tmp_path, monkeypatch):
     for name in ("package:evil/x", "package:evil.sub/x", "package:/x", "package:..x/y"):
         paths.weights_path(name)
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("data", [
+    gzip.compress(b"#v\n" + b"a b\n" * 20_000_000), gzip.compress(b"#v\na\n"), b"\x1f\x8b",
+    gzip.compress(b"#v\na b c\n"), gzip.compress(b"\xff\xfe"), gzip.compress(b"x y\n" * 9)[:-6],
+], ids=["long", "one word", "no stream", "three words", "not text", "cut"])  # fmt: skip
+def test_a_vocabulary_of_a_stranger(tmp_path, data):
+    (tmp_path / "m.gz").write_bytes(data)
+    preset = load_preset("tiny").override({"encoder.tokenizer": str(tmp_path / "m.gz")})
+    with pytest.raises(TasError):
+        _ = tasutils.load(preset, device="cpu").encoder
