@@ -50,7 +50,7 @@ here = [name for name, entry in published.items() if entry.here(root or None)]
 rows = []
 for name, files in file_sets().items():
     users = [user for user, entry in published.items() if name in entry.entry.get]
-    sizes = [part.bytes for part in files.parts]
+    sizes = [part.size for part in files.parts]
     rows.append(
         {
             "command": f"tas data get {name}",
