@@ -436,10 +436,11 @@ def report(tmp_path):
 
         def prepare():
             import tasutils.datasets
-            from tasutils import paths
+            from tasutils import paths, report
 
             paths.NOTEBOOKS = tmp_path / "n"
-            tasutils.datasets.load_dataset = lambda *_: dataset
+            for module in (tasutils.datasets, report):
+                module.load_dataset = lambda *_: dataset
             more()
 
         args = ["report", "--dataset", "refscenes+", "--split", "val", "--out", out]
