@@ -436,10 +436,10 @@ def report(tmp_path):
 
         def prepare():
             import tasutils.datasets
-            from tasutils import paths, report
+            from tasutils import gallery, paths, report
 
             paths.NOTEBOOKS = tmp_path / "n"
-            for module in (tasutils.datasets, report):
+            for module in (tasutils.datasets, gallery, report):
                 module.load_dataset = lambda *_: dataset
             more()
 
