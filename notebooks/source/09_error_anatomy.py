@@ -302,6 +302,25 @@ ax.set_yticklabels([f"{name}, {shares.loc[name].sum()} of {sizes[name]}" for nam
 ax.legend(ncols=4, fontsize=8.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
 plt.show()
 
+# %% [markdown]
+# ## By what the sentence asks for
+#
+# A sentence may ask for several things (*the biggest dog on the left*), and then counts in each row; TAS has a part for the direction alone ([notebook 11](11_graded.ipynb) has one for each).
+
+# %%
+asked = pd.DataFrame([tas.language.parse(text).asks.findings() for text in table["text"]])
+asked = asked.notna().set_index(table.index)
+asked["none of these"] = ~asked.any(axis=1)
+kinds = {
+    kind: [
+        asked[kind].sum(),
+        100 * table["iou"][asked[kind]].mean(),
+        *(100 * (table["cause"][asked[kind]] == cause).mean() for cause in MEANING),
+    ]
+    for kind in asked
+}
+pd.DataFrame(kinds, index=["n", "mIoU, %", *(f"{cause}, %" for cause in MEANING)]).T.round(1)
+
 
 # %% [markdown]
 # ## Click a bar, see the cases

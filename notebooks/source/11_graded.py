@@ -25,11 +25,12 @@ from IPython.display import Markdown, display
 
 import tasutils
 from tasutils import paths, show, tables
+from tasutils.baselines import answers_of, make_method
 from tasutils.datasets import load_dataset
 from tasutils.evaluate import run_of
 from tasutils.gallery import Gallery
 from tasutils.notebooks import refuse_unknown
-from tasutils.refer import refer
+from tasutils.refer import parse_expression, refer
 
 refuse_unknown()
 
@@ -293,6 +294,42 @@ plain = own | dict.fromkeys("dzroh", 0)
 assert (whole[rest] == answered(scores, plain, ids)[rest]).all()
 
 # %% [markdown]
+# ## The same terms with other methods
+#
+# Are the terms worth something apart from TAS? Any method that scores the masks by cosines can carry them: it is asked for the bare thing, and d, z, r, o and w are added with the same weights.
+
+# %%
+added = {name: own[name] for name in "dzrow" if name in own}
+of_masks = {name: some.to_numpy() for name, some in iou.groupby(scores["sample_id"])}
+carried = []
+for image_id, rows in samples.groupby("image_id"):
+    image, scene = gallery.picture(image_id)
+    things = [read[samples.index.get_loc(row)].thing or rows.loc[row, "text"] for row in rows.index]
+    for name in ("clip_only", "text_only", "global_local") if len(scene.proposals) else ():
+        method = make_method(name, tas, run.family)
+        for bare, texts in ((False, rows["text"]), (True, things)):
+            said = [parse_expression(text, tas.language, tas.preset) for text in texts]
+            for row, found in zip(rows.index, answers_of(method, scene, said, image), strict=True):
+                terms = ask(row, tas.preset).terms
+                total = found.total + bare * sum(w * terms[t] for t, w in added.items())
+                right = of_masks[rows.loc[row, "sample_id"]][total.argmax()]
+                carried.append([name, row, image_id, bare, right])
+carried = pd.DataFrame(carried, columns=["method", "row", "picture", "graded", "iou"])
+both = carried.pivot(
+    index=["method", "row", "picture"], columns="graded", values="iou"
+).reset_index()
+peers = {
+    name: [
+        some[False].mean(),
+        some[True].mean(),
+        (gain := some[True] - some[False]).mean(),
+        *interval(gain, some["picture"], n_boot),
+    ]
+    for name, some in both.groupby("method", sort=False)
+}
+pd.DataFrame(peers, index=["alone", "with the terms", "gain", "low", "high"]).T.mul(100).round(1)
+
+# %% [markdown]
 # ## Where it fails
 #
 # The relation of each sentence, and how often its answer is right (IoU of at least a half) where a mask was right at all. *In front of* and *behind* are told from the lower edges of two masks, which says little in a drawn world without a floor.
@@ -411,6 +448,7 @@ told = "; ".join(f"{kind} {row['gain']:+.1f}" for kind, row in clear.iterrows())
 Markdown(f"""
 * {len(outside)} of {n_asked} sentences with a direction mean a thing whose best mask lies outside of the halves.
 * Against V, P and N without a rectifier the gain is clear for these, in points: {told or "none"} (n = {len(samples)}).
+* With the same terms other methods gain too: {", ".join(f"{name} {100 * told[2]:+.1f}" for name, told in peers.items())} points.
 * mIoU with parts replaced by the truth: {"; ".join(f"{rung} {100 * step[0]:.1f}" for rung, step in steps.items())}.
 * Sentences that ask for none of these are answered as they were by d, z, r, o and h, all {int(rest.sum())} of them.
 """)
