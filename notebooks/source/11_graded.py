@@ -17,6 +17,7 @@ n_boot = 1000  # bootstrap resamples of images
 results = ""  # the folder of runs and described pictures; empty: results
 
 # %%
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +28,7 @@ import tasutils
 from tasutils import paths, show, tables
 from tasutils.baselines import answers_of, make_method
 from tasutils.datasets import load_dataset
+from tasutils.datasets.sample import segmentation_mask
 from tasutils.evaluate import run_of
 from tasutils.gallery import Gallery
 from tasutils.notebooks import refuse_unknown
@@ -357,13 +359,16 @@ show.gallery(
 # %%
 graph = pd.read_parquet(paths.DATA / "refscenes" / "scenes.parquet")
 graph = graph[graph["split"].eq(run.split) & run.family.startswith("refscenes")]
+layout = paths.DATA / "refscenes" / run.family / "instances.json"
+outlines = json.loads(layout.read_text(encoding="utf-8"))["annotations"] if len(graph) else []
+outlines = {one["id"]: one["segmentation"] for one in outlines}
 
 
 def truth_of(image_id):
     """Every thing of a drawn picture: its mask, bool (n, H, W), and what a perfect captioner says."""
     things = graph[graph["image_id"].astype(str) == image_id]
-    sample = next(s for s in gallery.dataset.samples if s.image_id == image_id)
-    masks = [gallery.dataset.gt_mask(replace(sample, ann_ids=(one,))) for one in things["ann_id"]]
+    size_hw = scenes[image_id].size_hw
+    masks = [segmentation_mask(outlines[one], size_hw, image_id) for one in things["ann_id"]]
     said = [
         f"a {row.color} {row.category}" if row.color else f"a {row.category}"
         for row in things.itertuples()
