@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tasutils.config import Part
+from tasutils.masks import distinct
 from tasutils.terms import Scores, Term, Texts, v_score
 
 if TYPE_CHECKING:
@@ -127,10 +128,8 @@ def o_score(
     """
     scores, (k, where) = np.asarray(fits, np.float64), order
     same = proposals.overlaps > _SAME
-    kept: list[int] = []
-    for index in np.argsort(-scores, kind="stable").tolist():
-        if not same[index, kept].any():
-            kept.append(index)
+    best = np.argsort(-scores, kind="stable")
+    kept = best[distinct(proposals.overlaps[np.ix_(best, best)], _SAME, len(best))]
     least = scores.max(initial=-1) - settings.margin
     counts = 1 / (1 + np.exp((least - scores[kept]) / settings.softness))
     logs = np.log(np.maximum(proposals.areas_px, 1))
@@ -164,7 +163,7 @@ def _z(scene: Scene, expression: Expression, texts: Texts, settings: Size) -> Sc
 
 def _r(scene: Scene, expression: Expression, texts: Texts, settings: Relation) -> Scores:
     asks = expression.asks
-    if not asks.relation or not len(scene.proposals):
+    if not asks.relation:
         return np.zeros(len(scene.proposals))
     fits = [v_score(scene.crop_embeddings, texts.phrases[name]) for name in asks.landmarks]
     return r_score(scene.proposals, asks.relation, fits, settings)
@@ -172,7 +171,7 @@ def _r(scene: Scene, expression: Expression, texts: Texts, settings: Relation) -
 
 def _o(scene: Scene, expression: Expression, texts: Texts, settings: Order) -> Scores:
     asks = expression.asks
-    if asks.order is None or not len(scene.proposals):
+    if asks.order is None:
         return np.zeros(len(scene.proposals))
     fits = v_score(scene.crop_embeddings, texts.phrases.get(asks.thing, texts.sentence))
     return o_score(scene.proposals, asks.order, fits, settings)

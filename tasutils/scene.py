@@ -89,7 +89,8 @@ class Proposals:
         return self if self.device_masks is None else replace(self, device_masks=None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"device_masks": None}
+        kept = {name: value for name, value in vars(self).items() if name != "overlaps"}
+        return kept | {"device_masks": None}
 
     @cached_property
     def overlaps(self) -> NDArray[np.float64]:

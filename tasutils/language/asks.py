@@ -163,8 +163,10 @@ def _is_landmark(chunk: Span, start: int, name: str) -> bool:
     noun, first = chunk.root, chunk[0].lower_
     if chunk.start != start or first in {"last", "between"} or noun.pos_ == "PRON":
         return False
-    if noun.lower_ in LISTS.plan | LISTS.colors or name != "inside":
-        return noun.lower_ not in LISTS.plan | LISTS.colors
+    if noun.lower_ in LISTS.plan | LISTS.colors:
+        return False
+    if name != "inside":
+        return True
     kinds = set(ancestors(noun.lemma_))
     holds = kinds & {"instrumentality.n.03", "structure.n.01", "container.n.01"}
     return bool(holds) and not kinds & {"clothing.n.01", "covering.n.02"}
