@@ -31,7 +31,9 @@ from tasutils.datasets import load_dataset
 from tasutils.datasets.sample import segmentation_mask
 from tasutils.evaluate import run_of
 from tasutils.gallery import Gallery
+from tasutils.metrics import bootstrap_ratios
 from tasutils.notebooks import refuse_unknown
+from tasutils.rectifier import in_region
 from tasutils.refer import parse_expression, refer
 
 refuse_unknown()
@@ -80,25 +82,11 @@ scenes = {one: gallery.picture(one)[1] for one in dict.fromkeys(samples["image_i
 iou = scores["intersection_px"] / scores["union_px"]
 oracle = scores.loc[iou.groupby(scores["sample_id"]).idxmax()].set_index("sample_id")["proposal"]
 
-
-def in_halves(centers_xy, size_hw, directions):
-    """Which centres, (n, 2) px, lie in every half that is named."""
-    x, y = np.asarray(centers_xy).T
-    middle_y, middle_x = (size_hw[0] - 1) / 2, (size_hw[1] - 1) / 2
-    halves = {
-        "left": x <= middle_x,
-        "right": x >= middle_x,
-        "up": y <= middle_y,
-        "bottom": y >= middle_y,
-    }
-    return np.logical_and.reduce([np.ones(len(x), bool), *(halves[name] for name in directions)])
-
-
 outside = []
 for row, asks in zip(samples.itertuples(), read, strict=True):
     if asks.directions and row.sample_id in oracle:
         scene = scenes[row.image_id]
-        inside = in_halves(scene.proposals.centers_xy, scene.size_hw, asks.directions)
+        inside = in_region(scene.proposals.centers_xy, scene.size_hw, asks.directions)
         if not inside[oracle[row.sample_id]]:
             outside.append(row.Index)
 n_asked = sum(bool(asks.directions) for asks in read)
@@ -253,14 +241,11 @@ def answered(scores, weights, sample_ids):
 
 
 # %% tags=["definition"]
-def interval(change, pictures, n_boot=1000):
-    """The 95 % interval of a mean change, pictures drawn with replacement."""
-    sums = pd.DataFrame({"sum": change, "n": 1}).groupby(np.asarray(pictures)).sum().to_numpy()
-    drawn = np.random.default_rng(0).multinomial(
-        len(sums), np.full(len(sums), 1 / len(sums)), n_boot
-    )
-    total = drawn @ sums
-    return np.quantile(total[:, 0] / total[:, 1], [0.025, 0.975])
+def interval(values, pictures, n_boot=1000):
+    """The 95 % interval of a mean, pictures drawn with replacement: notebook 06 writes it out."""
+    ratio = {"mean": (np.asarray(values), np.ones(len(values)))}
+    found = bootstrap_ratios(ratio, pictures, n_resamples=n_boot)["mean"]
+    return found.low, found.high
 
 
 # %%
