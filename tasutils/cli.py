@@ -30,7 +30,7 @@ from tasutils import compare, config, datasets, evaluate, models, paths
 from tasutils.baselines import METHODS
 from tasutils.compute import is_out_of_memory
 from tasutils.config import Preset, load_preset
-from tasutils.datasets import default_preset, doctor, group
+from tasutils.datasets import dataset, doctor, group
 from tasutils.datasets.get_data import get_data, terms_lines
 from tasutils.engines import check_engine, describe_dataset
 from tasutils.errors import TasError, one_line, printable
@@ -384,7 +384,7 @@ def _describe(o: Namespace) -> int:
     """
     shard = _shard(o.shard)
     check_engine(o.engine, o.address)
-    preset = _preset(o.preset or default_preset(o.dataset, o.split, o.images))
+    preset = _preset(o.preset or dataset(o.dataset).preset(o.split, o.images))
     data = datasets.load_dataset(o.dataset, o.split, o.split_by, o.root, o.images)
     store = SceneStore((o.out or paths.RESULTS) / "scenes")
     tas = tasutils.load(preset, device=o.device)
@@ -416,7 +416,7 @@ def _evaluate(o: Namespace) -> None:
     families, methods = group(o.dataset, o.family), list(dict.fromkeys(o.method or ["tas"]))
     for name in {*methods} - {*METHODS, "all"}:
         raise TasError(f"no method {name!r}; there are {', '.join(METHODS)} and all")
-    preset = _preset(o.preset or default_preset(families[0], o.split, o.images), o.weights)
+    preset = _preset(o.preset or dataset(families[0]).preset(o.split, o.images), o.weights)
     folders = evaluate.evaluate_families(
         families, o.split, preset, methods=list(METHODS) if "all" in methods else methods,
         limit_images=o.limit, out=o.out, device=o.device, split_by=o.split_by, root=o.root,

@@ -23,7 +23,7 @@ from markupsafe import Markup
 
 from tasutils import paths
 from tasutils.config import Preset, load_preset
-from tasutils.datasets import RefDataset, dataset, default_preset, group, load_dataset
+from tasutils.datasets import RefDataset, dataset, group, load_dataset
 from tasutils.errors import TasError
 from tasutils.notebooks import TEMPLATES, notebook_parameters, run_notebook, title_of
 from tasutils.runs import Run, cores, git_state, list_runs, read_run, run_folder
@@ -151,7 +151,7 @@ def plan(
     entry = dataset(families[0])
     if preset is None:
         first = next(iter([*(splits or ()), *entry.drawn]), "")
-        preset = default_preset(families[0], first)
+        preset = entry.preset(first)
     chosen = load_preset(preset)
     suit = [s for s in entry.splits if (s in entry.drawn) != chosen.photographs] or entry.splits
     wanted = list(splits or (suit if limit is None else suit[:1]))

@@ -13,7 +13,7 @@ from published_trees import Boxes, H, W, draw_images
 from pycocotools import mask as coco
 
 from tasutils import cli
-from tasutils.datasets import default_preset, load_dataset
+from tasutils.datasets import dataset, load_dataset
 from tasutils.datasets.own import read_own
 from tasutils.errors import TasError
 from tasutils.runs import read_run
@@ -442,9 +442,9 @@ def test_digest_of_the_file_and_its_masks_and_preset_by_the_size_of_the_pictures
     Image.fromarray(~square()).save(folder / "masks" / "bits.png")
     assert load_dataset("own", path).index_digest != before
     path = write_csv(folder, [("a.png", "dog", "")])
-    assert default_preset("own", str(path)) == "photo"
+    assert dataset("own").preset(str(path)) == "photo"
     Image.new("RGB", (320, 240)).save(folder / "a.png")
-    assert default_preset("own", str(path)) == "tiny"
+    assert dataset("own").preset(str(path)) == "tiny"
 
 
 def run_of(folder, path, *more):

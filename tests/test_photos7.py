@@ -1,5 +1,6 @@
 """photos7: pictures by hash, masks by geometry, sentences by number, mistakes by one line."""
 
+import importlib.util
 import json
 from hashlib import sha256
 
@@ -72,8 +73,9 @@ def test_masks_are_those_of_the_annotations_and_a_part_lies_in_its_thing(data):
 
 @pytest.mark.parametrize("module", shipped.PACKAGES)
 def test_a_missing_package_is_named_with_its_install_line(monkeypatch, module):
-    found = shipped.find_spec
-    monkeypatch.setattr(shipped, "find_spec", lambda name: None if name == module else found(name))
+    found = importlib.util.find_spec
+    missing = lambda name, *more: None if name == module else found(name, *more)  # noqa: E731
+    monkeypatch.setattr("importlib.util.find_spec", missing)
     assert not dataset("photos7").here()
     with pytest.raises(TasError, match=r"scikit-.*pip install 'tasutils\[photo\]'"):
         load_dataset("photos7", "all")

@@ -31,7 +31,7 @@ from published_trees import (
 )
 
 from tasutils import cli, paths
-from tasutils.datasets import dataset, default_preset, load_dataset
+from tasutils.datasets import dataset, load_dataset
 from tasutils.datasets.get_data import FileSet, file_sets, get_data
 from tasutils.datasets.phrasecut import scores, subsets
 from tasutils.errors import TasError
@@ -483,6 +483,6 @@ def test_evaluate_phrasecut_and_the_original_numbers(tmp_path, seeing, capsys):
 
 
 def test_photographs_are_for_the_preset_photo():
-    assert default_preset("refcoco", "val") == default_preset("phrasecut", "test") == "photo"
-    assert default_preset("refscenes", "val") == "tiny"
-    assert default_preset("refscenes", "valP") == default_preset("photos7", "all") == "photo"
+    assert dataset("refcoco").preset("val") == dataset("phrasecut").preset("test") == "photo"
+    assert dataset("refscenes").preset("val") == "tiny"
+    assert dataset("refscenes").preset("valP") == dataset("photos7").preset("all") == "photo"

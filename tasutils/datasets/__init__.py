@@ -18,8 +18,7 @@ from tasutils.datasets.shipped import Family, Photos7
 from tasutils.errors import TasError
 
 __all__ = [
-    "DATASETS", "DataSet", "RefDataset", "Sample", "dataset", "default_preset", "group",
-    "load_dataset",
+    "DATASETS", "DataSet", "RefDataset", "Sample", "dataset", "group", "load_dataset",
 ]  # fmt: skip
 
 DATASETS: dict[str, DataSet | str] = {
@@ -79,12 +78,3 @@ def load_dataset(
         if option not in entry.takes:
             raise TasError(f"{name} takes no {option}; leave out {value}")
     return entry.load(split, **options)
-
-
-def default_preset(name: str, split: str, images: Path | str | None = None) -> str:
-    """The preset that fits a data set: `tiny` for drawn pictures, `photo` for photographs.
-
-    Own data is taken for drawn when all of its pictures have the size of RefScenes. Arguments and
-    errors otherwise as in `load_dataset`.
-    """
-    return dataset(name).preset(split, images)

@@ -6,20 +6,30 @@ list of references, each with several sentences.
 The mirrors jxu124/refcoco, refcocoplus and refcocog on the Hugging Face hub are parquet files named
 by split, testA as test (RefCOCOg's test keeps its name): one row a reference, the COCO records of
 annotation and image as JSON text. Categories carry no names there: `Sample.category` is COCO's id.
+
+Every layout is read into `RefFiles`, of which `split_of` makes a data set.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from tasutils.datasets.files import AGAIN, by_id, digest_of, entries, load_plain, read_json, record
+from tasutils.datasets.files import (
+    AGAIN,
+    by_id,
+    digest_of,
+    entries,
+    load_plain,
+    parquet_rows,
+    parsed,
+    read_json,
+    record,
+)
 from tasutils.datasets.sample import ImageEntry, RefDataset, Sample, annotated, image_entry, numbers
 from tasutils.errors import TasError
 
@@ -49,7 +59,7 @@ class _Ref(BaseModel):
 class RefFiles:
     """The files of a data set as read, before any split is looked at."""
 
-    refs: list[Any]  # of all splits
+    refs: list[Any]  # of all splits, as dictionaries
     images: dict[str, Any]  # COCO's records by id
     annotations: dict[str, Any]
     source: Path  # the file of the records, which messages name
@@ -86,20 +96,19 @@ def read_files(refs_path: Path, instances_path: Path) -> RefFiles:
 
 def split_of(files: RefFiles, name: str, split: str, images_dir: Path) -> RefDataset:
     """One split of files that were read; arguments and errors otherwise as in `load_refcoco`."""
-    refs = _refs_of(files, split)
-    rows, images, targets = list[Any](), dict[str, ImageEntry](), dict[Any, Any]()
+    refs, rows = _refs_of(files, split), list[tuple[Sample, list[Any] | None]]()
+    images, targets = dict[str, ImageEntry](), dict[Any, Any]()
     for ref in refs:
-        key, shape = str(ref.image_id), _shape(files, ref)
+        key, shapes = str(ref.image_id), [_shape(files, ref, ref.ann_id)]
         images[key] = images.get(key) or image_entry(images_dir, files.images[key], files.source)
         if targets.setdefault(ref.ref_id, ref.ann_id) != ref.ann_id:
             both = f"annotation {targets[ref.ref_id]} and annotation {ref.ann_id}"
             raise TasError(f"{files.refs_source}: ref {ref.ref_id} is {both}; {AGAIN}")
         category = files.categories.get(str(ref.category_id), str(ref.category_id))
         for said in ref.sentences:
-            raw = said.sent if said.raw is None else said.raw
             ids = f"{ref.ref_id}-{said.sent_id}", key, str(ref.ref_id), str(said.sent_id)
-            ann_ids = numbers([ref.ann_id])
-            rows.append((Sample(*ids, said.sent, raw, category, split, ann_ids=ann_ids), shape))
+            raw, ann_ids = said.sent if said.raw is None else said.raw, numbers([ref.ann_id])
+            rows.append((Sample(*ids, said.sent, raw, category, split, ann_ids=ann_ids), shapes))
     parts, where = sorted({ref.split for ref in refs}), f"{files.source}: ref"
     together = f"{name} {split}: {' and '.join(parts)} together, as REFER takes it"
     notes = [together] if parts != [split] else []
@@ -127,16 +136,15 @@ def _refs_of(files: RefFiles, split: str) -> list[_Ref]:
     return wanted
 
 
-def _shape(files: RefFiles, ref: _Ref) -> Any:
-    """The segmentation of a reference's annotation, which must lie in its image."""
-    image_id, ann_id = str(ref.image_id), str(ref.ann_id)
-    if image_id not in files.images or ann_id not in files.annotations:
-        lacking = f"image {image_id} or annotation {ann_id} of ref {ref.ref_id} is not in it"
+def _shape(files: RefFiles, ref: _Ref, ann_id: int | str) -> Any:
+    """The segmentation of an annotation of a reference, which must lie in its image."""
+    image, annotation = str(ref.image_id), files.annotations.get(str(ann_id))
+    if image not in files.images or annotation is None:
+        lacking = f"image {image} or annotation {ann_id} of ref {ref.ref_id} is not in it"
         raise TasError(f"{files.source}: {lacking}; get both files from the same place")
-    annotation = files.annotations[ann_id]
     there, shape = annotation.get("image_id"), annotation.get("segmentation")
-    if str(there) != image_id or not isinstance(shape, list | dict):
-        wrong = f"annotation {ann_id} of ref {ref.ref_id} lies in image {there}, not {image_id}"
+    if str(there) != image or not isinstance(shape, list | dict):
+        wrong = f"annotation {ann_id} of ref {ref.ref_id} lies in image {there}, not {image}"
         raise TasError(f"{files.source}: {wrong}, or has no shape; get both files again")
     return shape
 
@@ -146,12 +154,12 @@ def _shape(files: RefFiles, ref: _Ref) -> Any:
 
 def mirror_files(folder: Path) -> dict[str, list[Path]]:
     """A mirror's files in a folder or its `data/`, by the mirror's name of the split."""
-    found: dict[str, list[Path]] = {}
-    for place in (folder / "data", folder):
-        for split in ("train", "validation", "test", "testB"):
-            if paths := sorted(place.glob(f"{split}-*.parquet")):
-                found[split] = paths
-    return found
+    return {
+        split: paths
+        for place in (folder / "data", folder)
+        for split in ("train", "validation", "test", "testB")
+        if (paths := sorted(place.glob(f"{split}-*.parquet")))
+    }
 
 
 def read_mirror(name: str, split: str, paths: dict[str, list[Path]]) -> RefFiles:
@@ -159,19 +167,22 @@ def read_mirror(name: str, split: str, paths: dict[str, list[Path]]) -> RefFiles
 
     `paths` are those of `mirror_files`; raises TasError where a file is missing or damaged.
     """
-    wanted = ["testA", "testB"] if split == "test" and "testB" in paths else [split]
     refs, read = list[Any](), list[Path]()
-    for own in wanted:
-        shards = _shards(f"{name} {own}", MIRRORED.get(own, own), paths)
-        refs += [row | {"split": own} for path in shards for row in _rows(path)]
-        read += shards
+    for own in ["testA", "testB"] if split == "test" and "testB" in paths else [split]:
+        for path in shards(f"{name} {own}", MIRRORED.get(own, own), paths):
+            remedy = "this is no file of the mirror jxu124/refcoco, refcocoplus or refcocog"
+            rows = parquet_rows(path, MIRROR_COLUMNS, remedy, columns=list(MIRROR_COLUMNS))
+            refs += [row | {"split": own} for row in rows]
+            read.append(path)
     images, annotations = (
-        by_id([ref[column] for ref in refs], column, read[0]) for column in MIRROR_COLUMNS[-2:]
+        by_id([parsed(ref[column], read[0]) for ref in refs], column, read[0])
+        for column in MIRROR_COLUMNS[-2:]
     )
     return RefFiles(refs, images, annotations, read[0], read[0], digest_of(read))
 
 
-def _shards(what: str, mirrored: str, paths: dict[str, list[Path]]) -> list[Path]:
+def shards(what: str, mirrored: str, paths: dict[str, list[Path]]) -> list[Path]:
+    """All files of a mirror's split; raises TasError where one is missing."""
     found = paths.get(mirrored, [])
     if not found:
         there = [path for each in paths.values() for path in each]
@@ -182,20 +193,3 @@ def _shards(what: str, mirrored: str, paths: dict[str, list[Path]]) -> list[Path
         some = f"{found[0].parent}: {len(found)} of the {int(said[1])} files of {what}"
         raise TasError(f"{some}; get the others: {mirrored}-*.parquet")
     return found
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a mirror's file, COCO's records in them parsed."""
-    import pyarrow
-    import pyarrow.parquet as pq
-
-    try:
-        if missing := sorted({*MIRROR_COLUMNS} - {*pq.read_schema(path).names}):
-            other = "this is no file of the mirror jxu124/refcoco, refcocoplus or refcocog"
-            raise TasError(f"{path}: no column {', '.join(missing)}; {other}")
-        for row in pq.read_table(path, columns=list(MIRROR_COLUMNS)).to_pylist():
-            yield row | {column: json.loads(row[column]) for column in MIRROR_COLUMNS[-2:]}
-    except TasError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, pyarrow.ArrowException) as e:
-        raise TasError(f"{path}: damaged ({' '.join(str(e).split())[:80]}); {AGAIN}") from None

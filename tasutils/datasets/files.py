@@ -53,11 +53,15 @@ def read_bytes(path: Path) -> bytes:
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file; raises TasError where it is missing, unreadable or damaged."""
-    data = read_bytes(path)
+    return parsed(read_bytes(path), path)
+
+
+def parsed(text: bytes | str, source: Path) -> Any:
+    """What JSON means; raises TasError, naming `source`, where it is damaged."""
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise TasError(f"{path}: damaged JSON ({str(error)[:80]}); {AGAIN}") from None
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TasError(f"{source}: damaged JSON ({str(error)[:80]}); {AGAIN}") from None
 
 
 def load_plain(path: Path | str) -> Any:
@@ -153,3 +157,19 @@ def by_id(records: list[Any], what: str, source: Path, key: str = "id") -> dict[
         if found.setdefault(str(entry[key]), entry) != entry:
             raise TasError(f"{source}: two of its {what} have the {key} {entry[key]}; {AGAIN}")
     return found
+
+
+def parquet_rows(path: Path, needed: Iterable[str], remedy: str, **options: Any) -> list[Any]:
+    """The rows of a parquet file with such columns at least; `options` are `read_table`'s."""
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    try:
+        missing = sorted({*needed} - {*pq.read_schema(path).names})
+        rows = [] if missing else pq.read_table(path, **options).to_pylist()
+    except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())[:80]
+        raise TasError(f"{path}: damaged or missing ({why}); {remedy}") from None
+    if missing:
+        raise TasError(f"{path}: no column {', '.join(missing)}; {remedy}")
+    return rows

@@ -94,7 +94,7 @@ def read_own(path: Path | str, images: Path | str | None = None) -> tuple[RefDat
         try:
             row = _row(line, cells, path, folder, size_of)
             # rows of one mask share a reference
-            ref = row.sample.ref_id or (ref_of.setdefault(row.target, line) if row.rle else line)
+            ref = row.sample.ref_id or (ref_of.setdefault(row.target, line) if row.shapes else line)
             if target_of.setdefault(ref, row.target) != row.target:
                 raise TasError(f"ref_id {ref!r} has another picture or mask in an earlier row")
         except TasError as error:
@@ -108,7 +108,8 @@ def read_own(path: Path | str, images: Path | str | None = None) -> tuple[RefDat
     note = f"{path}: rows that say what an earlier one says, and each counts: {shown(equal)}"
     data = annotated(
         "own", name_part(re.sub(r"[^\w.+-]+", "-", path.stem)),
-        [(row.sample, row.rle) for row in rows], {row.sample.image_id: row.entry for row in rows},
+        [(row.sample, row.shapes) for row in rows],
+        {row.sample.image_id: row.entry for row in rows},
         digest_of([path, *sorted({row.file for row in rows if row.file})]), f"{path}: line",
         notes=[note] if equal else [],
     )  # fmt: skip
@@ -119,7 +120,7 @@ class _Row(NamedTuple):
     sample: Sample
     target: tuple[str, str, str]  # picture, mask and value, as they are written
     entry: ImageEntry
-    rle: dict[str, Any] | None
+    shapes: list[Any] | None
     file: Path | None  # of the mask
 
 
@@ -141,16 +142,16 @@ def _row(
         raise TasError("no words in column expression")
     if value and not mask:
         raise TasError(f"a value {value!r} but no mask")
-    picture, rle, file = find_file(folder, name), None, None
+    picture, shapes, file = find_file(folder, name), None, None
     entry = ImageEntry(picture, size_of(picture))
     if mask:
         truth, file = read_mask(mask, value, path.parent, entry.size_hw, picture.name)
-        rle = encode_rle(truth[None])[0]
+        shapes = encode_rle(truth[None])
     image_id = os.path.normpath(name).replace("\\", "/")
     others = set(cells) - {*REQUIRED, *OPTIONAL}
     flags: dict[str, Flag] = {key: str(cell) for key, cell in cells.items() if key in others}
     sample = Sample(line, image_id, ref_id, "", text, text, category, path.stem, flags)
-    return _Row(sample, (image_id, json.dumps(mask or None), value), entry, rle, file)
+    return _Row(sample, (image_id, json.dumps(mask or None), value), entry, shapes, file)
 
 
 def find_file(folder: Path, name: str) -> Path:

@@ -83,7 +83,7 @@ def load_phrasecut(
     folder = root / "images" if images_dir is None else Path(images_dir)
     rows, images = [], {}
     for task in tasks:
-        key, polygons = str(task.image_id), [part for each in task.Polygons for part in each]
+        key = str(task.image_id)
         if key not in sizes:
             lacking = f"image {key} of task {task.task_id} is not in it"
             raise TasError(f"{source}: {lacking}; get both files from the same place")
@@ -92,7 +92,8 @@ def load_phrasecut(
         flags, ann_ids = _flags(task, images[key].size_hw), numbers(task.ann_ids) or None
         thing = task.phrase_structure.name if task.phrase_structure else ""
         sample = Sample(task_id, key, task_id, "0", said, said, thing, split, flags, ann_ids)
-        rows.append((sample, [[c for xy in part for c in xy] for part in polygons]))
+        things = [[[c for xy in part for c in xy] for part in each] for each in task.Polygons]
+        rows.append((sample, things))
     digest = digest_of([source, path])
     return annotated(name, split, rows, images, digest, f"{path}: task", raster)
 

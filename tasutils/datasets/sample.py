@@ -111,7 +111,7 @@ class DataSet:
         return True
 
     def preset(self, split: str, images: Path | str | None = None) -> str:
-        """The preset that fits a split."""
+        """The preset that fits a split: `tiny` for drawn pictures, `photo` for photographs."""
         return "tiny" if split in self.drawn else "photo"
 
 
@@ -145,49 +145,52 @@ def numbers(ids: Any) -> tuple[int, ...] | None:
 
 
 def annotated(
-    name: str, split: str, rows: Iterable[tuple[Sample, Any]], images: dict[str, ImageEntry],
-    digest: str, source: str, raster: Raster = "coco", notes: Iterable[str] = (),
-    refer: bool = False,
+    name: str, split: str, rows: Iterable[tuple[Sample, list[Any] | None]],
+    images: dict[str, ImageEntry], digest: str, source: str, raster: Raster = "coco",
+    notes: Iterable[str] = (), refer: bool = False,
 ) -> RefDataset:  # fmt: skip
-    """A split of samples with their segmentations (None: no mask), drawn when they are asked for.
+    """A split of samples, each with the segmentations whose union is its truth (None: no mask).
 
-    `source` is what messages name before a reference's id; `raster` as in `segmentation_mask`;
-    `refer`: whether REFER's rule is told apart. The second and later of equal sample ids are marked
-    (7#2); these, and targets without a pixel, are added to the notes.
+    They are drawn when asked for. `source` is what messages name before a reference's id; `raster`
+    as in `segmentation_mask`; `refer`: whether REFER's rule is told apart. The second and later of
+    equal sample ids are marked (7#2); these, and targets without a pixel, are added to the notes.
     """
-    samples, shapes, seen = dict[str, Sample](), dict[str, Any](), Counter[str]()
-    for sample, shape in rows:
+    samples, shapes, seen = dict[str, Sample](), dict[str, list[Any] | None](), Counter[str]()
+    for sample, drawn in rows:
         key = sample.sample_id
         seen[key] += 1
         key += f"#{seen[key]}" if seen[key] > 1 else ""
-        samples[key], shapes[key] = replace(sample, sample_id=key), shape
+        samples[key], shapes[key] = replace(sample, sample_id=key), drawn
     least = 4 if raster == "outline" else 6  # coordinates of what has a pixel
-    parts = {
-        key: [len(part) if isinstance(part, list) else least for part in shape]
-        for key, shape in shapes.items()
-        if isinstance(shape, list)
-    }
-    found = {
-        "twice in the file, and counted twice": [key for key in samples if "#" in key],
-        "a target without a pixel, on which every method scores 0": [
-            key for key, sizes in parts.items() if max(sizes, default=0) < least
-        ],
-    }
+
+    def empty(shape: Any) -> bool:
+        parts = shape if isinstance(shape, list) else [None]
+        return all(isinstance(part, list) and len(part) < least for part in parts)
 
     def truth(sample: Sample, rule: Raster = raster) -> Mask:
-        shape, size_hw = shapes[sample.sample_id], images[sample.image_id].size_hw
-        where = f"{source} {sample.ref_id}"
-        return segmentation_mask([] if shape is None else shape, size_hw, where, rule)
+        size_hw, where = images[sample.image_id].size_hw, f"{source} {sample.ref_id}"
+        mask = np.zeros(size_hw, np.bool_)
+        for shape in shapes[sample.sample_id] or ():
+            mask |= segmentation_mask(shape, size_hw, where, rule)
+        return mask
 
-    def refer_truth(sample: Sample) -> Mask | None:
-        several = len(parts.get(sample.sample_id, ())) > 1
-        return truth(sample, "exclusive") if several else None
-
-    told = (f"{name} {split}: {what}: {shown(ids)}" for what, ids in found.items() if ids)
+    several = {
+        key for key, drawn in shapes.items() if refer and drawn
+        for shape in drawn if isinstance(shape, list) and len(shape) > 1
+    }  # fmt: skip
+    told = {
+        "twice in the file, and counted twice": [key for key in samples if "#" in key],
+        "a target without a pixel, on which every method scores 0": [
+            key for key, drawn in shapes.items()
+            if drawn is not None and samples[key].ann_ids != () and all(map(empty, drawn))
+        ],
+    }  # fmt: skip
+    found = (f"{name} {split}: {what}: {shown(ids)}" for what, ids in told.items() if ids)
     return RefDataset(
-        name, split, tuple(samples.values()), images, digest, truth, notes=(*notes, *told),
-        without_mask=frozenset(key for key, shape in shapes.items() if shape is None),
-        refer_truth=refer_truth if refer and max(map(len, parts.values()), default=0) > 1 else None,
+        name, split, tuple(samples.values()), images, digest, truth, notes=(*notes, *found),
+        without_mask=frozenset(key for key, drawn in shapes.items() if drawn is None),
+        refer_truth=(lambda s: truth(s, "exclusive") if s.sample_id in several else None)
+        if several else None,
     )  # fmt: skip
 
 

@@ -10,17 +10,17 @@ printed with its n, never a result.
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tasutils import paths
 from tasutils.datasets.coco import load_refcoco, read_files, split_of
-from tasutils.datasets.files import AGAIN, digest_of
+from tasutils.datasets.files import AGAIN, digest_of, parquet_rows
 from tasutils.datasets.phrasecut import load_phrasecut
-from tasutils.datasets.sample import DataSet, Flag, ImageEntry, RefDataset, Sample
+from tasutils.datasets.sample import DataSet, Flag, RefDataset, Sample
 from tasutils.errors import TasError
 from tasutils.language.reading import read_directions
 
@@ -69,21 +69,15 @@ class Family(DataSet):
 
     def _flags(self, path: Path, split: str) -> dict[tuple[str, str], dict[str, Flag]]:
         """Flags by (ref id, sentence id); by (task id, "0") for PhraseCut's layout."""
-        import pandas as pd
-        import pyarrow
-
-        by_task = self.layout == "phrasecut"
-        try:
-            table = pd.read_parquet(path)
-            table = table[(table["family"] == self.name) & (table["split"] == split)]
-            refs = table["task_id" if by_task and "task_id" in table else "ref_id"].astype(str)
-            sents = ["0"] * len(table) if by_task else table["sent_id"].astype(str)
-        except (OSError, pyarrow.ArrowException, KeyError, ValueError) as error:
-            why = getattr(error, "strerror", None) or " ".join(str(error).split())[:80]
-            raise TasError(f"{path}: cannot be read ({why}); restore it from git") from None
-        table = table.drop(columns=_NO_FLAGS & set(table.columns)).astype(object)
-        rows: list[Any] = table.where(table.notna(), "").to_dict("records")
-        return dict(zip(zip(refs, sents, strict=True), rows, strict=True))
+        by_task, remedy = self.layout == "phrasecut", "restore it from git"
+        wanted = [("family", "=", self.name), ("split", "=", split)]
+        rows = parquet_rows(path, ("family", "split", "ref_id", "sent_id"), remedy, filters=wanted)
+        found = {}
+        for row in rows:
+            ref, sent = (row.get("task_id"), 0) if by_task else (row["ref_id"], row["sent_id"])
+            flags = {k: "" if v is None else v for k, v in row.items() if k not in _NO_FLAGS}
+            found[str(row["ref_id"] if ref is None else ref), str(sent)] = flags
+        return found
 
 
 class Photos7(DataSet):
@@ -94,7 +88,7 @@ class Photos7(DataSet):
 
     def here(self, root: Path | str | None = None) -> bool:
         """Whether both packages that carry the photographs are installed."""
-        return all(find_spec(module) is not None for module in PACKAGES)
+        return None not in map(importlib.util.find_spec, PACKAGES)
 
     def load(self, split: str, *, root: Path | str | None = None, **_: Any) -> RefDataset:
         """Read `all` from `root`, None: data/photos7.
@@ -108,28 +102,27 @@ class Photos7(DataSet):
         if not all(isinstance(part, bool) for part in parts.values()):
             raise TasError(f"{files.refs_source}: a reference without part; {AGAIN}")
         images = {
-            key: _packaged(entry, files.images[key].get("sha256"))
+            key: replace(entry, path=_packaged(entry.path, files.images[key].get("sha256")))
             for key, entry in data.images.items()
         }
-
-        def flags(s: Sample) -> dict[str, Flag]:
-            return {"has_direction": bool(read_directions(s.text)), "part": parts[s.ref_id]}
-
-        samples = tuple(replace(s, flags=flags(s)) for s in data.samples)
+        samples = tuple(
+            replace(
+                s, flags={"has_direction": bool(read_directions(s.text)), "part": parts[s.ref_id]}
+            )
+            for s in data.samples
+        )
         return replace(data, samples=samples, images=images)
 
 
-def _packaged(entry: ImageEntry, digest: str | None) -> ImageEntry:
-    """The entry with the place of its picture in the installed package, its bytes compared."""
-    module, *rest = entry.path.parts
-    spec = find_spec(module) if module in PACKAGES else None
-    package = PACKAGES.get(module, module)
-    if spec is None or not spec.submodule_search_locations:
-        lacking = f"{entry.path.name} is part of the package {package}, which is not installed"
+def _packaged(place: Path, digest: str | None) -> Path:
+    """The picture's file in the installed package, its bytes compared."""
+    path = paths.weights_path(f"package:{place.as_posix()}")
+    package = PACKAGES.get(place.parts[0], place.parts[0])
+    if not path.is_absolute():
+        lacking = f"{place.name} is part of the package {package}, which is not installed"
         raise TasError(f"photos7: {lacking}; install it with: {INSTALL}")
-    path = Path(spec.submodule_search_locations[0], *rest)
     if not path.is_file() or sha256(path.read_bytes()).hexdigest() != digest:
         remedy = f"install the version of {package} that constraints.txt names"
         wrong = "not the picture that the references of photos7 were drawn on"
         raise TasError(f"{path}: {wrong}; {remedy}")
-    return replace(entry, path=path)
+    return path
