@@ -1,18 +1,17 @@
-"""Examples of a run, answered again from its stored scenes; runs of its preset changed a little."""
+"""Examples of a run, answered again from its stored scenes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.config import Preset
 from tasutils.datasets import RefDataset, Sample, load_dataset
-from tasutils.errors import TasError
 from tasutils.images import read_image
 from tasutils.masks import iou
 from tasutils.refer import refer
@@ -94,36 +93,3 @@ def _method(config: str) -> TAS:
     from tasutils.tas import load
 
     return load(Preset.model_validate_json(config))
-
-
-CHANGEABLE = ("encoder", "crop", "language.clean_captions", "language.negative_template")
-
-
-def changed_run(run: Run, changes: Mapping[str, Any], limit: int | None = None) -> Run:
-    """The run of a run's preset with some settings changed, over its first pictures.
-
-    Masks and captions come from the stored scenes. It is kept in the folder `changed` beside the
-    run, so that nobody takes it for the preset's. changes: of `CHANGEABLE` alone, such as
-    {"crop.fill": "blur"}; limit: pictures. TasError: another setting, or weights are missing.
-    """
-    from tasutils.describe import describe_again
-    from tasutils.engines import counted
-    from tasutils.evaluate import run_of
-    from tasutils.tas import load
-
-    for name in changes:
-        if not f"{name}.".startswith(tuple(f"{known}." for known in CHANGEABLE)):
-            raise TasError(f"{name} changes masks or captions; there are {', '.join(CHANGEABLE)}")
-    gallery, count = Gallery(run), min(limit or run.record.n_images, run.record.n_images)
-    tas = load(gallery.tas.preset.override(changes))
-    with gallery.store as store:
-        for image_id in counted(gallery.dataset.image_ids[:count], "changed", count):
-            image, scene = gallery.picture(image_id)
-            key = scene_key(image, tas.preset.describe_digest())
-            if store.get(key) is None:
-                again = describe_again(
-                    scene, image, encoder=tas.encoder, language=tas.language, preset=tas.preset,
-                    read_only=all(name.startswith("language.") for name in changes),
-                )  # fmt: skip
-                store.put(key, again)
-    return run_of(gallery.dataset, tas, count, run.folder.parent, aside="changed", progress=False)

@@ -9,6 +9,7 @@ from transformers import AutoModel, AutoTokenizer
 from making.categories import photographed_categories
 from making.sprites import load_sprite
 from tasutils.captioners.composed import ComposedCaptioner
+from tasutils.classifier import COLORS, color_shares, crop_color_shares, load_classifier
 from tasutils.config import ComputeConfig, load_preset
 from tasutils.crops import masked_crops
 from tasutils.encoders import conse
@@ -101,7 +102,7 @@ def test_embeddings_are_unit_and_do_not_depend_on_the_batch(encoder, captioner, 
 
 def test_the_published_file_is_loaded_strictly(tmp_path):
     published = torch.load(weights_path(PHOTO.encoder.checkpoint), weights_only=True)
-    state = conse.load_classifier(PHOTO.encoder.checkpoint).state_dict()
+    state = load_classifier(PHOTO.encoder.checkpoint).state_dict()
     assert len(published) == len(state) == 386
     for key, own in {
         "_fc.weight": "classifier.weight",
@@ -113,7 +114,7 @@ def test_the_published_file_is_loaded_strictly(tmp_path):
     del published["_fc.bias"]
     torch.save(published, tmp_path / "short.pth")
     with pytest.raises(TasError, match="1 missing"):
-        conse.load_classifier(tmp_path / "short.pth")
+        load_classifier(tmp_path / "short.pth")
 
 
 def test_missing_and_damaged_folders_are_told_in_one_line(tmp_path):
@@ -161,17 +162,17 @@ def test_colors_of_named_pixels():
         "pink": (250, 170, 190), "brown": (110, 70, 35), "black": (15, 15, 18),
         "grey": (128, 128, 128), "white": (245, 245, 240),
     }  # fmt: skip
-    assert set(named) == set(conse.COLORS)
+    assert set(named) == set(COLORS)
     for name, rgb in named.items():
-        assert conse.color_shares(np.array([rgb]) / 255)[conse.COLORS.index(name)] == 1, name
-    assert conse.color_shares(np.random.default_rng(0).random((500, 3))).sum() == pytest.approx(1)
-    assert not conse.color_shares(np.zeros((0, 3))).any()
+        assert color_shares(np.array([rgb]) / 255)[COLORS.index(name)] == 1, name
+    assert color_shares(np.random.default_rng(0).random((500, 3))).sum() == pytest.approx(1)
+    assert not color_shares(np.zeros((0, 3))).any()
     crop = np.zeros((3, 30, 30))
     crop[0, 10:20] = 1
-    assert conse.crop_color_shares(crop)[conse.COLORS.index("red")] == 1, "without the fill"
-    assert conse.crop_color_shares(crop * 0)[conse.COLORS.index("black")] == 1
+    assert crop_color_shares(crop)[COLORS.index("red")] == 1, "without the fill"
+    assert crop_color_shares(crop * 0)[COLORS.index("black")] == 1
     with pytest.raises(TasError, match="array of"):
-        conse.color_shares(np.zeros((3, 4, 4)))
+        color_shares(np.zeros((3, 4, 4)))
 
 
 def test_the_color_words_tell_two_of_a_kind_apart(encoder, val):

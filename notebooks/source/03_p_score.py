@@ -26,10 +26,12 @@ from IPython.display import Markdown, display
 import tasutils
 from tasutils import charts, show, study, tables
 from tasutils.captioners import clean_caption
+from tasutils.describe import describe_again
 from tasutils.evaluate import run_of
-from tasutils.gallery import Gallery, changed_run
+from tasutils.gallery import Gallery
 from tasutils.language import SYNONYM_RULES
 from tasutils.notebooks import refuse_unknown
+from tasutils.store import scene_key
 
 refuse_unknown()
 
@@ -160,7 +162,14 @@ print(f"cleaning changed {changed} of {len(raw)} captions of this run")
 
 # %%
 switch = not tas.preset.language.clean_captions
-turned = changed_run(run, {"language.clean_captions": switch}, limit)
+other = tasutils.load(tas.preset.override({"language.clean_captions": switch}))
+with gallery.store as store:  # the captions are read again, and no picture is described again
+    for one in image_ids[:limit]:
+        image, scene = gallery.picture(one)
+        parts = {"encoder": other.encoder, "language": other.language, "preset": other.preset}
+        again = describe_again(scene, image, **parts, read_only=True)
+        store.put(scene_key(image, other.preset.describe_digest()), again)
+turned = run_of(data, other, limit, results, aside="changed", progress=False)
 both = samples.merge(turned.samples, on="sample_id", suffixes=("", "_turned"))
 moved = (both["chosen"] != both["chosen_turned"]).sum()
 print(f"cleaning {'on' if switch else 'off'}: {moved} of {len(both)} answers differ")

@@ -30,8 +30,8 @@ from torch.nn.functional import normalize
 import tasutils
 from tasutils import paths, study
 from tasutils.baselines import METHODS, answers_of, make_method
+from tasutils.classifier import COLORS, color_shares
 from tasutils.datasets import load_dataset
-from tasutils.encoders.conse import COLORS, color_shares
 from tasutils.engines import counted
 from tasutils.metrics import bootstrap
 from tasutils.notebooks import refuse_unknown

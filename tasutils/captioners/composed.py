@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.captioners import ComposedConfig
-from tasutils.compute import Batches
-from tasutils.config import PLAIN, ComputeConfig
-from tasutils.encoders.conse import (
+from tasutils.classifier import (
     COLORS,
     IMAGE_SIZE,
     crop_color_shares,
     load_classifier,
     probabilities,
 )
+from tasutils.compute import Batches
+from tasutils.config import PLAIN, ComputeConfig
 from tasutils.language.imagenet import everyday_classes, image_classes
 
 if TYPE_CHECKING:

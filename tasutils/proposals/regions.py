@@ -18,8 +18,8 @@ from PIL import Image
 from scipy import ndimage
 from torch.nn import functional as F
 
+from tasutils.classifier import feature_maps, load_classifier
 from tasutils.config import PLAIN, ComputeConfig, OverlapConfig
-from tasutils.encoders.conse import feature_maps, load_classifier
 from tasutils.errors import TasError
 from tasutils.masks import distinct, rle_ious
 from tasutils.proposals import FreeConfig, MergeConfig, UnionConfig, filtered, propose
