@@ -26,9 +26,9 @@ from tasutils import paths
 from tasutils.config import load_preset, preset_names
 from tasutils.errors import TasError
 from tasutils.rectifier import RECTIFIERS
-from tasutils.refer import parse_expression, refer, region
+from tasutils.refer import parse_expression, refer
 from tasutils.scene import said
-from tasutils.show import ANSWER, label_points, save_overlay
+from tasutils.show import ANSWER, label_points, region_left_out, save_overlay
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,11 +105,9 @@ def _class(image: NDArray[np.uint8], scene: Scene) -> str:
 def _template() -> Any:
     from jinja2 import Environment, FileSystemLoader
 
-    return (
-        Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
-        .get_template("explorer.html.j2")
-        .module
-    )
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
+    environment.filters["said"] = said
+    return environment.get_template("explorer.html.j2").module
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,41 +177,6 @@ class View:
         found = found.assign(in_region=self.inside, rank=self.rank, caption=captions)
         return found.assign(area_px=self.scene.proposals.areas_px).sort_values("rank")
 
-    def words(self, i: int) -> str:
-        """All that is known of one mask, in plain text: caption, numbers, place; not escaped."""
-        numbers = ", ".join(f"{_head(name)} {x[i]:.3f}" for name, x in self.columns.items())
-        place = f"rank {self.rank[i]} of {len(self.rank)}"
-        if hasattr(self.answer, "in_region"):
-            place += f", {'inside' if self.inside[i] else 'outside'} the region"
-        return f"mask {i}, “{self.caption(i)}”: {numbers}; {place}"
-
-    def caption(self, i: int) -> str:
-        """What is said of a mask."""
-        return said(self.scene.captions[i])
-
-    def looks(self, i: int) -> str:
-        """The classes of a mask in drawing and table."""
-        looks = {"first": i in self.answer.chosen, "out": not self.inside[i]}
-        looks |= {"near": self.rank[i] in (2, 3), "picked": i == self.picked}
-        return " ".join([f"m{i}", *(name for name, on in looks.items() if on)])
-
-    @property
-    def best_first(self) -> list[int]:
-        """The masks by their rank."""
-        found: list[int] = np.argsort(self.rank).tolist()
-        return found
-
-    @property
-    def largest_first(self) -> list[int]:
-        """The masks by their area, so that small ones can be pointed at."""
-        found: list[int] = np.argsort(-self.scene.proposals.areas_px, kind="stable").tolist()
-        return found
-
-    @property
-    def heads(self) -> list[str]:
-        """The columns; what decides comes first, in sight where the table is wide."""
-        return [*list(self.columns)[-1:], *list(self.columns)[:-1]]
-
     @cached_property
     def svg(self) -> str:
         """The picture's drawing, to be laid over the picture of `style_sheet`."""
@@ -247,18 +210,10 @@ class View:
         return picture, table
 
 
-def _head(name: str) -> str:
-    """A term as its column is headed."""
-    return name.upper() if len(name) == 1 else name
-
-
 def left_out(answer: Any) -> str:
     """Where no mask may win, as the `d` of an SVG path."""
-    (height, width), step = answer.scene.size_hw, -(-max(answer.scene.size_hw) // TRACED_PX)
-    ys, xs = np.mgrid[0:height:step, 0:width:step]
-    points_xy = np.stack([xs.ravel(), ys.ravel()], axis=1).astype(np.float64)
-    inside, _ = region(answer.scene, answer.expression, answer.preset, points_xy)
-    return trace(~inside.reshape(xs.shape), step)
+    step = -(-max(answer.scene.size_hw) // TRACED_PX)
+    return trace(region_left_out(answer, step), step)
 
 
 def explore(

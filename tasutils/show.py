@@ -193,15 +193,6 @@ def outline(ax: Axes, mask: np.ndarray, color: str, width: float, *, dashed: boo
     ax.contour(xs, ys, thin, [0.5], colors=color, linewidths=width, linestyles=[style])
 
 
-def label(ax: Axes, x: float, y: float, text: str, size: float) -> None:
-    """Write a short label, white with a black rim, centred at a point of the picture."""
-    rim = [withStroke(linewidth=size / 4, foreground="black")]
-    ax.text(
-        x, y, text, fontsize=size, fontweight="bold", color="white", ha="center", va="center",
-        path_effects=rim, clip_on=True,
-    )  # fmt: skip
-
-
 def label_points(masks: np.ndarray, centers_xy: np.ndarray) -> list[tuple[float, float]]:
     """A point inside each mask, bool (n, H, W), near its centre, float (n, 2), off earlier ones."""
     placed: list[tuple[float, float]] = []
@@ -248,7 +239,12 @@ def draw_answer(
     if ranks > 1:
         points = label_points(masks, answer.scene.proposals.centers_xy[order])
         for place, (x, y) in enumerate(points, start=1):
-            label(ax, x, y, str(place), 13 if place == 1 else 11)
+            size = 13 if place == 1 else 11
+            ax.text(
+                x, y, str(place), fontsize=size, fontweight="bold", color="white", ha="center",
+                va="center", clip_on=True,
+                path_effects=[withStroke(linewidth=size / 4, foreground="black")],
+            )  # fmt: skip
 
 
 def overlay(
@@ -318,18 +314,24 @@ def proposals_grid(image: np.ndarray, scene: Scene) -> Picture:
     return figure
 
 
+def region_left_out(answer: TasAnswer, step: int = 1) -> np.ndarray:
+    """Where no mask may win, at each `step`-th pixel, bool (ceil(H / step), ceil(W / step))."""
+    height, width = answer.scene.size_hw
+    ys, xs = np.mgrid[0:height:step, 0:width:step]
+    points_xy = np.stack([xs.ravel(), ys.ravel()], axis=1).astype(np.float64)
+    inside, _ = region(answer.scene, answer.expression, answer.preset, points_xy)
+    return ~inside.reshape(xs.shape)
+
+
 def region_picture(image: np.ndarray, answer: TasAnswer) -> Picture:
     """Darken what the rectifier leaves out; mark the centres: dots inside, crosses outside."""
-    (height, width), width_in = answer.scene.size_hw, WIDTH_IN
+    width_in = WIDTH_IN
     words = ", ".join(word.token for word in answer.expression.directions)
     head = f"direction: {words}" if words else "no direction word: the whole picture counts"
-    figure, ax = picture_axes((height, width), width_in, top_in=0.34, bottom_in=0.34)
+    figure, ax = picture_axes(answer.scene.size_hw, width_in, top_in=0.34, bottom_in=0.34)
     write(figure, 0.1, figure.get_figheight() - 0.27, fit_text(head, width_in - 0.2, 11, 1), 11)
     draw_image(ax, image)
-    ys, xs = np.mgrid[0:height, 0:width]
-    points_xy = np.stack([xs.ravel(), ys.ravel()], axis=1).astype(np.float64)  # (H * W, 2)
-    inside, _ = region(answer.scene, answer.expression, answer.preset, points_xy)
-    fill(ax, ~inside.reshape(height, width), "#000000", 0.6)
+    fill(ax, region_left_out(answer), "#000000", 0.6)
     centers_xy, order = answer.scene.proposals.centers_xy, best_first(answer)
     for index in order[::-1]:  # the answer last, on top
         (x, y), good = centers_xy[index], bool(answer.in_region[index])
