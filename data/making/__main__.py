@@ -24,16 +24,17 @@ MODELS = ("tiny-RN", "tiny-ViT", "sam", "blip2", "freesolo", "tseg")
 
 def build(check: bool) -> int:
     """Draw RefScenes and its photographic splits from their seeds, byte for byte."""
-    from making.write import build_photoscenes, build_world, differences
+    from making.build import PHOTO_SPLITS, SPLITS
+    from making.write import build_world, differences
 
     different: list[str] = []
-    for stored, build_one in {REFSCENES: build_world, PHOTOSCENES: build_photoscenes}.items():
+    for stored, splits in {REFSCENES: SPLITS, PHOTOSCENES: PHOTO_SPLITS}.items():
         if not check:
-            build_one(stored)
+            build_world(stored, splits)
             print("wrote", stored)
             continue
         with TemporaryDirectory() as folder:
-            build_one(Path(folder))
+            build_world(Path(folder), splits)
             different += [f"{stored.name}/{name}" for name in differences(Path(folder), stored)]
     for name in different:
         print("differs:", name, file=sys.stderr)

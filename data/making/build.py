@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from making.layout import USUAL, Sizes, random_scene
 from making.queries import View, view_of
 from making.render import Rendered, render
 from making.sprites import HELD_OUT_STYLE, TRAIN_STYLES
+from making.words import shuffled
 
 IMAGES_PER_SPLIT = 200
 SENTENCES = {"refscenes": 3, "refscenes+": 3, "refscenesg": 2}
@@ -85,6 +86,19 @@ class Picture:
     expressions: tuple[Spoken, ...]
     phrases: tuple[Written, ...]
 
+    def category(self, index: int) -> Category:
+        """What a thing is."""
+        return self.rendered.graph.things[index].category
+
+    def ann_id(self, index: int) -> int:
+        """The number of a thing's mask, its own in all of RefScenes."""
+        return self.image_id * 100 + index
+
+    def box_xywh(self, index: int) -> list[int]:
+        """Left, top, width and height of what is visible of a thing, px."""
+        x0, y0, x1, y1 = map(int, self.view.boxes_xyxy[index])
+        return [x0, y0, x1 - x0, y1 - y0]
+
     def has_distractor(self, index: int) -> bool:
         """Whether another thing of the same category stands in the scene."""
         return self.view.slugs.count(self.view.slugs[index]) > 1
@@ -105,58 +119,37 @@ def draw_split(split: Split, limit: int) -> Iterator[Picture]:
 def _draw_picture(
     rng: np.random.Generator, split: Split, number: int, quota: Quota
 ) -> Picture | None:
+    """A picture with two or three targets, things with a twin first, hidden ones when due."""
     main = [category for category in split.categories if split.asks_for(category)]
     graph = random_scene(rng, split.styles, split.categories, sizes=split.sizes(number), main=main)
     rendered = render(graph)
     view = view_of(rendered)
-    allowed = [
-        i
-        for i, thing in enumerate(graph.things)
-        if view.areas_px[i] >= MIN_TARGET_PX and split.asks_for(thing.category)
-    ]
+    hidden = (view.hidden_fraction >= 0.1) & (view.hidden_fraction <= 0.6)
+    large = [i for i in range(len(view)) if view.areas_px[i] >= MIN_TARGET_PX]
+    allowed = [i for i in large if split.asks_for(graph.things[i].category)]
     if len(view) < 3 or len(allowed) < 2:
         return None
-    trial, targets, expressions = Quota(quota.counts), list[int](), list[Spoken]()
-    for target in _ordered(rng, view, allowed, trial):
-        written = _write_all(rng, view, target, trial)
-        if written is None:
-            continue
-        trial.add("targets", *(["hidden targets"] if _is_hidden(view, target) else []))
-        targets.append(target)
-        expressions += written
-        if len(targets) == 3:
-            break
+    counts, targets, expressions = Quota(quota), list[int](), list[Spoken]()
+    left = shuffled(rng, allowed)
+    while left and len(targets) < 3:
+        due = counts.below("hidden targets", "targets", TARGET_HIDDEN_SHARE)
+        left.sort(key=lambda i: (hidden[i] != due, view.slugs.count(view.slugs[i]) == 1))
+        target, trial = left.pop(0), Quota(counts)
+        if written := _write_all(rng, view, target, trial):
+            counts = trial
+            counts.update(["targets", "hidden targets"] if hidden[target] else ["targets"])
+            targets.append(target)
+            expressions += written
     if len(targets) < 2:
         return None
-    quota.counts = trial.counts
+    quota.update(counts - quota)
     phrases, image_id = _write_phrases(rng, view), split.seed + number + 1
     return Picture(image_id, rendered, view, tuple(targets), tuple(expressions), phrases)
 
 
-def _is_hidden(view: View, index: int) -> bool:
-    return bool(0.1 <= view.hidden_fraction[index] <= 0.6)
-
-
-def _ordered(
-    rng: np.random.Generator, view: View, allowed: Sequence[int], quota: Quota
-) -> Iterator[int]:
-    """Targets in the order to try: things with a twin first, hidden ones when they are due."""
-    left = [allowed[int(i)] for i in rng.permutation(len(allowed))]
-    while left:
-        due = quota.below("hidden targets", "targets", TARGET_HIDDEN_SHARE)
-        ranks = {
-            i: (_is_hidden(view, i) != due, view.slugs.count(view.slugs[i]) == 1) for i in left
-        }
-        left.sort(key=ranks.__getitem__)
-        yield left.pop(0)
-
-
-def _write_all(
-    rng: np.random.Generator, view: View, target: int, quota: Quota
-) -> list[Spoken] | None:
-    """Sentences of the three sentence families; None when the short family has fewer than two."""
+def _write_all(rng: np.random.Generator, view: View, target: int, quota: Quota) -> list[Spoken]:
+    """Sentences of the three sentence families; none when the short family has fewer than two."""
     spoken: list[Spoken] = []
-    before = dict(quota.counts)
     for family, wanted in SENTENCES.items():
         found: dict[str, Written] = {}
         while len(found) < wanted:
@@ -165,8 +158,7 @@ def _write_all(
                 break
             found[sentence.text] = sentence
         if family == FAMILIES[0] and len(found) < 2:
-            quota.counts = before
-            return None
+            return []
         if found:
             spoken.append((family, target, tuple(found.values())))
     return spoken
@@ -174,7 +166,7 @@ def _write_all(
 
 def _write_phrases(rng: np.random.Generator, view: View) -> tuple[Written, ...]:
     found: dict[str, Written] = {}
-    for target in (int(i) for i in rng.permutation(len(view))):
+    for target in shuffled(rng, range(len(view))):
         phrase = write_phrase(rng, view, target, {*found})
         if phrase is not None:
             found[phrase.text] = phrase

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
 from making.categories import by_slug
 from making.queries import Query, View, execute
-from making.words import choose
+from making.words import choose, shuffled
 
 FAMILIES = ("refscenes", "refscenes+", "refscenesg", "phrasescenes")
 SIDES = ("left", "right", "top", "bottom")
@@ -34,29 +36,32 @@ PLACE_FORMS = {
     ),
 }  # fmt: skip
 CORNER_FORMS = ("{corner} {np}", "{np} {corner}", "{np} in the {corner} corner", "{np} {other}")
+#: kinds: short links, the first one PhraseCut's; links of whole sentences
 RELATIONS = {
-    "left": ("left of", "to the left of"),
-    "right": ("right of", "to the right of"),
-    "top": ("above",),
-    "bottom": ("below", "under"),
-    "near": ("next to", "beside", "by"),
-    "behind": ("behind",),
-    "before": ("in front of",),
-}
-LONG_RELATIONS = {
-    "left": ("to the left of", "that is left of", "standing to the left of"),
-    "right": ("to the right of", "that is right of", "standing to the right of"),
-    "top": ("above", "that is above", "placed higher up than"),
-    "bottom": ("below", "that is below", "underneath"),
-    "near": ("that sits next to", "beside", "which is right beside", "close to"),
-    "behind": ("that is partly hidden behind", "standing behind", "behind"),
-    "before": ("that stands in front of", "in front of", "covering part of"),
-}
+    "left": (
+        ("left of", "to the left of"),
+        ("to the left of", "that is left of", "standing to the left of"),
+    ),
+    "right": (
+        ("right of", "to the right of"),
+        ("to the right of", "that is right of", "standing to the right of"),
+    ),
+    "top": (("above",), ("above", "that is above", "placed higher up than")),
+    "bottom": (("below", "under"), ("below", "that is below", "underneath")),
+    "near": (
+        ("next to", "beside", "by"),
+        ("that sits next to", "beside", "which is right beside", "close to"),
+    ),
+    "behind": (("behind",), ("that is partly hidden behind", "standing behind", "behind")),
+    "before": (
+        ("in front of",), ("that stands in front of", "in front of", "covering part of"),
+    ),
+}  # fmt: skip
+POSTURES = {"near": "sits next to", "behind": "stands behind", "before": "stands in front of"}
 SIZES = {
     "largest": ("biggest", "largest", "big", "large"),
     "smallest": ("smallest", "small", "tiny", "little"),
 }
-POSTURES = {"near": "sits next to", "behind": "stands behind", "before": "stands in front of"}
 
 
 @dataclass(frozen=True)
@@ -80,20 +85,12 @@ class Written:
         return bool(self.query.place or self.query.ordinal or sided)
 
 
-class Quota:
-    """Keeps running shares of the kinds of expressions near their set values."""
-
-    def __init__(self, counts: dict[str, int] | None = None) -> None:
-        self.counts = dict(counts or {})
+class Quota(Counter[str]):
+    """Counts of the kinds of expressions, to keep their running shares near set values."""
 
     def below(self, name: str, total: str, share: float) -> bool:
         """Whether ``name`` makes up less than ``share`` of ``total`` so far."""
-        return self.counts.get(name, 0) <= share * self.counts.get(total, 0)
-
-    def add(self, *names: str) -> None:
-        """Count one more of each."""
-        for name in names:
-            self.counts[name] = self.counts.get(name, 0) + 1
+        return self[name] <= share * self[total]
 
 
 def write_expression(
@@ -106,16 +103,18 @@ def write_expression(
     """
     for plan in _plans(rng, family, quota):
         for query in _candidates(rng, view, target, plan):
-            found, clear = execute(query, view)
-            if not clear or found != {target}:
+            if execute(query, view) != {target}:
                 continue
             raw = phrase(rng, query, family)
             if (text := normalise(raw)) not in taken:
-                written = Written(text, raw, query, plan, found)
+                written = Written(text, raw, query, plan, frozenset({target}))
                 hard = written.has_direction and (query.ordinal or query.relation)
-                kinds = {"direction": written.has_direction, "hard": hard}
-                kinds["pronoun"] = not query.noun
-                quota.add(family, *(f"{family} {kind}" for kind, holds in kinds.items() if holds))
+                kinds = {
+                    "direction": written.has_direction,
+                    "hard": hard,
+                    "pronoun": not query.noun,
+                }
+                quota.update([family, *(f"{family} {kind}" for kind in kinds if kinds[kind])])
                 return written
     return None
 
@@ -139,9 +138,9 @@ def _plans(rng: np.random.Generator, family: str, quota: Quota) -> list[str]:
 
 
 def _nouns(rng: np.random.Generator, slug: str) -> list[str]:
+    """All words for a category in random order, its name first or last."""
     category = by_slug()[slug]
-    others = [*category.synonyms, *category.hypernyms]
-    others = [others[int(i)] for i in rng.permutation(len(others))]
+    others = shuffled(rng, (*category.synonyms, *category.hypernyms))
     return [category.name, *others] if rng.uniform() < 0.55 else [*others, category.name]
 
 
@@ -150,22 +149,26 @@ def _candidates(rng: np.random.Generator, view: View, target: int, plan: str) ->
     color = view.colors[target]
     for noun in _nouns(rng, view.slugs[target]):
         base = Query(noun)
-        colored = replace(base, color=color) if color else base
+        colored = replace(base, color=color)
         dressed = colored if rng.uniform() < 0.4 else base
         match plan:
             case "plain":
                 yield base
-            case "color":
-                if color:
-                    yield colored
+            case "color" if color:
+                yield colored
             case "size":
                 yield from (replace(dressed, size=size) for size in SIZES)
             case "hidden":
                 yield replace(dressed, hidden=True)
             case "direction":
-                yield from _directions(rng, dressed)
+                corners = [*product(("top", "bottom"), ("left", "right"))]
+                places = [*(corners if rng.uniform() < 0.2 else ()), *((side,) for side in SIDES)]
+                yield from (replace(dressed, place=place) for place in shuffled(rng, places))
             case "ordinal":
-                yield from _ordinals(rng, view, dressed)
+                count = sum(view.called(i, noun, wide=True) for i in range(len(view)))
+                for side in shuffled(rng, SIDES):
+                    for rank in range(2, min(count, 4)):
+                        yield replace(dressed, ordinal=(rank, side))
             case "side relation":
                 yield from _relations(rng, view, target, dressed, SIDES)
             case "relation":
@@ -174,30 +177,15 @@ def _candidates(rng: np.random.Generator, view: View, target: int, plan: str) ->
         yield from _relations(rng, view, target, Query(""), ("near", "behind", "before", *SIDES))
 
 
-def _directions(rng: np.random.Generator, base: Query) -> Iterator[Query]:
-    places: list[tuple[str, ...]] = [(side,) for side in SIDES]
-    corners = [(v, h) for v in ("top", "bottom") for h in ("left", "right")]
-    options = [*corners, *places] if rng.uniform() < 0.2 else places
-    yield from (replace(base, place=options[int(i)]) for i in rng.permutation(len(options)))
-
-
-def _ordinals(rng: np.random.Generator, view: View, base: Query) -> Iterator[Query]:
-    count = sum(view.called(i, base.noun, wide=True) for i in range(len(view)))
-    for i in rng.permutation(4):
-        yield from (replace(base, ordinal=(k, SIDES[int(i)])) for k in range(2, min(count, 4)))
-
-
 def _relations(
-    rng: np.random.Generator, view: View, target: int, base: Query, kinds: tuple[str, ...]
+    rng: np.random.Generator, view: View, target: int, base: Query, kinds: Sequence[str]
 ) -> Iterator[Query]:
-    for kind in (kinds[int(i)] for i in rng.permutation(len(kinds))):
-        for anchor in (int(i) for i in rng.permutation(len(view))):
-            if anchor == target:
-                continue
+    """The query with each relation to each other thing that a reader is sure of."""
+    for kind in shuffled(rng, kinds):
+        for anchor in shuffled(rng, range(len(view))):
             name = by_slug()[view.slugs[anchor]].name
             for query in (Query(name), Query(name, color=view.colors[anchor])):
-                found, clear = execute(query, view)
-                if clear and found == {anchor}:
+                if anchor != target and execute(query, view) == {anchor}:
                     yield replace(base, relation=(kind, query))
                     break
 
@@ -213,13 +201,10 @@ def write_phrase(
             bases = [Query(noun), *colored] if rng.uniform() < 0.5 else [*colored, Query(noun)]
             for base in bases:
                 for query in _relations(rng, view, target, base, kinds) if related else [base]:
-                    found, clear = execute(query, view)
-                    if not clear or target not in found:
-                        continue
+                    found = execute(query, view) or frozenset()
                     text = short_phrase(query, plural=len(found) > 1)
-                    if text not in taken:
-                        kind = "color" if query.color else "plain"
-                        kind = "relation" if query.relation else kind
+                    if target in found and text not in taken:
+                        kind = "relation" if related else "color" if query.color else "plain"
                         return Written(text, text, query, kind, found)
     return None
 
@@ -241,51 +226,46 @@ def noun_phrase(query: Query, size_word: str | None = None) -> str:
 
 def phrase(rng: np.random.Generator, query: Query, family: str) -> str:
     """Write a query in the manner of a family, capitals and full stop included now and then."""
+    whole = family == "refscenesg"
     size_word = choose(rng, SIZES[query.size]) if query.size else None
-    write = _sentence if family == "refscenesg" else _short
-    text = write(rng, query, noun_phrase(query, size_word))
+    text = (_sentence if whole else _short)(rng, query, noun_phrase(query, size_word))
     if rng.uniform() < 0.3:
         text = text[0].upper() + text[1:]
-    return f"{text}." if rng.uniform() < (0.6 if family == "refscenesg" else 0.1) else text
-
-
-def _placed(rng: np.random.Generator, query: Query, np_text: str) -> str:
-    if len(query.place) == 1:
-        return choose(rng, PLACE_FORMS[query.place[0]]).format(np=np_text)
-    vertical, side = query.place
-    other = f"{'upper' if vertical == 'top' else 'lower'} {side}"
-    corner = f"{vertical} {side}"
-    return choose(rng, CORNER_FORMS).format(np=np_text, corner=corner, other=other)
+    return f"{text}." if rng.uniform() < (0.6 if whole else 0.1) else text
 
 
 def _short(rng: np.random.Generator, query: Query, np_text: str) -> str:
-    if query.ordinal:
-        rank, side = query.ordinal
-        return choose(rng, ORDINAL_FORMS).format(k=ORDINALS[rank], np=np_text, side=side)
-    if query.place:
-        return _placed(rng, query, np_text)
-    if query.relation:
-        kind, anchor = query.relation
-        return f"{np_text} {choose(rng, RELATIONS[kind])} the {noun_phrase(anchor)}"
+    match query:
+        case Query(ordinal=(rank, side)):
+            return choose(rng, ORDINAL_FORMS).format(k=ORDINALS[rank], np=np_text, side=side)
+        case Query(place=(side,)):
+            return choose(rng, PLACE_FORMS[side]).format(np=np_text)
+        case Query(place=(vertical, side)):
+            corner, level = f"{vertical} {side}", {"top": "upper", "bottom": "lower"}[vertical]
+            form = choose(rng, CORNER_FORMS)
+            return form.format(np=np_text, corner=corner, other=f"{level} {side}")
+        case Query(relation=(kind, anchor)):
+            return f"{np_text} {choose(rng, RELATIONS[kind][0])} the {noun_phrase(anchor)}"
     return f"the {np_text}" if rng.uniform() < 0.3 else np_text
 
 
 def _sentence(rng: np.random.Generator, query: Query, np_text: str) -> str:
-    if query.relation:
-        kind, anchor = query.relation
-        anchor_text = f"the {noun_phrase(anchor)}"
-        if not query.noun and kind in POSTURES and rng.uniform() < 0.4:
-            return f"it {POSTURES[kind]} {anchor_text}"
-        start = "the one" if not query.noun else f"{choose(rng, ('the', 'the', 'a'))} {np_text}"
-        text = f"{start} {choose(rng, LONG_RELATIONS[kind])} {anchor_text}"
-        return re.sub(r"\ba (?=[aeio])", "an ", text)
-    if query.place:
-        side = query.place[-1]
-        where = {"top": "at the top", "bottom": "at the bottom"}.get(side, f"on the {side} side")
-        corner = f"in the {' '.join(query.place)} corner" if len(query.place) == 2 else where
-        return f"the {np_text} {choose(rng, ('that is ', '', 'seen '))}{corner} of the picture"
-    ending = choose(rng, ("in the picture", "that can be seen here", "among the things"))
-    return f"the {np_text} {ending}"
+    match query:
+        case Query(relation=(kind, anchor)):
+            anchor_text = f"the {noun_phrase(anchor)}"
+            if not query.noun and kind in POSTURES and rng.uniform() < 0.4:
+                return f"it {POSTURES[kind]} {anchor_text}"
+            start = f"{choose(rng, ('the', 'the', 'a'))} {np_text}" if query.noun else "the one"
+            text = f"{start} {choose(rng, RELATIONS[kind][1])} {anchor_text}"
+            return re.sub(r"\ba (?=[aeio])", "an ", text)
+        case Query(place=(_, _)):
+            where = f"in the {' '.join(query.place)} corner"
+        case Query(place=(side,)):
+            where = f"at the {side}" if side in ("top", "bottom") else f"on the {side} side"
+        case _:
+            ending = choose(rng, ("in the picture", "that can be seen here", "among the things"))
+            return f"the {np_text} {ending}"
+    return f"the {np_text} {choose(rng, ('that is ', '', 'seen '))}{where} of the picture"
 
 
 def plural_of(noun: str) -> str:
@@ -312,9 +292,8 @@ def plural_of(noun: str) -> str:
 
 def short_phrase(query: Query, *, plural: bool) -> str:
     """PhraseCut's form: attribute, category, relation, no article."""
-    noun = plural_of(query.noun) if plural else query.noun
-    text = f"{query.color} {noun}" if query.color else noun
+    text = noun_phrase(replace(query, noun=plural_of(query.noun) if plural else query.noun))
     if query.relation:
         kind, anchor = query.relation
-        text += f" {RELATIONS[kind][0]} {noun_phrase(anchor)}"
+        text += f" {RELATIONS[kind][0][0]} {noun_phrase(anchor)}"
     return text

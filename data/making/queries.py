@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from making.categories import by_slug, closure_words
 from making.render import Rendered
 from making.sprites import shares
+from tasutils.masks import boxes_xyxy
 
 #: axis of (x, y), sign towards the word
 AXIS = {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}
@@ -79,115 +83,121 @@ class View:
 def view_of(rendered: Rendered) -> View:
     """What a reader sees of a rendered scene."""
     visible, full = rendered.visible, rendered.full
-    count, things = len(visible), rendered.graph.things
-    places = [np.nonzero(mask)[::-1] for mask in visible]
-    covers = np.zeros((count, count), dtype=bool)
-    for i in range(count):
-        for j in range(i + 1, count):
-            covers[i, j] = (full[i] & visible[j]).sum() > 0.08 * full[i].sum()
+    covers = np.zeros((len(visible),) * 2, dtype=bool)
+    for i, whole in enumerate(full):
+        covers[i, i + 1 :] = (whole & visible[i + 1 :]).sum((1, 2)) > 0.08 * whole.sum()
+    things = rendered.graph.things
     return View(
         slugs=tuple(thing.slug for thing in things),
         colors=tuple(thing.color for thing in things),
         shares=tuple(shares(thing.style, thing.slug, thing.paint) for thing in things),
-        centers_xy=np.array([(x.mean(), y.mean()) for x, y in places]).reshape(-1, 2),
-        boxes_xyxy=boxes_of(places),
-        areas_px=visible.sum((1, 2)),
         hidden_fraction=rendered.hidden_fraction,
         covers=covers,
+        **places_of(visible),
     )
 
 
-def boxes_of(places: list[tuple[np.ndarray, ...]]) -> np.ndarray:
-    """float (n, 4): x0, y0, x1, y1, end-exclusive, of the pixels (x, y) of each thing."""
-    boxes = [(x.min(), y.min(), x.max() + 1, y.max() + 1) for x, y in places]
-    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+def places_of(visible: np.ndarray) -> dict[str, Any]:
+    """Centres, boxes and areas, as `View` has them, of masks bool (n, H, W), none of them empty."""
+    centers = [np.argwhere(mask).mean(0)[::-1] for mask in visible]
+    return {
+        "centers_xy": np.array(centers).reshape(-1, 2),
+        "boxes_xyxy": boxes_xyxy(visible).astype(np.float64),
+        "areas_px": visible.sum((1, 2)),
+    }
 
 
-Step = tuple[list[int], bool]
+#: whether each thing is meant, None where a reader could not tell
+Answers = dict[int, bool | None]
 
 
-def execute(query: Query, view: View) -> tuple[frozenset[int], bool]:
-    """The things a query means, and False where some step was a close call for a reader."""
+def execute(query: Query, view: View) -> frozenset[int] | None:
+    """The things that a query means, perhaps none; None where a step is a close call for a reader.
+
+    Each part that the query has chooses among what the parts before left, in the order of `STEPS`.
+    """
     found = [i for i in range(len(view)) if view.called(i, query.noun, wide=True)]
-    clear = True
-    for step in (_by_color, _by_hidden, _by_relation):
-        found, sure = step(query, view, found)
-        clear &= sure
-    clear &= all(view.called(i, query.noun, wide=False) for i in found)
-    for step in (_by_size, _by_place, _by_ordinal):
-        found, sure = step(query, view, found)
-        clear &= sure
-    return frozenset(found), clear
+    for part, step in STEPS.items():
+        if asked := getattr(query, part):
+            answers = step(asked, view, found)
+            if answers is None or None in answers.values():
+                return None
+            found = [i for i, meant in answers.items() if meant]
+    return frozenset(found)
 
 
-def _by_color(query: Query, view: View, found: list[int]) -> Step:
-    if query.color is None:
-        return found, True
-    return _told({i: view.has_color(i, query.color) for i in found})
+def _by_color(color: str, view: View, found: list[int]) -> Answers:
+    return {i: view.has_color(i, color) for i in found}
 
 
-def _told(answers: dict[int, bool | None]) -> Step:
-    return [i for i, answer in answers.items() if answer], None not in answers.values()
-
-
-def _by_hidden(query: Query, view: View, found: list[int]) -> Step:
-    if not query.hidden:
-        return found, True
+def _by_hidden(hidden: bool, view: View, found: list[int]) -> Answers:
     share = view.hidden_fraction
-    sure = all(share[i] > 0.2 or share[i] < 0.04 for i in found)
-    return [i for i in found if share[i] > 0.2], sure
+    return {i: hidden if share[i] > 0.2 else False if share[i] < 0.04 else None for i in found}
 
 
-def _by_size(query: Query, view: View, found: list[int]) -> Step:
-    if query.size is None or len(found) < 2:
-        return found, True
-    sign = -1 if query.size == "largest" else 1
-    ranked = sorted(found, key=lambda i: sign * int(view.areas_px[i]))
-    first, second = (float(view.areas_px[i]) for i in ranked[:2])
-    return ranked[:1], max(first, second) >= SIZE_RATIO * min(first, second)
-
-
-def _by_place(query: Query, view: View, found: list[int]) -> Step:
-    sure, winners = True, set(found)
-    margin = 0.0 if len(query.place) > 1 else PLACE_MARGIN_PX
-    for word in query.place if found else ():
-        axis, sign = AXIS[word]
-        position = {i: sign * float(view.centers_xy[i, axis]) for i in found}
-        best = min(found, key=lambda i: position[i])
-        sure &= all(position[i] - position[best] >= margin for i in found if i != best)
-        winners &= {best}
-    return sorted(winners), sure
-
-
-def _by_ordinal(query: Query, view: View, found: list[int]) -> Step:
-    if query.ordinal is None:
-        return found, True
-    rank, side = query.ordinal
-    axis, sign = AXIS[side]
-    ranked = sorted(found, key=lambda i: sign * float(view.centers_xy[i, axis]))
-    gaps = np.diff(sorted(float(view.centers_xy[i, axis]) for i in found))
-    return ranked[rank - 1 : rank], bool((gaps >= ORDINAL_MARGIN_PX).all())
-
-
-def _by_relation(query: Query, view: View, found: list[int]) -> Step:
-    if query.relation is None:
-        return found, True
-    kind, anchor_query = query.relation
-    anchors, sure = execute(anchor_query, view)
-    if len(anchors) != 1:
-        return [], False
+def _by_relation(relation: tuple[str, Query], view: View, found: list[int]) -> Answers | None:
+    kind, anchors = relation[0], execute(relation[1], view)
+    if anchors is None or len(anchors) != 1:
+        return None
     (anchor,) = anchors
     others = [i for i in found if i != anchor]
-    if kind == "behind":
-        return [i for i in others if view.covers[i, anchor]], sure
-    if kind == "before":
-        return [i for i in others if view.covers[anchor, i]], sure
-    if kind == "near":
-        near, clear = _nearest(view, others, anchor)
-    else:
-        near, clear = _told({i: _lies(kind, view.centers_xy[anchor] - view.centers_xy[i])
-                             for i in others})  # fmt: skip
-    return near, sure and clear
+    match kind:
+        case "behind":
+            return {i: bool(view.covers[i, anchor]) for i in others}
+        case "before":
+            return {i: bool(view.covers[anchor, i]) for i in others}
+        case "near":
+            gaps = {i: _box_gap_px(view.boxes_xyxy[i], view.boxes_xyxy[anchor]) for i in others}
+            far = max((gap for gap in gaps.values() if gap <= NEAR_PX), default=0) + NEAR_MARGIN_PX
+            return {i: gap <= NEAR_PX or (None if gap < far else False) for i, gap in gaps.items()}
+    return {i: _lies(kind, view.centers_xy[anchor] - view.centers_xy[i]) for i in others}
+
+
+def _by_noun(noun: str, view: View, found: list[int]) -> Answers:
+    """Who is called so by WordNet alone is a close call."""
+    return {i: view.called(i, noun, wide=False) or None for i in found}
+
+
+def _by_size(size: str, view: View, found: list[int]) -> Answers | None:
+    ranked = sorted(found, key=view.areas_px.__getitem__, reverse=size == "largest")
+    first_two = view.areas_px[ranked[:2]]
+    if len(ranked) > 1 and first_two.max() < SIZE_RATIO * first_two.min():
+        return None
+    return {i: i == ranked[0] for i in found}
+
+
+def _along(side: str, view: View, found: list[int]) -> list[tuple[float, int]]:
+    """Places of things from a side on, px, the first first."""
+    axis, sign = AXIS[side]
+    return sorted((sign * float(view.centers_xy[i, axis]), i) for i in found)
+
+
+def _by_place(place: tuple[str, ...], view: View, found: list[int]) -> Answers | None:
+    answers: Answers = dict.fromkeys(found, True)
+    for ranked in (_along(side, view, found) for side in place):
+        if len(place) == 1 < len(ranked) and ranked[1][0] - ranked[0][0] < PLACE_MARGIN_PX:
+            return None
+        answers |= {i: False for _, i in ranked[1:]}
+    return answers
+
+
+def _by_ordinal(ordinal: tuple[int, str], view: View, found: list[int]) -> Answers | None:
+    rank, side = ordinal
+    ranked = _along(side, view, found)
+    if any(b - a < ORDINAL_MARGIN_PX for (a, _), (b, _) in pairwise(ranked)):
+        return None
+    return {i: number == rank for number, (_, i) in enumerate(ranked, 1)}
+
+
+STEPS: dict[str, Callable[[Any, View, list[int]], Answers | None]] = {
+    "color": _by_color,
+    "hidden": _by_hidden,
+    "relation": _by_relation,
+    "noun": _by_noun,
+    "size": _by_size,
+    "place": _by_place,
+    "ordinal": _by_ordinal,
+}
 
 
 def _lies(kind: str, offset_xy: np.ndarray) -> bool | None:
@@ -197,13 +207,6 @@ def _lies(kind: str, offset_xy: np.ndarray) -> bool | None:
     if along >= 18 and along > 0.6 * across:
         return True
     return False if along < 4 else None
-
-
-def _nearest(view: View, found: list[int], anchor: int) -> Step:
-    gaps = {i: _box_gap_px(view.boxes_xyxy[i], view.boxes_xyxy[anchor]) for i in found}
-    near = [i for i in found if gaps[i] <= NEAR_PX]
-    edge = max((gaps[i] for i in near), default=0.0)
-    return near, all(gaps[i] >= edge + NEAR_MARGIN_PX for i in found if i not in near)
 
 
 def _box_gap_px(first: np.ndarray, second: np.ndarray) -> float:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from making.clip import embed_text
 from making.expressions import FAMILIES, Quota, write_expression, write_phrase
 from making.pools import POOL, SHARD_SCENES, TRAINING, PoolScene, ScenePool, Shards, write_shard
-from making.queries import View, boxes_of
+from making.queries import View, places_of
 from making.sprites import COLORS
 from making.tokenizer import TOKENIZER
 from making.words import WordTable, seen_words
@@ -43,18 +43,14 @@ def frozen_clip(path: Path = CLIP_WEIGHTS) -> Any:
 
 def view_of_pool(scene: PoolScene) -> View:
     """What the writer of sentences sees; who hides whom is not in the pool and not said."""
-    count = len(scene.things)
-    places = [np.nonzero(scene.labels == number + 1)[::-1] for number in range(count)]
-    colors = tuple(thing.color for thing in scene.things)
+    count, colors = len(scene.things), tuple(thing.color for thing in scene.things)
     return View(
         slugs=tuple(thing.slug for thing in scene.things),
         colors=colors,
         shares=tuple({color: float(color == own) for color in COLORS} for own in colors),
-        centers_xy=np.array([(x.mean(), y.mean()) for x, y in places]),
-        boxes_xyxy=boxes_of(places),
-        areas_px=np.array([len(x) for _, x in places]),
         hidden_fraction=np.zeros(count),
         covers=np.zeros((count, count), dtype=bool),
+        **places_of(scene.labels == np.arange(1, count + 1)[:, None, None]),
     )
 
 

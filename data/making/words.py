@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,9 +47,14 @@ def article(phrase: str) -> str:
     return f"{'an' if vowel else 'a'} {phrase}"
 
 
-def choose(rng: np.random.Generator, options: Sequence[str]) -> str:
+def choose(rng: np.random.Generator, options: Sequence[Any]) -> Any:
     """One of the options, each as likely."""
     return options[int(rng.integers(len(options)))]
+
+
+def shuffled(rng: np.random.Generator, options: Sequence[Any]) -> list[Any]:
+    """All of the options in random order."""
+    return [options[i] for i in rng.permutation(len(options))]
 
 
 def _noun_for(rng: np.random.Generator, thing: Thing) -> str:

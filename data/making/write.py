@@ -16,8 +16,8 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from making.build import IMAGES_PER_SPLIT, PHOTO_SPLITS, SPLITS, Picture, Split, draw_split
-from making.categories import Category, by_slug, load_categories, photographed_categories
+from making.build import IMAGES_PER_SPLIT, SPLITS, Picture, Split, draw_split
+from making.categories import load_categories, photographed_categories
 from making.expressions import FAMILIES, Written
 from making.render import HEIGHT, WIDTH
 from tasutils.masks import encode_rle
@@ -29,37 +29,36 @@ SIDES_PX = {"height": HEIGHT, "width": WIDTH}
 Named = Sequence[tuple[str, Picture]]
 
 
-def build_world(root: Path, *, limit: int = IMAGES_PER_SPLIT, progress: bool = True) -> None:
-    """Draw every drawn split and write it under ``root``; sprites and categories stay.
+def build_world(
+    root: Path,
+    splits: Mapping[str, Split] = SPLITS,
+    *,
+    limit: int = IMAGES_PER_SPLIT,
+    progress: bool = True,
+) -> None:
+    """Draw splits and write them under ``root``; sprites and categories stay.
 
     Args:
         limit: pictures a split; fewer give the first ones of the whole world, byte for byte.
     """
-    pictures = _drawn(SPLITS, limit, progress)
-    _write_layouts(root, pictures, load_categories())
-    _write_table(scene_table(pictures), root / "scenes.parquet")
-    _write_table(expression_table(pictures), root / "expressions.parquet")
-
-
-def build_photoscenes(root: Path, *, limit: int = IMAGES_PER_SPLIT, progress: bool = True) -> None:
-    """The same for the photographic splits; the tables tell more, all that a scene is drawn of."""
-    pictures = _drawn(PHOTO_SPLITS, limit, progress)
-    _write_layouts(root, pictures, photographed_categories())
-    scenes, expressions = scene_table(pictures), expression_table(pictures)
-    graphs = [picture.rendered.graph for _, picture in pictures]
-    things = [(graph, thing) for graph in graphs for thing in graph.things]
-    scenes["in_imagenet"] = [thing.category.in_imagenet for _, thing in things]
-    scenes["place_x"], scenes["place_y"] = zip(*(t.center_xy for _, t in things), strict=True)
-    scenes["setting"] = [
-        _json({"background": asdict(graph.background), "effects": asdict(graph.effects)})
-        for graph, _ in things
-    ]
-    slugs = scenes.set_index(["image_id", "thing"])["slug"]
-    firsts = zip(expressions["image_id"], expressions["targets"].str[0], strict=True)
-    expressions["in_imagenet"] = [by_slug()[slugs[first]].in_imagenet for first in firsts]
-    expressions["raw"] = [written.raw for _, p in pictures for _, written, _ in _sentences(p)]
-    _write_table(scenes, root / "scenes.parquet")
-    _write_table(expressions, root / "expressions.parquet")
+    pictures: list[tuple[str, Picture]] = []
+    for name, split in splits.items():
+        drawn, total = draw_split(split, limit), min(limit, split.images)
+        shown = tqdm(drawn, desc=name, total=total, disable=not progress, ascii=True)
+        pictures += [(name, picture) for picture in shown]
+    for folder in ("images", *FAMILIES):
+        shutil.rmtree(root / folder, ignore_errors=True)
+        (root / folder).mkdir(parents=True)
+    for _, picture in pictures:
+        image = Image.fromarray(picture.rendered.image)
+        place = root / "images" / f"{picture.image_id}.jpg"
+        image.save(place, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    for family in FAMILIES[:3]:
+        write_refcoco(root / family, family, pictures)
+    write_phrasecut(root / "phrasescenes", pictures)
+    for file, rows in (("scenes", scene_rows), ("expressions", expression_rows)):
+        table = pd.DataFrame(rows(pictures))
+        table.to_parquet(root / f"{file}.parquet", index=False, compression="zstd")
 
 
 def differences(fresh: Path, stored: Path) -> list[str]:
@@ -78,95 +77,66 @@ def differences(fresh: Path, stored: Path) -> list[str]:
     return sorted(name for name in built | kept if built.get(name) != kept.get(name))
 
 
-def _drawn(splits: Mapping[str, Split], limit: int, progress: bool) -> Named:
-    pictures: list[tuple[str, Picture]] = []
-    for name, split in splits.items():
-        drawn, total = draw_split(split, limit), min(limit, split.images)
-        shown = tqdm(drawn, desc=name, total=total, disable=not progress, ascii=True)
-        pictures += [(name, picture) for picture in shown]
-    return pictures
-
-
-def _write_layouts(root: Path, pictures: Named, categories: Sequence[Category]) -> None:
-    """``images/`` and the folder of each family; annotations name some of the categories."""
-    for folder in ("images", *FAMILIES):
-        shutil.rmtree(root / folder, ignore_errors=True)
-        (root / folder).mkdir(parents=True)
-    for _, picture in pictures:
-        image = Image.fromarray(picture.rendered.image)
-        place = root / "images" / f"{picture.image_id}.jpg"
-        image.save(place, "JPEG", quality=JPEG_QUALITY, optimize=True)
-    for family in FAMILIES[:3]:
-        write_refcoco(root / family, family, pictures, categories)
-    write_phrasecut(root / "phrasescenes", pictures)
-
-
-def _write_table(table: pd.DataFrame, path: Path) -> None:
-    table.to_parquet(path, index=False, compression="zstd")
-
-
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _ann_id(picture: Picture, index: int) -> int:
-    return picture.image_id * 100 + index
-
-
-def _box_xyxy(picture: Picture, index: int) -> list[int]:
-    return [int(v) for v in picture.view.boxes_xyxy[index]]
-
-
-def _box_xywh(picture: Picture, index: int) -> list[int]:
-    x0, y0, x1, y1 = _box_xyxy(picture, index)
-    return [x0, y0, x1 - x0, y1 - y0]
-
-
-def write_refcoco(
-    folder: Path, family: str, pictures: Named, categories: Sequence[Category]
-) -> None:
+def write_refcoco(folder: Path, family: str, pictures: Named) -> None:
     """``instances.json`` and ``refs(tas).p``, a protocol-2 pickle of plain values.
 
     The first family's ``instances.json`` holds every thing, the others' their targets only.
     """
-    slugs = {category.slug: category.id for category in categories}
-    images, annotations, refs = [], list[dict[str, Any]](), list[dict[str, Any]]()
+    refs, kept = list[dict[str, Any]](), list[list[int]]()
     next_sentence = 0
     for split, picture in pictures:
-        name, view = f"{picture.image_id}.jpg", picture.view
-        images.append({"id": picture.image_id, "file_name": name} | SIDES_PX)
-        spoken = [e for e in picture.expressions if e[0] == family]
-        kept = sorted({target for _, target, _ in spoken})
-        if family == FAMILIES[0]:
-            kept = list(range(len(view)))
-        codes = encode_rle(picture.rendered.visible[kept])
-        annotations += [
-            {
-                "id": _ann_id(picture, index), "image_id": picture.image_id, "iscrowd": 0,
-                "category_id": slugs[view.slugs[index]], "area": int(view.areas_px[index]),
-                "bbox": _box_xywh(picture, index), "segmentation": rle,
-            }
-            for index, rle in zip(kept, codes, strict=True)
-        ]  # fmt: skip
-        for _, target, sentences in spoken:
-            ids = list(range(next_sentence, next_sentence + len(sentences)))
-            next_sentence += len(sentences)
+        spoken = [(target, told) for name, target, told in picture.expressions if name == family]
+        every = range(len(picture.view)) if family == FAMILIES[0] else {t for t, _ in spoken}
+        kept.append(sorted(every))
+        for target, sentences in spoken:
             told = [
-                {"tokens": s.text.split(), "raw": s.raw, "sent_id": i, "sent": s.text}
-                for i, s in zip(ids, sentences, strict=True)
+                {"tokens": s.text.split(), "raw": s.raw, "sent_id": number, "sent": s.text}
+                for number, s in enumerate(sentences, next_sentence)
             ]
-            number = _ann_id(picture, target)
+            next_sentence += len(told)
+            number = picture.ann_id(target)
             refs.append({
                 "ref_id": number, "ann_id": number, "split": split,
-                "category_id": slugs[view.slugs[target]], "image_id": picture.image_id,
-                "file_name": name, "sent_ids": ids, "sentences": told,
+                "category_id": picture.category(target).id, "image_id": picture.image_id,
+                "file_name": f"{picture.image_id}.jpg",
+                "sent_ids": [sentence["sent_id"] for sentence in told], "sentences": told,
             })  # fmt: skip
+    write_instances(folder, family, pictures, kept)
+    # one identity a value, so that the pickle's memo is the same each time
+    (folder / "refs(tas).p").write_bytes(pickle.dumps(json.loads(json.dumps(refs)), protocol=2))
+
+
+def write_instances(
+    folder: Path, family: str, pictures: Named, kept: Sequence[Sequence[int]]
+) -> None:
+    """``instances.json``: the pictures, the things of each that are kept, the categories."""
+    images, annotations = list[dict[str, Any]](), list[dict[str, Any]]()
+    for (_, picture), things in zip(pictures, kept, strict=True):
+        name = f"{picture.image_id}.jpg"
+        images.append({"id": picture.image_id, "file_name": name} | SIDES_PX)
+        codes = encode_rle(picture.rendered.visible[things])
+        annotations += [
+            {
+                "id": picture.ann_id(index), "image_id": picture.image_id, "iscrowd": 0,
+                "category_id": picture.category(index).id,
+                "area": int(picture.view.areas_px[index]),
+                "bbox": picture.box_xywh(index), "segmentation": rle,
+            }
+            for index, rle in zip(things, codes, strict=True)
+        ]  # fmt: skip
+    categories = photographed_categories() if _photographic(pictures) else load_categories()
     listed = [{"id": c.id, "name": c.name, "supercategory": c.group} for c in categories]
     info = {"description": f"RefScenes, family {family}", "version": "1"}
     whole = {"info": info, "images": images, "annotations": annotations, "categories": listed}
     (folder / "instances.json").write_text(_json(whole), encoding="utf-8")
-    # one identity a value, so that the pickle's memo is the same each time
-    (folder / "refs(tas).p").write_bytes(pickle.dumps(json.loads(json.dumps(refs)), protocol=2))
+
+
+def _photographic(pictures: Named) -> bool:
+    return bool(pictures[0][1].category(0).native_px)
 
 
 def polygons(mask: np.ndarray) -> list[list[list[int]]]:
@@ -200,8 +170,8 @@ def write_phrasecut(folder: Path, pictures: Named) -> None:
             }  # fmt: skip
             tasks.setdefault(split, []).append({
                 "task_id": f"{picture.image_id}__{number}", "image_id": picture.image_id,
-                "ann_ids": [_ann_id(picture, index) for index in members],
-                "instance_boxes": [_box_xywh(picture, index) for index in members],
+                "ann_ids": [picture.ann_id(index) for index in members],
+                "instance_boxes": [picture.box_xywh(index) for index in members],
                 "Polygons": [polygons(picture.rendered.visible[index]) for index in members],
                 "phrase": phrase.text, "phrase_structure": structure,
             })  # fmt: skip
@@ -210,28 +180,58 @@ def write_phrasecut(folder: Path, pictures: Named) -> None:
         (folder / f"refer_{split}.json").write_text(_json(listed), encoding="utf-8")
 
 
-def scene_table(pictures: Named) -> pd.DataFrame:
-    """One row a thing: what it is, how it was drawn, what is seen of it."""
-    rows = []
+def scene_rows(pictures: Named) -> Iterator[dict[str, Any]]:
+    """One row a thing: what it is, how it was drawn, what is seen of it.
+
+    Of photographs also all else that a scene is drawn of.
+    """
+    photographic = _photographic(pictures)
     for split, picture in pictures:
         view, graph = picture.view, picture.rendered.graph
+        setting = {"background": asdict(graph.background), "effects": asdict(graph.effects)}
         for index, thing in enumerate(graph.things):
-            category = thing.category
-            box = dict(zip(("x0", "y0", "x1", "y1"), _box_xyxy(picture, index), strict=True))
-            rows.append({
+            category, box = thing.category, map(int, view.boxes_xyxy[index])
+            row = {
                 "split": split, "image_id": picture.image_id, "thing": index,
-                "ann_id": _ann_id(picture, index), "slug": thing.slug, "category": category.name,
+                "ann_id": picture.ann_id(index), "slug": thing.slug, "category": category.name,
                 "group": category.group, "seen": category.seen, "style": thing.style,
                 "paint": thing.paint, "color": thing.color, "size_px": thing.size_px,
-                "mirror": thing.mirror, "angle_deg": thing.angle_deg, **box,
+                "mirror": thing.mirror, "angle_deg": thing.angle_deg,
+                **dict(zip(("x0", "y0", "x1", "y1"), box, strict=True)),
                 "center_x": view.centers_xy[index, 0], "center_y": view.centers_xy[index, 1],
                 "area_px": int(view.areas_px[index]),
                 "hidden_fraction": float(view.hidden_fraction[index]),
                 "covered_by": np.flatnonzero(view.covers[index]).tolist(),
                 "distractor": picture.has_distractor(index), "target": index in picture.targets,
                 "background": graph.background.kind,
-            })  # fmt: skip
-    return pd.DataFrame(rows)
+            }  # fmt: skip
+            x, y = thing.center_xy
+            more = {"in_imagenet": category.in_imagenet, "place_x": x, "place_y": y}
+            yield row | more | {"setting": _json(setting)} if photographic else row
+
+
+def expression_rows(pictures: Named) -> Iterator[dict[str, Any]]:
+    """One row a sentence or phrase: its kind, its meaning as JSON, and what makes it hard."""
+    photographic = _photographic(pictures)
+    next_sentence = dict.fromkeys(FAMILIES, 0)
+    for split, picture in pictures:
+        next_sentence["phrasescenes"] = 0
+        for family, sentence, target in _sentences(picture):
+            number = next_sentence[family]
+            next_sentence[family] += 1
+            phrase, category = family == "phrasescenes", picture.category(target)
+            ref_id = f"{picture.image_id}__{number}" if phrase else str(picture.ann_id(target))
+            row = {
+                "family": family, "split": split, "image_id": picture.image_id, "ref_id": ref_id,
+                "sent_id": 0 if phrase else number, "text": sentence.text, "kind": sentence.kind,
+                "has_direction": sentence.has_direction, "pronoun": not sentence.query.noun,
+                "seen": category.seen, "distractor": picture.has_distractor(target),
+                "hidden_fraction": float(picture.view.hidden_fraction[target]),
+                "n_targets": len(sentence.targets), "targets": sorted(sentence.targets),
+                "query": _json(asdict(sentence.query)),
+            }  # fmt: skip
+            more = {"in_imagenet": category.in_imagenet, "raw": sentence.raw}
+            yield row | more if photographic else row
 
 
 def _sentences(picture: Picture) -> Iterator[tuple[str, Written, int]]:
@@ -239,27 +239,3 @@ def _sentences(picture: Picture) -> Iterator[tuple[str, Written, int]]:
     for family, target, sentences in picture.expressions:
         yield from ((family, sentence, target) for sentence in sentences)
     yield from (("phrasescenes", phrase, min(phrase.targets)) for phrase in picture.phrases)
-
-
-def expression_table(pictures: Named) -> pd.DataFrame:
-    """One row a sentence or phrase: its kind, its meaning as JSON, and what makes it hard."""
-    rows = []
-    next_sentence = dict.fromkeys(FAMILIES, 0)
-    for split, picture in pictures:
-        next_sentence["phrasescenes"] = 0
-        for family, sentence, target in _sentences(picture):
-            number = next_sentence[family]
-            next_sentence[family] += 1
-            phrase = family == "phrasescenes"
-            ref_id = f"{picture.image_id}__{number}" if phrase else str(_ann_id(picture, target))
-            rows.append({
-                "family": family, "split": split, "image_id": picture.image_id, "ref_id": ref_id,
-                "sent_id": 0 if phrase else number, "text": sentence.text, "kind": sentence.kind,
-                "has_direction": sentence.has_direction, "pronoun": not sentence.query.noun,
-                "seen": picture.rendered.graph.things[target].category.seen,
-                "distractor": picture.has_distractor(target),
-                "hidden_fraction": float(picture.view.hidden_fraction[target]),
-                "n_targets": len(sentence.targets), "targets": sorted(sentence.targets),
-                "query": _json(asdict(sentence.query)),
-            })  # fmt: skip
-    return pd.DataFrame(rows)
