@@ -31,7 +31,7 @@ from tasutils.baselines import METHODS
 from tasutils.compute import is_out_of_memory
 from tasutils.config import Preset, load_preset
 from tasutils.datasets import dataset, doctor, group
-from tasutils.datasets.get_data import get_data, terms_lines
+from tasutils.datasets.published import get_data
 from tasutils.engines import check_engine, describe_dataset
 from tasutils.errors import TasError, one_line, printable
 from tasutils.refer import TasAnswer, parse_expression
@@ -692,7 +692,6 @@ def _data_check(o: Namespace) -> int:
 )
 def _data_get(o: Namespace) -> None:
     """Fetch NAME from where it is published, on its terms, and unpack it; or unpack its zip."""
-    print(*terms_lines(o.name), sep="\n", flush=True)
     for line in get_data(o.name, progress_bar, o.root, o.url):
         print(line, flush=True)
 

@@ -32,8 +32,8 @@ from published_trees import (
 
 from tasutils import cli, paths
 from tasutils.datasets import dataset, load_dataset
-from tasutils.datasets.get_data import FileSet, file_sets, get_data
 from tasutils.datasets.phrasecut import scores, subsets
+from tasutils.datasets.published import FileSet, file_sets, get_data
 from tasutils.errors import TasError
 from tasutils.runs import read_run
 
@@ -161,11 +161,13 @@ def test_get_fetches_verifies_and_unpacks(tmp_path, monkeypatch):
     def publish(**changes):
         chosen = {"terms": "", "terms_from": "", "parts": [part | changes], "into": ".", "flat": 0}
         sets = {"refcoco": FileSet.model_validate(chosen)}
-        monkeypatch.setattr("tasutils.datasets.get_data.file_sets", lambda: sets)
+        monkeypatch.setattr("tasutils.datasets.published.file_sets", lambda: sets)
 
     publish()
-    (line,) = get_data("refcoco", bars, tmp_path / "data")
-    assert "2 files" in line and not (tmp_path / "data" / "refcoco.zip").exists()
+    *terms, line = get_data("refcoco", bars, tmp_path / "data")
+    assert (
+        len(terms) == 2 and "2 files" in line and not (tmp_path / "data" / "refcoco.zip").exists()
+    )
     assert len(load_dataset("refcoco", "val", root=tmp_path / "data")) == 2
     publish(sha256="0" * 64)
     with pytest.raises(TasError, match="SHA-256"):
@@ -178,8 +180,9 @@ def test_get_fetches_verifies_and_unpacks(tmp_path, monkeypatch):
         list(get_data("refcoco", bars, tmp_path / "third"))
     assert not list((tmp_path / "third").rglob("*.*"))
     page.write_text("[]")
-    assert list(get_data("refcoco", bars, tmp_path / "third")) == ["refer_test.json: fetched"]
-    assert list(get_data("refcoco", bars, tmp_path / "third")) == ["refer_test.json: there already"]
+    for told in ("fetched", "there already"):
+        *_, line = get_data("refcoco", bars, tmp_path / "third")
+        assert line == f"refer_test.json: {told}"
     with pytest.raises(TasError, match="nothing is known of 'imagenet'; there are refcoco"):
         list(get_data("imagenet", bars))
 

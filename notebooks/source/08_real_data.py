@@ -30,8 +30,8 @@ from PIL import Image, ImageDraw
 import tasutils
 from tasutils.datasets import DATASETS, dataset, load_dataset
 from tasutils.datasets.files import load_plain
-from tasutils.datasets.get_data import file_sets
 from tasutils.datasets.phrasecut import load_phrasecut
+from tasutils.datasets.published import file_sets
 from tasutils.evaluate import run_of
 from tasutils.language.reading import read_directions
 from tasutils.notebooks import refuse_unknown

@@ -12,14 +12,13 @@ from pathlib import Path
 
 from tasutils import paths
 from tasutils.datasets import DATASETS, dataset
-from tasutils.datasets.own import read_own
-from tasutils.datasets.published import Counts, PublishedSet
+from tasutils.datasets.own import SHOWN, read_own
+from tasutils.datasets.published import Counts, PublishedSet, get_line
 from tasutils.datasets.sample import RefDataset
 from tasutils.engines import counted
 from tasutils.errors import TasError, one_line
 from tasutils.images import image_size, is_file, read_image
 
-SHOWN = 5
 HEAD = ("refs", "published", "images", "published", "sentences", "published")
 #: kinds of faults, and what to do
 KINDS = {
@@ -59,11 +58,6 @@ def faults_of(data: RefDataset, faults: Faults, decode: bool = False) -> int:
     return n_there
 
 
-def _counts_of(data: RefDataset) -> Counts:
-    n_refs = len({sample.ref_id for sample in data.samples})
-    return {"refs": n_refs, "images": len(data.by_image()), "sentences": len(data)}
-
-
 def shipped() -> Iterator[RefDataset]:
     """Open every split of what needs no fetching, those of drawn pictures first."""
     entries = [e for e in map(dataset, DATASETS) if not isinstance(e, PublishedSet) and e.here()]
@@ -80,20 +74,18 @@ def list_lines(root: Path | None = None) -> Iterator[str]:
     rows, damaged = list[Sequence[object]](), dict[str, None]()
     for entry in PUBLISHED.values():
         for split_by, splits in entry.entry.splits.items():
-            opened = _opened(entry, split_by, root, None)
-            found = {s: {} if isinstance(d, TasError) else _counts_of(d) for s, d in opened}
-            if entry.splits_here(split_by, root) and not all(found.values()):
+            opened = dict(_opened(entry, split_by, root, None))
+            for split, published in splits.items():
+                found = _counts_of(opened.get(split))
+                rows.append((entry.name, split_by, split, *_cells(found, published)))
+            if entry.splits_here(split_by, root) and not all(map(_counts_of, opened.values())):
                 damaged[entry.name] = None
-            rows += [
-                (entry.name, split_by, split, *_cells(found.get(split, {}), published))
-                for split, published in splits.items()
-            ]
     yield from ("", f"published data sets in {paths.DATA if root is None else root}")
     yield from _table(rows, ("set", "by", "split", *HEAD))
-    where = f" --root {root}" if root is not None else ""
-    yield from (f"{name} is damaged: tas data check {name}{where}" for name in damaged)
-    if absent := [entry.name for entry in PUBLISHED.values() if not entry.here(root)]:
-        yield f"- is not here; to fetch it: tas data get {' | '.join(absent)}{where}"
+    for name in damaged:
+        yield f"{name} is damaged: {get_line(name, root).replace(' get ', ' check ', 1)}"
+    if absent := " | ".join(entry.name for entry in PUBLISHED.values() if not entry.here(root)):
+        yield f"- is not here; to fetch it: {get_line(absent, root)}"
 
 
 def check(name: str | None, split_by: str | None, root: Path | None, images: Path | None) -> int:
@@ -128,22 +120,18 @@ def _check(entry: PublishedSet, split_by: str, root: Path | None, images: Path |
         if isinstance(data, TasError):
             faults["missing or damaged file"].append(str(data))
             continue
-        notes += data.notes
         have, published = _counts_of(data), entry.entry.splits[split_by][split]
+        notes += [f"  {note}" for note in data.notes]
         rows.append((split, *_cells(have, published), faults_of(data, faults)))
-        if off := [
-            f"{have[k]} {k} ({n})" for k, n in published.items() if n not in (None, have[k])
-        ]:
+        off = [f"{have[k]} {k} ({n})" for k, n in published.items() if n not in (None, have[k])]
+        if off:
             faults["split with other counts"].append(f"{split}: {', '.join(off)}")
     folder, pictures, parts = entry.place(root, images)
     mirror = f" (mirror {entry.entry.mirror})" if parts else ""
-    title = f"{entry.name} {split_by}".rstrip()
-    print(one_line(f"{title} in {folder}{mirror}, images in {pictures}"))
-    for line in (*_table(rows, ("split", *HEAD, "on disk")), *(f"  {note}" for note in notes)):
-        print(one_line(line))
-    where = f" --root {root}" if root is not None else ""
-    get = f"tas data get {entry.entry.get[-1]}{where}, or name their folder with --images"
-    n_faults = _told(faults, f"tas data get {entry.name}{where}", get)
+    title = f"{entry.name} {split_by}".rstrip() + f" in {folder}{mirror}, images in {pictures}"
+    print(*map(one_line, [title, *_table(rows, ("split", *HEAD, "on disk")), *notes]), sep="\n")
+    get = f"{get_line(entry.entry.get[-1], root)}, or name their folder with --images"
+    n_faults = _told(faults, get_line(entry.name, root), get)
     if not n_faults:
         print("  sound")
     return n_faults
@@ -152,11 +140,10 @@ def _check(entry: PublishedSet, split_by: str, root: Path | None, images: Path |
 def _check_own(path: Path, images: Path | None) -> int:
     data, faults = read_own(path, images)
     _complain(f"{path}: {fault}" for fault in faults)
-    for note in data.notes:
-        print(one_line(note))
     n_masks = len(data) - len(data.without_mask)
     counts = f"{len(data)} sentences on {len(data.images)} images"
-    print(f"{counts}, {n_masks} with a mask; {len(faults)} bad rows")
+    counts += f", {n_masks} with a mask; {len(faults)} bad rows"
+    print(*map(one_line, data.notes), counts, sep="\n")
     return len(faults)
 
 
@@ -172,6 +159,14 @@ def _opened(
             yield split, open_split(split)
         except TasError as error:
             yield split, error
+
+
+def _counts_of(data: RefDataset | TasError | None) -> Counts:
+    """What a split has; nothing of one that is not here or damaged."""
+    if not isinstance(data, RefDataset):
+        return {}
+    n_refs = len({sample.ref_id for sample in data.samples})
+    return {"refs": n_refs, "images": len(data.by_image()), "sentences": len(data)}
 
 
 def _cells(have: Counts, published: Counts) -> list[object]:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path, PureWindowsPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,6 @@ from PIL import Image, ImageOps
 from tasutils.datasets.files import AGAIN, digest_of, read_bytes, read_json
 from tasutils.datasets.sample import (
     DataSet,
-    Flag,
     ImageEntry,
     Mask,
     RefDataset,
@@ -87,46 +86,35 @@ def read_own(path: Path | str, images: Path | str | None = None) -> tuple[RefDat
     path = Path(path).expanduser()
     folder = path.parent if images is None else Path(images).expanduser()
     size_of = cache(lambda picture: read_image(picture).shape[:2])
-    rows, faults, equal = list[_Row](), list[str](), list[str]()
+    rows, entries, masks = list[tuple[Sample, Any]](), dict[str, ImageEntry](), set[Path]()
+    faults, equal, said, n_sentences = list[str](), list[str](), set[Any](), Counter[str]()
     ref_of, target_of = dict[Any, str](), dict[str, Any]()
-    said, n_sentences = set[Any](), Counter[str]()
     for line, cells in _read_rows(path):
         try:
-            row = _row(line, cells, path, folder, size_of)
+            sample, target, entry, shapes, mask = _row(line, cells, path, folder, size_of)
             # rows of one mask share a reference
-            ref = row.sample.ref_id or (ref_of.setdefault(row.target, line) if row.shapes else line)
-            if target_of.setdefault(ref, row.target) != row.target:
+            ref = sample.ref_id or (ref_of.setdefault(target, line) if shapes else line)
+            if target_of.setdefault(ref, target) != target:
                 raise TasError(f"ref_id {ref!r} has another picture or mask in an earlier row")
         except TasError as error:
             faults.append(f"line {line}: {str(error).removesuffix(f'; {AGAIN}')}")
             continue
-        equal += [line] if (row.target, row.sample.text) in said else []
-        said.add((row.target, row.sample.text))
-        sample = replace(row.sample, ref_id=ref, sent_id=str(n_sentences[ref]))
+        equal += [line] if (target, sample.text) in said else []
+        said.add((target, sample.text))
+        rows.append((replace(sample, ref_id=ref, sent_id=str(n_sentences[ref])), shapes))
         n_sentences[ref] += 1
-        rows.append(row._replace(sample=sample))
+        entries[sample.image_id] = entry
+        masks |= {mask} if mask else set()
     note = f"{path}: rows that say what an earlier one says, and each counts: {shown(equal)}"
-    data = annotated(
-        "own", name_part(re.sub(r"[^\w.+-]+", "-", path.stem)),
-        [(row.sample, row.shapes) for row in rows],
-        {row.sample.image_id: row.entry for row in rows},
-        digest_of([path, *sorted({row.file for row in rows if row.file})]), f"{path}: line",
-        notes=[note] if equal else [],
-    )  # fmt: skip
-    return data, faults
-
-
-class _Row(NamedTuple):
-    sample: Sample
-    target: tuple[str, str, str]  # picture, mask and value, as they are written
-    entry: ImageEntry
-    shapes: list[Any] | None
-    file: Path | None  # of the mask
+    name = name_part(re.sub(r"[^\w.+-]+", "-", path.stem))
+    digest, notes = digest_of([path, *sorted(masks)]), [note] if equal else []
+    return annotated("own", name, rows, entries, digest, f"{path}: line", notes=notes), faults
 
 
 def _row(
     line: str, cells: Any, path: Path, folder: Path, size_of: Callable[[Path], tuple[int, int]]
-) -> _Row:
+) -> tuple[Sample, tuple[str, str, str], ImageEntry, list[Any] | None, Path | None]:
+    """A row's sample, its target as it is written, its picture, its mask and that one's file."""
     if not isinstance(cells, dict):
         raise cells if isinstance(cells, TasError) else TasError("no JSON object")
     if wrong := [name for name in REQUIRED if not isinstance(cells.get(name), str)]:
@@ -148,10 +136,9 @@ def _row(
         truth, file = read_mask(mask, value, path.parent, entry.size_hw, picture.name)
         shapes = encode_rle(truth[None])
     image_id = os.path.normpath(name).replace("\\", "/")
-    others = set(cells) - {*REQUIRED, *OPTIONAL}
-    flags: dict[str, Flag] = {key: str(cell) for key, cell in cells.items() if key in others}
-    sample = Sample(line, image_id, ref_id, "", text, text, category, path.stem, flags)
-    return _Row(sample, (image_id, json.dumps(mask or None), value), entry, shapes, file)
+    flags = {key: str(cells[key]) for key in cells if key not in (*REQUIRED, *OPTIONAL)}
+    sample = Sample(line, image_id, ref_id, "", text, text, category, path.stem, {**flags})
+    return sample, (image_id, json.dumps(mask or None), value), entry, shapes, file
 
 
 def find_file(folder: Path, name: str) -> Path:
@@ -430,8 +417,12 @@ def _coco(annotation: dict[str, Any], size_hw: tuple[int, int], picture: str) ->
     yield "", shape if isinstance(shape, dict) else _polygons(shape)
 
 
-def _box(x: float, y: float, width: float, height: float) -> list[list[float]]:
-    return [[x, y, x + width, y, x + width, y + height, x, y + height]]
+def _drawn(kind: str, points: Any) -> list[list[float]] | None:
+    """A polygon, or the rectangle between two corners; None of another kind."""
+    if kind in ("rectangle", "rect"):
+        (x0, x1), (y0, y1) = map(sorted, zip(*points, strict=True))
+        return [[x0, y0, x1, y0, x1, y1, x0, y1]]
+    return _polygons([points]) if kind in ("polygon", "polyline") else None
 
 
 def _labelme(file: dict[str, Any], size_hw: tuple[int, int], picture: str) -> Shapes:
@@ -440,13 +431,8 @@ def _labelme(file: dict[str, Any], size_hw: tuple[int, int], picture: str) -> Sh
         sizes = f"{width} x {height} px, not {size_hw[1]} x {size_hw[0]}"
         raise TasError(f"a labelme file of a picture of {sizes}")
     for shape in file["shapes"]:
-        label, points = str(shape["label"]), shape["points"]
         kind = shape.get("shape_type", "polygon")
-        if kind == "rectangle":
-            (x0, y0), (x1, y1) = points
-            yield label, _box(min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0))
-        else:
-            yield label, _polygons([points]) if kind == "polygon" else None
+        yield str(shape["label"]), _drawn(kind, shape["points"])
 
 
 def _via(file: dict[str, Any], size_hw: tuple[int, int], picture: str) -> Shapes:
@@ -458,12 +444,13 @@ def _via(file: dict[str, Any], size_hw: tuple[int, int], picture: str) -> Shapes
         for region in regions.values() if isinstance(regions, dict) else regions:
             shape, named = region["shape_attributes"], region.get("region_attributes", {})
             label = next((v for v in named.values() if isinstance(v, str)), "")
-            if shape["name"] in ("polygon", "polyline"):
-                pairs = zip(shape["all_points_x"], shape["all_points_y"], strict=True)
-                yield label, _polygons([[*map(list, pairs)]])
+            if shape["name"] == "rect":
+                x, y = shape["x"], shape["y"]
+                points = [[x, y], [x + shape["width"], y + shape["height"]]]
             else:
-                box = [shape[side] for side in ("x", "y", "width", "height") if side in shape]
-                yield label, _box(*box) if shape["name"] == "rect" else None
+                xs, ys = (shape.get(f"all_points_{c}", ()) for c in "xy")
+                points = [list(xy) for xy in zip(xs, ys, strict=True)]
+            yield label, _drawn(shape["name"], points)
 
 
 def _label_studio(file: dict[str, Any], size_hw: tuple[int, int], picture: str) -> Shapes:
@@ -479,12 +466,13 @@ def _label_studio(file: dict[str, Any], size_hw: tuple[int, int], picture: str) 
             labels = (v[0] for k, v in value.items() if k.endswith("labels") and v)
             label = str(next(labels, ""))
             if "points" in value:
-                yield label, _polygons([(np.array(value["points"]) * sides).tolist()])
+                yield label, _drawn("polygon", (np.array(value["points"]) * sides).tolist())
             elif value.get("format") == "rle":
                 yield label, _brush(bytes(value["rle"]), size_hw)
             elif "width" in value and not value.get("rotation"):
-                box = np.array([value[name] for name in ("x", "y", "width", "height")])
-                yield label, _box(*(box * [*sides, *sides]).tolist())
+                corner = np.array([value["x"], value["y"]])
+                corners = corner, corner + [value["width"], value["height"]]
+                yield label, _drawn("rect", [(xy * sides).tolist() for xy in corners])
             else:
                 yield label, None
 
