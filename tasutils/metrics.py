@@ -107,7 +107,7 @@ def segment_argmax(
 ) -> NDArray[np.int64]:
     """Row of each segment's first highest value, int64 (n_segments,); -1 for an empty segment.
 
-    segment: int (m,), ascending, in 0..n_segments - 1; values: float (m,), no NaN.
+    segment: int (m,), in 0..n_segments - 1; values: float (m,), no NaN.
 
     >>> segment_argmax(np.array([0, 0, 2, 2]), np.array([1.0, 1.0, 0.0, 5.0]), 3)
     array([ 0, -1,  3])
@@ -137,15 +137,37 @@ def bootstrap(
 def bootstrap_ratios(
     pairs: Mapping[str, tuple[Floats, Floats]],
     image: ArrayLike,
+    minus: Mapping[str, tuple[Floats, Floats]] | None = None,
     *,
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """`bootstrap` of ratios of sums: by name numerators and denominators, float64 (n,) each."""
-    terms = np.stack([part for pair in pairs.values() for part in pair], axis=1)  # (n, 2 ratios)
-    draws, n_images = _resampled(terms, image, n_resamples, seed)
-    return _intervals(tuple(pairs), _ratios(terms.sum(0)[None]), _ratios(draws), len(terms),
-                      n_images)  # fmt: skip
+    """`bootstrap` of ratios of sums: by name numerators and denominators, float64 (n,) each.
+
+    minus: ratios of the same names and samples, which are taken off in every resample.
+    """
+    groups = [pairs] if minus is None else [pairs, minus]
+    terms = np.stack([t for group in groups for pair in group.values() for t in pair], axis=1)
+    names, codes = np.unique(np.asarray(image), return_inverse=True)
+    sums = np.zeros((len(names), terms.shape[1]))  # (images, 2 ratios)
+    np.add.at(sums, codes.reshape(-1), terms)
+    totals, rng = [terms.sum(0)[None]], np.random.default_rng(seed)
+    shares = np.full(len(names), 1 / max(len(names), 1))
+    for start in range(0, n_resamples, _BLOCK) if len(names) else ():
+        size = min(_BLOCK, n_resamples - start)
+        totals.append(rng.multinomial(len(names), shares, size=size) @ sums)
+    numerator, denominator = (np.concatenate(totals)[:, k::2] for k in (0, 1))
+    ratios = np.divide(
+        numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0
+    )  # (1 + n_resamples, ratios), the first that of all samples
+    if minus is not None:
+        ratios = ratios[:, : len(pairs)] - ratios[:, len(pairs) :]
+    draws = ratios[1:] if len(names) else ratios
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0).tolist()
+    rows = zip(ratios[0].tolist(), low, high, strict=True)
+    return {
+        name: Interval(*row, len(terms), len(names)) for name, row in zip(pairs, rows, strict=True)
+    }
 
 
 def paired_difference(
@@ -164,44 +186,11 @@ def paired_difference(
             f"paired methods with {np.shape(first[0])} and {np.shape(second[0])} "
             "samples; give both on the same samples"
         )
-    pairs = [
-        ratio_terms(*method, name, strict, epsilon, no_target)
+    pairs, minus = (
+        {name: ratio_terms(*method, name, strict, epsilon, no_target) for name in names}
         for method, epsilon in zip((first, second), epsilons, strict=True)
-        for name in names
-    ]
-    terms = np.stack([part for pair in pairs for part in pair], axis=1)  # (n, 4 metrics)
-    draws, n_images = _resampled(terms, image, n_resamples, seed)
-    value, spread = (
-        ratios[:, : len(names)] - ratios[:, len(names) :]
-        for ratios in (_ratios(terms.sum(0)[None]), _ratios(draws))
     )
-    return _intervals(names, value, spread, len(terms), n_images)
-
-
-def _resampled(terms: Floats, image: ArrayLike, n: int, seed: int) -> tuple[Floats, int]:
-    """Sums over n resamples of images, (samples, k) -> (n, k), and the number of images."""
-    names, codes = np.unique(np.asarray(image), return_inverse=True)
-    sums = np.zeros((len(names), terms.shape[1]))
-    np.add.at(sums, codes.reshape(-1), terms)
-    if not len(names):
-        return np.zeros((1, terms.shape[1])), 0
-    rng, shares = np.random.default_rng(seed), np.full(len(names), 1 / len(names))
-    sizes = [min(_BLOCK, n - start) for start in range(0, n, _BLOCK)]
-    blocks = [rng.multinomial(len(names), shares, size=size) @ sums for size in sizes]
-    return np.concatenate(blocks), len(names)
-
-
-def _ratios(totals: Floats) -> Floats:
-    numerator, denominator = totals[:, 0::2], totals[:, 1::2]
-    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
-
-
-def _intervals(
-    names: tuple[str, ...], value: Floats, draws: Floats, n: int, n_images: int
-) -> dict[str, Interval]:
-    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-    rows = zip(value[0].tolist(), low.tolist(), high.tolist(), strict=True)
-    return {name: Interval(*row, n, n_images) for name, row in zip(names, rows, strict=True)}
+    return bootstrap_ratios(pairs, image, minus, n_resamples=n_resamples, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -276,13 +265,12 @@ def metric_variants(samples: pd.DataFrame) -> pd.DataFrame:
 
 def _rows(convention: Convention, samples: pd.DataFrame) -> list[dict[str, object]]:
     if convention.name == "answered":
-        drawn = samples.get("own_mask", False)
-        samples = samples[(samples["chosen"] >= 0) | drawn]
+        samples = samples[(samples["chosen"] >= 0) | samples.get("own_mask", False)]
     units = np.arange(len(samples))  # which unit each sentence belongs to, (n,)
     if convention.unit == "reference":
         units = np.unique(samples["ref_id"].to_numpy(str), return_inverse=True)[1].reshape(-1)
     no_target = samples["no_target"].to_numpy(bool) if "no_target" in samples else False
-    pairs = {}
+    rules, pairs = (convention.strict, convention.epsilon, no_target), {}
     for who in ("", "oracle_"):
         inter, union = (
             samples[f"{convention.prefix}{who}{what}_px"].to_numpy(np.float64)
@@ -290,10 +278,8 @@ def _rows(convention: Convention, samples: pd.DataFrame) -> list[dict[str, objec
         )
         weight = _weights(convention, samples, units, iou(inter, union, 0.0, no_target))
         for name in convention.names:
-            terms = ratio_terms(
-                inter, union, name, convention.strict, convention.epsilon, no_target
-            )
-            pairs[f"{who}{name}"] = (terms[0] * weight, terms[1] * weight)
+            numerator, denominator = ratio_terms(inter, union, name, *rules)
+            pairs[f"{who}{name}"] = numerator * weight, denominator * weight
     found = bootstrap_ratios(pairs, samples["image_id"].to_numpy(str))
     without = samples["n_proposals"].to_numpy(int) == 0
     return [
@@ -316,6 +302,5 @@ def _weights(
         return samples["gt_area_px"].to_numpy(np.float64)
     if convention.name != "best sentence":
         return 1 / np.bincount(units)[units]
-    order = np.lexsort((-ious, units))
-    firsts = np.unique(units[order], return_index=True)[1]
-    return np.isin(np.arange(len(samples)), order[firsts]).astype(np.float64)
+    best = segment_argmax(units, ious, len(np.unique(units)))
+    return np.bincount(best, minlength=len(units)).astype(np.float64)

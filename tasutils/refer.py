@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -158,79 +158,61 @@ def refer(
     dataset: str | None = None,
     weights: Mapping[str, float] | None = None,
 ) -> TasAnswer:
-    """Which of the scene's masks does the sentence mean? See `refer_many`."""
-    return refer_many(scene, [sentence], encoder, language, preset, dataset, weights)[0]
+    """Which of the scene's masks does the sentence mean?
 
-
-def refer_many(
-    scene: Scene,
-    sentences: Sequence[str],
-    encoder: ImageTextEncoder,
-    language: Parser,
-    preset: Preset,
-    dataset: str | None = None,
-    weights: Mapping[str, float] | None = None,
-) -> list[TasAnswer]:
-    """The answers to several sentences about one scene, which are embedded in one batch.
-
-    encoder: the one that made the scene's embeddings (only its text tower is used); dataset picks
-    the weights from the preset; weights: by a term's name, in place of the preset's. Raises
-    TasError for a sentence that is blank or longer than 2,000 characters, for embeddings of another
-    encoder, and for a weight of a term that there is not.
+    encoder: the one that made the scene's embeddings (only its text tower is used, in one batch);
+    dataset picks the weights from the preset; weights: by a term's name, in place of the preset's.
+    Raises TasError for a sentence that is blank or longer than 2,000 characters, for embeddings of
+    another encoder, and for a weight of a term that there is not.
     """
     weights = preset.weights(dataset, weights)
-    expressions = [parse_expression(sentence, language, preset) for sentence in sentences]
+    expression = parse_expression(sentence, language, preset)
     terms = [lookup("tasutils.terms:TERMS", name) for name in weights]
-    phrases = [[p for term in terms for p in term.phrases(e)] for e in expressions]
+    phrases = [phrase for term in terms for phrase in term.phrases(expression)]
 
-    words = [word for e, more in zip(expressions, phrases, strict=True) for word in (e.text, *more)]
-    words = list(dict.fromkeys(words))
+    words = list(dict.fromkeys([expression.text, *phrases]))
+    written = [preset.encoder.template.format(word) for word in words]
     with one_thread():
-        rows = encoder.encode_text([preset.encoder.template.format(word) for word in words])
+        rows = encoder.encode_text(written)
     embedded = dict(zip(words, embeddings(rows, len(words), "texts"), strict=True))  # (d,) each
-    scale = cosine_scale(encoder, preset)
-    # whether a text is read whole; an encoder may have no way to tell
+    # whether the sentence is read whole; an encoder may have no way to tell
     count: Callable[[str], int] = getattr(encoder, "n_tokens", lambda text: 0)
-    longest = int(getattr(encoder, "context_length", 0))
+    truncated = count(written[0]) > int(getattr(encoder, "context_length", 0))
 
-    answers = []
-    for expression, asked in zip(expressions, phrases, strict=True):
-        candidates = judge_phrases(scene, expression, language, preset)
-        kept = [candidate.index for candidate in candidates if candidate.kept]
-        texts = Texts(
-            sentence=embedded[expression.text],
-            negatives=scene.phrase_embeddings[kept],  # (k, d)
-            phrases={phrase: embedded[phrase] for phrase in asked},
-        )
-        scores = score_terms(scene, expression, texts, preset, weights, scale)  # (n,) each
-        total = worth = combine(scores, weights)  # (n,)
-        if preset.scores.normalise == "min_max_softmax":
-            total = min_max_softmax(total, preset.scores.strict_official)
-            # the sums' order is kept, but for NaN and for rounding, which must decide nothing
-            worth = np.where(np.isnan(total), total, worth)
+    candidates = judge_phrases(scene, expression, language, preset)
+    kept = [candidate.index for candidate in candidates if candidate.kept]
+    texts = Texts(
+        sentence=embedded[expression.text],
+        negatives=scene.phrase_embeddings[kept],  # (k, d)
+        phrases={phrase: embedded[phrase] for phrase in phrases},
+    )
+    scale = cosine_scale(encoder, preset)
+    scores = score_terms(scene, expression, texts, preset, weights, scale)  # (n,) each
+    total = worth = combine(scores, weights)  # (n,)
+    if preset.scores.normalise == "min_max_softmax":
+        total = min_max_softmax(total, preset.scores.strict_official)
+        # the sums' order is kept, but for NaN and for rounding, which must decide nothing
+        worth = np.where(np.isnan(total), total, worth)
 
-        inside, yields = region(scene, expression, preset)  # (n,), (n,)
-        order = rectifier.ranking(worth, inside, yields)  # (n,) best first
-        answers.append(
-            TasAnswer(
-                expression=expression,
-                scene=scene,
-                chosen=tuple(int(index) for index in order[:1]),
-                terms=scores,
-                weights=weights,
-                total=total,
-                in_region=inside,
-                yields=yields,
-                rank=np.argsort(order) + 1,
-                rectified=bool(expression.directions) and bool(inside.any()),
-                unrectified=rectifier.rectify(worth, np.ones_like(inside)),
-                candidates=tuple(candidates),
-                truncated=count(preset.encoder.template.format(expression.text)) > longest,
-                preset=preset,
-                texts=texts,
-            )
-        )
-    return answers
+    inside, yields = region(scene, expression, preset)  # (n,), (n,)
+    order = rectifier.ranking(worth, inside, yields)  # (n,) best first
+    return TasAnswer(
+        expression=expression,
+        scene=scene,
+        chosen=tuple(order[:1].tolist()),
+        terms=scores,
+        weights=weights,
+        total=total,
+        in_region=inside,
+        yields=yields,
+        rank=np.argsort(order) + 1,
+        rectified=bool(expression.directions) and bool(inside.any()),
+        unrectified=rectifier.rectify(worth, np.ones_like(inside)),
+        candidates=tuple(candidates),
+        truncated=truncated,
+        preset=preset,
+        texts=texts,
+    )
 
 
 def score_terms(

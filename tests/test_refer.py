@@ -11,7 +11,7 @@ from light import H, HashEncoder, Same, W, boxes, embed, scene_of
 from tasutils.config import Preset, load_preset
 from tasutils.errors import TasError
 from tasutils.language.parse import Parser
-from tasutils.refer import MAX_CHARACTERS, TasAnswer, parse_expression, refer, refer_many
+from tasutils.refer import MAX_CHARACTERS, TasAnswer, parse_expression, refer
 from tasutils.scene import Proposals, Scene
 
 PARSER = Parser()
@@ -144,14 +144,11 @@ def test_lambda_follows_the_data_set_and_arguments_override() -> None:
 
 
 def test_template_and_one_batch() -> None:
-    encoder, preset = HashEncoder(), PRESET.override({"encoder.template": "a photo of {}"})
-    scene = scene_of(boxes(4, 2))
-    answers = refer_many(scene, ["red  {car}", "dog left"], encoder, PARSER, preset)
-    assert encoder.batches == [["a photo of red {car}", "a photo of dog left"]]
-    for answer in answers:
-        alone = refer(scene, answer.expression.text, HashEncoder(), PARSER, preset)
-        np.testing.assert_array_equal(answer.total, alone.total)
-    assert refer_many(scene, [], encoder, PARSER, preset) == []
+    encoder = HashEncoder()
+    preset = PRESET.override({"encoder.template": "a photo of {}", "terms.r": 1, "terms.h": 1})
+    answer = refer(scene_of(boxes(4, 2)), "red  {car} near the dog", encoder, PARSER, preset)
+    texts = ["red {car} near the dog", "dog", answer.expression.asks.thing]
+    assert encoder.batches == [[f"a photo of {text}" for text in texts]]
 
 
 def test_sentences_that_are_blank_no_text_or_too_long_are_refused() -> None:
