@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
+from pkgutil import resolve_name
 from textwrap import fill
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import (
@@ -89,9 +90,13 @@ class Part(BaseModel):
 
 
 class Variant(Part):
-    """Settings of one variant of a door, whose entry this class is; `kind` names it."""
+    """Settings of one variant of a door, whose entry this class is; `kind` names it.
+
+    maker: "module:Class", imported by `make`, of what is made of the settings and its arguments.
+    """
 
     kind: str
+    maker: ClassVar[str]
 
     if TYPE_CHECKING:  # each variant has settings of its own
 
@@ -157,9 +162,11 @@ class OverlapConfig(Part):
 class ProposerSettings(Variant):
     """Base of the settings in `tasutils.proposals.PROPOSERS`."""
 
-    def make(self, overlap: OverlapConfig, device: str, compute: ComputeConfig) -> Proposer:
+    def make(
+        self, overlap: OverlapConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
+    ) -> Proposer:
         """The maker of masks with its overlap filter; TasError if its weights are missing."""
-        raise NotImplementedError
+        return resolve_name(self.maker)(self, overlap, device, compute)  # type: ignore[no-any-return]
 
 
 class EncoderSettings(Variant):
@@ -170,9 +177,9 @@ class EncoderSettings(Variant):
 
     template: Template = "{}"
 
-    def make(self, device: str, compute: ComputeConfig) -> ImageTextEncoder:
+    def make(self, device: str = "cpu", compute: ComputeConfig = PLAIN) -> ImageTextEncoder:
         """The encoder; TasError if its weights are missing, damaged or of another model."""
-        raise NotImplementedError
+        return resolve_name(self.maker)(self, device, compute)  # type: ignore[no-any-return]
 
 
 class CaptionerSettings(Variant):
@@ -180,9 +187,9 @@ class CaptionerSettings(Variant):
 
     crop: CropConfig = CropConfig()
 
-    def make(self, device: str, compute: ComputeConfig) -> Captioner:
+    def make(self, device: str = "cpu", compute: ComputeConfig = PLAIN) -> Captioner:
         """The captioner; TasError if its weights are missing, damaged or of another model."""
-        raise NotImplementedError
+        return resolve_name(self.maker)(self, device, compute)  # type: ignore[no-any-return]
 
 
 class LanguageConfig(Part):

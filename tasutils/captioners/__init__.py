@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -147,15 +146,7 @@ class ImageToTextCaptioner:
 # --- settings ---
 
 
-class _Settings(CaptionerSettings):
-    maker: ClassVar[str]
-
-    def make(self, device: str = "cpu", compute: ComputeConfig = PLAIN) -> Captioner:
-        """The captioner, by the class that `maker` names."""
-        return resolve_name(self.maker)(self, device, compute)  # type: ignore[no-any-return]
-
-
-class CaptionerConfig(_Settings):
+class CaptionerConfig(CaptionerSettings):
     """An image-to-text model from a local folder; `crop` is how its input is cut (the P-score)."""
 
     maker = "tasutils.captioners:ImageToTextCaptioner"
@@ -166,7 +157,7 @@ class CaptionerConfig(_Settings):
     min_length: int = Field(default=1, ge=0)
 
 
-class ComposedConfig(_Settings):
+class ComposedConfig(CaptionerSettings):
     """Captions composed from the classifier's answer and from colours; no language model.
 
     A thing is called by its class when that is likelier than `least_class`, else by the narrowest

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,15 +174,7 @@ class AlignEncoder(TowerEncoder):
 # --- settings ---
 
 
-class _Settings(EncoderSettings):
-    maker: ClassVar[str]
-
-    def make(self, device: str = "cpu", compute: ComputeConfig = PLAIN) -> ImageTextEncoder:
-        """The encoder, by the class that `maker` names."""
-        return resolve_name(self.maker)(self, device, compute)  # type: ignore[no-any-return]
-
-
-class EncoderConfig(_Settings):
+class EncoderConfig(EncoderSettings):
     """A model of open_clip; refer() puts the sentence in `template`, nothing is added.
 
     tokenizer: a vocabulary of our own or, for one from the Hugging Face hub (SigLIP), the folder of
@@ -197,7 +188,7 @@ class EncoderConfig(_Settings):
     tokenizer: str | None = None
 
 
-class AlignConfig(_Settings):
+class AlignConfig(EncoderSettings):
     """ALIGN; `checkpoint` is a folder as written by save_pretrained."""
 
     maker = "tasutils.encoders:AlignEncoder"
@@ -205,7 +196,7 @@ class AlignConfig(_Settings):
     checkpoint: str
 
 
-class AlbefConfig(_Settings):
+class AlbefConfig(EncoderSettings):
     """ALBEF; images are seen at `image_size` px, a multiple of the patch.
 
     checkpoint: ALBEF.pth (trained at 256 px), mscoco.pth or flickr30k.pth (384 px); tokenizer: a
@@ -219,7 +210,7 @@ class AlbefConfig(_Settings):
     image_size: int = Field(default=384, ge=16, multiple_of=16)
 
 
-class ConseConfig(_Settings):
+class ConseConfig(EncoderSettings):
     """An ImageNet classifier (file `checkpoint`) and a sentence encoder (folder `text_model`).
 
     top_k: likeliest classes that are averaged; kinds: how many hypernyms follow a class's name in

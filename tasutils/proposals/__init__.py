@@ -1,14 +1,13 @@
 """Candidate masks of an image: the door `PROPOSERS`, settings of its makers, and their filter."""
 
 from collections.abc import Callable, Sequence
-from pkgutil import resolve_name
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from tasutils.config import PLAIN, ComputeConfig, OverlapConfig, ProposerSettings
+from tasutils.config import OverlapConfig, ProposerSettings
 from tasutils.errors import TasError
 from tasutils.masks import overlap_filter
 from tasutils.scene import Proposals
@@ -17,16 +16,7 @@ from tasutils.scene import Proposals
 Proposer = Callable[[NDArray[np.uint8]], Any]
 
 
-class _Settings(ProposerSettings):
-    maker: ClassVar[str]  # "module:Class" of (settings, overlap, device, compute)
-
-    def make(
-        self, overlap: OverlapConfig, device: str = "cpu", compute: ComputeConfig = PLAIN
-    ) -> Any:
-        return resolve_name(self.maker)(self, overlap, device, compute)  # imports torch
-
-
-class SamConfig(_Settings):
+class SamConfig(ProposerSettings):
     """SAM's automatic mask generator; `checkpoint` is absolute or relative to data/weights."""
 
     maker = "tasutils.proposals.sam:SamProposer"
@@ -43,7 +33,7 @@ class SamConfig(_Settings):
     min_mask_region_area: int = Field(default=0, ge=0)
 
 
-class FreeSoloConfig(_Settings):
+class FreeSoloConfig(ProposerSettings):
     """FreeSOLO's network and its inference; `checkpoint` is absolute or relative to data/weights.
 
     `short_side_px` and `longest_side_px` are the input's; None: what the size was trained at
@@ -65,7 +55,7 @@ class FreeSoloConfig(_Settings):
     max_masks: int = Field(default=100, ge=1)
 
 
-class FreeConfig(_Settings):
+class FreeConfig(ProposerSettings):
     """Free masks from dense ImageNet features, as FreeSOLO makes them; no mask is learned.
 
     query_scales: shares of its size that the feature map is pooled to for the queries; sharpen:
@@ -86,7 +76,7 @@ class FreeConfig(_Settings):
     max_masks: int = Field(default=60, ge=1)
 
 
-class MergeConfig(_Settings):
+class MergeConfig(ProposerSettings):
     """Superpixels merged by colour, texture, size and fill (selective search).
 
     `scale` and `min_size_px` are felzenszwalb's; every colour space gives a hierarchy of its own.
@@ -102,7 +92,7 @@ class MergeConfig(_Settings):
     max_masks: int = Field(default=60, ge=1)
 
 
-class UnionConfig(_Settings):
+class UnionConfig(ProposerSettings):
     """Masks of several makers in one list, the later ones' doubles dropped; None leaves one out.
 
     The makers take turns, each giving its best mask first: sam, merge, free, sam again, and on.
