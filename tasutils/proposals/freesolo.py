@@ -7,6 +7,7 @@ For ``r101`` the keys and shapes are those of the published FreeSOLO_R101_30k_pl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d
 
 from tasutils.checkpoints import load_strict, read_state_dict
 from tasutils.config import OverlapConfig
@@ -307,8 +308,7 @@ def _with_places(x: Tensor) -> Tensor:
 
 
 def _grouped(inputs: int, outputs: int, kernel: int, groups: int) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.GroupNorm(groups, outputs), nn.ReLU())
+    return Conv2dNormActivation(inputs, outputs, kernel, norm_layer=partial(nn.GroupNorm, groups))
 
 
 def _tower(inputs: int, size: FreeSoloSize) -> nn.Sequential:

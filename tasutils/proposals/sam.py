@@ -20,6 +20,7 @@ from segment_anything.utils import amg
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import Conv2dNormActivation as _Unit  # with batch norm and ReLU
 from torchvision.ops import batched_nms
 
 from tasutils.checkpoints import load_strict, read_state_dict
@@ -213,20 +214,12 @@ def _tidy(found: Proposals, min_area_px: int, box_nms_thresh: float) -> Proposal
     return tidied.take(_box_nms(tidied.boxes_xyxy, (~changed).float(), thresh))
 
 
-class _ConvUnit(nn.Sequential):
-    """3 x 3 (or 1 x 1) convolution without bias, batch norm, ReLU (cheaper on a CPU than GELU)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> None:
-        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-        super().__init__(conv, nn.BatchNorm2d(outputs), nn.ReLU())
-
-
 class _Residual(nn.Module):
     """Two 3 x 3 convolutions beside the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(_ConvUnit(channels, channels), _ConvUnit(channels, channels))
+        self.body = nn.Sequential(_Unit(channels, channels), _Unit(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
@@ -238,16 +231,16 @@ class _HybridEncoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.img_size = _SIDE_PX
-        self.stride4 = nn.Sequential(_ConvUnit(3, 16, 2), _ConvUnit(16, 32, 2), _Residual(32))
-        self.stride8 = nn.Sequential(_ConvUnit(32, 64, 2), _Residual(64), _Residual(64))
-        self.stride16 = nn.Sequential(_ConvUnit(64, 128, 2), _Residual(128))
+        self.stride4 = nn.Sequential(_Unit(3, 16, 3, 2), _Unit(16, 32, 3, 2), _Residual(32))
+        self.stride8 = nn.Sequential(_Unit(32, 64, 3, 2), _Residual(64), _Residual(64))
+        self.stride16 = nn.Sequential(_Unit(64, 128, 3, 2), _Residual(128))
         self.patch_embed = nn.Conv2d(128, _WIDTH, 1)
         self.pos_embed = nn.Parameter(torch.zeros(1, _SIDE_PX // 16, _SIDE_PX // 16, _WIDTH))
         norm = partial(nn.LayerNorm, eps=1e-6)
         self.blocks = nn.ModuleList(Block(_WIDTH, 6, norm_layer=norm) for _ in range(3))
-        self.from4 = _ConvUnit(32, _PROMPT, 2)
-        self.from8 = _ConvUnit(64, _PROMPT, 1, kernel=1)
-        self.from16 = _ConvUnit(_WIDTH, _PROMPT, 1, kernel=1)
+        self.from4 = _Unit(32, _PROMPT, 3, 2)
+        self.from8 = _Unit(64, _PROMPT, 1)
+        self.from16 = _Unit(_WIDTH, _PROMPT, 1)
         self.neck = nn.Sequential(_Residual(_PROMPT), nn.Conv2d(_PROMPT, _PROMPT, 1))
 
     def forward(self, x: Tensor) -> Tensor:
