@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -231,8 +232,11 @@ def masks_on_grid(
 
     how: of torch's `interpolate`; without, the one pixel at the top left of each place counts.
     """
-    stencils = torch.from_numpy(np.ascontiguousarray(masks)).to(device).float()[:, None]
-    return F.interpolate(stencils, grid_hw, **how)[:, 0]
+    stencils = torch.from_numpy(np.ascontiguousarray(masks).view(np.uint8)).to(device)[:, None]
+    if not how:
+        return F.interpolate(stencils, grid_hw)[:, 0].float()
+    # one by one: as floats all of them would not fit the processor's cache
+    return torch.cat([F.interpolate(s[None].float(), grid_hw, **how) for s in stencils])[:, 0]
 
 
 # the towers
@@ -289,8 +293,5 @@ def resnet_map(visual: Any, pixels: Tensor) -> Tensor:
 
 def resampled_positions(table: Tensor, grid_hw: tuple[int, ...]) -> Tensor:
     """A square table of positions (1 + g * g, width) for another grid: (1 + h * w, width)."""
-    side = int((len(table) - 1) ** 0.5)
-    if grid_hw == (side, side):
-        return table
-    places = table[1:].unflatten(0, (side, side)).permute(2, 0, 1)[None]
-    return torch.cat([table[:1], F.interpolate(places, grid_hw, mode="bilinear")[0].flatten(1).mT])
+    how: Any = {"interpolation": "bilinear", "antialias": False}
+    return resample_abs_pos_embed(table[None], list(grid_hw), **how)[0]

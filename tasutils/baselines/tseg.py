@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -86,7 +87,8 @@ class TsegNet(nn.Module):
         self.none_score = nn.Parameter(torch.tensor(0.3))  # between cosines that fit and do not
         self.log_scale = nn.Parameter(torch.tensor(3.0))
         self.coarse_in = nn.Linear(COARSE, WIDTH)
-        self.blocks = nn.Sequential(_Block())
+        block = Block(WIDTH, HEADS, mlp_ratio=2, qkv_bias=True, norm_layer=nn.LayerNorm)
+        self.blocks = nn.Sequential(block)
         self.fine_norm = nn.LayerNorm(FINE)
         self.fine_in = nn.Linear(FINE, WIDTH)
         self.around = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, groups=WIDTH)
@@ -118,25 +120,6 @@ class TsegNet(nn.Module):
         """How much better each text fits each patch than "none" does: float32 (n, h, w, k)."""
         none = patches @ self.none + self.none_score
         return self.log_scale.exp() * (patches @ texts.T - none[..., None])
-
-
-class _Block(nn.Module):
-    """A transformer block with its norms first; tokens (n, t, width), no position is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm_1, self.norm_2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.qkv, self.project = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-        widen, narrow = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(2 * WIDTH, WIDTH)
-        self.mlp = nn.Sequential(widen, nn.GELU(), narrow)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        n, t, width = tokens.shape
-        parts = self.qkv(self.norm_1(tokens)).view(n, t, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(*parts).transpose(1, 2).reshape(n, t, width)
-        tokens = tokens + self.project(mixed)
-        changed: Tensor = tokens + self.mlp(self.norm_2(tokens))
-        return changed
 
 
 def tiny_maps(model: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
