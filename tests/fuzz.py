@@ -25,7 +25,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -106,103 +106,33 @@ def _changed(rng: random.Random, root: Any) -> Any:
     return root
 
 
-# ------------------------------------------------------------------ readers
+# ------------------------------------------------------------------ seeds
 
 
-def _dumped(value: Any) -> bytes:
-    return json.dumps(value).encode()
+def _tree(write: Callable[[Path], Any], below: str = "") -> Tree:
+    """The files that a function writes into a folder."""
+    with tempfile.TemporaryDirectory() as place:
+        write(Path(place))
+        folder = Path(place) / below
+        found = (path for path in folder.rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
-def _picture(
-    form: str,
-    mode: str = "RGB",
-    size: tuple[int, int] = (24, 18),
-    mask: bool = False,
-    **options: Any,
-) -> bytes:
-    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    if mask:
-        noise[:] = 255 * (noise[:, :, :1] > 127)
+def _saved(save: Callable[..., Any], *given: Any, **options: Any) -> bytes:
+    """What a function writes into an open file."""
     buffer = io.BytesIO()
-    Image.fromarray(noise).convert(mode).save(buffer, form, **options)
+    save(*given, buffer, **options)
     return buffer.getvalue()
 
 
-def _refcoco() -> list[Tree]:
-    refs = trees.references()
-    rle = {"size": [trees.H, trees.W], "counts": [100, 50, 618]}
-    shaped = trees.instances()
-    shaped["annotations"][0]["segmentation"] = rle
-    shaped["annotations"][1]["segmentation"] = rle | {"counts": "T3b1Zc0"}
-    return [
-        {"instances.json": _dumped(trees.instances()), "refs(unc).p": pickle.dumps(refs, 2)},
-        {"instances.json": _dumped(shaped), "refs(unc).p": pickle.dumps(refs, 0)},
-    ]
-
-
-def _read_refcoco(folder: Path) -> None:
-    from tasutils.datasets.coco import read_files, split_of
-
-    files = read_files(folder / "refs(unc).p", folder / "instances.json")
-    for split in ("testB", "val"):
-        _look(split_of(files, "refcoco", split, folder))
-
-
-def _look(data: Any) -> None:
-    for sample in data.samples:
-        data.gt_mask(sample)
-        if data.refer_truth is not None:
-            data.refer_truth(sample)
-
-
-def _phrasecut() -> list[Tree]:
-    task = {
-        "task_id": "1__2", "image_id": 1, "phrase": "left dog", "ann_ids": ["7"],
-        "instance_boxes": [[4, 4, 10, 10]],
-        "Polygons": [[[[4.0, 4.0], [14.0, 4.0], [14.0, 14.0], [4.0, 14.0]]]],
-        "phrase_structure": {"name": "dog", "attributes": ["left"], "type": "attribute",
-                             "relation_descriptions": [["on", "grass"]]},
-    }  # fmt: skip
-    image = {"image_id": 1, "height": trees.H, "width": trees.W, "split": "val"}
-    return [{"image_data_split3000.json": _dumped([image]), "refer_val.json": _dumped([task] * 2)}]
-
-
-def _read_phrasecut(folder: Path) -> None:
-    from tasutils.datasets.phrasecut import load_phrasecut
-
-    _look(load_phrasecut(folder, "val"))
-    _look(load_phrasecut(folder, "val", raster="outline"))
-
-
-def _own() -> list[Tree]:
-    fixed = {
-        "a.png": _picture("PNG"),
-        "m.png": _picture("PNG", "L", mask=True),
-        "p.png": _picture("PNG", "P", mask=True),
-    }
-    rle = '{"size": [18, 24], "counts": [100, 50, 282]}'
-    rows = [
-        {"image": "a.png", "expression": "the dog", "mask": "m.png", "value": "", "extra": 1},
-        {"image": "a.png", "expression": "a cat", "mask": json.loads(rle), "category": "cat"},
-        {"image": "./a.png", "expression": "x", "mask": [[1, 1, 9, 1, 9, 9]]},
-        {"image": "a.png", "expression": "no mask"},
-    ]
-    table = b"image,expression,mask,category\na.png,the dog,m.png,dog\na.png,a cat,p.png,\n"
-    table += b'a.png,"a, b",s.json,\na.png,a bird,"[[1,1,9,1,9,9]]",\n'
-    lines = "\n".join(map(json.dumps, rows)).encode()
-    return [
-        fixed | {"my.csv": table, "s.json": rle.encode()},
-        fixed | {"my.jsonl": lines},
-    ]
-
-
-def _read_own(folder: Path) -> None:
-    from tasutils.datasets.own import Own, read_own
-
-    for path in folder.glob("my.*"):
-        _, faults = read_own(path)
-        assert all("\n" not in fault for fault in faults)
-        _look(Own().load(path))
+def _picture(form: str, mode: str = "RGB", mask: bool = False, **options: Any) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (18, 24, 3), np.uint8)
+    if mask:
+        noise[:] = 255 * (noise[:, :, :1] > 127)
+    image = Image.fromarray(noise).convert("L" if mode == "I;16" else mode)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image).astype(np.uint16) * 200)
+    return _saved(image.save, format=form, **options)
 
 
 _FORMS = [
@@ -215,30 +145,43 @@ _FORMS = [
 ]  # fmt: skip
 
 
+def _refcoco() -> list[Tree]:
+    rle = {"size": [trees.H, trees.W], "counts": [100, 50, 618]}
+    shaped = trees.instances()
+    for entry, counts in zip(shaped["annotations"], ([100, 50, 618], "T3b1Zc0"), strict=False):
+        entry["segmentation"] = rle | {"counts": counts}
+    made = ((trees.instances(), 2), (shaped, 0))
+    return [
+        {"instances.json": json.dumps(content).encode(),
+         "refs(unc).p": pickle.dumps(trees.references(), protocol)}
+        for content, protocol in made
+    ]  # fmt: skip
+
+
+def _own() -> list[Tree]:
+    rle = '{"size": [18, 24], "counts": [100, 50, 282]}'
+    rows = [
+        {"image": "a.png", "expression": "the dog", "mask": "m.png", "value": "", "extra": 1},
+        {"image": "a.png", "expression": "a cat", "mask": json.loads(rle), "category": "cat"},
+        {"image": "./a.png", "expression": "x", "mask": [[1, 1, 9, 1, 9, 9]]},
+        {"image": "a.png", "expression": "no mask"},
+    ]
+    table = b"image,expression,mask,category\na.png,the dog,m.png,dog\na.png,a cat,p.png,\n"
+    table += b'a.png,"a, b",s.json,\na.png,a bird,"[[1,1,9,1,9,9]]",\n'
+    masks = {f"{n}.png": _picture("PNG", mode, mask=True) for n, mode in (("m", "L"), ("p", "P"))}
+    return [
+        {"a.png": _picture("PNG"), **masks, name: data, "s.json": rle.encode()}
+        for name, data in (
+            ("my.csv", table), ("my.jsonl", "\n".join(map(json.dumps, rows)).encode())
+        )
+    ]  # fmt: skip
+
+
 def _pictures() -> list[Tree]:
     exif = Image.Exif()
     exif[0x0112] = 6
-    made = [{"picture": _picture("JPEG", exif=exif)}]
-    for form, mode, options in _FORMS:
-        if mode == "I;16":
-            buffer = io.BytesIO()
-            Image.fromarray(np.arange(432, dtype=np.uint16).reshape(18, 24) * 99).save(buffer, form)
-            made.append({"picture": buffer.getvalue()})
-        else:
-            made.append({"picture": _picture(form, mode, **options)})
-    return made
-
-
-def _read_picture(folder: Path) -> None:
-    from tasutils.errors import TasError
-    from tasutils.images import image_size, read_image
-
-    shape = read_image(folder / "picture").shape
-    try:
-        size = image_size(folder / "picture")
-    except TasError:
-        return
-    assert size == shape[:2]
+    made = [("JPEG", "RGB", {"exif": exif}), *_FORMS]
+    return [{"picture": _picture(form, mode, **options)} for form, mode, options in made]
 
 
 def _labels() -> list[Tree]:
@@ -249,97 +192,21 @@ def _labels() -> list[Tree]:
     ]
 
 
-def _read_labels(folder: Path) -> None:
-    from tasutils.datasets.own import read_mask
-
-    mask, _ = read_mask("picture", "", folder, (18, 24))
-    assert mask.shape == (18, 24)
-
-
 def _presets() -> list[Tree]:
-    from importlib.resources import files
-
     folder = files("tasutils") / "presets"
     return [
         {"mine.yaml": (folder / f"{n}.yaml").read_bytes()} for n in ("tiny", "photo", "official")
     ]
 
 
-def _read_preset(folder: Path) -> None:
-    from tasutils.config import load_preset
-
-    preset = load_preset(folder / "mine.yaml")
-    preset.digest(), preset.describe_digest(), preset.override({"terms.p.weight": 0.5})
-
-
 def _runs() -> list[Tree]:
-    import pandas as pd
+    import light
 
-    from tasutils.config import load_preset
+    def write(folder: Path) -> None:
+        run = light.run_of(light.make_dataset(folder), light.light_tas(), folder / "o")
+        run.folder.rename(folder / "run")
 
-    metric = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 2, "n_images": 1}
-    names = [f"{who}{name}" for who in ("", "oracle_") for name in ("oiou", "miou", "p@0.5")]
-    preset = load_preset("tiny")
-    record = {
-        "run_id": "20261123-101500_refscenes-val_tiny_3f2a9c", "created": "2026-11-23T10:15:00",
-        "preset": "tiny", "config": preset.model_dump(mode="json"), "weights": preset.weights(),
-        "config_digest": preset.digest(), "dataset": "refscenes", "split": "val", "n_total": 2,
-        "index_digest": "0" * 64, "n_used": 2, "n_images_total": 1, "n_images": 1,
-        "dtype": "float32", "n_without_proposals": 0, "partial": False,
-        "models": {"m": {"name": "m", "sha256": "0"}},
-        "versions": {"python": "3"}, "git_commit": None, "git_dirty": None, "device": "cpu",
-        "seeds": {"bootstrap": 0}, "wall_s": 1.0, "times_s": {"crops": 1.0}, "n_described": 1,
-        "peak_memory_mib": {"host": 9.0}, "metrics": dict.fromkeys(names, metric),
-        "metric_version": "1", "pictures_digest": "0" * 64,
-    }  # fmt: skip
-    samples = pd.DataFrame([
-        {"sample_id": f"s{k}", "image_id": "i", "ref_id": "r", "sent_id": "0", "text": "a dog",
-         "raw": "A dog", "category": "dog", "split": "val", "chosen": k, "n_proposals": 2,
-         "intersection_px": 5, "union_px": 9, "iou": 5 / 9, "gt_area_px": 7,
-         "oracle_intersection_px": 6, "oracle_union_px": 8, "oracle_iou": 0.75,
-         "rectified": False, "reason": "the best", "image_digest": "0"}
-        for k in range(2)
-    ])  # fmt: skip
-    scores = pd.DataFrame([
-        {"sample_id": f"s{k}", "proposal": j, "term_v": 0.5, "term_p": 0.1, "term_n": 0.0,
-         "region": True, "intersection_px": 5 - j, "union_px": 9}
-        for k in range(2) for j in range(2)
-    ])  # fmt: skip
-    tables = {
-        "samples.parquet": samples.to_parquet(index=False),
-        "scores.parquet": scores.to_parquet(index=False),
-    }
-    record["tables"] = {name: sha256(data).hexdigest() for name, data in tables.items()}
-    return [{"run.json": _dumped(record), **tables}]
-
-
-def _read_run(folder: Path) -> None:
-    from tasutils.runs import read_run
-
-    run = read_run(folder)
-    len(run.samples), len(run.scores)
-
-
-def _mirror() -> list[Tree]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    whole, rows = trees.instances(), []
-    images = {image["id"]: image for image in whole["images"]}
-    shapes = {shape["id"]: shape for shape in whole["annotations"]}
-    for ref in trees.references():
-        row = {k: ref[k] for k in ("ref_id", "ann_id", "image_id", "category_id", "sentences")}
-        row["raw_anns"] = json.dumps(shapes[ref["ann_id"]])
-        rows.append(row | {"raw_image_info": json.dumps(images[ref["image_id"]])})
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), buffer)
-    return [{"validation-0.parquet": buffer.getvalue()}]
-
-
-def _read_mirror(folder: Path) -> None:
-    from tasutils.datasets.coco import mirror_files, read_mirror, split_of
-
-    _look(split_of(read_mirror("refcoco", "val", mirror_files(folder)), "refcoco", "val", folder))
+    return [_tree(write, "run")]
 
 
 def _weights() -> list[Tree]:
@@ -347,17 +214,111 @@ def _weights() -> list[Tree]:
     from safetensors.torch import save
 
     state = {"a.weight": torch.ones(4, 3), "a.bias": torch.zeros(4, dtype=torch.float16)}
-    zipped, legacy = io.BytesIO(), io.BytesIO()
-    torch.save({"model": state}, zipped)
-    torch.save(state, legacy, _use_new_zipfile_serialization=False)
     return [
         {"w.safetensors": save(state, {"format": "pt"})},
-        {"w.pth": zipped.getvalue()},
-        {"w.bin": legacy.getvalue()},
+        {"w.pth": _saved(torch.save, {"model": state})},
+        {"w.bin": _saved(torch.save, state, _use_new_zipfile_serialization=False)},
     ]
 
 
-def _read_weights(folder: Path) -> None:
+def _archives() -> list[Tree]:
+    def write(folder: Path) -> None:
+        for packing in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            with zipfile.ZipFile(folder / str(packing), "w", packing) as archive:
+                archive.writestr("refcoco/", b"")
+                archive.writestr("refcoco/instances.json", json.dumps(trees.instances()))
+                archive.writestr("refcoco/é.txt", b"text" * 20)
+
+    return [{"a.zip": data} for data in _tree(write).values()]
+
+
+# ------------------------------------------------------------------ readers
+
+READERS: dict[str, Reader] = {}
+
+
+def reader(name: str, seeds: Callable[[], list[Tree]]) -> Callable[[Any], None]:
+    """Enter a function that reads a folder, by name, with valid trees for it."""
+    return lambda read: READERS.update({name: Reader(seeds, read)})
+
+
+def _look(data: Any) -> None:
+    for sample in data.samples:
+        data.gt_mask(sample)
+        if data.refer_truth is not None:
+            data.refer_truth(sample)
+
+
+@reader("refcoco", _refcoco)
+def _(folder: Path) -> None:
+    from tasutils.datasets.coco import read_files, split_of
+
+    found = read_files(folder / "refs(unc).p", folder / "instances.json")
+    for split in ("testB", "val"):
+        _look(split_of(found, "refcoco", split, folder))
+
+
+@reader("phrasecut", lambda: [_tree(lambda f: trees.write_phrasecut(f, images=False), "phrasecut")])
+def _(folder: Path) -> None:
+    from tasutils.datasets.phrasecut import load_phrasecut
+
+    for raster in ("coco", "outline"):
+        _look(load_phrasecut(folder, "test", raster=raster))
+
+
+@reader("own data", _own)
+def _(folder: Path) -> None:
+    from tasutils.datasets.own import Own, read_own
+
+    for path in folder.glob("my.*"):
+        _, faults = read_own(path)
+        assert all("\n" not in fault for fault in faults)
+        _look(Own().load(path))
+
+
+@reader("pictures", _pictures)
+def _(folder: Path) -> None:
+    from tasutils.errors import TasError
+    from tasutils.images import image_size, read_image
+
+    shape = read_image(folder / "picture").shape
+    with contextlib.suppress(TasError):
+        assert image_size(folder / "picture") == shape[:2]
+
+
+@reader("masks", _labels)
+def _(folder: Path) -> None:
+    from tasutils.datasets.own import read_mask
+
+    mask, _ = read_mask("picture", "", folder, (18, 24))
+    assert mask.shape == (18, 24)
+
+
+@reader("presets", _presets)
+def _(folder: Path) -> None:
+    from tasutils.config import load_preset
+
+    preset = load_preset(folder / "mine.yaml")
+    preset.digest(), preset.describe_digest(), preset.override({"terms.p.weight": 0.5})
+
+
+@reader("runs", _runs)
+def _(folder: Path) -> None:
+    from tasutils.runs import read_run
+
+    run = read_run(folder)
+    len(run.samples), len(run.scores)
+
+
+@reader("mirror", lambda: [_tree(lambda folder: trees.write_mirror(folder, {"val": "validation"}))])
+def _(folder: Path) -> None:
+    from tasutils.datasets.coco import mirror_files, read_mirror, split_of
+
+    _look(split_of(read_mirror("refcoco", "val", mirror_files(folder)), "refcoco", "val", folder))
+
+
+@reader("weights", _weights)
+def _(folder: Path) -> None:
     from tasutils.checkpoints import file_fault, read_state_dict
 
     for path in folder.glob("w.*"):
@@ -365,21 +326,8 @@ def _read_weights(folder: Path) -> None:
         read_state_dict(path)
 
 
-def _archives() -> list[Tree]:
-    made = []
-    for packing in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", packing) as archive:
-            archive.writestr("refcoco/", b"")
-            archive.writestr("refcoco/instances.json", _dumped(trees.instances()))
-            archive.writestr("refcoco/é.txt", b"text" * 20)
-        made.append({"a.zip": buffer.getvalue()})
-    return made
-
-
-def _read_archive(folder: Path) -> None:
-    import shutil
-
+@reader("archives", _archives)
+def _(folder: Path) -> None:
     from tasutils.models import unpack
 
     inner = folder / "inner"
@@ -387,35 +335,20 @@ def _read_archive(folder: Path) -> None:
         unpack(folder / "a.zip", inner / "to")
     finally:
         assert {path.name for path in folder.iterdir()} <= {"a.zip", "inner"}
-        if inner.is_dir():
-            assert {path.name for path in inner.iterdir()} <= {"to"}
+        assert not inner.is_dir() or {path.name for path in inner.iterdir()} <= {"to"}
         shutil.rmtree(inner, ignore_errors=True)
-
-
-READERS = {
-    "refcoco": Reader(_refcoco, _read_refcoco),
-    "phrasecut": Reader(_phrasecut, _read_phrasecut),
-    "own data": Reader(_own, _read_own),
-    "pictures": Reader(_pictures, _read_picture),
-    "masks": Reader(_labels, _read_labels),
-    "presets": Reader(_presets, _read_preset),
-    "runs": Reader(_runs, _read_run),
-    "mirror": Reader(_mirror, _read_mirror),
-    "weights": Reader(_weights, _read_weights),
-    "archives": Reader(_archives, _read_archive),
-}
 
 
 # ------------------------------------------------------------------ running
 
 
-def outcome(reader: Reader, folder: Path) -> str:
+def outcome(of: Reader, folder: Path) -> str:
     """What becomes of reading a folder: `ok`, `refused`, or the fault."""
     from tasutils.errors import TasError
 
     try:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            reader.read(folder)
+            of.read(folder)
     except TasError as error:
         text = str(error)
         if len(text.splitlines()) == 1 and text.isprintable() and len(text) < 2500:
@@ -428,13 +361,13 @@ def outcome(reader: Reader, folder: Path) -> str:
 
 def work(name: str, numbers: list[int]) -> None:
     """Read those inputs, printing each number and then what became of it."""
-    reader, trees_of = READERS[name], READERS[name].seeds()
+    seeds = READERS[name].seeds()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "input"
         for number in [-1, *numbers]:
             rng = random.Random(f"{name} {number}")
-            tree = dict(rng.choice(trees_of))
+            tree = dict(rng.choice(seeds))
             if number >= 0:  # before them a valid one, by which all that reading needs is imported
                 file = rng.choice(sorted(tree))
                 tree[file] = mutated(rng, file, tree[file])
@@ -444,7 +377,7 @@ def work(name: str, numbers: list[int]) -> None:
                 (folder / file).write_bytes(data)
             print(f"{name} {number}", end=" ", flush=True)
             signal.setitimer(signal.ITIMER_PROF, SECONDS if number >= 0 else 0)
-            print(outcome(reader, folder), flush=True)
+            print(outcome(READERS[name], folder), flush=True)
             signal.setitimer(signal.ITIMER_PROF, 0)
             if number < 0:
                 pages = int(Path("/proc/self/statm").read_text().split()[0])

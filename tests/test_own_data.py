@@ -19,6 +19,18 @@ from tasutils.errors import TasError
 from tasutils.runs import read_run
 
 SQUARE = [4, 4, 14, 4, 14, 14, 4, 14]
+ALL = ("image", "expression", "mask", "value")
+
+
+def square():
+    mask = np.zeros((H, W), bool)
+    mask[4:14, 4:14] = True
+    return mask
+
+
+def rle_of(mask, counts=None):
+    text = coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"].decode()
+    return {"size": [H, W], "counts": text if counts is None else counts}
 
 
 @pytest.fixture
@@ -27,23 +39,20 @@ def folder(tmp_path):
     draw_images(tmp_path, ["a.png", "b.png", "c.png"])
     place = tmp_path / "masks"
     place.mkdir()
-    labels = np.zeros((H, W), np.uint8)
-    labels[4:14, 4:14], labels[6:16, 20:28] = 1, 2
+    labels = square().astype(np.uint8)
+    labels[6:16, 20:28] = 2
     grey = Image.fromarray(labels)
-    grey.save(place / "labels.png")
     palette = grey.copy()
     palette.putpalette([0, 0, 0, 0, 0, 0, 255, 0, 0])  # labels 0 and 1 are both black
-    palette.save(place / "palette.png")
-    Image.fromarray((labels == 1).astype(np.uint8) * 255).convert("RGB").save(place / "square.png")
-    Image.fromarray(labels == 1).save(place / "bits.png")
-    Image.fromarray(np.zeros((H, W), np.uint8)).save(place / "empty.png")
-    Image.fromarray(labels.T).save(place / "turned.png")
-    Image.fromarray(labels).save(place / "lossy.jpg")
+    for name, picture in {
+        "labels.png": grey, "palette.png": palette, "bits.png": Image.fromarray(square()),
+        "square.png": Image.fromarray(square().astype(np.uint8) * 255).convert("RGB"),
+        "empty.png": Image.new("L", (W, H)), "turned.png": Image.fromarray(labels.T),
+        "lossy.jpg": grey,
+    }.items():  # fmt: skip
+        picture.save(place / name)
     (place / "damaged.png").write_bytes((place / "labels.png").read_bytes()[:40])
-    rle = coco.encode(np.asfortranarray(labels == 1, dtype=np.uint8))
-    (place / "square.json").write_text(
-        json.dumps({"size": [H, W], "counts": rle["counts"].decode()})
-    )
+    (place / "square.json").write_text(json.dumps(rle_of(square())))
     return tmp_path
 
 
@@ -54,27 +63,16 @@ def write_csv(folder, rows, header=("image", "expression", "mask"), name="my.csv
     return path
 
 
-def square():
-    mask = np.zeros((H, W), bool)
-    mask[4:14, 4:14] = True
-    return mask
-
-
 def test_every_form_of_mask_gives_the_same(folder):
-    rle = json.loads((folder / "masks" / "square.json").read_text())
     flat = square().T.ravel()
     edges = np.flatnonzero(np.diff(flat)) + 1
-    runs = {"size": [H, W], "counts": np.diff([0, *edges, flat.size]).tolist()}
+    runs = rle_of(square(), np.diff([0, *edges, flat.size]).tolist())
     forms = [
         ("masks/square.png", ""), ("masks/bits.png", ""), ("masks/square.json", ""),
-        ("masks/labels.png", "1"), ("masks/palette.png", "1"), (json.dumps(rle), ""),
+        ("masks/labels.png", "1"), ("masks/palette.png", "1"), (json.dumps(rle_of(square())), ""),
         (json.dumps(runs), ""), (json.dumps([SQUARE]), ""), (str(folder / "masks/bits.png"), "1"),
     ]  # fmt: skip
-    path = write_csv(
-        folder,
-        [("a.png", f"thing {k}", *form) for k, form in enumerate(forms)],
-        ("image", "expression", "mask", "value"),
-    )
+    path = write_csv(folder, [("a.png", f"thing {k}", *f) for k, f in enumerate(forms)], ALL)
     data = load_dataset("own", str(path))
     assert (data.name, data.split, len(data)) == ("own", "my", len(forms))
     assert [s.sample_id for s in data.samples] == [str(k + 2) for k in range(len(forms))]
@@ -139,10 +137,7 @@ BAD = [
     (("a.png", "dog", "[[[1, 2], [3], [5, 6]]]", ""), "points that are no pairs x, y"),
     (("a.png", "dog", "[[1, 2, 3, 4, 5, null]]", ""), "no list of x, y pairs"),
     (("a.png", "dog", "[[90, 90, 95, 90, 95, 95]]", ""), "covers no pixel of the picture"),
-    (
-        ("a.png", "dog", '{"size": [9, 9], "counts": [81]}', ""),
-        "do not fill the picture of 32 x 24 px",
-    ),
+    (("a.png", "dog", '{"size": [9, 9], "counts": [81]}', ""), "do not fill the picture of 32 x "),
     (("a.png", "dog", "[[1, 1, 9, 1, 9, 9]]", "2"), "goes with a PNG of labels only"),
     (("a.png", "dog"), "2 cells in a row of 4 columns; quote cells that hold ','"),
     (("a.png", "a dog", " left", "", ""), "5 cells in a row of 4 columns"),
@@ -153,7 +148,7 @@ def test_every_bad_row_is_named_with_its_line_all_at_once(folder, capsys):
     rows = []
     for number, (bad, _) in enumerate(BAD):
         rows += [("a.png", f"dog {number}", "masks/labels.png", "1"), bad]
-    path = write_csv(folder, rows, ("image", "expression", "mask", "value"))
+    path = write_csv(folder, rows, ALL)
     found, faults = read_own(path)
     assert len(found.samples) == len(BAD) == len(faults)
     for number, (_, message) in enumerate(BAD):
@@ -209,11 +204,8 @@ def test_bad_files(folder, name, raw, message):
 # ---- what other tools write
 
 
-def mask_of(folder, cell, value="", picture="a.png"):
-    path = write_csv(
-        folder, [(picture, "dog", cell, value)], ("image", "expression", "mask", "value")
-    )
-    data = load_dataset("own", path)
+def mask_of(folder, cell, value=""):
+    data = load_dataset("own", write_csv(folder, [("a.png", "dog", cell, value)], ALL))
     return data.gt_mask(data.samples[0])
 
 
@@ -254,27 +246,25 @@ def refusal(folder, cell, value=""):
 
 
 def test_forms_of_a_mask_that_could_mean_two_things(folder):
-    grey = picture_of("grey")
+    grey, other = picture_of("grey"), Image.fromarray((~square()).astype(np.uint8) * 255)
     grey.save(folder / "stained.jpg", quality=40)
-    Image.open(folder / "stained.jpg").save(folder / "stained.png")
-    assert "export the mask anew as PNG" in refusal(folder, "stained.jpg")
-    text = refusal(folder, "stained.png")
-    assert "px have other values than 0 and 255, such as" in text and "column value" in text
-    grey.resize((W // 4, H // 4)).resize((W, H), Image.Resampling.BICUBIC).save(folder / "soft.png")
-    assert "as JPEG and smooth scaling leave them" in refusal(folder, "soft.png")
-    other = Image.fromarray((~square()).astype(np.uint8) * 255)
-    Image.merge("RGBA", [other, other, other, grey]).save(folder / "two.png")
-    assert "its colours show another mask than its transparency" in refusal(folder, "two.png")
-    made = Image.fromarray(square().astype(np.uint8))
-    made.putpalette([90, 90, 90, 255, 0, 0])
-    made.save(folder / "grounds.png")
-    assert "a palette whose index 0 has the colour (90, 90, 90)" in refusal(folder, "grounds.png")
-    assert (mask_of(folder, "grounds.png", "1") == square()).all()
-    assert (mask_of(folder, "grounds.png", "1.0") == square()).all()  # pandas, beside a gap
-    assert "value '1.5' is no whole number" in refusal(folder, "grounds.png", "1.5")
+    grounds = Image.fromarray(square().astype(np.uint8))
+    grounds.putpalette([90, 90, 90, 255, 0, 0])
+    soft = grey.resize((W // 4, H // 4)).resize((W, H), Image.Resampling.BICUBIC)
     noise = np.random.default_rng(0).integers(0, 256, (H, W, 3), np.uint8)
-    Image.fromarray(noise).save(folder / "photo.png")
-    assert "colours is no mask" in refusal(folder, "photo.png")
+    for name, picture, words in (
+        ("stained.png", Image.open(folder / "stained.jpg"), "px have other values than 0 and 255"),
+        ("soft.png", soft, "smooth scaling leave them; save two, or name one in the column value"),
+        ("two.png", Image.merge("RGBA", [other] * 3 + [grey]), "its colours show another mask"),
+        ("grounds.png", grounds, "a palette whose index 0 has the colour (90, 90, 90)"),
+        ("photo.png", Image.fromarray(noise), "colours is no mask"),
+    ):
+        picture.save(folder / name)
+        assert words in refusal(folder, name)
+    assert "export the mask anew as PNG" in refusal(folder, "stained.jpg")
+    for value in ("1", "1.0"):  # pandas, beside a gap
+        assert (mask_of(folder, "grounds.png", value) == square()).all()
+    assert "value '1.5' is no whole number" in refusal(folder, "grounds.png", "1.5")
     (folder / "voc.xml").write_text("<annotation/>")
     assert "as CVAT and VOC write them; export masks as PNG" in refusal(folder, "voc.xml")
 
@@ -311,20 +301,22 @@ def via(*shapes):
 
 
 def brush(mask):
-    """Label Studio's run lengths: here only literal and repeated bytes in counts of 8 bits."""
+    """Label Studio's run lengths: here repeated bytes alone, in counts of 8 bits."""
     values = np.repeat(mask.ravel().astype(int) * 255, 4)
-    bits = f"{len(values):032b}" + f"{7:05b}" + f"{7:04b}" * 4
-    at = 0
+    bits, at = f"{len(values):032b}{7:05b}" + f"{7:04b}" * 4, 0
     while at < len(values):
         same = int(np.argmax(np.append(values[at : at + 256] != values[at], True)))
-        same = min(same, 256)
-        bits += "1" + "00" + f"{same - 1:08b}" + f"{values[at]:08b}"
-        at += same
+        bits += f"100{min(same, 256) - 1:08b}{values[at]:08b}"
+        at += min(same, 256)
     bits += "0" * (-len(bits) % 8)
     return [int(bits[k : k + 8], 2) for k in range(0, len(bits), 8)]
 
 
-X, Y = [x for x, _ in PAIRS], [y for _, y in PAIRS]
+def polygon_of(points):
+    return {"name": "polygon", "all_points_x": [x for x, _ in points],
+            "all_points_y": [y for _, y in points]}  # fmt: skip
+
+
 PERCENT = [[100 * x / W, 100 * y / H] for x, y in PAIRS]
 FAR = [[20, 6], [28, 6], [28, 16], [20, 16]]
 
@@ -332,7 +324,7 @@ FAR = [[20, 6], [28, 6], [28, 16], [20, 16]]
 @pytest.mark.parametrize("shape", [
     PAIRS, [PAIRS], [c for pair in PAIRS for c in pair],
     labelme(("cup", PAIRS, "polygon")), labelme(("cup", [[14, 14], [4, 4]], "rectangle")),
-    via(("cup", {"name": "polygon", "all_points_x": X, "all_points_y": Y})),
+    via(("cup", polygon_of(PAIRS))),
     via(("cup", {"name": "rect", "x": 4, "y": 4, "width": 10, "height": 10})),
     label_studio(points=PERCENT, polygonlabels=["cup"]), label_studio(points=PERCENT, labels=[[]]),
     label_studio(x=12.5, y=100 / 6, width=31.25, height=1000 / 24, rotation=0),
@@ -346,18 +338,17 @@ def test_shapes_of_other_tools(folder, shape):
     assert (mask_of(folder, json.dumps(shape)) == square()).all()
 
 
-def test_a_label_chooses_among_several_shapes(folder):
-    two = labelme(("cup", PAIRS, "polygon"), ("pen", FAR, "polygon"))
-    regions = [("cup", X, Y), ("pen", [x for x, _ in FAR], [y for _, y in FAR])]
-    named = via(*((n, {"name": "polygon", "all_points_x": x, "all_points_y": y})
-                  for n, x, y in regions))  # fmt: skip
-    for content, form in ((two, "a labelme file"), (named, "a VIA file")):
-        (folder / "two.json").write_text(json.dumps(content))
-        assert (mask_of(folder, "two.json", "cup") == square()).all()
-        assert mask_of(folder, "two.json", "pen").sum() == 80
-        text = refusal(folder, "two.json")
-        assert f"this is {form} of 2 shapes (cup, pen); name the target's label in the" in text
-        assert "without a shape 'dog'; it has cup, pen" in refusal(folder, "two.json", "dog")
+@pytest.mark.parametrize("content, form", [
+    (labelme(("cup", PAIRS, "polygon"), ("pen", FAR, "polygon")), "a labelme file"),
+    (via(("cup", polygon_of(PAIRS)), ("pen", polygon_of(FAR))), "a VIA file"),
+])  # fmt: skip
+def test_a_label_chooses_among_several_shapes(folder, content, form):
+    (folder / "two.json").write_text(json.dumps(content))
+    assert (mask_of(folder, "two.json", "cup") == square()).all()
+    assert mask_of(folder, "two.json", "pen").sum() == 80
+    text = refusal(folder, "two.json")
+    assert f"this is {form} of 2 shapes (cup, pen); name the target's label in the" in text
+    assert "without a shape 'dog'; it has cup, pen" in refusal(folder, "two.json", "dog")
 
 
 @pytest.mark.parametrize("shape, words", [
@@ -401,7 +392,7 @@ def test_sentences_of_one_mask_are_one_reference_and_equal_rows_are_told(folder)
         ("b.png", "dog", *one), ("a.png", "dog", *one),
         ("a.png", "x", "", "", "r"), ("a.png", "x", "", "", "r"), ("a.png", "x", "", "", ""),
     ]  # fmt: skip
-    header = ("image", "expression", "mask", "value", "ref_id")
+    header = (*ALL, "ref_id")
     path = write_csv(folder, rows, header)
     data = load_dataset("own", path)
     assert [s.ref_id for s in data.samples] == ["2", "2", "4", "5", "2", "r", "r", "9"]
@@ -420,9 +411,7 @@ TEXTS = st.text(
 ).filter(lambda text: any(c.isprintable() and not c.isspace() for c in text))
 
 
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, deadline=None, suppress_health_check=[*HealthCheck])
 @given(st.lists(TEXTS, min_size=1, max_size=5), st.sampled_from([".csv", ".tsv", ".jsonl"]))
 def test_what_is_written_is_read_back(folder, texts, suffix):
     path = folder / f"drawn{suffix}"
@@ -457,7 +446,7 @@ def run_of(folder, path, *more):
 
 def test_evaluate_with_masks(folder, seeing, capsys):
     rows = [("a.png", "dog", "masks/labels.png", "1", "near"), ("b.png", "dog", "", "", "far")]
-    path = write_csv(folder, rows, ("image", "expression", "mask", "value", "place"))
+    path = write_csv(folder, rows, (*ALL, "place"))
     run = run_of(folder, path)
     samples = run.samples.set_index("sample_id")
     assert samples.loc["2", "oracle_iou"] == 1.0 and samples.loc["2", "gt_area_px"] == 100
