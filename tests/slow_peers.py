@@ -3,7 +3,44 @@
 import math
 
 import numpy as np
-from slow_networks import Weights, attention, gelu
+
+
+class Weights:
+    """The tensors of a state dict below a prefix, float64."""
+
+    def __init__(self, state, prefix=""):
+        self.state, self.prefix = state, prefix
+
+    def at(self, name):
+        return Weights(self.state, f"{self.prefix}{name}.")
+
+    def __call__(self, name):
+        return self.state[self.prefix + name].double().numpy()
+
+    def linear(self, x, name):
+        return x @ self(f"{name}.weight").T + self(f"{name}.bias")
+
+    def norm(self, x, name, eps):
+        centred = x - x.mean(-1, keepdims=True)
+        scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps)
+        return scaled * self(f"{name}.weight") + self(f"{name}.bias")
+
+
+def gelu(x):
+    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+
+
+def attention(q, k, v, heads):
+    """(t, d) each; every head looks from every place at every place."""
+    width = q.shape[1] // heads
+    out = np.zeros_like(q)
+    for head in range(heads):
+        part = slice(head * width, (head + 1) * width)
+        for i in range(len(q)):
+            logits = np.array([q[i, part] @ k[j, part] / math.sqrt(width) for j in range(len(k))])
+            share = np.exp(logits - logits.max())
+            out[i, part] = (share / share.sum()) @ v[:, part]
+    return out
 
 
 def bilinear(grid, size_hw):

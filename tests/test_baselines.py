@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import slow_peers as slow
-import small_models
 import torch
 from small_peers import (
     NAMES,
@@ -21,7 +20,6 @@ from small_peers import (
 from tasutils.baselines import answers_of, base, global_local, make_method, maps
 from tasutils.config import load_preset
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB, whole_image
-from tasutils.encoders import AlignConfig, AlignEncoder
 from tasutils.errors import TasError
 from tasutils.language.parse import Parser
 from tasutils.refer import Answer, parse_expression
@@ -59,29 +57,6 @@ def resnet_places(encoder, pixels):
 
 
 # Score Map
-
-
-def projected(encoder, places, biases=True):
-    weights = slow.Weights(encoder.model.visual.attnpool.state_dict())
-    v = np.array([[weights("v_proj.weight") @ p for p in row] for row in places])
-    v = v + weights("v_proj.bias") if biases else v
-    out = np.array([[weights("c_proj.weight") @ p for p in row] for row in v])
-    return out + weights("c_proj.bias") if biases else out
-
-
-def test_score_map(picture, five):
-    encoder = small_clip("resnet")
-    places = slow.unit(projected(encoder, resnet_places(encoder, pixels_of(encoder, picture))))
-    cosines = np.array([[p @ text_of(encoder) for p in row] for row in places])
-    wanted = slow.stretched(slow.bilinear(cosines, picture.shape[:2]))
-    method = maps.ScoreMap(encoder)
-    heatmap = method.heatmap(picture, SENTENCE)
-    assert heatmap.dtype == np.float32 and heatmap.shape == (60, 80)
-    np.testing.assert_allclose(heatmap, wanted, **close)
-    assert np.array_equal(method.heatmap(picture, SENTENCE.text), heatmap)  # a plain text will do
-    scores = method.score(scene_of(five), SENTENCE, picture)
-    assert scores.dtype == np.float64
-    np.testing.assert_allclose(scores, [slow.mean_inside(wanted, m) for m in five], **close)
 
 
 def test_score_map_with_random_biases(picture):
@@ -447,37 +422,6 @@ def test_peer_encoder_of_presets():
         TAS(other).peer_encoder  # noqa: B018
     with pytest.raises(TasError, match="preset photo has no peer_encoder"):
         TAS(load_preset("photo")).peer_encoder  # noqa: B018
-
-
-# encoders that are not of open_clip
-
-
-def test_maps_of_align(tmp_path, picture, masks):
-    encoder = AlignEncoder(
-        AlignConfig(checkpoint=str(small_models.write_align(tmp_path / "align")))
-    )
-    tas = small_tas(encoder=encoder, peer_encoder=encoder)
-    heatmap = maps.ScoreMap(encoder).heatmap(picture, SENTENCES[1])
-    assert make_method("score_map", tas).encoder is encoder
-    assert heatmap.min() == 0 and heatmap.max() == 1
-    crops = whole_image(picture, encoder.image_size)
-    text = encoder.encode_text(["a dog"])[0]
-    places = encoder.model.vision_model(encoder.pixel_values(crops, whole=True))
-    places = places.last_hidden_state[0].detach().double().numpy()  # (d, h, w)
-    mean = places.mean((1, 2))
-    unit = mean / np.linalg.norm(mean)
-    slope = (text - (unit @ text) * unit) / np.linalg.norm(mean)  # of the cosine, by hand
-    cam = np.maximum(np.einsum("c,chw->hw", slope, places), 0)
-    assert cam.max() > 0
-    small = (cam - cam.min()) / (cam - cam.min()).max()
-    large = torch.nn.functional.interpolate(
-        torch.from_numpy(small)[None, None], (60, 80), mode="bilinear"
-    )[0, 0].numpy()
-    large = (large - large.min()) / np.ptp(large)
-    found = maps.GradCam(encoder).heatmap(picture, SENTENCES[1])
-    np.testing.assert_allclose(found, large, rtol=0, atol=1e-3)
-    with pytest.raises(TasError, match="region_token cannot use encoder align"):
-        make_method("region_token", tas)
 
 
 # a method of one's own

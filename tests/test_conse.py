@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from transformers import AutoModel, AutoTokenizer
 
 from making.categories import photographed_categories
 from making.sprites import load_sprite
@@ -55,32 +54,6 @@ def crops_of(pictures):
         picture = np.ascontiguousarray(rgba[..., :3])
         made.append(masked_crops(picture, mask, boxes_xyxy(mask), 260, PHOTO.crop))
     return torch.cat(made)
-
-
-def test_the_text_tower_is_a_plain_mean_over_tokens(encoder):
-    folder = weights_path(PHOTO.encoder.text_model)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
-    texts = ["a dog", "", "the red car left of the big tree", "word " * 400]
-    for text, row in zip(texts, encoder.encode_text(texts), strict=True):
-        ids = tokenizer(text)["input_ids"]
-        ids = torch.tensor([ids if len(ids) <= 256 else [*ids[:255], ids[-1]]])
-        with torch.no_grad():
-            states = model(input_ids=ids).last_hidden_state[0].numpy()
-        mean = np.mean(states, axis=0)
-        assert_allclose(row, mean / np.linalg.norm(mean), atol=1e-5)
-
-
-def test_conse_is_its_formula():
-    random = np.random.default_rng(0)
-    likely = random.dirichlet(np.full(30, 0.2), size=5).astype(np.float32)
-    names = random.normal(size=(30, 7)).astype(np.float32)
-    for top_k in (1, 4, 30):
-        for row, found in zip(likely, conse.conse(likely, names, top_k), strict=True):
-            total = np.zeros(7)
-            for k in sorted(range(30), key=lambda c: -row[c])[:top_k]:
-                total += row[k] * names[k]
-            assert_allclose(found, total / np.linalg.norm(total), atol=1e-5)
 
 
 def test_embeddings_are_unit_and_do_not_depend_on_the_batch(encoder, captioner, val):

@@ -1,9 +1,13 @@
-"""Image-text encoders: equal to their libraries' own pipelines; dense features; bad folders."""
+"""Image-text encoders: equal to their libraries' own pipelines; dense features; bad folders.
+
+The rows of small networks of every kind, ALBEF's places among them: test_golden.
+"""
 
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -19,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from tasutils.config import load_preset
 from tasutils.encoders import (
+    AlbefConfig,
     AlignConfig,
     AlignEncoder,
     EncoderConfig,
@@ -26,6 +31,7 @@ from tasutils.encoders import (
     dense,
     embeddings,
 )
+from tasutils.encoders.albef import AlbefEncoder, build_albef, plain_words, read_albef
 from tasutils.encoders.conse import ConseEncoder
 from tasutils.encoders.openclip import OpenClipEncoder, build_clip
 from tasutils.errors import TasError
@@ -66,7 +72,25 @@ def align(align_folder):
     return AlignEncoder(AlignConfig(checkpoint=str(align_folder)))
 
 
-@pytest.fixture(scope="module", params=["clip", "siglip", "align"])
+@pytest.fixture(scope="module")
+def albef_folder(tmp_path_factory):
+    """A folder with a small ALBEF in both layouts and its tokenizer, and its shape."""
+    folder = tmp_path_factory.mktemp("albef")
+    return folder, small_models.write_albef(folder)
+
+
+def make_albef(small, layout="retrieval", image_size=48, words=None):
+    checkpoint, tokenizer = str(small[0] / f"{layout}.pth"), str(words or small[0])
+    config = AlbefConfig(checkpoint=checkpoint, tokenizer=tokenizer, image_size=image_size)
+    return AlbefEncoder(config, shape=small[1])
+
+
+@pytest.fixture(scope="module")
+def albef(albef_folder):
+    return make_albef(albef_folder)
+
+
+@pytest.fixture(scope="module", params=["clip", "siglip", "align", "albef"])
 def encoder(request):
     return request.getfixturevalue(request.param)
 
@@ -161,52 +185,12 @@ def test_align_is_transformers_own(align, align_folder):
 # --- dense features ---
 
 
-def hooked(module, run):
-    """What `module` gives while `run()` runs."""
-    caught = []
-    handle = module.register_forward_hook(lambda _, __, out: caught.append(out.clone()))
-    run()
-    handle.remove()
-    return caught[-1]
-
-
-def test_dense_vit_is_the_last_block_projected(clip):
-    crops, visual = crops_of(clip), clip.model.visual
-    last = hooked(visual.transformer.resblocks[-1], lambda: clip.encode_images(crops))
-    with torch.no_grad():
-        slow = visual.ln_post(last[:, 1:]) @ visual.proj  # (n, 4, dim)
-    places = clip.encode_dense(crops)
-    assert places.shape == (3, 2, 2, 24) and places.dtype == np.float32
-    for row in range(2):
-        for column in range(2):
-            assert apart(places[:, row, column], unit(slow[:, 2 * row + column])) < 1e-5
-
-
-def test_dense_resnet_is_two_convolutions_with_biases():
-    tiny = {"checkpoint": "tiny/clip_rn.safetensors", "tokenizer": "tiny/tokenizer.txt.gz"}
-    encoder = OpenClipEncoder(EncoderConfig(model="tiny-RN", **tiny))
-    pool, crops = encoder.model.visual.attnpool, crops_of(encoder, 2)
-    with torch.no_grad():
-        for layer in (pool.v_proj, pool.c_proj):
-            torch.nn.init.normal_(layer.bias)
-    x = hooked(encoder.model.visual.layer4, lambda: encoder.encode_images(crops))
-    with torch.no_grad():
-        for layer in (pool.v_proj, pool.c_proj):
-            x = torch.nn.functional.conv2d(x, layer.weight[:, :, None, None], layer.bias)
-    places = encoder.encode_dense(crops)
-    assert places.shape == (2, 7, 7, encoder.dim)
-    assert apart(places, unit(x.permute(0, 2, 3, 1))) < 1e-5
-    with torch.no_grad():  # without positions, attention that is even everywhere is their mean
-        pool.positional_embedding.zero_()
-        pool.q_proj.weight.zero_()
-        pool.q_proj.bias.zero_()
-    assert apart(encoder.encode_images(crops), unit(x.flatten(2).mean(2))) < 1e-5
-
-
 def test_dense_siglip_pools_each_place_alone(siglip):
     crops, trunk = crops_of(siglip, 2), siglip.model.visual.trunk
-    tokens = hooked(trunk.norm, lambda: siglip.encode_images(crops))
-    tokens = tokens[:, trunk.num_prefix_tokens :]  # (n, 100, width)
+    caught = []
+    with trunk.norm.register_forward_hook(lambda _, __, out: caught.append(out.clone())):
+        siglip.encode_images(crops)
+    tokens = caught[-1][:, trunk.num_prefix_tokens :]  # (n, 100, width)
     side = round(tokens.shape[1] ** 0.5)
     places = siglip.encode_dense(crops)
     assert places.shape == (2, side, side, siglip.dim)
@@ -214,20 +198,6 @@ def test_dense_siglip_pools_each_place_alone(siglip):
         for number in (0, 7, side * side - 1):
             alone = unit(trunk.fc_norm(trunk.attn_pool(tokens[:, number : number + 1])))
             assert apart(places[:, number // side, number % side], alone) < 1e-5
-
-
-def test_dense_align_is_the_map_before_the_mean(align):
-    crops = crops_of(align)
-    places = align.encode_dense(crops)
-    assert places.shape == (3, 3, 3, 80)
-    pixels = align.pixel_values(crops, whole=True)
-    assert pixels.shape[-1] == 96 and align.pixel_values(crops).shape[-1] == 80
-    assert torch.allclose(pixels[:, :, 8:-8, 8:-8], align.pixel_values(crops), atol=1e-6)
-    with torch.no_grad():
-        out = align.model.vision_model(pixels)
-        assert apart(places, unit(out.last_hidden_state.permute(0, 2, 3, 1))) < 1e-5
-        mean = out.last_hidden_state.mean((2, 3))
-        assert torch.allclose(out.pooler_output, mean, atol=1e-5)
 
 
 def test_who_has_dense_features(clip, align):
@@ -239,6 +209,40 @@ def test_who_has_dense_features(clip, align):
     ) as e:
         dense(conse)
     assert "\n" not in str(e.value)
+
+
+# --- ALBEF ---
+
+
+@pytest.mark.parametrize(("name", "side"), [("albef_keys", 384), ("albef_pretrain_keys", 256)])
+def test_every_published_key_of_albef_is_accounted_for(name, side, monkeypatch):
+    published = small_models.published_shapes(name)
+    with torch.device("meta"):
+        ours = build_albef(side).state_dict()
+        state = {key: torch.empty(size) for key, size in published.items()}
+        monkeypatch.setattr("tasutils.encoders.albef.read_state_dict", lambda path: state)
+        needed = read_albef(Path("published"), side)
+    assert {k: v.shape for k, v in needed.items()} == {k: v.shape for k, v in ours.items()}
+
+
+def test_both_layouts_and_another_size_of_pictures(albef, albef_folder):
+    other, wide = (make_albef(albef_folder, *how) for how in (["pretraining"], ["retrieval", 64]))
+    assert apart(albef.encode_images(crops_of(albef)), other.encode_images(crops_of(albef))) < 1e-6
+    assert apart(albef.encode_text(TEXTS), other.encode_text(TEXTS)) < 1e-6
+    assert wide.encode_dense(crops_of(wide)).shape == (3, 4, 4, 16)
+    assert albef.n_tokens("dog") < albef.context_length == 30 < albef.n_tokens("dog " * 40)
+
+
+def test_words_as_albef_reads_them():
+    for text, plain in {
+        "The Man's RED car.": "the mans red car",
+        'a T-shirt/jacket; "so" (blue)': "a t shirt jacket so blue",
+        "  left\n of <person>: #2 ~ * ! ?": "left of person 2",
+        "red & $5 [sic] {x} ü": "red & $5 [sic] {x} ü",
+        "": "",
+        "w " * 40: " ".join("w" * 30),
+    }.items():
+        assert plain_words(text) == plain
 
 
 # --- what every encoder promises ---
@@ -300,6 +304,26 @@ def test_models_and_tokenizers_that_lie_on_the_hub(siglip, tmp_path):
     for model, tokenizer in (("tiny-ViT", None), ("test-ViT", "tiny/tokenizer.txt.gz")):
         config = EncoderConfig(model=model, tokenizer=tokenizer)
         told("has a vocabulary of .*encoder.tokenizer has to name", OpenClipEncoder, config)
+
+
+def test_the_file_and_the_tokenizer_of_albef_must_fit(albef_folder, tmp_path):
+    folder, shape = albef_folder
+    state = torch.load(folder / "retrieval.pth")["model"]
+    del state["text_encoder.embeddings.word_embeddings.weight"]
+    state["stranger"] = torch.zeros(1)
+    state["text_encoder.encoder.layer.x.weight"] = torch.zeros(1)
+    state["vision_proj.weight"] = torch.zeros(3, 3)
+    faults = "1 missing .*word_embed.*2 unexpected .*stranger.*1 of other shape .*vision_proj"
+    odd = [{"visual_encoder.pos_embed": torch.zeros(n)} for n in ((3,), (1, 7, 32), (1, 0, 32))]
+    for tensors, match in ((state, faults), *((one, "of other shape") for one in odd)):
+        torch.save({"model": tensors}, tmp_path / "retrieval.pth")
+        told(match, make_albef, (tmp_path, shape), "retrieval", 48, folder)
+    told("no weights at", make_albef, albef_folder, "absent")
+    told("no tokenizer folder", make_albef, albef_folder, "retrieval", 48, tmp_path / "absent")
+    told("no usable tokenizer", make_albef, albef_folder, "retrieval", 48, tmp_path)
+    (tmp_path / "vocab.txt").write_text("\n".join([*small_models.SPECIAL, "a", "dog"]))
+    few = f"7 entries, ALBEF's {shape.vocabulary}"
+    told(few, make_albef, albef_folder, "retrieval", 48, tmp_path)
 
 
 def test_align_needs_its_own_whole_folder(align_folder, tmp_path):

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from slow_peers import bilinear
 from small_models import published_shapes
-from torch.nn import functional as F
 
 from making import freesolo as training
 from making.free_masks import FreeMasks, contrast, shard_entry
@@ -56,27 +55,6 @@ def test_r101_has_the_published_keys_and_shapes():
         model = freesolo.FreeSolo(freesolo.SIZES["r101"])
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     assert len(shapes) == 591 and shapes == published_shapes("freesolo_keys")
-
-
-def test_backbone_is_the_plain_resnet():
-    """Stem, pooling and the first block with a stride, written out."""
-    bottom_up = lively().backbone.bottom_up.double()
-    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
-
-    def normed(x, conv, stride, padding):
-        x, n = F.conv2d(x, conv.weight, None, stride, padding), conv.norm
-        scale = n.weight / (n.running_var + 1e-5).sqrt()
-        return x * scale[:, None, None] + (n.bias - n.running_mean * scale)[:, None, None]
-
-    with torch.no_grad():
-        stem = F.relu(normed(x, bottom_up.stem.conv1, 2, 3))
-        entered = bottom_up.res2(F.max_pool2d(stem, 3, 2, 1))
-        block = bottom_up.res3[0]
-        inner = F.relu(normed(entered, block.conv1, 1, 0))
-        inner = F.relu(normed(inner, block.conv2, 2, 1))  # the stride is in the 3 x 3
-        slow = F.relu(normed(inner, block.conv3, 1, 0) + normed(entered, block.shortcut, 2, 0))
-        slow = bottom_up.res3[1](slow)
-        assert torch.allclose(bottom_up(x)[1], slow, atol=1e-9)
 
 
 # --- every step of the inference, against plain loops ---

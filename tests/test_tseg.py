@@ -85,27 +85,6 @@ def test_where_nothing_fits_the_best_patch_counts():
     assert pool(margins, least=0)[0, 0] == pytest.approx(-2.0, abs=1e-6)
 
 
-def test_the_map_is_the_slow_assignment_of_the_patches(encoder, picture):
-    torch.manual_seed(0)
-    method = Tseg(encoder, TsegConfig(checkpoint=None))
-    for value in method.net.state_dict().values():
-        value.add_(0.1 * torch.randn_like(value))
-    with torch.no_grad():
-        maps = tiny_maps(encoder.model, torch.from_numpy(picture[None]))
-        patches = method.net.patches(*maps)[0].double().numpy()
-        text = method.net.texts(torch.from_numpy(encoder.encode_text([CAR.text])))[0].double()
-    state = {key: value.double().numpy() for key, value in method.net.state_dict().items()}
-    grid = np.zeros(patches.shape[:2])
-    for y, row in enumerate(patches):
-        for x, patch in enumerate(row):
-            none = patch @ state["none"] + state["none_score"]
-            margin = math.exp(state["log_scale"]) * (patch @ text.numpy() - none)
-            grid[y, x] = 1 / (1 + math.exp(-margin))
-    wanted = slow.bilinear(grid, picture.shape[:2])
-    assert np.ptp(wanted) > 0.05
-    assert np.allclose(method.heatmap(picture, CAR), wanted, rtol=0, atol=1e-5)
-
-
 def test_untrained_it_is_the_score_map_of_its_towers(encoder, picture):
     net = TsegNet()
     with torch.no_grad():
