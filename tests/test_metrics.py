@@ -116,9 +116,9 @@ def test_masks_agree_with_pycocotools(cases):
         assert inter.tolist() == coco.area(theirs).tolist()
         assert union.tolist() == coco.area([coco.merge([one, code]) for one in codes]).tolist()
         assert m.areas_px(stack).tolist() == coco.area(codes).tolist()
-        counts = [one["counts"].decode() for one in codes]
-        assert [rle["counts"] for rle in m.encode_rle(stack)] == counts
-        assert np.array_equal(m.decode_rle(codes), stack)
+        rles = [one | {"counts": one["counts"].decode()} for one in codes]
+        assert m.encode_rle(stack) == rles
+        assert m.decode_rle(rles).dtype == bool and np.array_equal(m.decode_rle(rles), stack)
         # two empty masks are 0 / 0: pycocotools says 0 as well
         wanted = coco.iou(codes, [code], [0])[:, 0]
         np.testing.assert_allclose(metrics.iou(inter, union), wanted, rtol=0, atol=1e-15)
