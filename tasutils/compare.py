@@ -18,7 +18,6 @@ from tasutils.errors import TasError, one_line
 from tasutils.metrics import (
     CONVENTION,
     CONVENTIONS,
-    METRIC_NAMES,
     iou,
     metric,
     metric_variants,
@@ -26,6 +25,7 @@ from tasutils.metrics import (
     percent,
 )
 from tasutils.runs import MASKS_FOLDER, Metric, Run, RunRecord, metrics_of
+from tasutils.score_table import no_target, pixels_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -235,7 +235,7 @@ def _against(run: Run, first: Run) -> dict[str, object]:
     """The paired columns of a run beside the first one of its split."""
     mine, theirs = run.samples.iloc[same_order(run, first)], first.samples
     known = theirs["gt_area_px"].notna().to_numpy()
-    pairs = [_pixels(table[known]) for table in (mine, theirs)]
+    pairs = [pixels_of(table[known]) for table in (mine, theirs)]
     empty = first.no_target[known]
     (found,) = paired_difference(
         pairs[0], pairs[1], first.images[known], ("miou",), no_target=empty
@@ -258,12 +258,6 @@ def same_order(run: Run, first: Run) -> NDArray[np.int64]:
             f"{run.record.dataset} {run.record.split}; evaluate both with the same limit"
         )
     return np.asarray(order, np.int64)
-
-
-def _pixels(table: pd.DataFrame, who: str = "") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    names = (f"{who}intersection_px", f"{who}union_px")
-    inter, union = (table[name].to_numpy(np.float64) for name in names)
-    return inter, union
 
 
 def compare_text(table: pd.DataFrame) -> str:
@@ -334,8 +328,7 @@ class RunDiff:
         if self.sentences is None:
             return None
         rows = self.sentences[self.sentences["changed"]]
-        order = np.argsort(-rows["change"].abs().fillna(0).to_numpy(float), kind="stable")
-        return rows.iloc[order]
+        return rows.sort_values("change", key=lambda change: -change.abs().fillna(0), kind="stable")
 
     def to_json(self, every: bool = False) -> str:
         """As JSON; of the sentences those that changed, or with `every` all."""
@@ -397,20 +390,22 @@ def sentence_table(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     truth), other_masks: do the proposals surely differ, so that an index means another mask;
     changed: is anything of this, or of the pixels, another.
     """
-    pixels = ["n_proposals", "chosen", "iou", "intersection_px", "union_px", "oracle_iou"]
-    both = first[["sample_id", "image_id", "text", *pixels]].merge(
-        second[["sample_id", *pixels]], on="sample_id", suffixes=("_first", "_second")
+    import pandas as pd
+
+    names = ["n_proposals", "chosen", "iou", "intersection_px", "union_px", "oracle_iou"]
+    pair = [table.set_index("sample_id") for table in (first, second)]
+    ids = pair[0].index.intersection(pair[1].index, sort=False)
+    one, other = (table.loc[ids, names] for table in pair)
+    same = one.eq(other) | (one.isna() & other.isna())
+    columns = [pair[0].loc[ids, ["image_id", "text"]]]
+    for name in names[:3]:
+        columns += [one[[name]].add_suffix("_first"), other[[name]].add_suffix("_second")]
+    table = pd.concat(columns, axis=1).assign(
+        change=other["iou"] - one["iou"],
+        other_masks=~same[["n_proposals", "oracle_iou"]].all(axis=1),
+        changed=~same.all(axis=1),
     )
-    equal = {}
-    for name in pixels:
-        one, other = both[f"{name}_first"], both[f"{name}_second"]
-        equal[name] = (one == other) | (one.isna() & other.isna())
-    shown = [f"{name}_{which}" for name in pixels[:3] for which in ("first", "second")]
-    return both[["sample_id", "image_id", "text", *shown]].assign(
-        change=both["iou_second"] - both["iou_first"],
-        other_masks=~(equal["n_proposals"] & equal["oracle_iou"]),
-        changed=~np.logical_and.reduce(list(equal.values())),
-    )
+    return table.reset_index()
 
 
 def other_pictures(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
@@ -424,32 +419,28 @@ def _numbers(first: Run, second: Run, ids: list[str]) -> pd.DataFrame | None:
     import pandas as pd
 
     one, other = (run.samples.set_index("sample_id").loc[ids] for run in (first, second))
-    known = (one["gt_area_px"].notna() & other["gt_area_px"].notna()).to_numpy(bool)
+    known = one["gt_area_px"].notna() & other["gt_area_px"].notna()
     if not known.any():
         return None
     one, other = one[known], other[known]
-    without = [int((table["n_proposals"] == 0).sum()) for table in (one, other)]
-    epsilons = first.epsilon, second.epsilon
-    empty = one["no_target"].to_numpy(bool) if "no_target" in one else False
-    rows = []
+    epsilons, empty, rows = (first.epsilon, second.epsilon), no_target(one), []
     for who in ("", "oracle_"):
-        pairs = [_pixels(table, who) for table in (one, other)]
+        pairs = [pixels_of(table, who) for table in (one, other)]
         found = paired_difference(
-            pairs[1], pairs[0], one["image_id"].to_numpy(str), METRIC_NAMES,
-            epsilons=epsilons[::-1], no_target=empty,
+            pairs[1], pairs[0], one["image_id"].to_numpy(str), epsilons=epsilons[::-1],
+            no_target=empty,
         )  # fmt: skip
         for name, span in found.items():
-            values = [
+            values = (
                 metric(*pair, name, epsilon=e, no_target=empty)
                 for pair, e in zip(pairs, epsilons, strict=True)
-            ]
-            rows.append({
-                "metric": f"{who}{name}", "first": values[0], "second": values[1],
-                "difference": span.value, "low": span.low, "high": span.high,
-                "n": span.n, "n_images": span.n_images,
-                "n_without_proposals_first": without[0], "n_without_proposals_second": without[1],
-            })  # fmt: skip
-    return pd.DataFrame(rows)
+            )
+            rows.append((f"{who}{name}", *values, *span))
+    columns = ["metric", "first", "second", "difference", "low", "high", "n", "n_images"]
+    return pd.DataFrame(rows, columns=columns).assign(
+        n_without_proposals_first=int((one["n_proposals"] == 0).sum()),
+        n_without_proposals_second=int((other["n_proposals"] == 0).sum()),
+    )
 
 
 def diff_lines(diff: RunDiff, every: bool = False) -> list[str]:

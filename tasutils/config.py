@@ -289,7 +289,7 @@ def _variant_of(door: str, base: type[Variant]) -> Any:
         try:
             return found.model_validate(dict(value))
         except ValidationError as error:
-            raise ValueError(_first_fault(error)) from error
+            raise ValueError(first_fault(error)) from error
 
     return BeforeValidator(build)
 
@@ -357,7 +357,7 @@ class Preset(Part):
             try:
                 self._settings[name] = lookup(_TERMS, name).settings(**own or {})
             except ValidationError as error:
-                fault = f"term {name}: {_first_fault(error)}; correct this setting"
+                fault = f"term {name}: {first_fault(error)}; correct this setting"
                 raise TasError(fault) from error
         return self._settings[name]
 
@@ -556,7 +556,7 @@ def _validated(data: Any, name: str, folder: str = "") -> Preset:
     try:
         preset = Preset.model_validate(data)
     except ValidationError as error:
-        raise TasError(f"preset {name}: {_first_fault(error)}; correct this setting") from error
+        raise TasError(f"preset {name}: {first_fault(error)}; correct this setting") from error
     preset._folder = folder
     return preset
 
@@ -577,9 +577,10 @@ def _extended(data: dict[str, Any]) -> dict[str, Any]:
     return base | prose
 
 
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError, whole: str = "preset") -> str:
+    """The first thing that is wrong, by its dotted name; whole: how all of it is called."""
     first = error.errors()[0]
-    where = ".".join(map(str, first["loc"])) or "preset"
+    where = ".".join(map(str, first["loc"])) or whole
     return f"{where}: {first['msg'].removeprefix('Value error, ')}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,21 +23,15 @@ if TYPE_CHECKING:
 
     from tasutils.captioners import Captioner
     from tasutils.encoders import ImageTextEncoder
+    from tasutils.language import Parser
     from tasutils.proposals import Proposer
 
 Image = NDArray[np.uint8]
 
 
-class Chunker(Protocol):
-    """What describe() asks of the language side (`language.parse.Parser` has it)."""
-
-    def noun_chunks(self, text: str, pronouns: bool = False) -> list[str]:
-        """Noun phrases of a text in reading order, those of pronouns if asked; "" has none."""
-
-
 def describe_all(
     images: Sequence[Image], *, proposer: Proposer, encoder: ImageTextEncoder,
-    captioner: Captioner, language: Chunker, preset: Preset, image_ids: Sequence[str] = (),
+    captioner: Captioner, language: Parser, preset: Preset, image_ids: Sequence[str] = (),
 ) -> list[Scene]:  # fmt: skip
     """All that depends on images alone; their crops and texts go through the networks together.
 
@@ -142,7 +136,7 @@ def _embedded(crops: torch.Tensor, encoder: ImageTextEncoder) -> Floats:
 
 
 def describe_again(
-    scene: Scene, image: Image, *, encoder: ImageTextEncoder, language: Chunker, preset: Preset,
+    scene: Scene, image: Image, *, encoder: ImageTextEncoder, language: Parser, preset: Preset,
     read_only: bool = False,
 ) -> Scene:  # fmt: skip
     """`describe_all` of a preset that differs in encoder, crop or the reading of captions alone.
@@ -162,7 +156,7 @@ def describe_again(
 
 
 def _read(
-    seen: _Seen, names: Sequence[str], encoder: ImageTextEncoder, language: Chunker, preset: Preset,
+    seen: _Seen, names: Sequence[str], encoder: ImageTextEncoder, language: Parser, preset: Preset,
     clock: _Clock,
 ) -> list[Scene]:  # fmt: skip
     """Scenes of what was seen: captions cleaned, noun phrases found, both embedded."""

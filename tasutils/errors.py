@@ -1,5 +1,10 @@
 """The one exception that a user's mistake raises."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
 _LONGEST = 2000  # characters: names and values in a message may be someone else's
 _JOINERS = "\u200c\u200d"  # of letters and emojis, which are not seen
 
@@ -27,6 +32,21 @@ def one_line(text: str) -> str:
 def printable(text: str) -> str:
     """Lines of text, each as `one_line` has it."""
     return "\n".join(map(one_line, text.split("\n")))
+
+
+@contextmanager
+def refused(what: str, remedy: str) -> Iterator[None]:
+    """What the system refuses, as TasError: what was tried, its reason in brackets, the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise TasError(f"{what} ({error.strerror or error}); {remedy}") from error
+
+
+@cache
+def say_once(line: str) -> None:
+    """Print a line on stderr, the first time alone."""
+    print(line, file=sys.stderr)
 
 
 def _shown(character: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,19 +21,19 @@ from tasutils import paths
 from tasutils.config import Preset
 from tasutils.datasets.sample import RefDataset, Sample
 from tasutils.engines import counted
-from tasutils.errors import TasError, one_line
+from tasutils.errors import TasError, one_line, refused
 from tasutils.images import pixel_digest, read_image, require_annotated_size
 from tasutils.language import SYNONYM_RULES
 from tasutils.masks import intersection_union
 from tasutils.metrics import METRIC_VERSION, iou
 from tasutils.rectifier import RECTIFIERS
 from tasutils.refer import (
-    MAX_CHARACTERS,
     Answer,
     TasAnswer,
     cosine_scale,
     judge_phrases,
     parse_expression,
+    readable,
     region,
     score_terms,
 )
@@ -61,8 +62,9 @@ if TYPE_CHECKING:
     from tasutils.store import SceneStore
     from tasutils.tas import TAS
 
-_EMPTY = ("sample_id", "term_v", "term_p", "term_n", "region", "yields", "intersection_px",
-          "union_px", "gt_area_px")  # fmt: skip
+# the columns of a run whose method scores no mask
+_EMPTY = ["sample_id", "proposal", "term_v", "term_p", "term_n", "region", "yields",
+          "intersection_px", "union_px", "gt_area_px"]  # fmt: skip
 Masks = NDArray[np.bool_]
 Columns = dict[str, NDArray[np.generic]]
 
@@ -101,12 +103,11 @@ class Task:
     used: dict[str, list[Sample]] = field(default_factory=dict)
     epsilon: float = 0.0
     samples: list[dict[str, Any]] = field(default_factory=list)
-    scores: list[dict[str, Any]] = field(default_factory=list)
+    scores: list[pd.DataFrame] = field(default_factory=list)
     wall_s: float = 0.0
     answer_s: float = 0.0
-    times_s: dict[str, float] = field(default_factory=dict)
+    times_s: Counter[str] = field(default_factory=Counter)
     n_described: int = 0
-    dtype: str = "float32"
 
     @property
     def name(self) -> str:
@@ -122,68 +123,58 @@ class Task:
         answer: or why the sentence cannot be read; truths: from `truths_of`; picture: its
         `images.pixel_digest`; others: from `alternatives`.
         """
+        import pandas as pd
+
         fields = asdict(sample)
-        flags, _, ids = fields.pop("flags"), fields.pop("split"), fields.pop("ann_ids", None)
+        flags, nothing = fields.pop("flags"), fields.pop("ann_ids") == ()
+        del fields["split"]
         chosen, reason, columns = _read(answer, self.name)
         inter, union = (pixels[:-1] for pixels in truths[""][1:])
-        row: dict[str, Any] = {"chosen": chosen, "n_proposals": len(inter)}
+        row = fields | {"chosen": chosen, "n_proposals": len(inter)}
         for prefix, truth in truths.items():
-            row |= {f"{prefix}{k}": x for k, x in self._pixels(truth, answer, ids == ()).items()
-                    if not (prefix and "iou" in k)}  # fmt: skip
-        rectified = isinstance(answer, TasAnswer) and bool(answer.rectified)
-        row |= {"rectified": rectified, "reason": reason, "image_digest": picture}
-        if ids == ():
+            for name, value in self._pixels(truth, answer, chosen, nothing).items():
+                if not prefix or name.endswith("_px"):
+                    row[f"{prefix}{name}"] = value
+        row["rectified"] = isinstance(answer, TasAnswer) and bool(answer.rectified)
+        row |= {"reason": reason, "image_digest": picture}
+        if nothing:
             row["no_target"] = True
         if isinstance(answer, Answer) and answer.own_mask is not None:
             row["own_mask"] = True
-        self.samples.append(fields | row | flags)
+        self.samples.append(row | flags)
         if columns:
-            area = np.full(len(inter), truths[""].union_px[-1])
-            columns |= (others or {}) | {"intersection_px": inter, "union_px": union}
-            self.scores.append({"sample_id": sample.sample_id, **columns, "gt_area_px": area})
+            self.scores.append(pd.DataFrame({
+                "sample_id": sample.sample_id, "proposal": np.arange(len(inter)), **columns,
+                **(others or {}), "intersection_px": inter, "union_px": union,
+                "gt_area_px": truths[""].union_px[-1],
+            }))  # fmt: skip
 
-    def _pixels(self, truth: Truth, answer: Answer | str, nothing: bool) -> dict[str, float]:
+    def _pixels(
+        self, truth: Truth, answer: Answer | str, place: int, nothing: bool
+    ) -> dict[str, float]:
         """The columns of an answer and of the oracle; nothing: is an empty answer right."""
-        mine, place = truth, -1
-        if isinstance(answer, Answer):
-            place = answer.chosen[0] if answer.chosen else -1
-            if answer.own_mask is not None or len(answer.chosen) > 1:
-                mine, place = Truth.of(answer.mask()[None], truth.gt), 0
-        best = int(np.argmax(self._ious(truth, nothing)))
-        found = {"gt_area_px": truth.union_px[-1].item()}
-        for who, (_, inter, union), k in (("", mine, place), ("oracle_", truth, best)):
+        mine = truth
+        if isinstance(answer, Answer) and (answer.own_mask is not None or len(answer.chosen) > 1):
+            mine, place = Truth.of(answer.mask()[None], truth.gt), 0
+        found: dict[str, float] = {}
+        for who, (gt, inter, union) in (("", mine), ("oracle_", truth)):
+            ious = union if gt is None else iou(inter, union, self.epsilon, nothing)
+            k = int(np.argmax(ious)) if who else place
             found |= {f"{who}intersection_px": inter[k].item(), f"{who}union_px": union[k].item()}
-        value, oracle = self._ious(mine, nothing)[place], self._ious(truth, nothing)[best]
-        found |= {"iou": float(value), "oracle_iou": float(oracle)}
-        return {name: found[name] for name in _PIXELS}
-
-    def _ious(self, truth: Truth, nothing: bool) -> NDArray[np.float64]:
-        if truth.gt is None:
-            return np.full(len(truth.union_px), np.nan)
-        return iou(truth.intersection_px, truth.union_px, self.epsilon, nothing)
+            found[f"{who}iou"] = float(ious[k])
+            found.setdefault("gt_area_px", union[-1].item())
+        return found
 
     def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Both tables."""
         import pandas as pd
 
-        counts = [len(row["union_px"]) for row in self.scores]
-        names = list(self.scores[0] if self.scores else _EMPTY)[1:]
-        columns: dict[str, Any] = {
-            name: np.concatenate([row[name] for row in self.scores]) if counts else []
-            for name in names
-        }
-        table = pd.DataFrame({
-            "sample_id": np.repeat([row["sample_id"] for row in self.scores], counts),
-            "proposal": np.concatenate([np.arange(0), *map(np.arange, counts)]), **columns,
-        })  # fmt: skip
-        samples = pd.DataFrame(self.samples)
+        samples, scores = pd.DataFrame(self.samples), pd.DataFrame(columns=_EMPTY)
         for column in {"no_target", "own_mask"} & set(samples):
             samples[column] = samples[column].eq(True)
-        return samples, table.drop(columns=list(_idle(table)))
-
-
-_PIXELS = ("intersection_px", "union_px", "iou", "gt_area_px", "oracle_intersection_px",
-           "oracle_union_px", "oracle_iou")  # fmt: skip
+        if self.scores:
+            scores = pd.concat(self.scores, ignore_index=True)
+        return samples, scores.drop(columns=list(_idle(scores)))
 
 
 def _read(answer: Answer | str, name: str) -> tuple[int, str, Columns]:
@@ -207,11 +198,11 @@ def _read(answer: Answer | str, name: str) -> tuple[int, str, Columns]:
 
 def _idle(scores: pd.DataFrame) -> Iterator[str]:
     """The columns of alternatives that say what the run's own do, or nothing."""
-    names = [str(name) for name in scores if str(name).startswith("alt_")]
+    alternative = re.compile(rf"alt_(.+)_({'|'.join(SYNONYM_RULES)})")
+    found = [match for name in scores if (match := alternative.fullmatch(str(name)))]
     for rule in SYNONYM_RULES:
-        mine = [name for name in names if name.endswith(f"_{rule}")]
-        own = [f"term_{name[4 : -len(rule) - 1]}" for name in mine]
-        same = [name for name, o in zip(mine, own, strict=True) if scores[name].equals(scores[o])]
+        mine = {match[0]: f"term_{match[1]}" for match in found if match[2] == rule}
+        same = [name for name, own in mine.items() if scores[name].equals(scores[own])]
         yield from same if len(same) < len(mine) else same[:-1]  # that it was tried stays known
     yield from (f"yields_{form}" for form in RECTIFIERS
                 if f"yields_{form}" in scores and not scores[f"yields_{form}"].any())  # fmt: skip
@@ -243,19 +234,24 @@ def evaluate_all(
     """
     if limit_images is not None and limit_images < 1:
         raise TasError(f"limit_images is {limit_images}; give a number from 1 on, or none")
+    from tasutils.baselines import make_method
+
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    out = Path(out or paths.RESULTS)
+    tasks: list[Task] = []
+    made: dict[tuple[str, str], Method] = {}  # those with equal settings share what they keep
+    places: dict[Path, list[tuple[Task, str]]] = {}
     with ExitStack() as stack:
-        tasks = []
-        for data, made in zip(datasets, _make(methods, tas, datasets), strict=True):
-            used, epsilon = list(data.by_image().items())[:limit_images], tas.preset.metrics.epsilon
-            for method in made:
-                folder = stack.enter_context(run_folder(out))
-                tasks.append(Task(data, method, folder, dict(used), epsilon))
-        places: dict[Path, list[tuple[Task, str]]] = {}
-        for task in tasks:
-            for image_id in task.used:
-                places.setdefault(task.dataset.image_path(image_id), []).append((task, image_id))
+        for data, wanted in product(datasets, methods):
+            method = None
+            if wanted != "tas":
+                method = make_method(wanted, tas, data.name) if isinstance(wanted, str) else wanted
+                key = method.name, str(getattr(method, "settings", ""))
+                method = made.setdefault(key, method)
+            folder = stack.enter_context(run_folder(Path(out or paths.RESULTS)))
+            used = dict(list(data.by_image().items())[:limit_images])
+            tasks.append(Task(data, method, folder, used, tas.preset.metrics.epsilon))
+            for image_id in used:
+                places.setdefault(data.image_path(image_id), []).append((tasks[-1], image_id))
         label = " ".join(dict.fromkeys(f"{d.name} {d.split}" for d in datasets))
         if store is not None:
             stack.enter_context(store)
@@ -286,23 +282,6 @@ def evaluate_families(
     return evaluate_all(datasets, tas, methods, store=store, out=out, **options)
 
 
-def _make(
-    methods: Sequence[str | Method], tas: TAS, datasets: Sequence[RefDataset]
-) -> list[list[Method | None]]:
-    """The methods of each data set; those with equal settings are one, and share what they keep."""
-    from tasutils.baselines import make_method
-
-    made: dict[tuple[str, str], Method] = {}
-
-    def method_for(wanted: str | Method, dataset: RefDataset) -> Method | None:
-        if wanted == "tas":
-            return None
-        method = make_method(wanted, tas, dataset.name) if isinstance(wanted, str) else wanted
-        return made.setdefault((method.name, str(getattr(method, "settings", ""))), method)
-
-    return [[method_for(wanted, data) for wanted in methods] for data in datasets]
-
-
 def _answer_image(
     path: Path, here: list[tuple[Task, str]], tas: TAS, store: SceneStore | None, keep_masks: bool
 ) -> None:
@@ -313,8 +292,7 @@ def _answer_image(
     masks, picture = scene.proposals.masks(), pixel_digest(image)
     truths: dict[tuple[str, str], dict[str, Truth]] = {}
     for task, image_id in here:
-        start = perf_counter()
-        task.dtype, samples = str(scene.crop_embeddings.dtype), task.used[image_id]
+        start, samples = perf_counter(), task.used[image_id]
         answers = _answers(task, samples, scene, image, tas)
         task.answer_s += perf_counter() - start
         for sample, answer in zip(samples, answers, strict=True):
@@ -354,8 +332,7 @@ def _scene(
         task, image_id = here[0]
         scene = tas.describe(image, image_id=image_id)
         task.n_described += 1
-        for stage, seconds in scene.times_s.items():
-            task.times_s[stage] = task.times_s.get(stage, 0.0) + seconds
+        task.times_s.update(scene.times_s)
         if store is not None:
             store.put(key, scene)
     return scene, image
@@ -367,30 +344,26 @@ def _answers(
     """What the task's method says of each sentence about one image, or why it cannot be read."""
     raw = getattr(task.method, "field", tas.preset.language.field) == "raw"
     texts = [sample.raw if raw else sample.text for sample in samples]
-    faults = [unreadable(text) for text in texts]  # such count like one without proposals
-    readable = [text for text, fault in zip(texts, faults, strict=True) if not fault]
-    answers: Sequence[Answer]
+    faults = [_fault(text) for text in texts]  # such count like one without proposals
+    good = [text for text, fault in zip(texts, faults, strict=True) if not fault]
+    answers: Iterable[Answer]
     if task.method is None:
-        answers = [tas.refer(scene, text, dataset=task.dataset.name) for text in readable]
+        answers = [tas.refer(scene, text, dataset=task.dataset.name) for text in good]
     else:
         from tasutils.baselines import answers_of
 
-        read = [parse_expression(text, tas.language, tas.preset) for text in readable]
+        read = [parse_expression(text, tas.language, tas.preset) for text in good]
         answers = answers_of(task.method, scene, read, image)
     rest = iter(answers)
     return [fault or next(rest) for fault in faults]
 
 
-def unreadable(sentence: str) -> str:
-    """Why `refer` would refuse a sentence; empty if it would not.
-
-    >>> unreadable("the dog"), unreadable(" ")
-    ('', 'the sentence is empty')
-    """
-    if not any(unicodedata.category(character)[0] not in "ZC" for character in sentence):
-        return "the sentence is empty"
-    if len(sentence) > MAX_CHARACTERS:
-        return f"the sentence is longer than {MAX_CHARACTERS} characters"
+def _fault(sentence: str) -> str:
+    """Why no method can read a sentence; empty where it can."""
+    try:
+        readable(sentence)
+    except TasError as error:
+        return str(error).partition(";")[0]
     return ""
 
 
@@ -434,38 +407,43 @@ def _write_mask(folder: Path, sample_id: str, answer: Answer) -> None:
 
     if answer.own_mask is None and not answer.chosen:
         return
-    try:
+    with refused(f"{folder}: a mask cannot be written", "make room"):
         folder.mkdir(exist_ok=True)
         file = folder / f"{paths.name_part(sample_id)}.png"
         Image.fromarray(answer.mask().astype("uint8") * 255).save(file, "PNG")
-    except OSError as error:
-        raise TasError(
-            f"{folder}: a mask cannot be written ({error.strerror or error}); make room"
-        ) from None
+
+
+def known_facts(dataset: RefDataset, method: Method | None, tas: TAS) -> dict[str, Any]:
+    """What the record of a run says and is known before the work, by its fields."""
+    preset, name = tas.preset, "tas" if method is None else method.name
+    switches = dict(getattr(method, "settings", {}))  # none of TAS, whose preset has them
+    commit, dirty = git_state(paths.ROOT)
+    return {
+        "preset": preset.name, "method": name, "method_settings": switches,
+        "config": preset.model_dump(mode="json"), "config_digest": preset.digest(),
+        "weights": preset.weights(dataset.name), "dataset": dataset.name, "split": dataset.split,
+        "split_by": dataset.split_by, "index_digest": dataset.index_digest,
+        "n_total": len(dataset), "n_images_total": len(dataset.image_ids),
+        "models": model_files(preset, name, switches), "versions": library_versions(),
+        "git_commit": commit, "git_dirty": dirty, "device": str(tas.device), "dtype": "float32",
+        "seeds": SEEDS, "metric_version": METRIC_VERSION,
+    }  # fmt: skip
 
 
 def _keep(task: Task, tas: TAS, created: str) -> Path:
     """Write the run of a task that is done."""
     samples, scores = task.frames()
-    data, preset, n_images = task.dataset, tas.preset, samples["image_id"].nunique()
-    switches = dict(getattr(task.method, "settings", {}))  # none of TAS, whose preset has them
-    commit, dirty = git_state(paths.ROOT)
+    n_images = samples["image_id"].nunique()
     record = RunRecord(
-        run_id="", created=created, preset=preset.name, method=task.name, method_settings=switches,
-        config=preset.model_dump(mode="json"), config_digest=preset.digest(),
-        weights=preset.weights(data.name), dataset=data.name, split=data.split,
-        split_by=data.split_by, index_digest=data.index_digest,
-        pictures_digest=pictures_digest(samples), n_total=len(data), n_used=len(samples),
-        n_images_total=len(data.image_ids), n_images=n_images,
+        **known_facts(task.dataset, task.method, tas), run_id="", created=created,
+        pictures_digest=pictures_digest(samples), n_used=len(samples), n_images=n_images,
         n_without_proposals=int((samples["n_proposals"] == 0).sum()),
         n_without_mask=int(samples["gt_area_px"].isna().sum()),
-        partial=n_images < len(data.image_ids), models=model_files(preset, task.name, switches),
-        versions=library_versions(), git_commit=commit, git_dirty=dirty, device=str(tas.device),
-        dtype=task.dtype, seeds=SEEDS, wall_s=round(task.wall_s, 3),
+        partial=n_images < len(task.dataset.image_ids), wall_s=round(task.wall_s, 3),
         answer_s=round(task.answer_s, 3),
         times_s={stage: round(seconds, 3) for stage, seconds in task.times_s.items()},
         n_described=task.n_described, peak_memory_mib=peak_memory_mib(),
-        metrics=metrics_of(samples, task.epsilon), metric_version=METRIC_VERSION, tables={},
+        metrics=metrics_of(samples, task.epsilon), tables={},
     )  # fmt: skip
     return keep_run(task.folder, record, samples, scores)
 
@@ -481,10 +459,11 @@ def newest_runs(out: Path | str, preset: str, names: str = "") -> list[Run]:
     """
     if names.strip():
         return [read_run(Path(out) / name.strip()) for name in names.split(",")]
-    newest: dict[tuple[str, str], Run] = {}
-    for run in sorted(list_runs(out), key=lambda run: run.record.created):
-        if run.record.preset == preset and run.record.method == "tas":
-            newest[run.record.dataset, run.record.split] = run
+    newest = {
+        (run.family, run.split): run
+        for run in list_runs(out)
+        if (run.record.preset, run.record.method) == (preset, "tas")
+    }
     if not newest:
         raise TasError(
             f"{out}: no run of preset {preset!r}; make one: tas evaluate refscenes val --limit 40"
@@ -511,7 +490,7 @@ def run_of(
     out = Path(results or paths.RESULTS)
     wanted = min(limit or len(dataset.by_image()), len(dataset.by_image()))
     facts = (dataset.name, dataset.split, dataset.index_digest, "tas", tas.preset.digest())
-    for run in sorted(list_runs(out / aside), key=lambda run: run.record.created, reverse=True):
+    for run in reversed(list_runs(out / aside)):
         r = run.record
         here = (r.dataset, r.split, r.index_digest, r.method, r.config_digest)
         if here == facts and r.n_images >= wanted:

@@ -276,7 +276,7 @@ def parse_expression(text: str, parser: Parser, preset: Preset | None = None) ->
     """
     language = LanguageConfig() if preset is None else preset.language
     rules = RectifierConfig() if preset is None else preset.rectifier
-    text = _readable(text).lower() if language.lowercase else _readable(text)
+    text = readable(text).lower() if language.lowercase else readable(text)
     parse, by_root = parser.parse(text), language.head_rule == "root"
     reading = read(parser.spacy_model, text) if by_root or rules.gate else None
     phrase = reading.phrase if by_root and reading else parse.phrase
@@ -286,7 +286,8 @@ def parse_expression(text: str, parser: Parser, preset: Preset | None = None) ->
     return Expression(text, phrase, plan.directions, plan.skipped, plan.parts, parse)
 
 
-def _readable(text: str) -> str:
+def readable(text: str) -> str:
+    """A sentence, spaces tidied; TasError if it is no text, blank or too long."""
     if not isinstance(text, str):
         raise TasError(f"the sentence must be text, not {type(text).__name__}")
     if not any(unicodedata.category(character)[0] not in "ZC" for character in text):

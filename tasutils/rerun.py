@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasutils import paths
 from tasutils.compare import other_pictures, pictures_told, sentence_table
 from tasutils.config import leaves_of
 from tasutils.errors import TasError
-from tasutils.evaluate import evaluate
-from tasutils.metrics import METRIC_VERSION
-from tasutils.runs import (
-    MASKS_FOLDER,
-    SAMPLES_FILE,
-    SEEDS,
-    Run,
-    RunRecord,
-    git_state,
-    library_versions,
-    model_files,
-    read_run,
-)
+from tasutils.evaluate import evaluate, known_facts
+from tasutils.runs import MASKS_FOLDER, SAMPLES_FILE, Run, RunRecord, read_run
 
 if TYPE_CHECKING:
     from tasutils.baselines import Method
-    from tasutils.config import Preset
-    from tasutils.datasets.sample import RefDataset
     from tasutils.tas import TAS
 
 
@@ -76,21 +63,20 @@ def rerun(
     from tasutils.datasets import load_dataset
     from tasutils.tas import load, pick_device
 
-    record, preset = run.record, run.preset()
+    record = run.record
     if (file is not None) != (record.dataset == "own"):
         raise TasError(
             f"{run.folder.name} is over {record.dataset} {record.split}: "
             + ("leave out --file" if file else "name its .csv or .jsonl with --file")
         )
-    split = str(file or record.split)
+    split, preset = str(file or record.split), run.preset()
     dataset = load_dataset(record.dataset, split, record.split_by or None, root, images)
     with suppress(TasError):  # a device that is not here
         device = device or pick_device(record.device)
     tas = load(preset, device=device)
-    method, switches = _method(record, tas)
-    unlike = _unlike(record, preset, dataset, tas.device)
-    if switches != record.method_settings:
-        unlike.append(f"{record.method} had {record.method_settings} and has {switches}")
+    method = _method(record, tas)
+    here = known_facts(dataset, method, tas)
+    unlike = list(_unlike(record, here))
     if unlike and not anyway:
         more = f"; and {len(unlike) - 3} more" if len(unlike) > 3 else ""
         raise TasError(
@@ -99,70 +85,70 @@ def rerun(
         )
     options |= {"limit_images": record.n_images if record.partial else None}
     options["masks"] = (run.folder / MASKS_FOLDER).is_dir()
-    again = read_run(evaluate(dataset, tas, methods=[method], **options))
+    again = read_run(evaluate(dataset, tas, methods=[method or "tas"], **options))
     rows, n = sentence_table(run.samples, again.samples), max(len(run.samples), len(again.samples))
     files = [(one.folder / SAMPLES_FILE).read_bytes() for one in (run, again)]
     n_changed = n - len(rows) + int(rows["changed"].sum())  # one that a run lacks counts
     pictures = other_pictures(run.samples, again.samples)
-    notes = [*unlike, *_notes(record)]
+    notes = [*unlike, *_notes(record, here)]
     return Rerun(run, again, n, n_changed, files[0] == files[1], notes, pictures)
 
 
-def _method(record: RunRecord, tas: TAS) -> tuple[str | Method, dict[str, Any]]:
-    """The method of a record, and the switches that it has here."""
+def _method(record: RunRecord, tas: TAS) -> Method | None:
+    """The method of a record; None is TAS."""
     from tasutils.baselines import METHODS, make_method
 
     if record.method == "tas":
-        return "tas", record.method_settings
+        return None
     if record.method not in METHODS:
         raise TasError(
             f"method {record.method} is none of this package's; there are {', '.join(METHODS)}"
         )
-    known = {k: v for k, v in record.method_settings.items() if k != "encoder"}
-    alone = record.method in ("clip_only", "text_only")
-    method = make_method(record.method, tas, record.dataset, **({} if alone else known))
-    return method, dict(getattr(method, "settings", {}))
+    switches = {k: v for k, v in record.method_settings.items() if k != "encoder"}
+    if record.method in ("clip_only", "text_only"):
+        switches = {}
+    method: Method = make_method(record.method, tas, record.dataset, **switches)
+    return method
 
 
-def _unlike(record: RunRecord, preset: Preset, dataset: RefDataset, device: str) -> list[str]:
-    """What is not as the record says, each in a few words."""
-    told, found = leaves_of(record.config), []
-    later = [name for name in preset.leaves() if name not in told]
+_UNLIKE = {
+    "index_digest": "the index files of {of.dataset} are others (digest {then:.12} then, {now:.12} "
+    "now)",
+    "n_total": "{of.split} had {then} sentences and has {now}",
+    "device": "it ran on {then}, not on {now}",
+    "seeds": "seeds were {then} and are {now}",
+    "metric_version": "metrics were {then} and are {now}",
+    "method_settings": "{of.method} had {then} and has {now}",
+}
+
+
+def _unlike(record: RunRecord, here: Mapping[str, Any]) -> Iterator[str]:
+    """What is not as the record says, each in a few words; here: of `known_facts`."""
+    later = [name for name in leaves_of(here["config"]) if name not in leaves_of(record.config)]
     if later:
-        found.append(f"{len(later)} settings came after it, such as {later[0]}")
-    elif preset.digest() != record.config_digest:
-        found.append("its settings were edited: their digest is another")
-    if dataset.index_digest != record.index_digest:
-        found.append(
-            f"the index files of {record.dataset} are others (digest {record.index_digest[:12]} "
-            f"then, {dataset.index_digest[:12]} now)"
-        )
-    elif len(dataset) != record.n_total:
-        found.append(f"{record.split} had {record.n_total} sentences and has {len(dataset)}")
-    here = model_files(preset, record.method, record.method_settings)
+        yield f"{len(later)} settings came after it, such as {later[0]}"
+    elif here["config_digest"] != record.config_digest:
+        yield "its settings were edited: their digest is another"
     for name, model in record.models.items():
-        now = here[name].sha256 if name in here else "missing"
+        now = here["models"][name].sha256 if name in here["models"] else "missing"
         if now != model.sha256:
-            found.append(f"{name} is another (sha256 {model.sha256[:12]} then, {now[:12]} now)")
-    if device != record.device:
-        found.append(f"it ran on {record.device}, not on {device}")
-    if record.seeds != SEEDS:
-        found.append(f"seeds were {record.seeds} and are {SEEDS}")
-    if record.metric_version != METRIC_VERSION:
-        found.append(f"metrics were {record.metric_version} and are {METRIC_VERSION}")
-    return found
+            yield f"{name} is another (sha256 {model.sha256[:12]} then, {now[:12]} now)"
+    for name, words in _UNLIKE.items():
+        then, now = getattr(record, name), here[name]
+        if then != now:
+            yield words.format(of=record, then=then, now=now)
 
 
-def _notes(record: RunRecord) -> list[str]:
+def _notes(record: RunRecord, here: Mapping[str, Any]) -> Iterator[str]:
     """What may have a say and need not: commit and versions."""
-    commit, dirty = git_state(paths.ROOT)
     then, now = (
-        f"{(c or 'no commit')[:12]}{' and changes' if d else ''}"
-        for c, d in ((record.git_commit, record.git_dirty), (commit, dirty))
-    )
-    here = library_versions()
-    return [f"code: {then} then, {now} now"] * (then != now or bool(dirty)) + [
-        f"{name} {old} then, {here.get(name, 'none')} now"
-        for name, old in record.versions.items()
-        if here.get(name) != old
-    ]
+        f"{(commit or 'no commit')[:12]}{' and changes' if dirty else ''}"
+        for commit, dirty in (
+            (record.git_commit, record.git_dirty), (here["git_commit"], here["git_dirty"])
+        )
+    )  # fmt: skip
+    if then != now or here["git_dirty"]:
+        yield f"code: {then} then, {now} now"
+    for name, old in record.versions.items():
+        if here["versions"].get(name) != old:
+            yield f"{name} {old} then, {here['versions'].get(name, 'none')} now"

@@ -26,7 +26,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from hashlib import sha256
 from importlib import metadata
 from itertools import count
@@ -37,27 +37,25 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasutils.errors import TasError
+from tasutils.config import Preset, first_fault
+from tasutils.errors import TasError, refused, say_once
 from tasutils.metrics import bootstrap
 from tasutils.paths import name_part, unfinished_folder
-from tasutils.score_table import ScoreTable, known_px, no_target
+from tasutils.score_table import OWN, Pixels, ScoreTable, known, no_target, pixels_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasutils.config import Preset
-
 RECORD_FILE, SAMPLES_FILE, SCORES_FILE = "run.json", "samples.parquet", "scores.parquet"
 MASKS_FOLDER = "masks"
 SEEDS = {"bootstrap": 0}
-Pixels = tuple[NDArray[np.int64], NDArray[np.int64]]  # intersections and unions, (n,) each
 _MAX_ROWS = 200_000_000
-_PIXELS = ("intersection_px", "union_px")
-_TEXTS = {SAMPLES_FILE: ("sample_id", "image_id", "text"), SCORES_FILE: ("sample_id",)}
-_NUMBERS = {
-    SAMPLES_FILE: ("chosen", "n_proposals", "iou", *_PIXELS, *(f"oracle_{n}" for n in _PIXELS)),
-    SCORES_FILE: ("proposal", *_PIXELS),
-}
+_TEXTS = {"sample_id", "image_id", "text"}
+_COLUMNS = {  # that every run has; they are numbers, but for the texts
+    SAMPLES_FILE: ("sample_id", "image_id", "text", "chosen", "n_proposals", "iou",
+                   "intersection_px", "union_px", "oracle_intersection_px", "oracle_union_px"),
+    SCORES_FILE: ("sample_id", "proposal", "intersection_px", "union_px"),
+}  # fmt: skip
 _PACKAGES = (
     "tasutils", "numpy", "pandas", "pyarrow", "pycocotools", "torch", "torchvision",
     "transformers", "open_clip_torch", "segment-anything", "spacy", "nltk",
@@ -172,7 +170,9 @@ class Run:
         scores = self.record.config.get("scores", {})
         strict = bool(scores.get("strict_official")) and scores.get("normalise", "none") != "none"
         weights = self.record.weights
-        return ScoreTable(self.scores, self.samples, weights, strict, self.epsilon)
+        parts = (("language", "synonym_rule"), ("rectifier", "form"))
+        own = [str(self.record.config.get(part, {}).get(name, OWN)) for part, name in parts]
+        return ScoreTable(self.scores, self.samples, weights, strict, self.epsilon, *own)
 
     @cached_property
     def images(self) -> NDArray[np.str_]:
@@ -191,14 +191,12 @@ class Run:
 
     def preset(self) -> Preset:
         """The preset that the run had, settings that came after it at their defaults."""
-        from tasutils.config import Preset
-
         try:
             return Preset.model_validate(self.record.config)
         except ValidationError as error:
             raise TasError(
                 f"{self.folder.name} has a setting that this version does not know: "
-                f"{_first_fault(error, 'preset')}; evaluate anew, or take its own version, commit "
+                f"{first_fault(error)}; evaluate anew, or take its own version, commit "
                 f"{self.record.git_commit}"
             ) from None
 
@@ -207,17 +205,10 @@ class Run:
 
         Raises TasError where a sentence has no ground truth.
         """
-        inter, union = (known_px(self.samples, f"{who}{name}") for name in _PIXELS)
-        return inter, union
+        return pixels_of(known(self.samples), who)
 
 
 # --- reading ---
-
-
-def _first_fault(error: ValidationError, whole: str) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or whole
-    return f"{where}: {first['msg'][:80]}"
 
 
 def read_run(path: Path | str) -> Run:
@@ -232,7 +223,7 @@ def read_run(path: Path | str) -> Run:
         ) from None
     except ValidationError as error:
         raise TasError(
-            f"{folder / RECORD_FILE}: {_first_fault(error, 'record')}: damaged, or of another "
+            f"{folder / RECORD_FILE}: {first_fault(error, 'record')}: damaged, or of another "
             "version; evaluate again and move this folder away"
         ) from None
 
@@ -247,13 +238,8 @@ def list_runs(out: Path | str) -> list[Run]:
         try:
             runs.append(read_run(file))
         except TasError as error:
-            _say_once(f"skipped: {error}")
-    return runs
-
-
-@cache
-def _say_once(line: str) -> None:
-    print(line, file=sys.stderr)
+            say_once(f"skipped: {error}")
+    return sorted(runs, key=lambda run: run.record.created)
 
 
 def _read_table(run: Run, name: str) -> pd.DataFrame:
@@ -275,8 +261,8 @@ def _read_table(run: Run, name: str) -> pd.DataFrame:
         reason = " ".join(str(error).split())[:80]
         raise TasError(f"{path}: cannot be read ({reason}); evaluate again") from None
     numbers = set(table.select_dtypes("number") if len(table) else table)
-    for column in (*_TEXTS[name], *_NUMBERS[name]):
-        if column not in (table if column in _TEXTS[name] else numbers):
+    for column in _COLUMNS[name]:
+        if column not in (table if column in _TEXTS else numbers):
             raise TasError(f"{path}: no column {column} as a run has it; evaluate again")
     return table
 
@@ -291,12 +277,8 @@ def run_folder(out: Path) -> Iterator[Path]:
     TasError, before any work is done, where `out` cannot be written.
     """
     with ExitStack() as stack:
-        try:
+        with refused(f"{out}: cannot be written", "give another folder with --out"):
             folder = stack.enter_context(unfinished_folder(out))
-        except OSError as error:
-            raise TasError(
-                f"{out}: cannot be written ({error.strerror}); give another folder with --out"
-            ) from None
         yield folder
 
 
@@ -312,7 +294,8 @@ def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.
         "compression": "zstd", "use_byte_stream_split": unlike,
         "use_dictionary": [name for name in scores if name not in unlike],
     }  # fmt: skip
-    try:
+    what = f"{folder.parent}: the run cannot be written"
+    with refused(what, "make room or give another folder with --out"):
         samples.to_parquet(folder / SAMPLES_FILE, index=False)
         scores.to_parquet(folder / SCORES_FILE, index=False, **packing)
         digests = {
@@ -330,12 +313,7 @@ def keep_run(folder: Path, record: RunRecord, samples: pd.DataFrame, scores: pd.
             except OSError:  # another process was quicker
                 if not target.exists():
                     raise
-        raise AssertionError
-    except OSError as error:
-        raise TasError(
-            f"{folder.parent}: the run cannot be written ({error.strerror}); make room "
-            "or give another folder with --out"
-        ) from None
+    raise AssertionError
 
 
 def _run_name(record: RunRecord) -> str:
@@ -355,9 +333,8 @@ def metrics_of(samples: pd.DataFrame, epsilon: float = 0.0) -> dict[str, Metric]
         return {}
     found: dict[str, Metric] = {}
     for who in ("", "oracle_"):
-        inter, union = (samples[f"{who}{name}"].to_numpy() for name in _PIXELS)
         intervals = bootstrap(
-            inter, union, samples["image_id"].to_numpy(str), epsilon=epsilon,
+            *pixels_of(samples, who), samples["image_id"].to_numpy(str), epsilon=epsilon,
             no_target=no_target(samples), seed=SEEDS["bootstrap"],
         )  # fmt: skip
         found |= {f"{who}{k}": Metric(**value._asdict()) for k, value in intervals.items()}

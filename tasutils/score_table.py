@@ -24,6 +24,7 @@ OWN = "own"  # the synonym rule, or the rectifier's form, that the run itself ha
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Pixels = tuple[Ints, Ints]  # intersections and unions, int64 (n,) px each
 T = TypeVar("T", bound=np.generic)
 
 
@@ -32,7 +33,8 @@ class ScoreTable:
 
     scores: one row a sentence and proposal, see `runs`; of a peer its score is the one term. One
     that belongs to no sample raises TasError. nan_ties: whether sums that do not differ were NaN,
-    the released code's 0 / 0; epsilon: of the IoU, see `metrics.iou`.
+    the released code's 0 / 0; epsilon: of the IoU, see `metrics.iou`; rule, form: the
+    run's synonym rule and rectifier form, whose terms and regions are found by `OWN` as well.
 
     Attributes: segment, proposal: int64 (rows,), ascending; terms: by synonym rule, `OWN` first,
     the columns by term; regions: by rectifier form, `OWN` and `none` first, which proposals lie in
@@ -41,7 +43,7 @@ class ScoreTable:
 
     def __init__(
         self, scores: pd.DataFrame, samples: pd.DataFrame, weights: Mapping[str, float],
-        nan_ties: bool = False, epsilon: float = 0.0,
+        nan_ties: bool = False, epsilon: float = 0.0, rule: str = OWN, form: str = OWN,
     ) -> None:  # fmt: skip
         import pandas as pd
 
@@ -57,7 +59,7 @@ class ScoreTable:
         order = np.lexsort((proposal, segment))
         self._scores = scores.iloc[order]
         self.segment, self.proposal = segment[order], proposal[order]
-        self.terms, self.regions = _terms(self._scores), _regions(self._scores)
+        self.terms, self.regions = _terms(self._scores, rule), _regions(self._scores, form)
         self.weights = dict(weights) if "score" not in self.terms[OWN] else {"score": 1.0}
         self.no_target = no_target(samples)
         self._starts = np.flatnonzero(np.diff(self.segment, prepend=-1))  # of sentences with rows
@@ -66,24 +68,18 @@ class ScoreTable:
     @cached_property
     def gt_area_px(self) -> Ints:
         """Of each sentence, int64 (n,) px; TasError if one has no ground truth."""
-        return known_px(self._samples, "gt_area_px")
+        return known(self._samples)["gt_area_px"].to_numpy(np.int64)
 
     @cached_property
-    def intersection_px(self) -> Ints:
-        """Of each row with its sentence's truth, int64 (rows,)."""
-        known_px(self._samples, "gt_area_px")
-        return self._scores["intersection_px"].to_numpy(np.int64)
-
-    @cached_property
-    def union_px(self) -> Ints:
-        """Of each row with its sentence's truth, int64 (rows,)."""
-        known_px(self._samples, "gt_area_px")
-        return self._scores["union_px"].to_numpy(np.int64)
+    def _pixels(self) -> Pixels:
+        """Of each row with its sentence's truth, int64 (rows,) px each."""
+        known(self._samples)
+        return pixels_of(self._scores)
 
     @cached_property
     def ious(self) -> Floats:
         """IoU of each row with its sentence's truth, float64 (rows,)."""
-        return iou(self.intersection_px, self.union_px, self.epsilon, self.no_target[self.segment])
+        return iou(*self._pixels, self.epsilon, self.no_target[self.segment])
 
     def totals(self, weights: Mapping[str, float], rule: str = OWN) -> Floats:
         """S of each row, float64 (rows,)."""
@@ -142,13 +138,13 @@ class ScoreTable:
             chance[self.regions[OWN][0]] += 1.0
         return segment_argmax(self.segment, chance, len(self._samples))
 
-    def pixels(self, chosen: Ints) -> tuple[Ints, Ints]:
+    def pixels(self, chosen: Ints) -> Pixels:
         """Intersection and union px of the chosen rows; 0 and the ground truth's area for none."""
-        intersection, union = np.zeros_like(chosen), self.gt_area_px.copy()
         found = chosen >= 0
-        intersection[found] = self.intersection_px[chosen[found]]
-        union[found] = self.union_px[chosen[found]]
-        return intersection, union
+        inter, union = (px[chosen[found]] for px in self._pixels)
+        intersection, unions = np.zeros_like(chosen), self.gt_area_px.copy()
+        intersection[found], unions[found] = inter, union
+        return intersection, unions
 
     def _highest(self, values: NDArray[T]) -> NDArray[T]:
         """The highest of each sentence's values, for each of its rows."""
@@ -160,14 +156,20 @@ class ScoreTable:
         return inside | ~self._highest(inside), yields
 
 
-def known_px(samples: pd.DataFrame, column: str) -> Ints:
-    """A column of pixels of a table of samples, int64; TasError where one has no ground truth."""
+def known(samples: pd.DataFrame) -> pd.DataFrame:
+    """A table of samples, of which each has a ground truth, else TasError."""
     if n_unknown := int(samples["gt_area_px"].isna().sum()):
         raise TasError(
             f"{n_unknown} of {len(samples)} sentences have no ground truth, so settings "
             "cannot be compared; evaluate those that have one"
         )
-    return samples[column].to_numpy(np.int64)
+    return samples
+
+
+def pixels_of(table: pd.DataFrame, who: str = "") -> Pixels:
+    """Intersection and union of each row of a run's table; who: "oracle_" for the best masks."""
+    inter, union = table[[f"{who}intersection_px", f"{who}union_px"]].to_numpy(np.int64).T
+    return inter, union
 
 
 def no_target(samples: pd.DataFrame) -> Bools:
@@ -175,7 +177,7 @@ def no_target(samples: pd.DataFrame) -> Bools:
     return np.asarray(samples.get("no_target", np.zeros(len(samples))), np.bool_)
 
 
-def _terms(scores: pd.DataFrame) -> dict[str, dict[str, Floats]]:
+def _terms(scores: pd.DataFrame, rule: str) -> dict[str, dict[str, Floats]]:
     """The terms by each synonym rule that the run holds."""
     columns = {str(name): scores[name] for name in scores}
     own = {
@@ -183,20 +185,21 @@ def _terms(scores: pd.DataFrame) -> dict[str, dict[str, Floats]]:
         for name, column in columns.items()
         if name.startswith("term_") or name == "score"
     }
-    found = {OWN: own}
+    found = {OWN: own, rule: own}
     for term, (name, column) in product(own, columns.items()):
         if name.startswith(start := f"alt_{term}_"):
-            rule = found.setdefault(name.removeprefix(start), dict(own))
-            rule[term] = column.to_numpy(np.float64)
+            other = found.setdefault(name.removeprefix(start), dict(own))
+            other[term] = column.to_numpy(np.float64)
     return found
 
 
-def _regions(scores: pd.DataFrame) -> dict[str, tuple[Bools, Bools]]:
+def _regions(scores: pd.DataFrame, form: str) -> dict[str, tuple[Bools, Bools]]:
     """Region and yields by each form of the rectifier that the run holds, and by none at all."""
 
     def flags(name: str, absent: bool = False) -> Bools:
         return scores[name].to_numpy(bool) if name in scores else np.full(len(scores), absent)
 
-    found = {OWN: (flags("region", True), flags("yields")), "none": (flags("", True), flags(""))}
+    own = flags("region", True), flags("yields")
+    found = {OWN: own, form: own, "none": (flags("", True), flags(""))}
     forms = [str(name)[7:] for name in scores if str(name).startswith("region_")]
     return found | {form: (flags(f"region_{form}"), flags(f"yields_{form}")) for form in forms}

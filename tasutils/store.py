@@ -11,17 +11,17 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasutils.errors import TasError
+from tasutils.errors import TasError, refused, say_once
 from tasutils.paths import sweep, whole_file
 from tasutils.scene import Proposals, Scene
 
@@ -33,7 +33,6 @@ GROUP_SCENES = 8  # are read together; as many are written together, or fewer
 FILE_SCENES = 256  # a file of so many is not joined with others
 FLUSH_S = 2.0  # a scene waits no longer to be written, but for the describing of another one
 _JOIN_FILES = 32
-_GROUPS_KEPT = 4
 _NAME = re.compile(r"scenes-([0-9a-f]{64})\.parquet")
 _NUMBERS = {
     "boxes_xyxy": np.float32, "centers_xy": np.float32, "areas_px": np.int64,
@@ -68,12 +67,10 @@ class SceneStore:
         self.folder = Path(folder).expanduser()
         self._files: dict[str, Known] = {}  # what each file holds; nothing if it cannot be used
         self._where: dict[str, tuple[str, int]] = {}  # key -> name of the file, row
-        self._groups: dict[tuple[str, int], list[Scene]] = {}  # that were read last
         self._waiting: dict[str, tuple[Scene, str]] = {}
         self._inside = False
         self._n_written = 0
         self._flushed_s = 0.0
-        self._told = False
 
     def __enter__(self) -> Self:
         self._inside, self._flushed_s = True, time.monotonic()
@@ -119,15 +116,14 @@ class SceneStore:
         while key in self._where:
             name, row = self._where[key]
             try:
-                return self._group(name, row // GROUP_SCENES)[row % GROUP_SCENES]
+                return _group(self.folder / name, row // GROUP_SCENES)[row % GROUP_SCENES]
             except FileNotFoundError:  # another process joined or set it aside
                 self._refresh()
         return None
 
-    def scenes(self, keys: Iterable[str] | None = None) -> Iterator[tuple[str, Scene]]:
-        """Each (key, scene) once, all or those of `keys`, in the order in which they lie there."""
-        found = self.keys() if keys is None else self.keys() & set(keys)
-        for key in sorted(found, key=self._where.__getitem__):
+    def scenes(self) -> Iterator[tuple[str, Scene]]:
+        """Each (key, scene) once, in the order in which they lie there."""
+        for key in sorted(self.keys(), key=self._where.__getitem__):
             scene = self.get(key)
             if scene is not None:
                 yield key, scene
@@ -202,25 +198,9 @@ class SceneStore:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        try:
+        with refused(f"cannot write scenes to {self.folder}", "choose another folder"):
             self.folder.mkdir(parents=True, exist_ok=True)
             yield
-        except OSError as error:
-            raise TasError(
-                f"cannot write scenes to {self.folder} ({error.strerror or error}); "
-                "choose another folder"
-            ) from error
-
-    def _group(self, name: str, group: int) -> list[Scene]:
-        if (name, group) not in self._groups:
-            import pyarrow.parquet as pq
-
-            with _readable(self.folder / name), pq.ParquetFile(self.folder / name) as file:
-                scenes = _scenes(file.read_row_group(group, use_threads=False))
-            if len(self._groups) >= _GROUPS_KEPT:
-                del self._groups[next(iter(self._groups))]
-            self._groups[name, group] = scenes
-        return self._groups[name, group]
 
     def _refresh(self) -> None:
         try:
@@ -255,7 +235,10 @@ class SceneStore:
             with pq.ParquetFile(path) as file:
                 version = (file.metadata.metadata or {}).get(b"tas_schema_version")
                 if version != str(SCHEMA_VERSION).encode():
-                    self._tell_older()
+                    say_once(
+                        f"tas: {self.folder} holds scenes of another form, which are skipped and "
+                        "made again; delete them to be rid of this line"
+                    )
                     return []
                 rows = file.read(list(_KNOWN), use_threads=False)
             return list(zip(*(rows[column].to_pylist() for column in _KNOWN), strict=True))
@@ -267,12 +250,6 @@ class SceneStore:
         except OSError:
             fate = "it is left there"
         print(f"tas: {path} is damaged; {fate}, its scenes are made again", file=sys.stderr)
-
-    def _tell_older(self) -> None:
-        if not self._told:
-            self._told = True
-            told = "holds scenes of another form, which are skipped and made again"
-            print(f"tas: {self.folder} {told}; delete them to be rid of this line", file=sys.stderr)
 
 
 @cache
@@ -312,21 +289,19 @@ def _row(key: str, scene: Scene, source: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _scenes(table: "pa.Table") -> list[Scene]:
-    """Of each row, the inverse of `_row`."""
-    columns = {
-        name: _split(table[name], _NUMBERS[name]) if name in _NUMBERS else table[name].to_pylist()
-        for name in schema().names
-    }
-    rows = zip(*columns.values(), strict=True)
-    return [_scene(dict(zip(columns, row, strict=True))) for row in rows]
+@lru_cache(maxsize=4)
+def _group(path: Path, group: int) -> list[Scene]:
+    """The scenes of a group of rows, the inverse of `_row`."""
+    import pyarrow.parquet as pq
 
-
-def _split(column: "pa.ChunkedArray", kind: type) -> list[NDArray[Any]]:
-    # without a Python object for each value
-    whole = column.combine_chunks()
-    offsets, values = whole.offsets.to_numpy(), whole.values.to_numpy().astype(kind, copy=False)
-    return [values[a:b].copy() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    with _readable(path), pq.ParquetFile(path) as file:
+        table = file.read_row_group(group, use_threads=False)
+        columns = {  # a number has no Python object of its own
+            name: table[name].to_numpy() if name in _NUMBERS else table[name].to_pylist()
+            for name in schema().names
+        }
+        rows = zip(*columns.values(), strict=True)
+        return [_scene(dict(zip(columns, row, strict=True))) for row in rows]
 
 
 def _scene(row: dict[str, Any]) -> Scene:
@@ -335,10 +310,9 @@ def _scene(row: dict[str, Any]) -> Scene:
     def rows(data: bytes) -> NDArray[np.float32]:
         return np.frombuffer(data, "<f2").astype(np.float32).reshape(-1, row["dim"])
 
-    numbers = {name: row[name] for name in _NUMBERS}
-    numbers["boxes_xyxy"], numbers["centers_xy"] = (
-        row[name].reshape(-1, k) for name, k in (("boxes_xyxy", 4), ("centers_xy", 2))
-    )
+    numbers = {name: row[name].astype(kind) for name, kind in _NUMBERS.items()}
+    for name, k in (("boxes_xyxy", 4), ("centers_xy", 2)):
+        numbers[name] = numbers[name].reshape(-1, k)
     rles = [{"size": list(size_hw), "counts": c.decode("ascii")} for c in row["rle_counts"]]
     proposals = Proposals(rles=rles, size_hw=size_hw, **numbers)
     kept = {name: row[name] for name in _SAME} | {name: rows(row[name]) for name in _WORDS}

@@ -18,12 +18,12 @@ import numpy as np
 from tasutils.compare import same_order, spans
 from tasutils.errors import TasError, one_line
 from tasutils.metrics import bootstrap, metric, paired_difference
-from tasutils.score_table import OWN
+from tasutils.score_table import OWN, Pixels
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasutils.runs import Pixels, Run
+    from tasutils.runs import Run
 
 ALL = "all"
 GRID = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -58,23 +58,23 @@ def sweep(
         if run.record.method != "tas":
             rows.append(_row(run, "", "", {}, run.pixels()))
             continue
-        table, theirs, own = run.table, run.record.weights, own_names(run)
+        table, theirs = run.table, run.record.weights
         asked = dict.fromkeys(list(theirs)[1:], GRID) if weights is None else weights
         if unknown := set(asked) - set(theirs):
             raise TasError(
                 f"run {run.record.run_id} has no term {min(unknown)!r}; it has {', '.join(theirs)}"
             )
         axes = {name: asked.get(name, (weight,)) for name, weight in theirs.items()}
-        rules = _asked(run, "synonym rule", synonyms, own[0], table.terms)
-        forms = _asked(run, "rectifier form", rectifiers, own[1], table.regions)
+        rules = _asked(run, "synonym rule", synonyms, table.terms)
+        forms = _asked(run, "rectifier form", rectifiers, table.regions)
         tried = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
         for rule in rules:
             found: dict[str, list[dict[str, object]]] = {form: [] for form in forms}
             for some in tried:
-                totals = table.totals(some, rules[rule])
-                for form, key in forms.items():
-                    pixels = table.pixels(table.best(totals, key))
-                    found[form].append(_row(run, rule, form, some, pixels))
+                totals = table.totals(some, rule)
+                for form, made in found.items():
+                    pixels = table.pixels(table.best(totals, form))
+                    made.append(_row(run, rule, form, some, pixels))
             rows += chain.from_iterable(found.values())
     return pd.DataFrame(rows)
 
@@ -96,27 +96,17 @@ def _row(
     }  # fmt: skip
 
 
-def own_names(run: Run) -> tuple[str, str]:
-    """The synonym rule and the rectifier's form of a run."""
-    config = run.record.config
-    return str(config["language"]["synonym_rule"]), str(config["rectifier"]["form"])
-
-
-def _asked(
-    run: Run, what: str, wanted: Sequence[str], own: str, held: Iterable[str]
-) -> dict[str, str]:
-    """The rules or forms asked for: each name with its key in the table, `OWN` or its own name."""
-    columns = {own: OWN} | {name: name for name in held if name not in (OWN, own)}
-    names = [own if name == OWN else name for name in wanted]
-    if ALL in names:
-        return columns
+def _asked(run: Run, what: str, wanted: Sequence[str], table: Iterable[str]) -> list[str]:
+    """The names of the rules or forms asked for, of those that the run's table holds."""
+    held = [name for name in table if name != OWN]  # its own first
+    names = held if ALL in wanted else [held[0] if name == OWN else name for name in wanted]
     for name in names:
-        if name not in columns:
+        if name not in held:
             raise TasError(
                 f"run {run.record.run_id} holds no scores by the {what} {name!r}, only by "
-                f"{', '.join(columns)}; choose among these, {OWN} and {ALL}, or evaluate again"
+                f"{', '.join(held)}; choose among these, {OWN} and {ALL}, or evaluate again"
             )
-    return {name: columns[name] for name in names}
+    return list(dict.fromkeys(names))
 
 
 def best_settings(runs: Sequence[Run], grid: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
@@ -149,12 +139,8 @@ def _beside(run: Run, first: Run, row: Mapping[Any, Any], n_boot: int) -> dict[s
     """The intervals of a setting, and its difference from what the first run answered."""
     order, own, pixels = same_order(run, first), first.pixels(), run.pixels()
     if row["synonyms"]:
-        rule, form = (
-            OWN if row[name] == mine else row[name]
-            for name, mine in zip(("synonyms", "rectifier"), own_names(run), strict=True)
-        )
         weights = {n: row.get(f"weight_{n}", weight) for n, weight in run.record.weights.items()}
-        pixels = run.table.pixels(run.table.choose(weights, form, rule))
+        pixels = run.table.pixels(run.table.choose(weights, row["rectifier"], row["synonyms"]))
     inter, union = (px[order] for px in pixels)
     rules: Any = {"epsilon": first.epsilon, "no_target": first.no_target}
     alone = bootstrap(inter, union, first.images, ("oiou", "miou"), n_resamples=n_boot, **rules)

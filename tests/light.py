@@ -5,7 +5,7 @@
 | `HashEncoder`, `scene_of`, `ask`, `discs`, `grey` | sentences over scenes, pictures |
 | `make_scene`, `make_rows`, `assert_equal` | the store |
 | `FakeProposer`, `FakeEncoder`, `FakeCaptioner`, `CountingTAS`, `make_dataset`, `run_of` | runs |
-| `make_pictures`, `SlowProposer`, `slow_tas` | engines, which need no sentence |
+| `make_pictures`, `CountingProposer`, `batch_tas` | engines, which need no sentence |
 | `a_run`, `part_of` | studies of stored scores |
 | `own_preset` | `kind: my_module:Mine` |
 """
@@ -13,7 +13,6 @@
 import hashlib
 import json
 import pickle
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +25,7 @@ from PIL import Image
 from tasutils.config import load_preset
 from tasutils.datasets.coco import load_refcoco
 from tasutils.datasets.sample import ImageEntry, RefDataset, Sample
-from tasutils.evaluate import evaluate, evaluate_all
+from tasutils.evaluate import evaluate_all
 from tasutils.language.parse import Parser
 from tasutils.refer import refer
 from tasutils.runs import Run, read_run
@@ -253,13 +252,11 @@ class FakeCaptioner:
 
 
 class CountingTAS(REAL_TAS):
-    """Counts the pictures that it describes, and is interrupted after some."""
+    """Counts the pictures that it describes."""
 
-    n_described, stop_after = 0, 10**9
+    n_described = 0
 
     def describe(self, image, image_id=""):
-        if self.n_described >= self.stop_after:
-            raise KeyboardInterrupt
         self.n_described += 1
         return super().describe(image, image_id)
 
@@ -298,11 +295,6 @@ def make_dataset(root, name="refscenes", split="val", sentences=SENTENCES):
     return load_refcoco(root, name, "tas", split, root / "images")
 
 
-def run_of(data, tas, out, **more):
-    """The run of an evaluation."""
-    return read_run(evaluate(data, tas, out=out, progress=False, **more))
-
-
 METHODS = ["tas", "clip_only", "text_only"]
 
 
@@ -315,11 +307,15 @@ class Smallest:
         return -scene.proposals.areas_px.astype(float)
 
 
-def runs_of(root, tas, out, methods=METHODS, **more):
-    """Each method's run over the data set that `make_dataset` has laid out."""
-    data = load_refcoco(root, "refscenes", "tas", "val", root / "images")
+def runs_of(data, tas, out, methods=METHODS, **more):
+    """Each method's run."""
     folders = evaluate_all([data], tas, methods, out=out, progress=False, **more)
     return [read_run(folder) for folder in folders]
+
+
+def run_of(data, tas, out, **more):
+    """The run of TAS."""
+    return runs_of(data, tas, out, ["tas"], **more)[0]
 
 
 def edit(run, **changes):
@@ -357,24 +353,23 @@ class Words:
         return text.split()
 
 
-class SlowProposer(FakeProposer):
-    """Takes its time, so that there is a moment to be killed in."""
+class CountingProposer(FakeProposer):
+    """Counts the pictures that it begins, and then calls a function with their number."""
 
-    def __init__(self, seconds):
-        self.seconds, self.n = seconds, 0
+    def __init__(self, begun=lambda n: None):
+        self.n, self.begun = 0, begun
 
     def __call__(self, image):
         self.n += 1
-        time.sleep(self.seconds)
+        self.begun(self.n)
         return super().__call__(image)
 
 
-def slow_tas(seconds=0.0):
-    """`tiny` in batches of three with light parts that take their time."""
+def batch_tas(begun=lambda n: None, language=None):
+    """`tiny` in batches of three with light parts; begun: see `CountingProposer`."""
     preset = load_preset("tiny").override({"compute.image_batch": 3})
-    return REAL_TAS(
-        preset, SlowProposer(seconds), FakeEncoder(), FakeCaptioner(), Words(), device="cpu"
-    )
+    proposer, words = CountingProposer(begun), language or Words()
+    return REAL_TAS(preset, proposer, FakeEncoder(), FakeCaptioner(), words, device="cpu")
 
 
 def make_pictures(folder, n, name="drawn", split="val"):

@@ -10,7 +10,7 @@ import pytest
 from light import METHODS, Smallest, edit, make_dataset, rewrite, run_of, runs_of
 from PIL import Image
 
-from tasutils import cli, paths
+from tasutils import cli
 from tasutils.compare import (
     WON,
     compare_runs,
@@ -24,6 +24,7 @@ from tasutils.compare import (
     sentence_table,
 )
 from tasutils.config import differences
+from tasutils.datasets.coco import load_refcoco
 from tasutils.errors import TasError
 from tasutils.evaluate import evaluate_all
 from tasutils.images import read_image
@@ -51,24 +52,23 @@ def test_methods_share_scenes_and_data_sets_share_pictures(tmp_path, tas):
     assert len(oracles) == 1  # the same proposals
 
 
-def test_no_method_sees_the_ground_truth(tmp_path, tas):
-    make_dataset(tmp_path)
+def test_no_method_sees_the_ground_truth(dataset, tmp_path, tas):
     wanted = [*METHODS, Smallest()]
-    before = runs_of(tmp_path, tas, tmp_path / "out", wanted)
+    before = runs_of(dataset, tas, tmp_path / "out", wanted)
     path = tmp_path / "refscenes" / "instances.json"
     content = json.loads(path.read_text())
     for annotation in content["annotations"]:
         annotation["segmentation"] = [[0, 0, 31, 0, 31, 9, 0, 9]]
     path.write_text(json.dumps(content))
-    after = runs_of(tmp_path, tas, tmp_path / "out2", wanted)
+    other = load_refcoco(tmp_path, "refscenes", "tas", "val", tmp_path / "images")
+    after = runs_of(other, tas, tmp_path / "out2", wanted)
     for one, other in zip(before, after, strict=True):
         assert (one.samples["chosen"] == other.samples["chosen"]).all()
         assert (one.samples["gt_area_px"] != other.samples["gt_area_px"]).any()
 
 
-def test_a_comparison_by_hand(tmp_path, tas):
-    make_dataset(tmp_path)
-    runs = runs_of(tmp_path, tas, tmp_path / "out")
+def test_a_comparison_by_hand(dataset, tmp_path, tas):
+    runs = runs_of(dataset, tas, tmp_path / "out")
     table = compare_runs(runs)
     assert table["label"].tolist() == ["tas (tiny)", "clip_only (tiny)", "text_only (tiny)"]
     assert np.isnan(table["miou_difference"][0]) and np.isnan(table["won"][0])
@@ -82,19 +82,16 @@ def test_a_comparison_by_hand(tmp_path, tas):
         assert ends.iloc[0] <= table["miou_difference"][row] <= ends.iloc[1]
 
 
-def test_what_cannot_be_compared(tmp_path, tas):
-    make_dataset(tmp_path)
-    (whole,) = runs_of(tmp_path, tas, tmp_path / "out", ["tas"])
-    (part,) = runs_of(tmp_path, tas, tmp_path / "out", ["tas"], limit_images=3)
+def test_what_cannot_be_compared(dataset, tmp_path, tas):
+    whole, part = (run_of(dataset, tas, tmp_path, limit_images=n) for n in (6, 3))
     with pytest.raises(TasError, match="two or more"):
         compare_runs([whole])
     with pytest.raises(TasError, match="different sentences"):
         compare_runs([whole, part])
 
 
-def test_on_the_command_line(tmp_path, tas, capsys):
-    make_dataset(tmp_path)
-    runs = runs_of(tmp_path, tas, tmp_path / "out")
+def test_on_the_command_line(dataset, tmp_path, tas, capsys):
+    runs = runs_of(dataset, tas, tmp_path / "out")
     folders = [str(run.folder) for run in runs]
     assert cli.main(["compare", *folders]) == 0
     page = capsys.readouterr().out
@@ -147,13 +144,6 @@ def test_changed_settings_and_peers_are_made_again(world, make_tas, tmp_path):
         assert done.same_bytes and done.again.record.method == first.record.method
         assert done.again.record.preset == "tiny*"
         assert done.again.record.config == first.record.config
-
-
-def test_a_method_of_one_s_own_is_not_made_again(world, make_tas, tmp_path):
-    data, _ = world
-    first = edit(run_of(data, make_tas(), tmp_path / "a"), method="mine")
-    with pytest.raises(TasError, match="method mine is none of this package's"):
-        rerun(first, anyway=True, progress=False)
 
 
 DIGEST = "0" * 64
@@ -218,23 +208,15 @@ def test_equal_samples_in_other_bytes(world, make_tas, tmp_path):
     assert done.n_changed == 0 and not done.same_bytes and "not in all bytes" in str(done)
 
 
-def test_own_data_is_named_again(world, make_tas, tmp_path):
+def test_own_data_is_named_again_and_a_method_of_one_s_own_is_refused(world, make_tas, tmp_path):
     data, _ = world
     first = run_of(data, make_tas(), tmp_path / "a")
     with pytest.raises(TasError, match="leave out --file"):
         rerun(first, file=tmp_path / "my.csv")
-    own = edit(first, dataset="own")
     with pytest.raises(TasError, match=r"name its \.csv or \.jsonl with --file"):
-        rerun(own)
-
-
-def test_the_record_names_all_that_has_a_say(world, make_tas, tmp_path):
-    record = run_of(world[0], make_tas(), tmp_path / "a").record
-    assert {"language.spacy_model", "wordnet", "encoder.checkpoint"} <= set(record.models)
-    wordnet = paths.content_digest(paths.NLTK_DATA / "corpora" / "wordnet.zip")
-    assert record.models["wordnet"].sha256 == wordnet
-    told = record.model_dump_json()
-    assert str(paths.ROOT) not in told and str(tmp_path) not in told
+        rerun(edit(first, dataset="own"))
+    with pytest.raises(TasError, match="method mine is none of this package's"):
+        rerun(edit(first, dataset="refscenes", method="mine"), anyway=True, progress=False)
 
 
 # --- differences ---

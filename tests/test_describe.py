@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from multiprocessing import get_context
 
 import numpy as np
@@ -13,8 +12,8 @@ from light import (
     H,
     W,
     Words,
+    batch_tas,
     make_pictures,
-    slow_tas,
     store_differences,
 )
 from PIL import Image
@@ -22,7 +21,7 @@ from PIL import Image
 import tasutils
 from tasutils import cli
 from tasutils.config import load_preset
-from tasutils.engines import describe_dataset, items_of, shard_of
+from tasutils.engines import describe_dataset
 from tasutils.errors import TasError
 from tasutils.scene import Proposals
 from tasutils.store import SceneStore
@@ -37,60 +36,30 @@ def pictures(tmp_path):
 
 
 def describe(dataset, folder, tas=None, **options):
-    tas = slow_tas() if tas is None else tas
+    tas = batch_tas() if tas is None else tas
     return describe_dataset(dataset, tas, SceneStore(folder), progress=False, **options)
 
 
-def test_each_picture_is_described_once(pictures, tmp_path):
-    tas, folder = slow_tas(), tmp_path / "scenes"
+def test_each_picture_is_described_once(pictures, tmp_path, monkeypatch):
+    tas, folder = batch_tas(), tmp_path / "scenes"
     assert describe(pictures, folder, tas, limit_images=7) == (7, 0, [])
     assert describe(pictures, folder, tas) == (13, 7, [])
+    monkeypatch.setattr("tasutils.engines.decode_image", None)  # nothing is decoded again
     assert describe(pictures, folder, tas) == (0, 20, [])
     assert tas.proposer.n == 20
     ids = [scene.image_id for _, scene in SceneStore(folder).scenes()]
     assert sorted(ids) == sorted(pictures.image_ids)
 
 
-def test_a_store_equals_what_describe_gives(pictures, tmp_path):
-    from tasutils.images import read_image
-    from tasutils.store import scene_key
-
-    tas, plain = slow_tas(), SceneStore(tmp_path / "plain")
-    for item in items_of(pictures):
-        image = read_image(item.path)
-        plain.put(
-            scene_key(image, tas.preset.describe_digest()), tas.describe(image, item.image_id)
-        )
-    describe(pictures, tmp_path / "scenes")
-    assert store_differences(plain, SceneStore(tmp_path / "scenes")) == []
-    assert len(os.listdir(tmp_path / "scenes")) == 1  # joined
-
-
 def test_the_shards_together_are_the_whole(pictures, tmp_path):
-    items = items_of(pictures)
-    parts = [shard_of(items, i, 3) for i in range(3)]
-    assert sorted(item.image_id for part in parts for item in part) == sorted(
-        item.image_id for item in items
-    )
-    assert [len(part) for part in parts] == [7, 7, 6] and shard_of(items, 0, 1) == items
     for i, n in ((2, 2), (-1, 2), (0, 0)):
         with pytest.raises(TasError, match="no shard"):
-            shard_of(items, i, n)
+            describe(pictures, tmp_path / "none", shard=(i, n))
     describe(pictures, tmp_path / "whole")
-    assert describe(pictures, tmp_path / "parts", shard=(0, 2)) == (10, 0, [])
-    assert describe(pictures, tmp_path / "parts", shard=(1, 2)) == (10, 0, [])
+    for i, n in enumerate((7, 7, 6)):
+        assert describe(pictures, tmp_path / "parts", shard=(i, 3)) == (n, 0, [])
     whole, parts = SceneStore(tmp_path / "whole"), SceneStore(tmp_path / "parts")
     assert store_differences(whole, parts) == []
-
-
-def test_resuming_decodes_nothing_that_is_there(pictures, tmp_path, monkeypatch):
-    describe(pictures, tmp_path / "scenes")
-
-    def refuse(*_):
-        raise AssertionError("decoded again")
-
-    monkeypatch.setattr("tasutils.engines.decode_image", refuse)
-    assert describe(pictures, tmp_path / "scenes") == (0, 20, [])
 
 
 def test_a_changed_picture_is_seen_whatever_its_date(pictures, tmp_path):
@@ -109,14 +78,14 @@ def test_equal_pictures_are_one_scene(pictures, tmp_path):
     for k in (1, 12):
         path = pictures.images[f"image {k}"].path
         path.write_bytes(pictures.images["image 0"].path.read_bytes())
-    tas = slow_tas()
+    tas = batch_tas()
     assert describe(pictures, tmp_path / "scenes", tas) == (18, 2, [])
     assert tas.proposer.n == 18 == len(SceneStore(tmp_path / "scenes").keys())
 
 
 def test_another_preset_has_scenes_of_its_own(pictures, tmp_path):
     describe(pictures, tmp_path / "scenes")
-    other = slow_tas()
+    other = batch_tas()
     other.preset = other.preset.override({"language.negative_template": "this is {}"})
     assert describe(pictures, tmp_path / "scenes", other) == (20, 0, [])
     assert len(SceneStore(tmp_path / "scenes").keys()) == 40
@@ -153,56 +122,16 @@ def test_bad_pictures_are_recorded_and_the_run_goes_on(pictures, tmp_path, capsy
     assert not record.exists() and not sharded.exists()
 
 
-def test_damage_is_found_by_the_next_run_and_made_good(pictures, tmp_path, capsys):
-    folder = tmp_path / "scenes"
-    describe(pictures, tmp_path / "whole")
-    for how in (b"", None):
-        describe(pictures, folder)
-        (path,) = folder.glob("*.parquet")
-        data = bytearray(path.read_bytes())
-        data[len(data) // 3] ^= 16
-        path.write_bytes(data if how is None else how)
-        capsys.readouterr()
-        assert describe(pictures, folder) == (20, 0, [])
-        told = capsys.readouterr().err
-        assert told.count("\n") == 1 and f"{path.name}.damaged" in told
-        assert store_differences(SceneStore(folder), SceneStore(tmp_path / "whole")) == []
-
-
-def child(dataset, folder, seconds):
-    describe(dataset, folder, slow_tas(seconds))
-    os._exit(0)
-
-
-def test_killed_then_resumed(pictures, tmp_path):
-    """After one, two ... batches of three are there; what was written is not made again."""
-    describe(pictures, tmp_path / "whole")
-    for n_batches in (1, 3, 5):
-        folder = tmp_path / f"scenes{n_batches}"
-        process = FORK.Process(target=child, args=(pictures, folder, 0.02))
-        process.start()
-        while len(list(folder.glob("*.parquet"))) < n_batches and process.is_alive():
-            time.sleep(0.001)
-        process.kill()  # SIGKILL
-        process.join()
-        there = len(SceneStore(folder).keys())
-        assert there >= 2 + 3 * (n_batches - 1)
-        tas = slow_tas()
-        assert describe(pictures, folder, tas) == (20 - there, there, [])
-        assert tas.proposer.n == 20 - there
-        assert store_differences(SceneStore(folder), SceneStore(tmp_path / "whole")) == []
-        assert not list(folder.glob("*.damaged"))
-
-
-def counted(dataset, folder, made):
-    tas = slow_tas(0.02)
+def share(dataset, folder, barrier, made):
+    tas = batch_tas(lambda n: n > 1 or barrier.wait(900))
     describe(dataset, folder, tas)
     made.put(tas.proposer.n)
 
 
 def test_two_processes_on_one_store_share_the_work(tmp_path):
     pictures, folder, made = make_pictures(tmp_path / "p", 30), tmp_path / "scenes", FORK.Queue()
-    runs = [FORK.Process(target=counted, args=(pictures, folder, made)) for _ in range(2)]
+    given = (pictures, folder, FORK.Barrier(2), made)  # each begins before the other has done any
+    runs = [FORK.Process(target=share, args=given) for _ in range(2)]
     for run in runs:
         run.start()
     numbers = [made.get() for _ in runs]
@@ -216,14 +145,14 @@ def test_two_processes_on_one_store_share_the_work(tmp_path):
 
 
 def test_masks_of_another_size_are_one_line(pictures, tmp_path):
-    tas = slow_tas()
+    tas = batch_tas()
     tas.__dict__["proposer"] = lambda _: Proposals.from_masks(np.ones((2, H, W - 1), bool))
     with pytest.raises(TasError, match=f"masks of .*{H}, {W - 1}.* picture of .*{H}, {W}"):
         describe(pictures, tmp_path / "scenes", tas)
 
 
 def test_the_command(pictures, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(tasutils, "load", lambda *_, **__: slow_tas())
+    monkeypatch.setattr(tasutils, "load", lambda *_, **__: batch_tas())
     monkeypatch.setattr("tasutils.datasets.load_dataset", lambda *_: pictures)
     out = str(tmp_path / "r")
     command = ["describe", "refscenes", "val", "--out", out]
@@ -239,18 +168,13 @@ def test_the_command(pictures, tmp_path, monkeypatch, capsys):
     assert "4.png is no picture" in shown.err
 
 
-@pytest.mark.parametrize(
-    "options, reason",
-    [
-        (["--engine", "spark"], "no engine 'spark'"),
-        (["--address", "auto"], "takes no address"),
-        (["--shard", "2/2"], "--shard is i/n"),
-        (["--shard", "one"], "--shard is i/n"),
-        (["--limit", "0"], "--limit"),
-        (["--preset", "none"], "unknown preset"),
-        (["--device", "none"], "device 'none'"),
-    ],
-)
+@pytest.mark.parametrize("options, reason", [
+    (["--engine", "spark"], "no engine 'spark'"),
+    (["--address", "auto"], "takes no address"),
+    (["--shard", "2/2"], "--shard is i/n"),
+    (["--shard", "one"], "--shard is i/n"),
+    (["--limit", "0"], "--limit"),
+])  # fmt: skip
 def test_mistakes_of_the_command(tmp_path, capsys, options, reason):
     out = tmp_path / "r"
     assert cli.main(["describe", "refscenes", "val", "--out", str(out), *options]) == 2

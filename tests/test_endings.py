@@ -13,22 +13,14 @@ import subprocess
 import sys
 import time
 import traceback
+from multiprocessing import get_context
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import psutil
 import pytest
-from light import (
-    PARSER,
-    FakeCaptioner,
-    FakeEncoder,
-    H,
-    SlowProposer,
-    W,
-    make_dataset,
-    store_differences,
-)
+from light import PARSER, FakeEncoder, H, W, batch_tas, make_dataset, store_differences
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
@@ -45,19 +37,6 @@ ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
 SOME_ENDS = [signal.SIGINT, signal.SIGKILL]
 
 
-class Counted(SlowProposer):
-    """Takes its time, and leaves a mark in a file for each picture that it begins."""
-
-    def __init__(self, seconds, calls):
-        super().__init__(seconds)
-        self.calls = calls
-
-    def __call__(self, image):
-        with self.calls.open("ab") as file:
-            file.write(b".")
-        return super().__call__(image)
-
-
 def until(true):
     """Steps until something is true; a quarter of an hour is not slowness, but a fault."""
     for _ in range(45_000):
@@ -71,10 +50,10 @@ def until(true):
 class Child:
     """A fork that runs `tas` with some arguments; its output goes to files.
 
-    seconds: what each picture takes; prepare: called in it before.
+    begun: called with the number of each picture that is begun; prepare: called before all.
     """
 
-    def __init__(self, folder, args, seconds=0.0, prepare=lambda: None):
+    def __init__(self, folder, args, begun=lambda n: None, prepare=lambda: None):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.calls = self.folder / "calls"
@@ -86,22 +65,21 @@ class Child:
             for number, stream in enumerate(streams, start=1):
                 os.dup2(stream, number)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-            self._run([str(arg) for arg in args], seconds, prepare)
+            self._run([str(arg) for arg in args], begun, prepare)
         for stream in streams:
             os.close(stream)
 
-    def _run(self, args, seconds, prepare):
+    def _run(self, args, begun, prepare):
         code = 99
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)  # under nohup a test would hear none
 
-            def load(preset="tiny", device=None):
-                preset = load_preset("tiny").override({"compute.image_batch": 3})
-                parts = (Counted(seconds, self.calls), FakeEncoder(), FakeCaptioner(), PARSER)
-                return tas_module.TAS(preset, *parts, device="cpu")
+            def counted(n):
+                self.calls.write_bytes(b"." * n)
+                begun(n)
 
-            tas_module.load = tasutils.load = load
+            tas_module.load = tasutils.load = lambda *_, **__: batch_tas(counted, PARSER)
             prepare()
             code = cli.main(args)
         except BaseException:
@@ -121,9 +99,9 @@ class Child:
         for _ in until(true):
             assert os.waitid(os.P_PID, self.pid, options) is None or true(), self.err
 
-    def after(self, n, number):
-        """Wait until n pictures are begun, then send a signal and wait for the end."""
-        self.wait(lambda: self.n_described >= n)
+    def ended(self, number):
+        """Wait until a picture `hangs`, then send a signal and wait for the end."""
+        self.wait(lambda: (self.folder / "hangs").exists())
         os.kill(self.pid, number)
         code = self.end()
         # as Python ends, or as a shell tells it
@@ -181,6 +159,24 @@ def given(tmp_path):
             "--split-by", "unc", "--preset", "tiny"]  # fmt: skip
 
 
+def hangs(folder, last):
+    """A picture of that number takes until the process is ended, and says so in a file."""
+
+    def begun(n):
+        if n == last:
+            (folder / "hangs").touch()
+            for _ in until(lambda: False):
+                pass
+
+    return begun
+
+
+def together(number):
+    """Of so many processes none has done a picture before each has begun one."""
+    barrier = get_context("fork").Barrier(number)
+    return lambda n: n > 1 or barrier.wait(900)
+
+
 def command(name, given, tmp_path, out):
     words = {"segment": [tmp_path / "p.png", "the dog"], "report": ["--limit", 1]}
     return [name, *words.get(name, given), "--out", out]
@@ -218,9 +214,9 @@ def test_an_ended_command_goes_on_and_equals_an_uninterrupted_one(given, tmp_pat
     """At most the batch under way is lost, of evaluate the picture, however early it ends."""
     out, whole = tmp_path / "o", tmp_path / "whole"
     args = command(name, given, tmp_path, out)
-    Child(tmp_path / "c", args, 0.05, soon).after(5, number)
+    Child(tmp_path / "c", args, hangs(tmp_path / "c", 5), soon).ended(number)
     there = len(SceneStore(out / "scenes").keys())
-    assert there >= (3 if name == "describe" else 4) and not list_runs(out)
+    assert there == (3 if name == "describe" else 4) and not list_runs(out)
     again = Child(tmp_path / "c", args).well()
     assert again.n_described == 6 - there
     Child(tmp_path / "w", command(name, given, tmp_path, whole)).well()
@@ -234,7 +230,7 @@ def test_an_ended_command_goes_on_and_equals_an_uninterrupted_one(given, tmp_pat
 @pytest.mark.parametrize("number", SOME_ENDS)
 def test_an_ended_segment_leaves_no_answer(given, tmp_path, number):
     args = command("segment", given, tmp_path, tmp_path / "deep" / "o")
-    Child(tmp_path / "c", args, 60).after(1, number)
+    Child(tmp_path / "c", args, hangs(tmp_path / "c", 1)).ended(number)
     assert not answered(tmp_path / "deep" / "o")
     Child(tmp_path / "c", args).well()
     assert len(answered(tmp_path / "deep" / "o")) == 1
@@ -252,7 +248,7 @@ def test_files_that_may_not_grow_are_told_in_one_line(given, tmp_path, name):
 
     out = tmp_path / "o"
     args = command(name, given, tmp_path, out)
-    assert "File too large" in Child(tmp_path / "c", args, 0, limit).refused()
+    assert "File too large" in Child(tmp_path / "c", args, prepare=limit).refused()
     assert not list_runs(out) and not SceneStore(out / "scenes").keys()
     assert name != "segment" or not answered(out)
     Child(tmp_path / "c", args).well()
@@ -270,30 +266,17 @@ def test_memory_that_does_not_suffice_is_told_in_one_line(given, tmp_path):
     def scarce():
         FakeEncoder.encode_images = lambda *_: np.ones((1 << 40, 1 << 16))
 
-    child = Child(tmp_path / "c", command("evaluate", given, tmp_path, tmp_path / "o"), 0, scarce)
+    child = Child(
+        tmp_path / "c", command("evaluate", given, tmp_path, tmp_path / "o"), prepare=scarce
+    )
     assert "out of memory" in child.refused() and not list_runs(tmp_path / "o")
 
 
 # ------------------------------------------------------------------ two at a time
 
 
-@pytest.mark.parametrize("name", ["describe", "evaluate"])
-def test_two_processes_on_one_store_lose_and_double_nothing(given, tmp_path, name):
-    out, whole = tmp_path / "o", tmp_path / "whole"
-    args = command(name, given, tmp_path, out)
-    for child in [Child(tmp_path / part, args, 0.02) for part in "ab"]:
-        child.well()
-    Child(tmp_path / "w", command(name, given, tmp_path, whole)).well()
-    made = SceneStore(out / "scenes")
-    assert len(made.keys()) == 6 and len(list(made.scenes())) == 6
-    assert store_differences(made, SceneStore(whole / "scenes")) == []
-    if name == "evaluate":
-        tables = {(run.folder / "samples.parquet").read_bytes() for run in list_runs(out)}
-        assert len(list_runs(out)) == 2 and len(tables) == 1
-
-
 def test_runs_that_end_in_the_same_second_are_kept_all(given, tmp_path):
-    """Several `tas evaluate` of the same thing, whose clocks stand still."""
+    """Several `tas evaluate` of the same thing on one store, whose clocks stand still."""
 
     def stand_still():
         from datetime import UTC, datetime
@@ -307,11 +290,14 @@ def test_runs_that_end_in_the_same_second_are_kept_all(given, tmp_path):
 
     out = tmp_path / "o"
     args = command("evaluate", given, tmp_path, out)
-    for child in [Child(tmp_path / f"{k}", args, 0.01, stand_still) for k in range(3)]:
+    begun = together(3)
+    for child in [Child(tmp_path / f"{k}", args, begun, stand_still) for k in range(3)]:
         child.well()
     runs = list_runs(out)
     assert len({run.record.run_id for run in runs}) == 3
     assert all(run.record.run_id == run.folder.name for run in runs)
+    assert len({(run.folder / "samples.parquet").read_bytes() for run in runs}) == 1
+    assert len(list(SceneStore(out / "scenes").scenes())) == 6
 
 
 def test_two_at_once_answer_into_one_folder(given, tmp_path):
@@ -353,14 +339,14 @@ def back():
 @pytest.mark.parametrize("prepare", [homeless, back])
 def test_no_home_and_a_clock_that_jumps(given, tmp_path, prepare):
     args = command("evaluate", given, tmp_path, tmp_path / "o")
-    assert Child(tmp_path / "c", args, 0, prepare).well().err == ""
+    assert Child(tmp_path / "c", args, prepare=prepare).well().err == ""
 
 
 def test_paths_are_of_the_working_folder(given, tmp_path):
     (tmp_path / "deep").mkdir()
     given[3], given[5] = "..", "../images"
     args = command("evaluate", given, tmp_path, "../o")
-    Child(tmp_path / "c", args, 0, lambda: os.chdir(tmp_path / "deep")).well()
+    Child(tmp_path / "c", args, prepare=lambda: os.chdir(tmp_path / "deep")).well()
     assert len(list_runs(tmp_path / "o")) == 1 and not os.listdir(tmp_path / "deep")
 
 
@@ -444,7 +430,7 @@ def report(tmp_path):
             more()
 
         args = ["report", "--dataset", "refscenes+", "--split", "val", "--out", out]
-        return Child(tmp_path / "c", args, 0, prepare)
+        return Child(tmp_path / "c", args, prepare=prepare)
 
     return run
 

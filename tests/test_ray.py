@@ -12,7 +12,6 @@ from light import make_pictures
 
 from tasutils import cli
 from tasutils.config import load_preset
-from tasutils.engines import items_of
 from tasutils.engines import ray as engine
 from tasutils.errors import TasError
 from tasutils.tas import TAS
@@ -47,7 +46,7 @@ def test_a_pool_on_the_devices_that_are_there():
 
 def test_mistakes_come_through_as_they_are(tmp_path):
     lost = load_preset("tiny").override({"encoder.checkpoint": "nowhere.safetensors"})
-    batch = [items_of(make_pictures(tmp_path, 1))]
+    batch = [list(make_pictures(tmp_path, 1).images.items())]
     for digest, words in (("", "not those of the machine"), (lost.describe_digest(), "not at")):
         worker = engine._Describer(TAS(lost, device="cpu"), tmp_path, 1, digest)
         (result,) = worker({"batch": batch})["described"]

@@ -10,8 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from light import assert_equal, make_rows, make_scene, store_differences, unit
 
 from tasutils import store as module
@@ -45,15 +43,6 @@ def test_round_trip(tmp_path, rng, masks, n, phrases):
     assert table.num_rows == 1 and table.schema.metadata[b"tas_describe_digests"] == b"d" * 64
 
 
-def test_embeddings_are_rounded_to_float16_and_no_further(tmp_path, rng, masks):
-    scene, store = make_scene(rng, masks, ["a"]), SceneStore(tmp_path)
-    exact = rng.normal(size=scene.crop_embeddings.shape).astype(np.float32)
-    scene.views["crop"] = exact
-    store.put("key", scene)
-    back = SceneStore(tmp_path).get("key").crop_embeddings
-    assert np.array_equal(back, exact.astype(np.float16).astype(np.float32))
-
-
 def test_scenes_wait_for_others_and_are_joined_at_the_end(tmp_path, rng, masks, monkeypatch):
     rows, store = make_rows(rng, masks, 21), SceneStore(tmp_path)
     with store:
@@ -73,7 +62,6 @@ def test_scenes_wait_for_others_and_are_joined_at_the_end(tmp_path, rng, masks, 
     assert [key for key, _ in written.scenes()] == [key for key, _ in rows]
     for key, scene in written.scenes():
         assert_equal(scene, dict(rows)[key])
-    assert {key for key, _ in written.scenes(["key20", "key3", "none"])} == {"key3", "key20"}
 
 
 def test_what_is_there_is_not_written_again(tmp_path, rng, masks):
@@ -124,6 +112,7 @@ DAMAGES = {
     "empty": lambda data: b"",
     "cut": lambda data: data[:100],
     "longer": lambda data: data + b"x",
+    "flipped": lambda data: data[:99] + bytes([data[99] ^ 1]) + data[100:],
     "no footer": lambda data: data[:-8] + b"\xff" * 4 + b"PAR1",
 }
 
@@ -139,22 +128,6 @@ def test_damaged_files_are_named_set_aside_and_made_again(tmp_path, rng, masks, 
     assert os.listdir(tmp_path) == [f"{path.name}.damaged"]
     fill(SceneStore(tmp_path), rows)
     assert SceneStore(tmp_path).keys() == dict(rows).keys() and capsys.readouterr().err == ""
-
-
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
-def test_a_flipped_byte_anywhere_is_found(tmp_path, masks, place, flip):
-    for old in tmp_path.iterdir():
-        old.unlink()
-    path = fill(SceneStore(tmp_path), make_rows(np.random.default_rng(0), masks, 20))
-    data = bytearray(path.read_bytes())
-    data[int(place * len(data))] ^= flip
-    path.write_bytes(data)
-    with redirect_stderr(io.StringIO()) as told:
-        assert list(SceneStore(tmp_path).scenes()) == []
-    assert told.getvalue().count("\n") == 1 and not path.exists()
 
 
 def test_a_file_of_another_maker_is_one_line(tmp_path, rng, masks):
@@ -187,24 +160,6 @@ def test_a_damaged_file_that_cannot_be_moved_is_ignored(tmp_path, rng, masks, ca
     store = SceneStore(tmp_path)
     assert store.get("key0") is None and store.get("key0") is None and path.exists()
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_unwritable_folder(tmp_path, rng, masks):
-    (tmp_path / "file").touch()
-    for folder in (tmp_path / "file", tmp_path / "file" / "store"):
-        with pytest.raises(TasError, match="another folder") as error, SceneStore(folder) as store:
-            store.put("key", make_scene(rng, masks, []))
-        assert "\n" not in str(error.value)
-
-
-def test_failed_write_leaves_nothing(tmp_path, rng, masks, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(type(tmp_path), "replace", full)
-    with pytest.raises(TasError, match="No space"):
-        SceneStore(tmp_path).put("key", make_scene(rng, masks, []))
-    assert os.listdir(tmp_path) == []
 
 
 def test_what_killed_processes_left_is_deleted(tmp_path):

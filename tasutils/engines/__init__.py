@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from tqdm import tqdm
 
 from tasutils.config import lookup
-from tasutils.errors import TasError
+from tasutils.errors import TasError, refused
 from tasutils.images import decode_image, require_annotated_size
 from tasutils.store import SceneStore, scene_key
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tasutils.datasets import RefDataset
+    from tasutils.datasets.sample import ImageEntry, RefDataset
     from tasutils.scene import Scene
     from tasutils.tas import TAS
 
@@ -36,13 +36,7 @@ SAID_S = 10.0  # between two lines of progress where there is no terminal
 ENGINES = {"local": "tasutils.engines:describe_here", "ray": "tasutils.engines.ray:describe_by_ray"}
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One picture to describe; `size_hw` is what its annotations say, in px, if they do."""
-
-    image_id: str
-    path: Path
-    size_hw: tuple[int, int] | None = None
+Item = tuple[str, "ImageEntry"]  # one picture to describe: its id, and where it lies
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +46,7 @@ class Described:
     `source` is the digest of the file and of what decodes it.
     """
 
-    item: Item
+    image_id: str
     key: str = ""
     source: str = ""
     scene: Scene | None = None
@@ -89,9 +83,12 @@ def describe_dataset(
     that are missing, or a store that cannot be written.
     """
     check_engine(engine, address)
-    items = items_of(dataset)[:limit_images]
+    items = [(name, dataset.images[name]) for name in dataset.image_ids][:limit_images]
     if shard is not None:
-        items = shard_of(items, *shard)
+        i, n = shard
+        if not 0 <= i < n:
+            raise TasError(f"no shard {i}/{n}; give i/n with i from 0 to n - 1, such as 0/2")
+        items = items[i::n]
     store.require_writable()
     step = tas.preset.compute.image_batch
     batches = [items[start : start + step] for start in range(0, len(items), step)]
@@ -104,15 +101,15 @@ def describe_dataset(
             for one in described:
                 if one.fault:
                     tqdm.write(f"tas: {one.fault}", sys.stderr)
-                    faults[one.item.image_id] = one.fault
+                    faults[one.image_id] = one.fault
                 elif one.scene is None or one.key in there:
                     n_had += 1
                 else:
                     store.put(one.key, one.scene, one.source)
                     n_done += 1
             store.flush()
-    failed = [(item.image_id, faults[item.image_id]) for item in items if item.image_id in faults]
-    _record_failures(store.folder, dataset, shard, {item.image_id for item in items}, failed)
+    failed = [(name, faults[name]) for name, _ in items if name in faults]
+    _record_failures(store.folder, dataset, shard, {name for name, _ in items}, failed)
     return Outcome(n_done, n_had, failed)
 
 
@@ -144,19 +141,6 @@ def check_engine(engine: str, address: str | None) -> None:
         raise TasError(f"engine {engine} takes no address; leave it out, or choose engine ray")
 
 
-def items_of(dataset: RefDataset) -> list[Item]:
-    """The pictures of a data set that have samples, in the order of the first of these."""
-    ids = dataset.image_ids
-    return [Item(name, dataset.image_path(name), dataset.size_hw(name)) for name in ids]
-
-
-def shard_of(items: Sequence[Item], i: int, n: int) -> list[Item]:
-    """Every n-th item from the i-th on; TasError where there is no such shard."""
-    if not 0 <= i < n:
-        raise TasError(f"no shard {i}/{n}; give i/n with i from 0 to n - 1, such as 0/2")
-    return list(items[i::n])
-
-
 def describe_batch(items: Sequence[Item], tas: TAS, store: SceneStore) -> list[Described]:
     """Describe pictures together, but those whose scenes are in the store by now."""
     digest = tas.preset.describe_digest()
@@ -167,7 +151,7 @@ def describe_batch(items: Sequence[Item], tas: TAS, store: SceneStore) -> list[D
         if image is not None and one.key not in seen:
             seen.add(one.key)  # so that of equal pictures one is described
             todo.append(index)
-    images, names = [opened[i][1] for i in todo], [items[i].image_id for i in todo]
+    images, names = [opened[i][1] for i in todo], [items[i][0] for i in todo]
     described = [one for one, _ in opened]
     for index, scene in zip(todo, tas.describe_all(images, names), strict=True):
         described[index] = replace(described[index], scene=scene)
@@ -192,21 +176,23 @@ def _open(
     The digest of the file's bytes tells, not its name or date, so a changed picture is seen. What
     decodes it is part of that digest: another Pillow may give other pixels, hence another key.
     """
+    name, entry = item
     try:
-        data = item.path.read_bytes()
+        data = entry.path.read_bytes()
         source = hashlib.sha256(_decoder() + data).hexdigest()[:40]
         if source in sources:
-            return Described(item, sources[source], source), None
-        image = decode_image(io.BytesIO(data), str(item.path))
-        require_annotated_size(item.path, image, item.size_hw)
+            return Described(name, sources[source], source), None
+        image = decode_image(io.BytesIO(data), str(entry.path))
+        require_annotated_size(entry.path, image, entry.size_hw)
     except FileNotFoundError:
-        return Described(item, fault=f"no picture at {item.path}; check the path"), None
+        fault = f"no picture at {entry.path}; check the path"
     except OSError as error:
-        fault = f"cannot read {item.path} ({error.strerror}); check the path"
-        return Described(item, fault=fault), None
+        fault = f"cannot read {entry.path} ({error.strerror}); check the path"
     except TasError as error:
-        return Described(item, fault=str(error)), None
-    return Described(item, scene_key(image, digest), source), image
+        fault = str(error)
+    else:
+        return Described(name, scene_key(image, digest), source), image
+    return Described(name, fault=fault), None
 
 
 @cache
@@ -228,23 +214,17 @@ def _record_failures(
     name = re.sub(r"[^\w.+-]+", "-", f"failed-{dataset.name}-{dataset.split}")
     path = folder / (f"{name}.jsonl" if shard is None else f"{name}-{shard[0]}of{shard[1]}.jsonl")
     lines: list[dict[str, str]] = []
-    with suppress(OSError, ValueError, AttributeError):
+    with suppress(OSError, ValueError, TypeError, KeyError):
         before = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        known = [line for line in before if line.keys() == {"image_id", "reason"}]
-        lines = [line for line in known if line["image_id"] not in tried]
+        lines = [line for line in before if line["image_id"] not in tried]
     lines += [{"image_id": image_id, "reason": reason} for image_id, reason in failed]
-    gone = set() if lines else {path}
+    gone = [] if lines else [path]
     if set(dataset.image_ids) <= tried:
         sharded = re.compile(rf"{re.escape(name)}-\d+of\d+\.jsonl")
-        gone |= {other for other in folder.glob("failed-*") if sharded.fullmatch(other.name)}
-    try:
+        gone += [other for other in folder.glob("failed-*") if sharded.fullmatch(other.name)]
+    with refused(f"cannot write {path}", "choose another folder"):
         if lines:
-            folder.mkdir(parents=True, exist_ok=True)
             text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
             path.write_text(text, encoding="utf-8")
         for other in gone:
             other.unlink(missing_ok=True)
-    except OSError as error:
-        raise TasError(
-            f"cannot write {path} ({error.strerror or error}); choose another folder"
-        ) from error

@@ -152,11 +152,9 @@ def _session(address: str | None) -> Iterator[None]:
         mine = address is not None or not ray.is_initialized()
         own = {"include_dashboard": False, "_temp_dir": folder} if address is None else {}
         for left in range(_STARTS if mine else 0, 0, -1):
+            before = signal.getsignal(signal.SIGTERM)
             try:
-                with _sigterm_kept():
-                    ray.init(
-                        address or "local", log_to_driver=False, logging_level="critical", **own
-                    )
+                ray.init(address or "local", log_to_driver=False, logging_level="critical", **own)
                 break
             except Exception as error:  # Ray raises many types
                 ray.shutdown()
@@ -165,6 +163,9 @@ def _session(address: str | None) -> Iterator[None]:
                 reason = " ".join(str(error).split())[:200]
                 where = f"no Ray cluster at {address}" if address else "Ray does not start here"
                 raise TasError(f"{where} ({reason})") from error
+            finally:  # Ray sets a handler of its own, with which TERM would end in another code
+                if threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGTERM, before)
         settings = ray.data.DataContext.get_current()
         settings.enable_progress_bars = False
         settings.print_on_execution_start = False
@@ -173,17 +174,6 @@ def _session(address: str | None) -> Iterator[None]:
         finally:
             if mine:
                 ray.shutdown()
-
-
-@contextmanager
-def _sigterm_kept() -> Iterator[None]:
-    """Ray sets a handler of its own, with which TERM would end in another exit code."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
 
 
 def _check_address(address: str) -> None:

@@ -23,7 +23,6 @@ from tasutils.evaluate import evaluate
 from tasutils.runs import cores, keep_run, read_run, run_folder
 from tasutils.scene import Proposals, Scene
 from tasutils.store import SceneStore
-from tasutils.sweep import own_names
 from tasutils.sweep import sweep as sweep_over
 
 MASKS, DIM, PHRASES, KINDS = 40, 512, 6, 16
@@ -143,7 +142,9 @@ def sweep_run(folder: str) -> dict[str, Any]:
     run = read_run(folder)
     grid = sweep_over([run], {"p": ALPHAS, "n": LAMBDAS}, RULES, FORMS)
     took = perf_counter() - start
-    names = grid[["synonyms", "rectifier"]].replace(dict.fromkeys(own_names(run), "own"))
+    config = run.record.config
+    own = config["language"]["synonym_rule"], config["rectifier"]["form"]
+    names = grid[["synonyms", "rectifier"]].replace(dict.fromkeys(own, "own"))
     weights = grid["weight_p"], grid["weight_n"]
     settings = zip(names["synonyms"], names["rectifier"], *weights, strict=True)
     return {"seconds": took, "mious": dict(zip(settings, grid["miou"], strict=True))}
