@@ -13,12 +13,10 @@ from tasutils import describe as module
 from tasutils.captioners import CaptionerConfig, ImageToTextCaptioner
 from tasutils.compute import FEWEST, Batches, is_out_of_memory, unit_rows
 from tasutils.config import ComputeConfig, load_preset
-from tasutils.crops import masked_crops, whole_image
 from tasutils.describe import describe_again, describe_all
 from tasutils.encoders import EncoderConfig
 from tasutils.encoders.openclip import OpenClipEncoder
 from tasutils.errors import TasError
-from tasutils.masks import boxes_xyxy
 from tasutils.scene import STAGES, Proposals
 from tasutils.tas import TAS
 
@@ -125,36 +123,6 @@ def test_a_scene_does_not_hang_on_the_images_beside_it(
     for i, scene in zip(order, scenes, strict=True):
         assert same(dataclasses.replace(scene, image_id=""), alone[i])
         assert tuple(scene.times_s) == STAGES and min(scene.times_s.values()) >= 0
-
-
-def slow_scene(image, encoder, captioner):
-    """describe() as one plainly writes it: one crop, one caption and one text at a time."""
-    proposals = Boxes()(image)
-    masks = proposals.masks()
-    rows, captions = [], []
-    for mask in masks:
-        one, box = mask[None], boxes_xyxy(mask[None])
-        crop = masked_crops(image, one, box, encoder.image_size, TINY.crop)
-        rows.append(encoder.encode_images(crop)[0])
-        view = masked_crops(image, one, box, captioner.image_size, TINY.captioner.crop)
-        captions.append(captioner.caption(view)[0])
-    whole = captioner.caption(whole_image(image, captioner.image_size))[0]
-    return proposals, np.array(rows).reshape(-1, encoder.dim), captions, whole
-
-
-def test_equals_a_slow_loop(encoder, captioner, alone):
-    for image, scene in zip(IMAGES, alone, strict=True):
-        proposals, rows, captions, whole = slow_scene(image, encoder, captioner)
-        assert scene.captions_raw == captions and scene.image_caption_raw == whole
-        assert scene.proposals.rles == proposals.rles
-        np.testing.assert_allclose(scene.crop_embeddings, rows, rtol=6e-4, atol=1e-6)
-        for caption, row in zip(scene.captions, scene.caption_embeddings, strict=True):
-            wanted = encoder.encode_text([caption])[0] if caption else np.zeros(encoder.dim)
-            np.testing.assert_allclose(row, wanted, rtol=6e-4, atol=1e-6)
-        texts = [TINY.language.negative_template.format(phrase) for phrase in scene.phrases]
-        wanted = encoder.encode_text(texts)
-        np.testing.assert_allclose(scene.phrase_embeddings, wanted, rtol=6e-4, atol=1e-6)
-    assert len({c for scene in alone for c in scene.captions}) > 3, "captions hang on the crops"
 
 
 @pytest.mark.parametrize(
