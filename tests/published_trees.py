@@ -8,7 +8,9 @@ import pickle
 import zipfile
 
 import numpy as np
+import pandas as pd
 from PIL import Image
+from pycocotools import mask as coco
 
 from tasutils.datasets import dataset
 from tasutils.scene import Proposals
@@ -39,7 +41,7 @@ def reference(ref_id, **changes):
     ]
     return {
         "ref_id": ref_id, "ann_id": 100 + ref_id, "category_id": 18, "image_id": image_id,
-        "file_name": f"COCO_train2014_{image_id:012d}_{ref_id}.jpg", "split": SPLITS[ref_id],
+        "file_name": file_name(image_id).replace(".jpg", f"_{ref_id}.jpg"), "split": SPLITS[ref_id],
         "sent_ids": [s["sent_id"] for s in sentences], "sentences": sentences, **changes,
     }  # fmt: skip
 
@@ -111,32 +113,37 @@ def write_zip(path, name="refcoco"):
 
 def write_mirror(folder, named=None, drop=(), shards=1):
     """The files of jxu124/refcoco: testA under the name test."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     folder.mkdir(parents=True, exist_ok=True)
-    by_id = {entry["id"]: entry for entry in instances()["annotations"]}
     named = named or {"val": "validation", "testA": "test", "testB": "testB"}
     for split, mirrored in named.items():
-        rows = []
-        for ref in references():
-            if ref["split"] != split:
-                continue
-            row = {
-                **ref, "split": mirrored,
-                "raw_anns": json.dumps(by_id[ref["ann_id"]]),
+        table = pd.DataFrame([
+            ref | {
+                "split": mirrored, "raw_anns": json.dumps(annotation(ref["ref_id"])),
                 "raw_image_info": json.dumps(image_record(ref["image_id"])),
                 "raw_sentences": json.dumps(ref["sentences"]),
                 "image_path": f"coco/train2014/{file_name(ref['image_id'])}",
-                "bbox": [0.0, 0.0, 1.0, 1.0],
-                "captions": [s["sent"] for s in ref["sentences"]],
-            }  # fmt: skip
-            rows.append({key: value for key, value in row.items() if key not in drop})
-        table, size = pa.Table.from_pylist(rows), -(-len(rows) // shards)
+                "bbox": [0.0, 0.0, 1.0, 1.0], "captions": [s["sent"] for s in ref["sentences"]],
+            }
+            for ref in references() if ref["split"] == split
+        ]).drop(columns=[*drop])  # fmt: skip
+        size = -(-len(table) // shards)
         for k in range(shards):
             name = f"{mirrored}-{k:05}-of-{shards:05}-94431d5f4bd5b93f.parquet"
-            pq.write_table(table.slice(k * size, size), folder / name)
+            table[k * size : (k + 1) * size].to_parquet(folder / name, index=False)
     return folder
+
+
+def compressed(mask):
+    """COCO's run lengths as text."""
+    rle = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode()}
+
+
+def uncompressed(mask):
+    """COCO's run lengths as a list."""
+    flat = mask.T.ravel()
+    runs = np.diff([0, *(np.flatnonzero(np.diff(flat)) + 1), flat.size]).tolist()
+    return {"size": list(mask.shape), "counts": [0, *runs] if flat[0] else runs}
 
 
 def polygon(flat):
@@ -187,22 +194,19 @@ def write_phrasecut(root, folder="phrasecut", test=None, images=True, name=None)
 
 def small_counts(monkeypatch):
     """Make the miniature trees complete: published counts of their size, by data set."""
-    counts = {
-        "val": {"refs": 1, "images": 1, "sentences": 2},
-        "testA": {"refs": 2, "images": 1, "sentences": 3},
-        "testB": {"refs": 1, "images": 1, "sentences": None},
-    }
-    tasks_ = {
-        "test": {"refs": 4, "images": 3, "sentences": 4},
-        "miniv": {"refs": 1, "images": 1, "sentences": 1},
+    numbers = {
+        "refcoco": {"val": (1, 1, 2), "testA": (2, 1, 3), "testB": (1, 1, None)},
+        "phrasecut": {"test": (4, 3, 4), "miniv": (1, 1, 1)},
     }
     small = {}
     for name in ("refcoco", "refcoco+", "refcocog", "phrasecut"):
         entry = dataset(name).entry
-        of_each = tasks_ if entry.layout == "phrasecut" else counts
-        small[name] = entry.model_copy(
-            update={"splits": {by: dict(of_each) for by in entry.splits}}
-        )
+        counts = {
+            split: dict(zip(("refs", "images", "sentences"), three, strict=True))
+            for split, three in numbers[entry.layout].items()
+        }
+        splits = {by: dict(counts) for by in entry.splits}
+        small[name] = entry.model_copy(update={"splits": splits})
         monkeypatch.setattr(dataset(name), "entry", small[name])
     return small
 

@@ -2,24 +2,9 @@
 
 import numpy as np
 import pandas as pd
+import published_trees as trees
 import pytest
-from published_trees import (
-    FAR,
-    OVERLAPPING,
-    SQUARE,
-    H,
-    W,
-    annotation,
-    changed,
-    file_name,
-    instances,
-    polygon,
-    reference,
-    references,
-    task,
-    write_phrasecut,
-    write_refcoco,
-)
+from published_trees import FAR, OVERLAPPING, SQUARE, H, W
 from pycocotools import mask as coco
 
 from tasutils import paths
@@ -38,17 +23,6 @@ def disc():
     return (y - 9) ** 2 + (x - 15) ** 2 < 40
 
 
-def compressed(mask):
-    rle = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode()}
-
-
-def uncompressed(mask):
-    flat = mask.T.ravel()
-    runs = np.diff([0, *(np.flatnonzero(np.diff(flat)) + 1), flat.size]).tolist()
-    return {"size": list(mask.shape), "counts": [0, *runs] if flat[0] else runs}
-
-
 def load(root, split="val", **more):
     return load_refcoco(root, "refcoco", "unc", split, root / "train2014", **more)
 
@@ -62,13 +36,13 @@ def one_line(caught):
 
 
 def test_refcoco_layout(tmp_path):
-    data = load(write_refcoco(tmp_path), "testA")
+    data = load(trees.write_refcoco(tmp_path), "testA")
     assert [s.sample_id for s in data.samples] == ["1-10", "2-20", "2-21"]
     assert (data.samples[1].text, data.samples[1].raw) == ("far dog", "Far Dog")
     assert (data.samples[1].category, data.samples[1].ann_ids) == ("dog", (102,))
     assert data.image_ids == ("2",) and len(data) == 3 and len(data.index_digest) == 64
     assert {k: len(v) for k, v in data.by_image().items()} == {"2": 3}
-    path = tmp_path / "train2014" / file_name(2)
+    path = tmp_path / "train2014" / trees.file_name(2)
     assert data.image_path("2") == path  # not the reference's own file_name
     assert data.size_hw("2") == (H, W)
     assert load(tmp_path).index_digest == data.index_digest
@@ -76,9 +50,9 @@ def test_refcoco_layout(tmp_path):
         load(tmp_path, "testC")
 
 
-@pytest.mark.parametrize("form", [compressed, uncompressed])
+@pytest.mark.parametrize("form", [trees.compressed, trees.uncompressed])
 def test_truth_of_polygons_and_run_lengths(tmp_path, form):
-    write_refcoco(tmp_path, content=changed(0, segmentation=form(disc())))
+    trees.write_refcoco(tmp_path, content=trees.changed(0, segmentation=form(disc())))
     data, near = load(tmp_path), load(tmp_path, "testA")
     mask = data.gt_mask(data.samples[0])
     assert mask.dtype == bool and (mask == disc()).all() and data.refer_truth is None
@@ -90,7 +64,7 @@ def test_pixels_under_two_polygons_are_foreground_or_by_refers_rule_background(t
     """REFER's mask is a sum of layers; TAS keeps what is not 0, Global-Local what is 1."""
     layers = coco.decode(coco.frPyObjects(OVERLAPPING, H, W)).sum(axis=2)
     assert layers.max() == 2
-    data = load(write_refcoco(tmp_path), "testB")
+    data = load(trees.write_refcoco(tmp_path), "testB")
     (sample,) = data.samples
     assert (data.gt_mask(sample) == (layers > 0)).all()
     assert (data.refer_truth(sample) == (layers == 1)).all()
@@ -108,7 +82,7 @@ INSTANCES = [
 
 
 @pytest.mark.parametrize("refs, content", [
-    *(([*references()[1:], reference(0) | change], {}) for change in (
+    *(([*trees.references()[1:], trees.reference(0) | change], {}) for change in (
         {"sentences": [{"raw": "no sent", "sent_id": 1}]}, {"sentences": "dog"}, {"image_id": 99},
         {"ann_id": 99}, {"image_id": 2}, {"category_id": None}, {"sentences": [7]}, {"ref_id": []},
         {"split": None})),
@@ -117,15 +91,15 @@ INSTANCES = [
 ])  # fmt: skip
 def test_damaged_records(tmp_path, refs, content):
     with pytest.raises(TasError, match="refcoco") as caught:
-        load(write_refcoco(tmp_path, refs=refs, content=instances() | content))
+        load(trees.write_refcoco(tmp_path, refs=refs, content=trees.instances() | content))
     one_line(caught)
 
 
 def test_split_letters_as_refer_takes_them(tmp_path):
     """`test` is all of testA, testB and testAB, `testA` whatever has an A."""
-    refs = references()
+    refs = trees.references()
     refs[0]["split"] = "testAB"
-    data = load(write_refcoco(tmp_path, refs=refs), "test")
+    data = load(trees.write_refcoco(tmp_path, refs=refs), "test")
     assert len(data) == 6 and {s.split for s in data.samples} == {"test"}
     assert data.notes == ("refcoco test: testA and testAB and testB together, as REFER takes it",)
     assert len(load(tmp_path, "testA")) == 5 and len(load(tmp_path, "testB")) == 3
@@ -133,14 +107,14 @@ def test_split_letters_as_refer_takes_them(tmp_path):
 
 
 def test_equal_ids_are_refused_or_named(tmp_path):
-    twice = changed(1)
-    twice["annotations"].append(annotation(0, segmentation=[FAR]))
+    twice = trees.changed(1)
+    twice["annotations"].append(trees.annotation(0, segmentation=[FAR]))
     with pytest.raises(TasError, match="two of its annotations have the id 100"):
-        load(write_refcoco(tmp_path, content=twice))
-    twice = instances()
+        load(trees.write_refcoco(tmp_path, content=twice))
+    twice = trees.instances()
     twice["images"] = [*twice["images"], twice["images"][0]]  # the very same is none
-    refs = [*references(), reference(0), reference(1) | {"ann_id": 102}]
-    data = load(write_refcoco(tmp_path, refs=refs, content=twice))
+    refs = [*trees.references(), trees.reference(0), trees.reference(1) | {"ann_id": 102}]
+    data = load(trees.write_refcoco(tmp_path, refs=refs, content=twice))
     assert [s.sample_id for s in data.samples] == ["0-0", "0-1", "0-0#2", "0-1#2"]
     assert data.notes == (
         "refcoco val: twice in the file, and counted twice: 2 sentences (0-0#2, 0-1#2)",
@@ -149,20 +123,21 @@ def test_equal_ids_are_refused_or_named(tmp_path):
         load(tmp_path, "testA")
     twice["images"].append({**twice["images"][0], "file_name": "other.jpg"})
     with pytest.raises(TasError, match="two of its images have the id 1"):
-        load(write_refcoco(tmp_path, content=twice))
+        load(trees.write_refcoco(tmp_path, content=twice))
 
 
 @pytest.mark.parametrize("shape", [[], [[]], [SQUARE[:4]], [[1, 1], SQUARE[:4]]])
 def test_targets_without_a_pixel_are_counted(tmp_path, shape):
-    data = load(write_refcoco(tmp_path, content=changed(0, segmentation=shape)))
+    data = load(trees.write_refcoco(tmp_path, content=trees.changed(0, segmentation=shape)))
     assert not data.gt_mask(data.samples[0]).any()
     assert data.notes[0].endswith(": 2 sentences (0-0, 0-1)")
 
 
 @pytest.mark.parametrize("change", [{"ann_id": [100, 101]}, {"no_target": True, "ann_id": [-1]}])
 def test_grefcoco_is_named(tmp_path, change):
+    refs = [trees.reference(0, **change), *trees.references()[1:]]
     with pytest.raises(TasError, match="this is gRefCOCO") as caught:
-        load(write_refcoco(tmp_path, refs=[reference(0, **change), *references()[1:]]))
+        load(trees.write_refcoco(tmp_path, refs=refs))
     one_line(caught)
 
 
@@ -193,7 +168,7 @@ def test_run_lengths_as_pycocotools_decodes_them(rng):
     for shape in ((1, 1), (7, 5), (240, 320)):
         for density in (0.0, 0.02, 0.5, 1.0):
             mask = rng.random(shape) < density
-            for rle in (compressed(mask), uncompressed(mask)):
+            for rle in (trees.compressed(mask), trees.uncompressed(mask)):
                 assert (segmentation_mask(rle, shape, "x") == mask).all()
 
 
@@ -211,7 +186,7 @@ def test_polygons_of_a_million_points(rng):
 
 
 def test_phrasecut_layout(tmp_path):
-    data = load_phrasecut(write_phrasecut(tmp_path) / "phrasecut", "test")
+    data = load_phrasecut(trees.write_phrasecut(tmp_path) / "phrasecut", "test")
     assert [s.sample_id for s in data.samples] == ["1__0", "1__1", "2__2", "3__3"]
     one, two = data.samples[:2]
     assert (one.text, one.category, one.ref_id, one.ann_ids) == ("red dog", "dog", "1__0", (0,))
@@ -227,8 +202,9 @@ def test_phrasecut_layout(tmp_path):
 
 
 def test_phrasecut_prefers_the_3000_file_lists_splits_and_keeps_equal_ids_apart(tmp_path):
-    near, far = [polygon(SQUARE)], [polygon(FAR)]
-    folder = write_phrasecut(tmp_path, test=[task(0, 1, "a", [near]), task(0, 1, "a", [far])])
+    near, far = [trees.polygon(SQUARE)], [trees.polygon(FAR)]
+    twice = [trees.task(0, 1, "a", [near]), trees.task(0, 1, "a", [far])]
+    folder = trees.write_phrasecut(tmp_path, test=twice)
     (folder / "phrasecut" / "image_data_split.json").write_text("damaged")
     data = load_phrasecut(folder / "phrasecut", "test")
     assert [s.sample_id for s in data.samples] == ["1__0", "1__0#2"]
@@ -236,7 +212,8 @@ def test_phrasecut_prefers_the_3000_file_lists_splits_and_keeps_equal_ids_apart(
     assert data.notes == (
         "phrasecut test: twice in the file, and counted twice: 1 sentence (1__0#2)",
     )
-    write_phrasecut(tmp_path, test=[task(0, 1, "a", [[[[1.0, 1.0]]]]), task(1, 1, "a", [near])])
+    tiny = [trees.task(0, 1, "a", [[[[1.0, 1.0]]]]), trees.task(1, 1, "a", [near])]
+    trees.write_phrasecut(tmp_path, test=tiny)
     for raster in ("coco", "outline"):
         (note,) = load_phrasecut(folder / "phrasecut", "test", raster=raster).notes
         assert note.endswith("on which every method scores 0: 1 sentence (1__0)")
@@ -252,7 +229,7 @@ def test_phrasecut_prefers_the_3000_file_lists_splits_and_keeps_equal_ids_apart(
 ])  # fmt: skip
 def test_damaged_phrasecut(tmp_path, entry):
     with pytest.raises(TasError) as caught:
-        load_phrasecut(write_phrasecut(tmp_path, test=[entry]) / "phrasecut", "test")
+        load_phrasecut(trees.write_phrasecut(tmp_path, test=[entry]) / "phrasecut", "test")
     one_line(caught)
 
 
@@ -262,12 +239,12 @@ def test_damaged_phrasecut(tmp_path, entry):
 @pytest.fixture
 def world(tmp_path):
     """A RefScenes of two families in a few bytes."""
-    write_refcoco(tmp_path, "refscenes+", "tas")
-    write_phrasecut(tmp_path, "phrasescenes", images=False)
+    trees.write_refcoco(tmp_path, "refscenes+", "tas")
+    trees.write_phrasecut(tmp_path, "phrasescenes", images=False)
     rows = [
         {"family": "refscenes+", "split": ref["split"], "ref_id": str(ref["ref_id"]),
          "sent_id": s["sent_id"], "has_direction": "left" in s["sent"]}
-        for ref in references() for s in ref["sentences"]
+        for ref in trees.references() for s in ref["sentences"]
     ] + [
         {"family": "phrasescenes", "split": "test", "ref_id": key, "sent_id": 0,
          "has_direction": False}

@@ -102,13 +102,8 @@ DAMAGED = {
     "a text of 2**62 bytes": b"\x8d" + struct.pack("<Q", 2**62) + b"x.",
     "deep": b"]" * 10**5 + b"a" * (10**5 - 1) + b".",
 }  # fmt: skip
-LAUGHS = (
-    b"]("
-    + b"N" * 10
-    + b"e"
-    + b"q\x00"
-    + b"".join(b"](" + bytes([0x68, k]) * 10 + b"eq" + bytes([k + 1]) for k in range(9))
-)
+LAUGHS = b"](" + b"N" * 10 + b"eq\x00"
+LAUGHS += b"".join(b"](" + bytes([0x68, k]) * 10 + b"eq" + bytes([k + 1]) for k in range(9))
 LOOPS = {"within itself": b"]q\x00h\x00a.", "laughs": LAUGHS + b"."}
 
 
@@ -140,8 +135,6 @@ def test_missing_and_oversized_files(tmp_path, monkeypatch):
         with pytest.raises(TasError, match="cannot be read"):
             load_plain(place)
     (tmp_path / "refs_unc.p").write_bytes(b"]q\x00.")
-    with pytest.raises(TasError, match=r"refs_unc\.p is there: rename it"):
-        load_plain(tmp_path / "refs(unc).p")
     monkeypatch.setattr(files, "MAX_BYTES", 3)
     with pytest.raises(TasError, match="check that it is the published file"):
         load_plain(tmp_path / "refs_unc.p")

@@ -8,27 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import published_trees as trees
 import pytest
 import yaml
 from PIL import Image
-from published_trees import (
-    OVERLAPPING,
-    H,
-    W,
-    annotation,
-    changed,
-    file_name,
-    image_record,
-    polygon,
-    reference,
-    references,
-    small_counts,
-    task,
-    write_mirror,
-    write_phrasecut,
-    write_refcoco,
-    write_zip,
-)
+from published_trees import OVERLAPPING, H, W
 
 from tasutils import cli, paths
 from tasutils.datasets import dataset, load_dataset
@@ -41,27 +25,27 @@ from tasutils.runs import read_run
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """The published counts of the miniature trees."""
-    return small_counts(monkeypatch)
+    return trees.small_counts(monkeypatch)
 
 
 @pytest.mark.parametrize("name, split_by", [("refcoco", "google"), ("refcocog", "umd")])
 def test_published_layout_by_name(tmp_path, name, split_by):
-    write_refcoco(tmp_path, name, split_by)
+    trees.write_refcoco(tmp_path, name, split_by)
     data = load_dataset(name, "testA", split_by, root=tmp_path)
     assert (data.name, data.split, data.split_by) == (name, "testA", split_by)
     assert [s.sample_id for s in data.samples] == ["1-10", "2-20", "2-21"]
-    assert data.image_path("2") == tmp_path / "coco" / "train2014" / file_name(2)
+    assert data.image_path("2") == tmp_path / "coco" / "train2014" / trees.file_name(2)
     if split_by == dataset(name).entry.split_by:
         assert load_dataset(name, "testA", root=tmp_path).samples == data.samples
 
 
 def test_where_it_may_lie(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "DATA", write_refcoco(tmp_path))
+    monkeypatch.setattr(paths, "DATA", trees.write_refcoco(tmp_path))
     assert len(load_dataset("refcoco", "val")) == 2
     data = load_dataset("refcoco", "val", root=tmp_path / "refcoco")
     assert data.name == "refcoco" and data.image_path("1").is_file()
     elsewhere = load_dataset("refcoco", "val", root=tmp_path, images=tmp_path / "pictures")
-    assert elsewhere.image_path("1") == tmp_path / "pictures" / file_name(1)
+    assert elsewhere.image_path("1") == tmp_path / "pictures" / trees.file_name(1)
     for folder in ("train2014", "images/mscoco/images/train2014"):
         (tmp_path / folder).parent.mkdir(parents=True, exist_ok=True)
         shutil.move(data.image_path("1").parent, tmp_path / folder)
@@ -70,7 +54,7 @@ def test_where_it_may_lie(tmp_path, monkeypatch):
 
 
 def test_mistakes_name_what_there_is(tmp_path):
-    write_refcoco(tmp_path)
+    trees.write_refcoco(tmp_path)
     for arguments, message in [
         (("refcoco", "dev"), "refcoco unc has no split 'dev'; it has val, testA, testB"),
         (("refcoco", "val", "umd"), "refcoco has no splits by 'umd'; it has unc and google"),
@@ -91,8 +75,8 @@ def test_mistakes_name_what_there_is(tmp_path):
 
 @pytest.mark.parametrize("folder, shards", [("refcoco", 1), ("refcoco/data", 2)])
 def test_mirror_where_test_a_is_called_test(tmp_path, folder, shards, small):
-    write_refcoco(tmp_path / "published")
-    place = write_mirror(tmp_path / folder, shards=shards)
+    trees.write_refcoco(tmp_path / "published")
+    place = trees.write_mirror(tmp_path / folder, shards=shards)
     images = tmp_path / "published" / "coco" / "train2014"
     for split in ("val", "testA", "testB", "test"):
         theirs = load_dataset("refcoco", split, root=tmp_path, images=images)
@@ -114,20 +98,20 @@ def test_mirror_where_test_a_is_called_test(tmp_path, folder, shards, small):
 
 
 def test_the_mirror_of_refcocog_keeps_its_test(tmp_path, small):
-    write_mirror(tmp_path / "refcocog", named={"testA": "test"})
+    trees.write_mirror(tmp_path / "refcocog", named={"testA": "test"})
     small["refcocog"].splits["umd"]["test"] = small["refcocog"].splits["umd"]["testA"]
     assert len(load_dataset("refcocog", "test", root=tmp_path)) == 3
 
 
 def test_damaged_mirror_and_published_files_before_it(tmp_path):
-    place = write_mirror(tmp_path / "refcoco", drop=("raw_anns",))
+    place = trees.write_mirror(tmp_path / "refcoco", drop=("raw_anns",))
     with pytest.raises(TasError, match="no column raw_anns; this is no file of the mirror"):
         load_dataset("refcoco", "val", root=tmp_path)
     for path in place.iterdir():
         path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(TasError, match="damaged"):
         load_dataset("refcoco", "val", root=tmp_path)
-    write_refcoco(tmp_path)
+    trees.write_refcoco(tmp_path)
     assert load_dataset("refcoco", "val", root=tmp_path).samples[0].category == "dog"
 
 
@@ -139,7 +123,7 @@ def bars(name):
 
 
 def test_a_zip_that_lies_there_is_unpacked(tmp_path, capsys):
-    write_zip(tmp_path / "refcoco.zip")
+    trees.write_zip(tmp_path / "refcoco.zip")
     with pytest.raises(TasError, match="unpack its zip. with: tas data get refcoco"):
         load_dataset("refcoco", "val", root=tmp_path)
     assert cli.main(["data", "get", "refcoco", "--root", str(tmp_path)]) == 0
@@ -152,7 +136,7 @@ def test_a_zip_that_lies_there_is_unpacked(tmp_path, capsys):
 
 def test_get_fetches_verifies_and_unpacks(tmp_path, monkeypatch):
     """From a file address, so that no network is needed."""
-    source = write_zip(tmp_path / "source.zip")
+    source = trees.write_zip(tmp_path / "source.zip")
     part = {
         "url": source.as_uri(), "name": "refcoco.zip", "bytes": source.stat().st_size,
         "sha256": hashlib.sha256(source.read_bytes()).hexdigest(), "md5": None, "from": ["x"],
@@ -217,7 +201,7 @@ def test_nothing_stands_without_a_source_and_counts_add_up():
 
 @pytest.mark.parametrize("folder", ["phrasecut", "VGPhraseCut_v0", "."])
 def test_phrasecut_by_name(tmp_path, folder):
-    write_phrasecut(tmp_path, folder)
+    trees.write_phrasecut(tmp_path, folder)
     data = load_dataset("phrasecut", "test", root=tmp_path)
     assert [s.sample_id for s in data.samples] == ["1__0", "1__1", "2__2", "3__3"]
     assert data.image_path("2").is_file() and data.name == "phrasecut"
@@ -239,13 +223,13 @@ def plain_union(task_):
 
 
 def test_truth_is_the_union_with_outline_and_truncated_points(tmp_path):
-    shifted = [[x + 0.9, y + 0.9] for x, y in polygon(OVERLAPPING[0])]
+    shifted = [[x + 0.9, y + 0.9] for x, y in trees.polygon(OVERLAPPING[0])]
     line = [[2.7, 20.2], [9.1, 20.9]]
     several = [
-        task(0, 1, "dog", [[polygon(OVERLAPPING[0])], [polygon(OVERLAPPING[1])]]),
-        task(1, 1, "dog", [[shifted]]), task(2, 1, "dog", [[line, [[1.0, 1.0]], []]]),
+        trees.task(0, 1, "dog", [[trees.polygon(OVERLAPPING[0])], [trees.polygon(OVERLAPPING[1])]]),
+        trees.task(1, 1, "dog", [[shifted]]), trees.task(2, 1, "dog", [[line, [[1.0, 1.0]], []]]),
     ]  # fmt: skip
-    write_phrasecut(tmp_path, test=several)
+    trees.write_phrasecut(tmp_path, test=several)
     data = load_dataset("phrasecut", "test", root=tmp_path)
     masks = [data.gt_mask(sample) for sample in data.samples]
     for mask, entry in zip(masks, several, strict=True):
@@ -269,7 +253,7 @@ def answered(data, masks):
 
 
 def test_phrasecut_numbers_by_hand(tmp_path):
-    write_phrasecut(tmp_path)
+    trees.write_phrasecut(tmp_path)
     data = load_dataset("phrasecut", "test", root=tmp_path)
     gts = {s.sample_id: data.gt_mask(s) for s in data.samples}
     strip = np.zeros((H, W), bool)
@@ -293,7 +277,7 @@ def test_phrasecut_numbers_by_hand(tmp_path):
 
 
 def test_subsets_as_they_are_described(tmp_path):
-    write_phrasecut(tmp_path)
+    trees.write_phrasecut(tmp_path)
     data = load_dataset("phrasecut", "test", root=tmp_path)
     table = answered(data, {})
     ids = table["sample_id"].to_numpy()
@@ -327,9 +311,9 @@ def doctor(tmp_path, capsys):
 
 
 def test_complete_trees_are_sound(tmp_path, doctor):
-    write_refcoco(tmp_path)
-    write_refcoco(tmp_path, split_by="google")
-    write_phrasecut(tmp_path)
+    trees.write_refcoco(tmp_path)
+    trees.write_refcoco(tmp_path, split_by="google")
+    trees.write_phrasecut(tmp_path)
     code, out, err = doctor("refcoco")
     lines = out.splitlines()
     assert code == 0 and err == []
@@ -343,58 +327,55 @@ def test_complete_trees_are_sound(tmp_path, doctor):
 
 def test_without_a_name_all_that_is_here_is_examined(tmp_path, doctor, monkeypatch):
     monkeypatch.setattr("tasutils.datasets.doctor.shipped", lambda: iter(()))
-    write_refcoco(tmp_path, "refcoco+")
-    write_mirror(tmp_path / "refcocog", named={"val": "validation"})
+    trees.write_refcoco(tmp_path, "refcoco+")
+    trees.write_mirror(tmp_path / "refcocog", named={"val": "validation"})
     code, out, _ = doctor()
     assert "refcoco+ unc" in out and "(mirror jxu124/refcocog)" in out and "refcoco unc" not in out
     assert out.endswith("0 sentences checked, 0 faults\n") and code == 1
 
 
 def test_missing_images_are_capped_with_their_total(tmp_path, doctor):
-    refs = [reference(0) | {"ref_id": k, "image_id": k, "ann_id": k} for k in range(1, 13)]
+    refs = [trees.reference(0) | {"ref_id": k, "image_id": k, "ann_id": k} for k in range(1, 13)]
     content = {
-        "images": [image_record(k) for k in range(1, 13)], "categories": [],
-        "annotations": [annotation(0, id=k, image_id=k) for k in range(1, 13)],
+        "images": [trees.image_record(k) for k in range(1, 13)], "categories": [],
+        "annotations": [trees.annotation(0, id=k, image_id=k) for k in range(1, 13)],
     }  # fmt: skip
-    write_refcoco(tmp_path, refs=refs, content=content, images=False)
+    trees.write_refcoco(tmp_path, refs=refs, content=content, images=False)
     code, out, err = doctor("refcoco")
     missing = [line for line in err if line.startswith("missing image: ")]
-    assert code == 1 and missing[0] == f"missing image: {file_name(1)}" and len(missing) == 5
+    assert code == 1 and missing[0] == f"missing image: {trees.file_name(1)}" and len(missing) == 5
     assert "... and 7 more, 12 in all: missing image" in err
     assert f"missing image: 12; tas data get coco-train2014 --root {tmp_path}, or name" in out
     assert out.splitlines()[2].split()[-1] == "0"  # on disk
 
 
-def test_wrong_counts_are_told_with_the_published_ones(tmp_path, doctor):
-    write_refcoco(tmp_path, refs=references()[:2] + [reference(3)])
-    code, out, err = doctor("refcoco")
-    assert code == 1
-    assert err == ["split with other counts: testA: 1 refs (2), 1 sentences (3)"]
-    assert "split with other counts: 1; tas data get refcoco" in out
-
-
 def test_sizes_that_disagree_and_files_that_are_no_pictures(tmp_path, doctor):
-    write_refcoco(tmp_path)
+    trees.write_refcoco(tmp_path)
     folder = tmp_path / "coco" / "train2014"
-    Image.new("RGB", (W + 1, H)).save(folder / file_name(1))
-    (folder / file_name(2)).write_bytes(b"<html>not found</html>")
+    Image.new("RGB", (W + 1, H)).save(folder / trees.file_name(1))
+    (folder / trees.file_name(2)).write_bytes(b"<html>not found</html>")
     turned = Image.new("RGB", (H, W))
     exif = turned.getexif()
     exif[0x0112] = 6
-    turned.save(folder / file_name(3), exif=exif)  # upright it is W x H, as annotated
+    turned.save(folder / trees.file_name(3), exif=exif)  # upright it is W x H, as annotated
     _, _, err = doctor("refcoco")
     assert len(err) == 2 and all(line.startswith("image of another size: ") for line in err)
-    assert err[0].endswith(f"{file_name(1)} is {W + 1} x {H} px, annotated as {W} x {H}")
+    assert err[0].endswith(f"{trees.file_name(1)} is {W + 1} x {H} px, annotated as {W} x {H}")
 
 
-@pytest.mark.parametrize(
-    "shape, kind", [("abc", "missing or"), ([[1, 2, 3]], "truth"), ([], "target")]
-)
-def test_shapes_that_cannot_be_drawn(tmp_path, doctor, shape, kind):
-    write_refcoco(tmp_path, content=changed(3, segmentation=shape))
+@pytest.mark.parametrize("tree, words", [
+    ({"refs": trees.references()[:2] + [trees.reference(3)]},
+     "split with other counts: testA: 1 refs (2), 1 sentences (3)"),
+    ({"content": trees.changed(3, segmentation="abc")}, "missing or damaged file: "),
+    ({"content": trees.changed(3, segmentation=[[1, 2, 3]])}, "truth that cannot be drawn: "),
+    ({"content": trees.changed(3, segmentation=[])}, "target without a pixel: refcoco testB: ref"),
+])  # fmt: skip
+def test_wrong_counts_and_shapes_that_cannot_be_drawn(tmp_path, doctor, tree, words):
+    trees.write_refcoco(tmp_path, **tree)
     code, out, err = doctor("refcoco")
-    assert code == 1 and len([line for line in err if line.startswith(kind)]) == 1
-    assert "ref 3" in err[0]
+    assert code == 1 and len(err) == 1 and err[0].startswith(words)
+    assert "content" not in tree or "ref 3" in err[0]
+    assert f"{words.partition(':')[0]}: 1; " in out
 
 
 @pytest.mark.parametrize("name, raw, words", [
@@ -407,7 +388,7 @@ def test_shapes_that_cannot_be_drawn(tmp_path, doctor, shape, kind):
 ])  # fmt: skip
 def test_missing_and_damaged_files_have_one_command(tmp_path, doctor, name, raw, words):
     if name:
-        path = write_refcoco(tmp_path) / "refcoco" / name
+        path = trees.write_refcoco(tmp_path) / "refcoco" / name
         path.write_bytes(raw) if isinstance(raw, bytes) else path.rename(path.with_name(raw))
     code, out, err = doctor("refcoco")
     assert code == 1 and len(err) == 1 and re.search(words, err[0]) and name in err[0]
@@ -415,7 +396,7 @@ def test_missing_and_damaged_files_have_one_command(tmp_path, doctor, name, raw,
 
 
 def test_phrasecut_without_its_files(tmp_path, doctor):
-    place = write_phrasecut(tmp_path, name="image_data.json", images=False) / "phrasecut"
+    place = trees.write_phrasecut(tmp_path, name="image_data.json", images=False) / "phrasecut"
     assert "image_data.json is there" in doctor("phrasecut")[2][0]
     (place / "image_data.json").rename(place / "image_data_split.json")
     code, out, err = doctor("phrasecut")
@@ -426,8 +407,8 @@ def test_phrasecut_without_its_files(tmp_path, doctor):
 
 def test_list_has_the_published_counts_beside_the_found(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tasutils.datasets.doctor.shipped", lambda: iter(()))
-    write_refcoco(tmp_path)
-    write_mirror(tmp_path / "refcocog", named={"testA": "test"})
+    trees.write_refcoco(tmp_path)
+    trees.write_mirror(tmp_path / "refcocog", named={"testA": "test"})
     (tmp_path / "phrasecut").mkdir()
     (tmp_path / "phrasecut" / "refer_test.json").write_text("{")
     assert cli.main(["data", "list", "--root", str(tmp_path)]) == 0
@@ -449,8 +430,8 @@ def one_run(out):
 
 
 def test_evaluate_refcoco(tmp_path, seeing, capsys):
-    content = changed(1, segmentation=[[]])
-    write_refcoco(tmp_path, split_by="google", content=content)
+    content = trees.changed(1, segmentation=[[]])
+    trees.write_refcoco(tmp_path, split_by="google", content=content)
     args = ["evaluate", "refcoco", "testA", "--split-by", "google", "--root", str(tmp_path)]
     args += ["--preset", "tiny", "--masks"]
     assert cli.main([*args, "--out", str(tmp_path / "runs")]) == 0
@@ -468,7 +449,7 @@ def test_evaluate_refcoco(tmp_path, seeing, capsys):
 
 
 def test_evaluate_phrasecut_and_the_original_numbers(tmp_path, seeing, capsys):
-    write_phrasecut(tmp_path)
+    trees.write_phrasecut(tmp_path)
     args = ["evaluate", "phrasecut", "test", "--root", str(tmp_path), "--masks"]
     assert cli.main([*args, "--preset", "tiny", "--out", str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out

@@ -83,29 +83,25 @@ def load_phrasecut(
     folder = root / "images" if images_dir is None else Path(images_dir)
     rows, images = [], {}
     for task in tasks:
-        key = str(task.image_id)
+        key, task_id, said = str(task.image_id), str(task.task_id), task.phrase
         if key not in sizes:
-            lacking = f"image {key} of task {task.task_id} is not in it"
+            lacking = f"image {key} of task {task_id} is not in it"
             raise TasError(f"{source}: {lacking}; get both files from the same place")
         images[key] = image_entry(folder, sizes[key], source, f"{key}.jpg")
-        task_id, said = str(task.task_id), task.phrase
-        flags, ann_ids = _flags(task, images[key].size_hw), numbers(task.ann_ids) or None
-        thing = task.phrase_structure.name if task.phrase_structure else ""
-        sample = Sample(task_id, key, task_id, "0", said, said, thing, split, flags, ann_ids)
+        height, width = images[key].size_hw
+        structure, ann_ids = task.phrase_structure or _Structure(), numbers(task.ann_ids) or None
+        flags: dict[str, Flag] = {
+            "multi": len(task.Polygons) > 1, "n_instances": len(task.Polygons),
+            "n_attributes": len(structure.attributes or ()),
+            "n_relations": len(structure.relation_descriptions or ()),
+            "phrase_type": structure.type, "image_area_px": height * width,
+        }  # fmt: skip
+        ids = task_id, key, task_id, "0"
+        sample = Sample(*ids, said, said, structure.name, split, flags, ann_ids)
         things = [[[c for xy in part for c in xy] for part in each] for each in task.Polygons]
         rows.append((sample, things))
     digest = digest_of([source, path])
     return annotated(name, split, rows, images, digest, f"{path}: task", raster)
-
-
-def _flags(task: _Task, size_hw: tuple[int, int]) -> dict[str, Flag]:
-    structure = task.phrase_structure or _Structure()
-    return {
-        "multi": len(task.Polygons) > 1, "n_instances": len(task.Polygons),
-        "n_attributes": len(structure.attributes or ()),
-        "n_relations": len(structure.relation_descriptions or ()),
-        "phrase_type": structure.type, "image_area_px": size_hw[0] * size_hw[1],
-    }  # fmt: skip
 
 
 def subsets(samples: pd.DataFrame, as_published: bool = False) -> dict[str, NDArray[np.bool_]]:

@@ -175,8 +175,8 @@ def annotated(
         return mask
 
     several = {
-        key for key, drawn in shapes.items() if refer and drawn
-        for shape in drawn if isinstance(shape, list) and len(shape) > 1
+        key for key, drawn in shapes.items() for shape in drawn or ()
+        if refer and isinstance(shape, list) and len(shape) > 1
     }  # fmt: skip
     told = {
         "twice in the file, and counted twice": [key for key in samples if "#" in key],
