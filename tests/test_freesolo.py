@@ -10,7 +10,7 @@ from slow_peers import bilinear
 from small_models import published_shapes
 
 from making import freesolo as training
-from making.free_masks import FreeMasks, contrast, shard_entry
+from making.freesolo import FreeMasks, contrast, shard_entry
 from making.pools import draw_shard, write_shard
 from tasutils.config import OverlapConfig, load_preset
 from tasutils.errors import TasError

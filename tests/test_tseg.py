@@ -18,8 +18,17 @@ from small_peers import expression, random_masks, scene_of
 from making import loop
 from making.pools import ScenePool, draw_shard
 from making.scores import stored_pictures
-from making.tseg import kinds, pool, relation_of, train_tseg, tseg_loss
-from making.tseg_pairs import PairStore, frozen_clip, sentences_of, write_pairs
+from making.tseg import (
+    PairStore,
+    frozen_clip,
+    kinds,
+    pool,
+    relation_of,
+    sentences_of,
+    train_tseg,
+    tseg_loss,
+    write_pairs,
+)
 from making.words import seen_words
 from tasutils.baselines.tseg import Tseg, TsegConfig, TsegNet, tiny_maps
 from tasutils.config import load_preset

@@ -81,14 +81,14 @@ def scenes(scenes: int, workers: int, photographs: int) -> None:
 
 def free_masks(scenes: int, first_shard: int) -> None:
     """Free masks of training scenes, what freesolo learns from: about a second a scene."""
-    from making.free_masks import FREE_MASKS, fill_free_masks
+    from making.freesolo import FREE_MASKS, fill_free_masks
 
     fill_free_masks(FREE_MASKS, scenes, first_shard=first_shard)
 
 
 def pairs(shards: int) -> None:
     """Pictures and sentences of training scenes, what tseg learns from."""
-    from making.tseg_pairs import PAIRS, fill_pairs
+    from making.tseg import PAIRS, fill_pairs
 
     fill_pairs(PAIRS, shards)
 
@@ -102,13 +102,12 @@ def train(model: str, minutes: float, seed: int, threads: int, text_from: Path |
     from making.sam import train_sam
     from making.tseg import train_tseg
 
-    given: Any = {"seed": seed, "threads": threads}
+    how: Any = {"minutes": minutes, "folder": TRAINING / model, "seed": seed, "threads": threads}
+    others: Any = {"sam": train_sam, "blip2": train_captioner, "freesolo": train_freesolo}
     if model.startswith("tiny-"):
-        train_clip(model, minutes, TRAINING / model, text_from=text_from, **given)
+        train_clip(model, text_from=text_from, **how)
     else:
-        programs: dict[str, Any] = {"sam": train_sam, "blip2": train_captioner}
-        programs |= {"freesolo": train_freesolo}
-        programs.get(model, train_tseg)(minutes, TRAINING / model, **given)
+        others.get(model, train_tseg)(**how)
 
 
 def export(models: list[str], score_images: int | None, threads: int) -> None:

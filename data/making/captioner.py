@@ -20,7 +20,7 @@ from making.loop import Training
 from making.pairs import augment, random_view, resize
 from making.pools import POOL, ScenePool
 from making.tokenizer import TOKENIZER
-from making.words import WordTable, seen_words
+from making.words import WordTable, choose, seen_words
 from tasutils.crops import CLIP_MEAN_RGB, CLIP_STD_RGB
 from tasutils.encoders.openclip import tiny_tokenizer
 from tasutils.paths import WEIGHTS
@@ -147,13 +147,12 @@ def draw_captioned(
     captions: list[str] = []
     while len(images) < n:
         scene = pool.draw(rng)
+        view: NDArray[np.uint8] | None
         if len(images) < SCENE_SHARE * n:
-            view: NDArray[np.uint8] | None = augment(rng, resize(scene.image, IMAGE_SIZE))
-            caption = scene.caption
+            view, caption = augment(rng, resize(scene.image, IMAGE_SIZE)), scene.caption
         else:
-            number = int(rng.integers(len(scene.things)))
-            view = random_view(rng, scene, number, IMAGE_SIZE)
-            caption = scene.things[number].caption
+            number, thing = choose(rng, [*enumerate(scene.things)])
+            view, caption = random_view(rng, scene, number, IMAGE_SIZE), thing.caption
         if view is not None and table.allowed(caption):
             images.append(view)
             captions.append(caption)
@@ -187,27 +186,23 @@ def caption_loss(
     return (losses.sum(1) / (goal != pad).sum(1).sqrt()).mean() / 2
 
 
-def start_captioner(clip_weights: Path | None = CLIP_WEIGHTS) -> tuple[Any, Any]:
-    """A tiny BLIP-2 at the start, its vision tower from a trained tiny-ViT, and its tokenizer."""
+def start_captioner() -> tuple[Any, Any]:
+    """A tiny BLIP-2 at the start, its vision tower from the shipped tiny-ViT, and its tokenizer."""
     tokenizer = blip2_tokenizer()
     model = build_blip2(tokenizer).train()
-    if clip_weights is not None:
-        model.vision_model.load_state_dict(vision_from_clip(load_file(clip_weights)))
+    model.vision_model.load_state_dict(vision_from_clip(load_file(CLIP_WEIGHTS)))
     return model, tokenizer
 
 
 def train_captioner(
-    minutes: float, folder: Path, *, clip_weights: Path | None = CLIP_WEIGHTS,
-    batch_size: int = 64, scenes: Path = POOL, **how: Any,
-) -> dict[str, Any]:  # fmt: skip
+    minutes: float, folder: Path, *, batch_size: int = 64, scenes: Path = POOL, **how: Any
+) -> dict[str, Any]:
     """Train the tiny BLIP-2; see `loop.Training`.
 
     The vision tower is frozen at first, as in the published training, then all parts learn.
     """
     table, tokenizer, pool = seen_words(), blip2_tokenizer(), ScenePool(scenes)
-    training = Training(
-        "blip2", lambda: start_captioner(clip_weights)[0], folder, minutes, RATES, **how
-    )
+    training = Training("blip2", lambda: start_captioner()[0], folder, minutes, RATES, **how)
     model, rng = training.model, training.rng
 
     def step() -> tuple[torch.Tensor, dict[str, float]]:

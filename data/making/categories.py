@@ -68,16 +68,14 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def _category(row: dict[str, str]) -> Category:
-    photographed: dict[str, Any] = {}
-    colors = {style: row[column] for style, column in COLOR_COLUMNS.items() if column in row}
-    if "split" in row:
+    colors, native_px = {style: row.get(column, "") for style, column in COLOR_COLUMNS.items()}, {}
+    if "file" in row:
         styles = photo_styles(row["file"].count("|") + 1)
         colors = dict(zip(styles, row["color"].split("|"), strict=True))
         native_px = dict(zip(styles, map(int, row["native_px"].split("|")), strict=True))
-        photographed = {"split": row["split"], "in_imagenet": row["in_imagenet"] == "1"}
-        photographed |= {"native_px": native_px}
     given: Any = {name: row[name] for name in ("slug", "name", "plural", "synset", "group")}
     return Category(
+        **given,
         id=int(row["id"]),
         seen=row.get("seen") == "1",
         synonyms=tuple(filter(None, row["synonyms"].split("|"))),
@@ -85,25 +83,22 @@ def _category(row: dict[str, str]) -> Category:
         colors={style: color or None for style, color in colors.items()},
         recolor=row.get("recolor") == "1",
         scale=float(row["scale"]),
-        **given | photographed,
+        split=row.get("split", ""),
+        in_imagenet=row.get("in_imagenet") == "1",
+        native_px=native_px,
     )
-
-
-def _read(folder: Path) -> tuple[Category, ...]:
-    rows = read_table(folder / "categories.csv")
-    return tuple(sorted(map(_category, rows), key=lambda category: category.id))
 
 
 @cache
 def load_categories() -> tuple[Category, ...]:
     """The drawn things, ``data/refscenes/categories.csv``, ordered by id."""
-    return _read(REFSCENES)
+    return tuple(map(_category, read_table(REFSCENES / "categories.csv")))
 
 
 @cache
 def photographed_categories() -> tuple[Category, ...]:
     """The photographed things, ``data/photoscenes/categories.csv``, ordered by id."""
-    return _read(PHOTOSCENES)
+    return tuple(map(_category, read_table(PHOTOSCENES / "categories.csv")))
 
 
 def photo_styles(count: int) -> tuple[str, ...]:

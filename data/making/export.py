@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ from making.captioner import blip2_tokenizer, build_blip2, save_blip2
 from making.freesolo import published_state
 from making.loop import read_checkpoint
 from making.pools import TRAINING
-from making.tseg_pairs import frozen_clip
-from making.tseg_scores import SCORE_IMAGES, score_table, val_pictures
+from making.tseg import SCORE_IMAGES, frozen_clip, score_table, val_pictures
 from tasutils.baselines.tseg import TsegNet
 from tasutils.checkpoints import load_strict, read_state_dict
 from tasutils.errors import TasError
@@ -62,19 +60,16 @@ def export(
         model.load_state_dict(state)
         save_blip2(model, tokenizer, path)
     else:
-        part = path.with_name(f"{path.name}.part")
-        save_file({key: _half(value) for key, value in state.items()}, part)
-        part.chmod(0o644)  # safetensors makes files that nobody else may read
-        os.replace(part, path)
+        floats = {key for key, value in state.items() if value.is_floating_point()}
+        save_file(
+            {k: (v.half() if k in floats else v).contiguous() for k, v in state.items()}, path
+        )
+        path.chmod(0o644)  # safetensors makes files that nobody else may read
     parameters = sum(value.numel() for value in state.values())
     card = target / f"{path.stem}.md"
     told = card_text(name, found["record"], parameters, measure(name, score_images))
     card.write_text(told, encoding="utf-8")
     return card
-
-
-def _half(value: torch.Tensor) -> torch.Tensor:
-    return value.half().contiguous() if value.dtype.is_floating_point else value.contiguous()
 
 
 def measure(name: str, images: int | None = None) -> dict[str, dict[str, Any]]:
@@ -98,12 +93,11 @@ def measure(name: str, images: int | None = None) -> dict[str, dict[str, Any]]:
 def _measure_tseg(images: int) -> dict[str, dict[str, Any]]:
     net, pictures = load_tseg(), val_pictures(images, frozen_clip())
     found: dict[str, dict[str, Any]] = {}
-    for first in (0, SCORE_IMAGES):
-        if shown := pictures[first:]:
-            table = score_table(net, shown).round(4)
-            best = table["all"].filter(like="map").idxmax()
-            for row in (best, "chosen", "random", "oracle"):
-                found[f"val {first + 1}-{images}, {row}"] = dict(table.loc[str(row)])
+    for first in range(0, min(images, SCORE_IMAGES + 1), SCORE_IMAGES):
+        table = score_table(net, pictures[first:]).round(4)
+        best = str(table["all"].filter(like="map").idxmax())
+        for row in (best, "chosen", "random", "oracle"):
+            found[f"val {first + 1}-{images}, {row}"] = dict(table.loc[row])
     return found
 
 

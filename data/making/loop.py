@@ -73,11 +73,11 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
 class Training:
     """A model under training, its average, its clock and its folder.
 
-    Args, of which the `train_` functions hand seed, resume and threads on:
+    Args, of which the `train_` functions hand seed and threads on:
         start: makes the model, from the seed.
         minutes: total training time over all sessions; the one knob.
         rates: peak learning rate by the start of the parameters' names, the first that fits.
-        folder: of the checkpoint; ``resume``: go on from it; ``threads``: of torch.
+        folder: of the checkpoint, from which it goes on; ``threads``: of torch.
     """
 
     name: str
@@ -88,7 +88,6 @@ class Training:
     weight_decay: float = 0.05
     flat: float = 0.45
     seed: int = 0
-    resume: bool = True
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -98,9 +97,9 @@ class Training:
         self.average = averaged(self.model)
         groups = parameter_groups(self.model, self.rates, self.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
-        self.record: dict[str, Any] = {"model": self.name, "seed": self.seed, "images": 0}
-        self.record |= {"spent_s": 0.0, "curve": []}
-        if self.resume and (found := read_checkpoint(self.folder)):
+        start = {"model": self.name, "seed": self.seed, "images": 0, "spent_s": 0.0, "curve": []}
+        self.record: dict[str, Any] = start
+        if found := read_checkpoint(self.folder):
             for part in PARTS:
                 getattr(self, part).load_state_dict(found[part])
             self.record |= found["record"]

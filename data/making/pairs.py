@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from making.pools import PoolScene, ScenePool
 from making.sprites import COLORS
-from making.words import RELATIONS, WordTable, article
+from making.words import RELATIONS, WordTable, article, choose
 from tasutils.crops import CLIP_MEAN_RGB
 
 FILLS = ("black", "blur", "mean", "none")
@@ -134,9 +134,8 @@ def draw_pairs(
     phrases: list[str] = []
     while len(images) < n_crops:
         scene = pool.draw(rng)
-        number = int(rng.integers(len(scene.things)))
-        thing = scene.things[number]
-        phrase = thing.phrases[int(rng.integers(len(thing.phrases)))]
+        number, thing = choose(rng, [*enumerate(scene.things)])
+        phrase = choose(rng, thing.phrases)
         view = random_view(rng, scene, number, size)
         if view is None or table.read(phrase) is None or not table.allowed(phrase):
             continue
@@ -164,9 +163,9 @@ def _in_context(rng: np.random.Generator, phrase: str, table: WordTable) -> str:
     """Some phrases go on with a relation to another thing, which must not distract."""
     if rng.uniform() > 0.15:
         return phrase
-    other = table.nouns[int(rng.integers(len(table.nouns)))]
-    link = ("", "that is ", "which is ", "that sits ", "standing ")[int(rng.integers(5))]
-    return f"{phrase} {link}{RELATIONS[int(rng.integers(len(RELATIONS)))]} the {other}"
+    other = choose(rng, table.nouns)
+    link = choose(rng, ("", "that is ", "which is ", "that sits ", "standing "))
+    return f"{phrase} {link}{choose(rng, RELATIONS)} the {other}"
 
 
 def _to_phrases(

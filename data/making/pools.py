@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from making.layout import (
     training_photo_scene,
     training_scene,
 )
-from making.render import Rendered, SceneGraph, render
+from making.render import Rendered, render
 from making.words import crop_caption, scene_caption, thing_phrase
 from tasutils.errors import TasError
 from tasutils.paths import RESULTS
@@ -32,7 +34,6 @@ SHARD_SCENES = 200
 PHRASES_PER_THING = 6
 TRAINING = RESULTS / "training"
 POOL, PHOTO_POOL = TRAINING / "pool", TRAINING / "photo_pool"
-Entry = tuple[dict[str, Any], dict[str, Any], int]
 
 
 def write_shard(folder: Path, name: str, rows: Sequence[Any], **arrays: np.ndarray) -> None:
@@ -74,15 +75,7 @@ class Shards:
     def __len__(self) -> int:
         return sum(len(rows) for rows, _ in self.shards.values())
 
-    def entry(self, index: int) -> Entry:
-        """Entry number ``index`` in the order of the shards, see `draw_entry`."""
-        for rows, arrays in self.shards.values():
-            if index < len(rows):
-                return rows[index], arrays, index
-            index -= len(rows)
-        raise IndexError(index)
-
-    def draw_entry(self, rng: np.random.Generator) -> Entry:
+    def draw_entry(self, rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any], int]:
         """A random entry of a random shard: its row, the shard's arrays, its place in them."""
         rows, arrays = list(self.shards.values())[int(rng.integers(len(self.shards)))]
         index = int(rng.integers(len(rows)))
@@ -95,7 +88,7 @@ class PoolThing:
 
     slug: str
     color: str | None
-    phrases: tuple[str, ...]
+    phrases: Sequence[str]
     caption: str
 
 
@@ -129,11 +122,13 @@ class ScenePool(Shards):
             fill_pool(folder, at_least)
             self.refresh()
 
-    def __getitem__(self, index: int) -> PoolScene:
-        return _scene(*self.entry(index))
+    def of_shard(self, name: str) -> Iterator[PoolScene]:
+        """The scenes of one shard."""
+        rows, arrays = self.shards[name]
+        return (_scene(row, arrays, index) for index, row in enumerate(rows))
 
     def __iter__(self) -> Iterator[PoolScene]:
-        return (self[index] for index in range(len(self)))
+        return chain.from_iterable(map(self.of_shard, self.shards))
 
     def draw(self, rng: np.random.Generator) -> PoolScene:
         """A random scene."""
@@ -143,9 +138,7 @@ class ScenePool(Shards):
 
 
 def _scene(row: dict[str, Any], arrays: dict[str, Any], index: int) -> PoolScene:
-    things = tuple(
-        PoolThing(**thing | {"phrases": (*thing["phrases"],)}) for thing in row["things"]
-    )
+    things = tuple(PoolThing(**thing) for thing in row["things"])
     image, labels = np.array(arrays["images"][index]), np.array(arrays["labels"][index])
     return PoolScene(image, labels, things, row["caption"])
 
@@ -154,20 +147,12 @@ def draw_shard(folder: Path, first_seed: int, scenes: int = SHARD_SCENES) -> Non
     """Draw ``scenes`` training scenes from consecutive seeds into one shard; done ones are kept."""
     if (folder / f"{first_seed}.json").is_file():
         return
-    graphs = (
-        training_scene(seed, wide_sizes=seed % 2 == 0)
-        if seed < FIRST_PHOTO_SEED
-        else training_photo_scene(seed)
-        for seed in range(first_seed, first_seed + scenes)
-    )
-    render_shard(folder, first_seed, graphs)
-
-
-def render_shard(folder: Path, first_seed: int, graphs: Iterable[SceneGraph]) -> None:
-    """Render scene graphs into the shard called ``first_seed``."""
     rng = np.random.default_rng(first_seed)
     images, labels, words = [], [], []
-    for graph in graphs:
+    for seed in range(first_seed, first_seed + scenes):
+        wide = {"wide_sizes": seed % 2 == 0}
+        photographed = seed >= FIRST_PHOTO_SEED
+        graph = training_photo_scene(seed) if photographed else training_scene(seed, **wide)
         rendered = render(graph)
         images.append(rendered.image)
         numbers = np.arange(1, len(rendered.visible) + 1, dtype=np.uint8)
@@ -195,13 +180,13 @@ def fill_pool(
 
     Training scenes use seeds from 1,000,000 on, those of photographic cut-outs from 2,000,000 on.
     """
-    tasks = [(folder, seed) for seed in range(first_seed, first_seed + scenes, SHARD_SCENES)]
+    seeds = range(first_seed, first_seed + scenes, SHARD_SCENES)
     if workers <= 1:
-        for task in tasks:
-            draw_shard(*task)
+        for seed in seeds:
+            draw_shard(folder, seed)
         return
     with multiprocessing.get_context("spawn").Pool(workers) as processes:
-        processes.starmap(draw_shard, tasks, chunksize=1)
+        processes.map(partial(draw_shard, folder), seeds, chunksize=1)
 
 
 def photo_pool(folder: Path = PHOTO_POOL, scenes: int = 6000) -> ScenePool:

@@ -16,6 +16,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from making.loop import Training
 from making.pools import PHOTO_POOL, POOL, ScenePool, photo_pool
+from making.words import choose
 from tasutils.proposals.sam import build_sam
 
 INPUT_SIZE = 256
@@ -51,10 +52,7 @@ def draw_prompts(
         image = np.ascontiguousarray(scene.image[:, flip])
         numbered = np.ascontiguousarray(scene.labels[:, flip])
         numbers = [int(n) for n in np.unique(numbered) if n]
-        if not numbers:
-            continue
-        chosen = [numbers[int(rng.integers(len(numbers)))] for _ in range(points - background)]
-        chosen += [0] * background
+        chosen = [choose(rng, numbers) for _ in range(points - background)] + [0] * background
         pictures.append(cv2.resize(image, INPUT_HW[::-1], interpolation=cv2.INTER_AREA))
         places.append([_point_in(rng, numbered, number) for number in chosen])
         targets.append([_small_mask(numbered, number) for number in chosen])

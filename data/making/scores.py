@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 from making.categories import load_categories
-from making.free_masks import intersections_px
 from making.words import article
 from tasutils.captioners import clean_caption
 from tasutils.config import CropConfig
 from tasutils.crops import masked_crops
 from tasutils.images import read_image
-from tasutils.masks import areas_px, boxes_xyxy, decode_rle
+from tasutils.masks import boxes_xyxy, decode_rle, encode_rle
 from tasutils.paths import REFSCENES
 
 
@@ -113,8 +113,8 @@ def mask_oracle(proposer: Any, split: str, limit: int | None = None) -> dict[str
 
 def ious(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float64]:
     """IoU of every mask of a (n, H, W) with every one of b (k, H, W); float64 (n, k)."""
-    both = intersections_px(a, b)
-    return np.asarray(both / np.maximum(areas_px(a)[:, None] + areas_px(b) - both, 1))
+    found = coco_mask.iou(encode_rle(a), encode_rle(b), [False] * len(b))
+    return np.asarray(found, np.float64).reshape(len(a), len(b))
 
 
 def best_iou(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -31,10 +31,12 @@ from tasutils.proposals.regions import soft_masks
 
 sys.path.insert(0, str(paths.DATA))  # the programs that made world and weights
 
-from making.free_masks import FREE_MASKS, FreeMasks, fill_free_masks
 from making.freesolo import (
+    FREE_MASKS,
     PAIR_WEIGHT,
+    FreeMasks,
     PseudoScene,
+    fill_free_masks,
     solo_batch,
     solo_loss,
     train_freesolo,
