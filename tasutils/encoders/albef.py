@@ -135,25 +135,19 @@ def read_albef(
     Pre-training files (ALBEF.pth) name the text tower `text_encoder.bert.`. Keys that no published
     file has stay, to be refused.
     """
+    from timm.layers import resample_abs_pos_embed
+
     plain = {k.replace("_encoder.bert.", "_encoder."): v for k, v in read_state_dict(path).items()}
     needed = {}
     for key, value in plain.items():
         layer = _TEXT_LAYER.match(key)
         if not key.startswith(_LEFT) and not (layer and int(layer[1]) >= shape.fusion_layer):
             needed[key] = value
-    if _POSITIONS in needed:
-        needed[_POSITIONS] = resize_positions(needed[_POSITIONS], image_size // shape.patch_px)
-    return needed
-
-
-def resize_positions(positions: torch.Tensor, side: int) -> torch.Tensor:
-    """Position embeddings (1, 1 + k * k, d), CLS and k x k, for side x side; as ALBEF does it."""
-    from timm.layers import resample_abs_pos_embed
-
-    n_places = positions.shape[1] - 1 if positions.ndim == 3 else -1
-    if n_places < 1 or isqrt(n_places) ** 2 != n_places:
-        return positions  # to be refused
-    return resample_abs_pos_embed(positions, [side, side], antialias=False)
+    positions, side = needed.get(_POSITIONS), image_size // shape.patch_px
+    n_places = positions.shape[1] - 1 if positions is not None and positions.ndim == 3 else 0
+    if positions is not None and n_places > 0 and isqrt(n_places) ** 2 == n_places:
+        needed[_POSITIONS] = resample_abs_pos_embed(positions, [side, side], antialias=False)
+    return needed  # positions of another form are to be refused
 
 
 def _load_tokenizer(name: str, vocabulary: int) -> Any:
