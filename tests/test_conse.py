@@ -73,7 +73,7 @@ def test_embeddings_are_unit_and_do_not_depend_on_the_batch(encoder, captioner, 
     assert captioner.caption(odd[:0]) == []
 
 
-def test_the_published_file_is_loaded_strictly(tmp_path):
+def test_the_published_file_is_read_layer_by_layer():
     published = torch.load(weights_path(PHOTO.encoder.checkpoint), weights_only=True)
     state = load_classifier(PHOTO.encoder.checkpoint).state_dict()
     assert len(published) == len(state) == 386
@@ -84,10 +84,6 @@ def test_the_published_file_is_loaded_strictly(tmp_path):
         "_blocks.20._project_conv.weight": "blocks.6.0.conv_pwl.weight",
     }.items():
         assert torch.equal(state[own], published[key])
-    del published["_fc.bias"]
-    torch.save(published, tmp_path / "short.pth")
-    with pytest.raises(TasError, match="1 missing"):
-        load_classifier(tmp_path / "short.pth")
 
 
 def test_missing_and_damaged_folders_are_told_in_one_line(tmp_path):

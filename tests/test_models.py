@@ -10,6 +10,7 @@ import pickle
 import re
 import struct
 import zipfile
+from functools import partial
 
 import open_clip
 import pytest
@@ -20,15 +21,15 @@ from open_clip.constants import HF_SAFE_WEIGHTS_NAME
 from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import save_file
 from served import Resource, serving
+from small_models import published_shapes
 
 from tasutils import cli, models, paths
-from tasutils.checkpoints import (
-    file_fault,
-    load_strict,
-    looks_like,
-    read_state_dict,
-)
+from tasutils.baselines.tseg import Tseg, TsegConfig
+from tasutils.checkpoints import file_fault, load_strict, looks_like, read_state_dict
+from tasutils.classifier import load_classifier
 from tasutils.config import load_preset
+from tasutils.encoders import EncoderConfig
+from tasutils.encoders.openclip import OpenClipEncoder
 from tasutils.errors import TasError
 from tasutils.models import (
     Expected,
@@ -43,6 +44,7 @@ from tasutils.models import (
     present,
     unpack,
 )
+from tasutils.proposals.freesolo import build_freesolo
 from tasutils.proposals.sam import build_sam
 from tasutils.tas import require_weights
 
@@ -141,10 +143,6 @@ def shapes_of(model):
 
 
 def families():
-    from small_models import published_shapes
-
-    from tasutils.proposals.freesolo import build_freesolo
-
     with torch.device("meta"):
         for size in ("tiny", "vit_b", "vit_l", "vit_h"):
             yield f"SAM {size}", shapes_of(build_sam(size))
@@ -176,6 +174,37 @@ def test_another_models_file_is_named():
     assert "they look like those of SAM vit_b" in message and "\n" not in message
     assert re.search(r"280 missing \(image_encoder\.\S+, (\S+, ){4}\.\.\.\)", message)
     assert "(27, 64) for (27, 80)" in message and len(message) < 1500
+
+
+def clip_of(checkpoint):
+    config = {"model": "tiny-RN", "tokenizer": "tiny/tokenizer.txt.gz", "checkpoint": checkpoint}
+    return OpenClipEncoder(EncoderConfig(**config))
+
+
+def tseg_of(checkpoint):
+    return Tseg(clip_of("tiny/clip_rn.safetensors"), TsegConfig(checkpoint=checkpoint))
+
+
+@pytest.mark.parametrize(("weights", "make"), [
+    ("tiny/sam.safetensors", partial(build_sam, "tiny")),
+    ("tiny/freesolo.safetensors", partial(build_freesolo, "tiny")),
+    ("tiny/clip_rn.safetensors", clip_of), ("tiny/tseg.safetensors", tseg_of),
+    (load_preset("photo").encoder.checkpoint, load_classifier),
+])  # fmt: skip
+def test_every_network_wants_its_own_weights_whole(tmp_path, weights, make):
+    path, state = tmp_path / "w.safetensors", read_state_dict(paths.weights_path(weights))
+    gone, bent = [key for key in state if state[key].ndim > 1][:2]
+    state |= {"stranger": state.pop(gone), bent: torch.zeros(3, 3)}
+    save_file({key: value.contiguous() for key, value in state.items()}, path)
+    cut = path.read_bytes()[:1000]
+    for write, words in (
+        (lambda: None, "1 missing .*1 unexpected .*1 of other shape"),
+        (lambda: path.write_bytes(cut), "cut short"), (path.unlink, "no weights"),
+    ):  # fmt: skip
+        write()
+        with pytest.raises(TasError, match=words) as error:
+            make(str(path))
+        assert "\n" not in str(error.value)
 
 
 # --- files in the published layouts ---

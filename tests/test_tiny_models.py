@@ -20,7 +20,6 @@ from making.tokenizer import TOKENIZER, merges_bytes
 from making.words import seen_words, vocabulary_texts
 from tasutils.config import load_preset
 from tasutils.encoders.openclip import OpenClipEncoder, build_clip, tiny_tokenizer
-from tasutils.errors import TasError
 from tasutils.paths import WEIGHTS
 from tasutils.proposals.sam import build_sam
 from tasutils.tas import load
@@ -39,7 +38,7 @@ def pool(tmp_path_factory):
 # --- SAM ---
 
 
-def test_sam_loads_half_precision_of_both_layouts_and_tells_what_does_not_fit(tmp_path):
+def test_sam_loads_half_precision_of_both_layouts(tmp_path):
     state = build_sam("tiny").state_dict()
     half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     save_file(half, tmp_path / "sam.safetensors")
@@ -48,12 +47,6 @@ def test_sam_loads_half_precision_of_both_layouts_and_tells_what_does_not_fit(tm
         loaded = build_sam("tiny", path).state_dict()
         assert all(torch.equal(loaded[k], v.to(loaded[k].dtype)) for k, v in half.items())
         assert loaded["mask_decoder.iou_token.weight"].dtype == torch.float32
-    state["extra"] = state.pop("mask_decoder.iou_token.weight")
-    state["mask_decoder.mask_tokens.weight"] = torch.zeros(3, 3)
-    save_file(state, tmp_path / "bad.safetensors")
-    with pytest.raises(TasError, match=r"1 missing .*1 unexpected .*1 of other shape") as error:
-        build_sam("tiny", tmp_path / "bad.safetensors")
-    assert "\n" not in str(error.value)
 
 
 def test_training_decodes_as_segment_anything_does(pool):
@@ -103,16 +96,13 @@ def test_vocabulary_is_reproducible():
     assert merges_bytes() == TOKENIZER.read_bytes()
 
 
-def test_both_tokenizers_agree_and_any_text_has_tokens(tmp_path):
+def test_both_tokenizers_agree_and_any_text_has_tokens():
     clip, blip = tiny_tokenizer(TOKENIZER), blip2_tokenizer()
     for text in ("a red car", "Two dogs, on a tiled floor", "café 😀 №7", ""):
         ids = clip.encode(text)
         assert blip(text, add_special_tokens=False)["input_ids"] == ids
         assert "".join(clip.decode(ids).split()) == "".join(text.lower().split())
         assert clip([text]).shape == (1, 77)
-    (tmp_path / "t.txt.gz").write_bytes(b"not gzip")
-    with pytest.raises(TasError, match="damaged"):
-        tiny_tokenizer(tmp_path / "t.txt.gz")
 
 
 # --- hygiene ---
