@@ -139,17 +139,17 @@ def read_directions(
     words = [match.group().lower() for match in matches]
     found = []
     for i, match in enumerate(matches):
-        names = known.get(words[i], ())
-        if form == "extended" and 0 < i == len(words) - 1:  # "dog L"
-            names = names or _LETTERS.get(words[i], ())
-        skipped = _why_skipped(words, i) if names and form == "extended" else ""
-        if names and form == "extended" and _is_tied(text, match, words, i):
-            skipped = "compound"
+        names, skipped = known.get(words[i], ()), ""
+        if form == "extended":
+            if 0 < i == len(words) - 1:  # "dog L"
+                names = names or _LETTERS.get(words[i], ())
+            if names:
+                tied = _is_tied(text, match, words, i)
+                skipped = "compound" if tied else _why_skipped(words, i)
         if matching == "substring" and not names:
             inside = [known[word] for word in known if word in words[i]]
             names = tuple(dict.fromkeys(name for group in inside for name in group))
-        for name in names:
-            found.append(Direction(name, match.group(), match.span(), skipped))
+        found += [Direction(name, match.group(), match.span(), skipped) for name in names]
     return found
 
 
@@ -201,12 +201,10 @@ def _why_skipped(words: list[str], i: int) -> str:
 
 def _is_denied(before: list[str]) -> bool:
     """Do "not the left", "isn't on the left", "except the left", "other than the left" end here?"""
-    at = len(before) - 1
-    while at >= 0 and before[at] in LISTS.articles | LISTS.between | {"one", "ones", "t"} | {
-        *EXTENDED_WORDS
-    }:
-        at -= 1
-    word, pair = " ".join(before[max(at, 0) : at + 1]), " ".join(before[max(at - 1, 0) : at + 1])
+    passed, rest = LISTS.articles | LISTS.between | {"one", "ones", "t", *EXTENDED_WORDS}, before
+    while rest and rest[-1] in passed:
+        rest = rest[:-1]
+    word, pair = " ".join(rest[-1:]), " ".join(rest[-2:])
     if word == "but":
         return not LISTS.everything.isdisjoint(before)
     return word in LISTS.denials or pair in {"other than", "rather than", "instead of"}
@@ -252,11 +250,8 @@ def _is_anothers(before: list[str], after: list[str]) -> bool:
     """
     while after and after[0] in EXTENDED_WORDS:
         after = after[1:]
-    if (
-        not after
-        or after[0] in LISTS.sides | LISTS.picture | LISTS.no_nouns
-        or not after[0].isalnum()
-    ):
+    no_things = LISTS.sides | LISTS.picture | LISTS.no_nouns
+    if not after or after[0] in no_things or not after[0].isalnum():
         return False
     if len(after[0]) > 4 and after[0].endswith(("ing", "ed")):
         return False
@@ -292,9 +287,8 @@ def _is_intensifier(before: list[str], after: list[str]) -> bool:
 
 def _is_relation(word: str, before: list[str], after: list[str]) -> bool:
     """Does an object follow that is not the picture: "of the dog", "side of it", "above a car"?"""
-    joined = [
-        w for w in after[:4] if w not in LISTS.articles | LISTS.between or w in EXTENDED_WORDS
-    ][:2]
+    passed = (LISTS.articles | LISTS.between) - EXTENDED_WORDS.keys()
+    joined = [w for w in after[:4] if w not in passed][:2]
     if joined[:1] in (["and"], ["or"]) and joined[1:] and joined[1] in EXTENDED_WORDS:
         at = after.index(joined[1])  # "above and to the left of it"
         return _is_relation(joined[1], [*before, word, *after[:at]], after[at + 1 :])
@@ -305,18 +299,15 @@ def _is_relation(word: str, before: list[str], after: list[str]) -> bool:
     if word in {"above", "below"}:
         if not after or after[0] in {"and", "or"} or not after[0].isalnum():
             return False
-        return after[0] in LISTS.articles or not LISTS.articles.issuperset(
-            before
-        )  # but "the above dog"
+        # but "the above dog"
+        return after[0] in LISTS.articles or not LISTS.articles.issuperset(before)
     if not after or after[0] not in {"of", "to", "from", "than"} or not after[1:]:
         return False
     if word.endswith(("most", "est")) or _is_picture(after[1:]):
         return False
     rest = [w for w in after[1:4] if w not in LISTS.articles]
     pair = rest[:2] == ["pair", "of"]  # of headphones: one thing
-    return pair or not (
-        rest and rest[0] in LISTS.counts
-    )  # "the left of the two dogs" is one of them
+    return pair or LISTS.counts.isdisjoint(rest[:1])  # "the left of the two dogs" is one of them
 
 
 def _is_picture(target: list[str]) -> bool:
