@@ -207,6 +207,16 @@ def load_tokenizer(folder: Path, what: str, kind: Any = None) -> Any:
     return tokenizer
 
 
+def load_processor(kind: Any, folder: Path, what: str) -> Any:
+    """A folder's own processor of pictures and texts, of that class; TasError for none."""
+    with _told(f"{what} {folder} has no usable processor"):
+        processor = kind.from_pretrained(folder, **SAFELY)
+        tokenizer = getattr(processor, "tokenizer", None)
+        if tokenizer is not None and len(tokenizer) <= len(tokenizer.all_special_ids):
+            raise ValueError("its tokenizer has no words")  # some kinds need no file for that
+    return processor
+
+
 class Pixels:
     """A folder's own image processor, for crops of its `image_size` (px); TasError for none."""
 

@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 import tasutils
 from tasutils import compare, config, datasets, evaluate, models, paths
-from tasutils.baselines import METHODS
+from tasutils.baselines import METHODS, lacking
 from tasutils.compute import is_out_of_memory
 from tasutils.config import Preset, load_preset
 from tasutils.datasets import dataset, doctor, group
@@ -75,7 +75,8 @@ HELP = {
     "--json": "Of two runs, print JSON.",
     "--limit": "Only the first N images of each family and split.",
     "--masks": "Write the chosen masks as PNG; default: of own data only.",
-    "--method": "tas, a peer of it, such as clip_surgery, or all; repeatable.",
+    "--method": "tas, a peer of it, such as clip_surgery or sam3, one with graded terms, as in "
+    "clip_only+d+z, or all whose weights are here; repeatable.",
     "--only": "Numbers of notebooks, such as 01,05; default: all that suit.",
     "--out": "Folder of the runs; default: results.",
     "--preset": "A preset's name or YAML file; default: photo for photographs, or tiny.",
@@ -414,13 +415,18 @@ def _shard(text: str | None) -> tuple[int, int] | None:
 def _evaluate(o: Namespace) -> None:
     """Run a preset over one SPLIT of DATASET and write one run per family and method."""
     families, methods = group(o.dataset, o.family), list(dict.fromkeys(o.method or ["tas"]))
-    for name in {*methods} - {*METHODS, "all"}:
+    for name in {name.partition("+")[0] for name in methods} - {*METHODS, "all"}:
         raise TasError(f"no method {name!r}; there are {', '.join(METHODS)} and all")
+    if "all" in methods:
+        left_out = {name: lack for name in METHODS if (lack := lacking(name))}
+        methods = [name for name in METHODS if name not in left_out]
+        for name, lack in left_out.items():
+            print(f"note: {name} is left out: {one_line(lack)}", file=sys.stderr)
     preset = _preset(o.preset or dataset(families[0]).preset(o.split, o.images), o.weights)
     folders = evaluate.evaluate_families(
-        families, o.split, preset, methods=list(METHODS) if "all" in methods else methods,
-        limit_images=o.limit, out=o.out, device=o.device, split_by=o.split_by, root=o.root,
-        images=o.images, masks=o.dataset == "own" if o.masks is None else o.masks,
+        families, o.split, preset, methods=methods, limit_images=o.limit, out=o.out,
+        device=o.device, split_by=o.split_by, root=o.root, images=o.images,
+        masks=o.dataset == "own" if o.masks is None else o.masks,
     )  # fmt: skip
     for folder in folders:
         print("\n".join(compare.run_lines(read_run(folder))))
@@ -573,13 +579,15 @@ def _presets_diff(o: Namespace) -> None:
 
 @_command()
 def _models_list(_: Namespace) -> None:
-    """Name each published model with its size, its licence, whether it is here, and its use."""
+    """Name each published model with size, licence, whether it is here, its use, what it saw."""
     for model in models.load_registry().values():
         state = "not here"
         if models.present(model):
             state = "here" if not models.faults(model, every_byte=False) else "not whole"
         size, licence = _facts(model)
-        print(f"{model.name:17} {size:>10}  {state:9}  {model.purpose}; {licence}")
+        seen = models.saw([model.name])
+        what = f"{model.purpose}; {licence}{f'; saw: {seen}' if seen else ''}"
+        print(f"{model.name:19} {size:>10}  {state:9}  {what}")
 
 
 @_command("names* --preset", preset=_NEEDS)

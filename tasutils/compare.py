@@ -74,6 +74,9 @@ def run_lines(run: Run) -> list[str]:
                     f"    {name}: mean IoU {_figure(found, 'miou')}, cumulative IoU "
                     f"{_figure(found, 'oiou')} (n = {len(part)}, {without} without a proposal)"
                 )
+    if run.record.method != "tas":  # what was amiss follows the first reason
+        amiss = run.samples["reason"].str.split("; ").str[1:].explode().value_counts()
+        lines += [f"    {count} of {run.record.n_used}: {note}" for note, count in amiss.items()]
     lines.append(f"    {run.folder}")
     if (run.folder / MASKS_FOLDER).is_dir():
         lines.append(f"    chosen masks: {run.folder / MASKS_FOLDER}/<sample_id>.png")

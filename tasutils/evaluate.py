@@ -193,7 +193,8 @@ def _read(answer: Answer | str, name: str) -> tuple[int, str, Columns]:
         reason = "no mask was proposed"
     elif total is not None and len(chosen) == 1:
         reason = f"mask {first} has the highest score of {name}: {total[first]:.4g}"
-    return first, reason, {} if total is None else {"score": total}
+    said = "; ".join([reason, *answer.notes])
+    return first, said, {} if total is None else {"score": total}
 
 
 def _idle(scores: pd.DataFrame) -> Iterator[str]:

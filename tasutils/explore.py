@@ -161,7 +161,7 @@ class View:
         if not len(self.scene.proposals):
             return "no mask was proposed in this picture, so there is nothing to choose"
         if answer.own_mask is not None:
-            return f"{self.method} drew a mask of its own"
+            return "; ".join([f"{self.method} drew a mask of its own", *answer.notes])
         if best is None:
             return f"{self.method} says that nothing here is meant"
         if answer.total is None:
@@ -366,15 +366,14 @@ class Side(ipw.VBox):
     """One side of the Explorer: a preset and a method with their controls, and what they answer."""
 
     def __init__(self, explorer: Explorer, preset: str, method: str) -> None:
-        from tasutils.baselines import METHODS
+        from tasutils.baselines import METHODS, lacking
 
         self._explorer, self._settling, self._asked = explorer, False, ()
         self.view: View | None = None
         pick = {"layout": ipw.Layout(width="13rem"), "style": {"description_width": "4.2rem"}}
         self.preset = ipw.Dropdown(options=explorer.presets(), description="preset", **pick)
-        self.method = ipw.Dropdown(
-            options=tuple(METHODS), value=method, description="method", **pick
-        )
+        here = [name for name in METHODS if not lacking(name)]
+        self.method = ipw.Dropdown(options=here, value=method, description="method", **pick)
         self.weights: dict[str, ipw.FloatSlider] = {}
         self._sliders = ipw.HBox(layout=_WRAP)
         self.rectifier = ipw.ToggleButtons(

@@ -6,6 +6,7 @@ The facts lie in models.yaml, each with its source; what nobody states is null. 
 
 from __future__ import annotations
 
+import csv
 import difflib
 import hashlib
 import http.client
@@ -110,6 +111,30 @@ def load_registry() -> dict[str, PublishedModel]:
     """Every published model by its name, in the order of the file."""
     entries = yaml.safe_load((files("tasutils") / "models.yaml").read_text(encoding="utf-8"))
     return {name: PublishedModel(name=name, **entry) for name, entry in entries.items()}
+
+
+@cache
+def ledger() -> dict[str, dict[str, str]]:
+    """What each published network saw in training, by its name: the columns of seen.csv."""
+    text = (files("tasutils") / "seen.csv").read_text(encoding="utf-8")
+    return {row["model"]: row for row in csv.DictReader(text.splitlines())}
+
+
+def saw(names: Iterable[str]) -> str:
+    """What some networks saw of the exam's pictures and sentences, in a few words.
+
+    >>> saw(["blip2_opt"]), saw(["clip_rn50"])
+    ('COCO captions, Visual Genome captions', 'not stated')
+    """
+    rows = [ledger()[name] for name in names if name in ledger()]
+    columns = {"COCO": "COCO", "RefCOCO": "RefCOCO", "Visual Genome": "Visual Genome (PhraseCut)"}
+    told = [
+        f"{short} {row[column]}".removesuffix(" yes")
+        for row in rows
+        for short, column in columns.items()
+        if row[column] not in ("no", "not stated")
+    ]
+    return ", ".join(dict.fromkeys(told)) or ("not stated" if rows else "")
 
 
 def find_model(name: str) -> PublishedModel:

@@ -59,7 +59,7 @@ class Answer:
     chosen: indices of the masks that are meant, none where nothing is; terms: float64 (n,) by name;
     weights: of the terms in the sum; total: float64 (n,), the best wins, None for a method that
     does not score; own_mask: run lengths of a mask that the method drew itself instead of choosing;
-    confidence: how sure the method is, in its own units.
+    confidence: how sure the method is, in its own units; notes: what was amiss, in few words each.
     """
 
     expression: Expression
@@ -70,6 +70,7 @@ class Answer:
     total: NDArray[np.float64] | None = None
     own_mask: dict[str, Any] | None = None
     confidence: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def best(self) -> int | None:

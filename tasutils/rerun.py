@@ -100,12 +100,12 @@ def _method(record: RunRecord, tas: TAS) -> Method | None:
 
     if record.method == "tas":
         return None
-    if record.method not in METHODS:
+    if record.method.partition("+")[0] not in METHODS:
         raise TasError(
             f"method {record.method} is none of this package's; there are {', '.join(METHODS)}"
         )
     switches = {k: v for k, v in record.method_settings.items() if k != "encoder"}
-    if record.method in ("clip_only", "text_only"):
+    if record.method.partition("+")[0] in ("clip_only", "text_only"):
         switches = {}
     method: Method = make_method(record.method, tas, record.dataset, **switches)
     return method

@@ -403,9 +403,10 @@ def model_files(preset: Preset, method: str, settings: Mapping[str, Any]) -> dic
 
     leaves, digests = preset.leaves(), preset.weight_digests()
     found = {name: (Path(str(leaves[name])).as_posix(), x) for name, x in digests.items()}
-    if weights := settings.get("checkpoint"):
-        digest = paths.content_digest(paths.weights_path(weights))
-        found[f"{method}.checkpoint"] = (str(weights), digest)
+    for name, weights in settings.items():
+        if name.endswith("checkpoint") and weights:
+            digest = paths.content_digest(paths.weights_path(weights))
+            found[f"{method}.{name}"] = (str(weights), digest)
     parser, wordnet = model_folder(preset.language.spacy_model), "corpora/wordnet.zip"
     found["language.spacy_model"] = (parser.name, paths.content_digest(parser))
     found["wordnet"] = (wordnet, paths.content_digest(paths.NLTK_DATA / wordnet))

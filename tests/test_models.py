@@ -52,6 +52,7 @@ ASKED_FOR = {
     *("sam_vit_b", "sam_vit_l", "sam_vit_h", "clip_rn50", "clip_vit_b32", "clip_vit_b16"),
     *("clip_vit_l14", "siglip2_vit_b16", "align_base", "albef", "albef_mscoco", "albef_flickr30k"),
     *("bert_base_uncased", "blip2_opt", "blip_base", "freesolo_r101"),
+    *("sam3", "grounding_dino_tiny", "sam2_large", "florence2_large"),
 }
 CLIP_NAMES = {
     "clip_rn50": ("RN50-quickgelu", "openai"),

@@ -29,7 +29,7 @@ from torch.nn.functional import normalize
 
 import tasutils
 from tasutils import paths, study
-from tasutils.baselines import METHODS, answers_of, make_method
+from tasutils.baselines import METHODS, answers_of, lacking, make_method
 from tasutils.classifier import COLORS, color_shares
 from tasutils.datasets import load_dataset
 from tasutils.engines import counted
@@ -70,7 +70,8 @@ samples = dataset.by_image()[image_id]
 three = [samples[i] for i in np.linspace(0, len(samples) - 1, 3).astype(int)]
 read = [parse_expression(sample.text, tas.language, tas.preset) for sample in three]
 truths = [dataset.gt_mask(sample) for sample in three]
-methods = {name: make_method(name, tas, dataset.name) for name in METHODS}
+here = [name for name in METHODS if not lacking(name)]
+methods = {name: make_method(name, tas, dataset.name) for name in here}
 print(len(methods), "methods choose among", len(masks), "masks")
 
 
@@ -214,6 +215,38 @@ maps = pd.DataFrame({
 print(f"{data}, partial: the first {map_limit} of {len(dataset.image_ids)} pictures")
 maps.astype(float).round(3)
 
+# %% [markdown]
+# ## Those of today, that draw a mask of their own
+#
+# None of the methods above asks a network of 2025. These do, and they need no proposals:
+#
+# * **sam3** (Carion and others 2025): SAM 3 looks for every thing that a few words name, and draws each. A referring sentence is more than that, as its own card says; its surest thing is taken here.
+# * **grounded**: Grounding DINO finds the surest box for the sentence, and SAM 2 draws what stands in it.
+# * **florence2** (Xiao and others 2024): one network writes the outline as a row of words for places.
+#
+# Each is asked twice. `sam3` is measured by the mask that it draws. `sam3_chooses` takes the proposal which that mask fits best, so that everyone has the same masks to choose among: what is left of a gap then is the choice, not the shape. Where a network draws nothing sure, its best guess is taken, and the answer says so.
+#
+# Their weights are large and do not ship. What is missing is named here, with the command that fetches it.
+
+# %%
+for name in METHODS:
+    if "_chooses" not in name and (what := lacking(name)):
+        print(f"{name}: {what}")
+for name in ("sam3", "sam3_chooses", "grounded", "florence2"):
+    if name in methods:
+        display(Markdown(f"**{name}**"))
+        display(row(methods[name]))
+        plt.close()
+
+# %% [markdown]
+# ### What each network has seen
+#
+# All of RefCOCO's pictures, those of val and test too, lie in COCO's train set of 2014. A network that learned from COCO's masks, or from RefCOCO's sentences, has seen the very pictures of the exam, and its number there is no zero-shot number, however it is called. Half of Visual Genome, and with it PhraseCut, are COCO pictures as well. *not stated*: the sources that were read name it neither way, which is not the same as no.
+
+# %%
+seen = files("tasutils") / "seen.csv"
+pd.read_csv(seen.open(encoding="utf-8"), dtype=str, keep_default_na=False)
+
 
 # %% [markdown]
 # ## The table
@@ -348,7 +381,7 @@ by_group.pivot(index=["group", "n"], columns="method", values="mIoU")[list(rows[
 # %% [markdown]
 # ## What has been published
 #
-# **Not comparable with anything above**: RefCOCO's photographs, other proposals, other networks; mIoU in percent. kind P is the authors' own table, S another paper's. A blank cell has no source here.
+# **Not comparable with anything above**: RefCOCO's photographs, other proposals, other networks; percent. *metric* is what the source calls it, with a question mark where it does not say. kind P is the authors' own table, S another paper's. *doubt* says what keeps a row from being read beside its neighbours. A blank cell has no source here.
 
 # %%
 published = files("tasutils") / "published.csv"

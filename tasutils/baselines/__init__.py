@@ -11,6 +11,10 @@
 | `score_map`, `score_map_vit` | activation map (Zhou 2022) | ResNet, ViT |
 | `grad_cam`, `grad_cam_vit` | activation map (Selvaraju 2017) | ResNet, ViT |
 | `tseg` | activation map learned without masks (Strudel 2022) | ResNet, none but tiny-RN |
+| `sam3`, `florence2` | a mask of its own: SAM 3 (2025), Florence-2 (2024) | its own |
+| `grounded` | a mask of its own: Grounding DINO (2024) with SAM 2 | its own |
+| `sam3_chooses`, ... | the proposal that this mask fits best: proposals are equal | its own |
+| `clip_only+d+z`, ... | its scores and graded terms (`tasutils.graded`) | as it has |
 
 The image tower is the preset's `encoder` if it is of that kind, else its `peer_encoder`. A name
 that ends in neither `_rn` nor `_vit` takes another tower where there is none of that kind: Score
@@ -50,6 +54,12 @@ METHODS: dict[str, Any] = {
     "grad_cam": "tasutils.baselines.maps:GradCam",
     "grad_cam_vit": "tasutils.baselines.maps:GradCam",
     "tseg": "tasutils.baselines.tseg:Tseg",
+    "sam3": "tasutils.baselines.sam3:Sam3",
+    "sam3_chooses": "tasutils.baselines.carried:Chooser",
+    "grounded": "tasutils.baselines.grounded:Grounded",
+    "grounded_chooses": "tasutils.baselines.carried:Chooser",
+    "florence2": "tasutils.baselines.florence2:Florence2",
+    "florence2_chooses": "tasutils.baselines.carried:Chooser",
 }
 
 
@@ -66,13 +76,25 @@ class Method(Protocol):
         """One answer a sentence about the described picture, uint8 (H, W, 3) RGB."""
 
 
+def lacking(name: str) -> str:
+    """Which weights of a method are not here, with what to do; empty if none."""
+    name = name.partition("+")[0].removesuffix("_chooses")
+    told = getattr(lookup("tasutils.baselines:METHODS", name), "lacking", str)
+    return str(told())
+
+
 def make_method(name: str, tas: TAS, dataset: str | None = None, **switches: Any) -> Any:
     """A method by its name in `METHODS`, or one's own by "module:Name", over the encoders of `tas`.
 
     dataset picks the weights of `tas`, and v of Global-Local, as they are published; for switches
-    see the configuration beside each method. Raises TasError for an unknown name or switch, and
-    for an encoder that lacks what is needed.
+    see the configuration beside each method. "NAME+d+z" adds graded terms to the numbers of a
+    method that scores, see `carried.Graded`. Raises TasError for an unknown name or switch, for an
+    encoder that lacks what is needed, and for weights that are not here.
     """
+    if "+" in name:
+        from tasutils.baselines.carried import Graded
+
+        return Graded.make(name, tas, dataset, **switches)
     entry = lookup("tasutils.baselines:METHODS", name)
     if hasattr(entry, "make"):
         return entry.make(name, tas, dataset, **switches)

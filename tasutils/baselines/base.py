@@ -66,7 +66,7 @@ class Peer(ABC):
     @classmethod
     def make(cls, name: str, tas: TAS, dataset: str | None = None, **switches: Any) -> Self:
         """The method over the encoder of `tas` that suits it, see `baselines.make_method`."""
-        config = _checked(cls.Config, name, switches)
+        config = checked(cls.Config, name, switches)
         named: Any = {"rn": "resnet", "vit": "vit"}.get(name.rsplit("_", 1)[-1])
         kind, encoder = named or cls.prefers, tas.encoder
         if kind not in (None, tower_kind(encoder)) and tas.preset.peer_encoder is not None:
@@ -103,7 +103,8 @@ class Peer(ABC):
         return np.asarray(self.encoder.encode_text(texts))
 
 
-def _checked(kind: type[Part], name: str, switches: dict[str, Any]) -> Part:
+def checked(kind: type[Part], name: str, switches: dict[str, Any]) -> Part:
+    """The switches of a method as its settings; TasError for a wrong one."""
     try:
         return kind.model_validate(switches)
     except ValidationError as error:
@@ -146,7 +147,7 @@ class Tas:
     @classmethod
     def make(cls, name: str, tas: TAS, dataset: str | None = None, **switches: Any) -> Self:
         """See `baselines.make_method`; its switches are its preset's."""
-        _checked(Part, name, switches)
+        checked(Part, name, switches)
         return cls(tas, dataset)
 
     def answer(self, scene: Scene, expressions: Sequence[Expression], image: Image) -> list[Answer]:
