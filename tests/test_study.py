@@ -114,7 +114,7 @@ def test_a_random_mask_is_one_of_the_sentences_own_and_of_the_region_with_the_re
     has_inside = np.bincount(table.segment[region], minlength=N) > 0
     assert (region[inside[some]] == has_inside[some]).all()
     many = [np.mean(np.divide(*table.pixels(table.draw(False, seed)))) for seed in range(200)]
-    iou = table.intersection_px / table.union_px
+    iou = table.ious
     expected = np.mean([iou[table.segment == i].mean() if some[i] else 0 for i in range(N)])
     assert np.mean(many) == pytest.approx(expected, abs=4 * np.std(many) / np.sqrt(200))
 
