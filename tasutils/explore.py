@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import ipywidgets as ipw
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from tasutils import paths
@@ -31,8 +32,6 @@ from tasutils.scene import said
 from tasutils.show import ANSWER, label_points, region_left_out, save_overlay
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tasutils.scene import Scene
     from tasutils.tas import TAS
 
@@ -170,8 +169,6 @@ class View:
 
     def table(self) -> pd.DataFrame:
         """A row a mask, best first, index "mask": columns, in_region, rank, caption, area_px."""
-        import pandas as pd
-
         found = pd.DataFrame(self.columns, index=pd.RangeIndex(len(self.rank), name="mask"))
         captions = pd.Series(list(self.scene.captions), found.index, dtype="str")
         found = found.assign(in_region=self.inside, rank=self.rank, caption=captions)
@@ -275,9 +272,8 @@ class Explorer(ipw.VBox):
         self, tas: TAS, image: NDArray[np.uint8], scene: Scene, sentence: str,
         weights: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
-        self.image, self._given, name = image, tas, tas.preset.name
-        self._askers: dict[str, TAS] = {}
-        self._scenes, self._methods = {name: scene}, dict[tuple[str, str], Any]()
+        self.image, self._given, name = image, (tas, scene), tas.preset.name
+        self.describe, self.method = cache(self._describe), cache(self._method)
         self.sentence = ipw.Text(sentence, description="sentence", continuous_update=False)
         self.compare = ipw.ToggleButton(False, description="side by side")
         self.left, self.right = Side(self, name, "tas"), Side(self, name, "clip_only")
@@ -302,32 +298,29 @@ class Explorer(ipw.VBox):
 
     def presets(self) -> list[str]:
         """The presets of which all weights are here that TAS itself needs, the given one first."""
-        found = [self._given.preset.name]
+        found = [self._given[0].preset.name]
         for name in preset_names():
             needed = load_preset(name).weight_paths().items()
             if all(p.exists() for part, p in needed if not part.startswith("peer_encoder.")):
                 found.append(name)
         return list(dict.fromkeys(found))
 
-    def describe(self, preset: str) -> tuple[TAS, Scene]:
-        """A preset and what it says of the picture, made when first asked for."""
+    def _describe(self, preset: str) -> tuple[TAS, Scene]:
+        """A preset and what it says of the picture."""
         from tasutils import tas as room
 
-        if preset not in self._askers:
-            tas = self._given if preset == self._given.preset.name else room.load(preset)
-            if preset not in self._scenes:
-                self._scenes[preset] = tas.describe(self.image)
-            encoder: Any = Remembering(tas.encoder)
-            self._askers[preset] = room.TAS(tas.preset, encoder=encoder, language=tas.language)
-        return self._askers[preset], self._scenes[preset]
+        tas, scene = self._given
+        if preset != tas.preset.name:
+            tas = room.load(preset)
+            scene = tas.describe(self.image)
+        encoder: Any = Remembering(tas.encoder)
+        return room.TAS(tas.preset, encoder=encoder, language=tas.language), scene
 
-    def method(self, preset: str, name: str) -> Any:
+    def _method(self, preset: str, name: str) -> Any:
         """What `explore` is to be told; peers are kept, since they remember the picture."""
         from tasutils.baselines import make_method
 
-        if name != "tas" and (preset, name) not in self._methods:
-            self._methods[preset, name] = make_method(name, self._askers[preset])
-        return self._methods.get((preset, name), name)
+        return name if name == "tas" else make_method(name, self.describe(preset)[0])
 
     def _show_sides(self, _change: object) -> None:
         sides = (self.left, self.right) if self.compare.value else (self.left,)

@@ -367,7 +367,7 @@ def _figure(picture: Picture, caption: str, **more: str) -> dict[str, str]:
 def _cards(runs: Sequence[Run]) -> Iterator[dict[str, str]]:
     """Examples of each kind: runs take turns, and no picture comes twice."""
     from tasutils.gallery import Gallery
-    from tasutils.show import thumbnail
+    from tasutils.show import draw_answer, picture_axes
 
     galleries, used = [Gallery(run) for run in runs], set[str]()
     for kind, wanted in EXAMPLES.items():
@@ -379,7 +379,9 @@ def _cards(runs: Sequence[Run]) -> Iterator[dict[str, str]]:
                 used.add(gallery.run.images[row])
                 example = gallery.example(int(row))
                 sentence = example.answer.expression.text
-                yield _figure(thumbnail(example), example.note, kind=kind, sentence=sentence)
+                figure, ax = picture_axes(example.image.shape[:2], 4.6, top_in=0.08, bottom_in=0.08)
+                draw_answer(ax, *example[:3], ranks=1, stroke=0.75)
+                yield _figure(figure, example.note, kind=kind, sentence=sentence)
 
 
 def _first_look(notebook: Path) -> str:

@@ -284,13 +284,6 @@ def save_overlay(path: str | Path, image: np.ndarray, answer: Any, **options: An
         raise TasError(f"cannot write {path}: {reason}; choose another folder") from None
 
 
-def thumbnail(example: Example) -> Picture:
-    """Draw one example of a gallery without any words."""
-    figure, ax = picture_axes(example.image.shape[:2], 4.6, top_in=0.08, bottom_in=0.08)
-    draw_answer(ax, *example[:3], ranks=1, stroke=0.75)
-    return figure
-
-
 def proposals_grid(image: np.ndarray, scene: Scene) -> Picture:
     """Draw every proposal in a field of its own, lit up in the dark picture, with its caption."""
     n = len(scene.proposals)

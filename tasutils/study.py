@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from tasutils.metrics import Interval, bootstrap, paired_difference
 from tasutils.runs import Pixels, Run
 from tasutils.score_table import OWN
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PixelsLike = tuple[ArrayLike, ArrayLike]
 
@@ -53,11 +50,15 @@ def variants(weights: Mapping[str, float]) -> dict[str, dict[str, float]]:
 
 
 def variant_pixels(run: Run, variant: str = "", rectifier: bool = True) -> Pixels:
-    """Intersection and union of each answer by a variant, int64 (n,) px; none: all terms."""
+    """Intersection and union of each answer, int64 (n,) px.
+
+    variant: `RANDOM`, or the terms that count, such as "V+P"; none: all.
+    """
     if variant == RANDOM:
         return run.table.pixels(run.table.draw(rectifier))
-    weights = variants(run.record.weights)[variant] if variant else run.record.weights
-    return run.table.pixels(run.table.choose(weights, OWN if rectifier else "none"))
+    kept, weights = variant.split("+"), run.record.weights
+    some = {name: w for name, w in weights.items() if not variant or name.upper() in kept}
+    return run.table.pixels(run.table.choose(some, OWN if rectifier else "none"))
 
 
 def study_tables(runs: Sequence[Run], n_boot: int = 1000) -> dict[str, pd.DataFrame]:
@@ -71,8 +72,6 @@ def ablation(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
     Columns family, split, variant, rectifier; mean, low, high (mIoU); n; oiou, oiou_low, oiou_high;
     p50 (precision at 0.5); n_images, partial.
     """
-    import pandas as pd
-
     rows = []
     for run in runs:
         tried = {
@@ -121,14 +120,16 @@ def contributions(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
     Each term is added to V without the rectifier; the rectifier to all of them. Columns family,
     split, piece, mean, low, high (differences of mIoU), n.
     """
-    import pandas as pd
-
     rows = []
     for run in runs:
-        first, *rest = run.record.weights
+        first, *rest = map(str.upper, run.record.weights)
         everyone = np.ones(len(run.samples), bool)
-        plain, full, whole = _unrectified(run, first), _unrectified(run), variant_pixels(run)
-        steps = [(n.upper(), _unrectified(run, first, n), plain, everyone) for n in rest]
+        plain, full, whole = (
+            variant_pixels(run, *asked) for asked in ((first, False), ("", False), ("", True))
+        )
+        steps = [
+            (name, variant_pixels(run, f"{first}+{name}", False), plain, everyone) for name in rest
+        ]
         steps.append(("rectifier", whole, full, everyone))
         if "has_direction" in run.samples:
             has = run.samples["has_direction"].to_numpy(bool)
@@ -145,19 +146,11 @@ def contributions(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _unrectified(run: Run, *names: str) -> Pixels:
-    """As `variant_pixels`, of the terms named, without the rectifier; none: of all."""
-    weights = run.record.weights
-    return run.table.pixels(run.table.choose({n: weights[n] for n in names or weights}, "none"))
-
-
 def breakdown(runs: Sequence[Run], n_boot: int = 1000) -> pd.DataFrame:
     """The whole method on the groups of `QUESTIONS` that have sentences, all runs together.
 
     Columns question, group, mean, low, high (mIoU), n.
     """
-    import pandas as pd
-
     pixels = [variant_pixels(run) for run in runs]
     inter, union = (np.concatenate(arrays) for arrays in zip(*pixels, strict=True))
     image, empty = (np.concatenate([getattr(r, x) for r in runs]) for x in ("images", "no_target"))

@@ -11,7 +11,7 @@ import IPython.display
 import jupytext
 import matplotlib.pyplot as plt
 import pandas as pd
-from shown import Tables
+from shown import tables_of
 
 from tasutils import paths
 
@@ -66,17 +66,11 @@ class Shown:
                 self.markdown.append(thing.data)
                 self.words += f"{thing.data}\n"
             elif hasattr(thing, "_repr_html_"):
-                self._read(thing._repr_html_() or "")
+                html = thing._repr_html_() or ""
+                self.html += html
+                self.tables += tables_of(html)
             else:
                 self.words += f"{thing!r}\n"
-
-    def _read(self, html: str) -> None:
-        self.html += html
-        parser = Tables()
-        parser.feed(html)
-        for rows in parser.found:
-            body = [row for row in rows[1:] if any(row[1:])]
-            self.tables.append(pd.DataFrame(body, columns=rows[0]))
 
     def close_figures(self) -> None:
         """Draw what pyplot holds, as the end of a cell does."""

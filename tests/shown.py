@@ -1,55 +1,37 @@
 """What an executed notebook shows, and what a page would fetch: for tests of notebooks."""
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pandas as pd
+from bs4 import BeautifulSoup
 
 
-class Tags(HTMLParser):
-    """The tags and attributes of a page, and its text."""
+class Tags:
+    """The tags and attributes of a page, its text, and what is not for everyone's eyes and hands.
 
-    def __init__(self, html: str = "") -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.names: set[str] = set()
-        self.text = ""
-        self.feed(html)
+    bare: pictures without words, and addresses of mail.
+    """
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.names |= {name for name, _ in attrs}
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+    def __init__(self, html: str) -> None:
+        page = BeautifulSoup(html, "html.parser")
+        self.tags = {tag.name for tag in page.find_all()}
+        self.names = {name for tag in page.find_all() for name in tag.attrs}
+        self.text = page.get_text()
+        self.headings = [heading.get_text(strip=True) for heading in page("h1")]
+        self.bare = page.select('img:not([alt]), img[alt=""], a[href*="mailto:"]')
 
 
-class Tables(HTMLParser):
-    """The tables of a page as lists of rows of cell texts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[list[list[str]]] = []
-        self._in_cell = False
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        if tag == "table":
-            self.found.append([])
-        elif tag == "tr":
-            self.found[-1].append([])
-        elif tag in ("td", "th"):
-            self.found[-1][-1].append("")
-            self._in_cell = True
-
-    def handle_endtag(self, tag: str) -> None:
-        self._in_cell &= tag not in ("td", "th")
-
-    def handle_data(self, data: str) -> None:
-        if self._in_cell:
-            self.found[-1][-1][-1] += data.strip()
+def tables_of(html: str) -> list[pd.DataFrame]:
+    """The tables of a page as text; rows that say nothing but their name are left out."""
+    found = []
+    for table in BeautifulSoup(html, "html.parser")("table"):
+        rows = [[c.get_text(strip=True) for c in row(["td", "th"])] for row in table("tr")]
+        body = [row for row in rows[1:] if any(row[1:])]
+        found.append(pd.DataFrame(body, columns=rows[0]))
+    return found
 
 
 def outputs(path: Path) -> list[dict[str, Any]]:
@@ -60,13 +42,8 @@ def outputs(path: Path) -> list[dict[str, Any]]:
 
 def tables(path: Path) -> list[pd.DataFrame]:
     """All HTML tables that an executed notebook shows, in their order, as text."""
-    parser = Tables()
-    for output in outputs(path):
-        parser.feed("".join(output.get("data", {}).get("text/html", "")))
-    return [
-        pd.DataFrame([row for row in rows[1:] if any(row[1:])], columns=rows[0])
-        for rows in parser.found
-    ]
+    shown = ("".join(output.get("data", {}).get("text/html", "")) for output in outputs(path))
+    return [table for html in shown for table in tables_of(html)]
 
 
 def pictures(path: Path) -> list[str]:

@@ -73,26 +73,29 @@ def complaint(capsys, here):
     return run
 
 
+def segment(*words, picture="picture.png", out="o"):
+    """Run `tas segment` into a folder; the answers by the names of theirs."""
+    assert cli.main(["segment", picture, *words, *(["--out", out] if out else [])]) == 0
+    files = (Path(out) if out else paths.RESULTS).rglob("answer.json")
+    return {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in files}
+
+
 def test_segment_writes_three_files_a_sentence(here, stand_in, capsys):
     Path("more.txt").write_text("the blue square\n\n  a green thing \n", encoding="utf-8")
-    args = ["segment", "picture.png", "the red disc", "--sentences", "more.txt", "--out", "o"]
-    assert cli.main(args) == 0
+    answers = segment("the red disc", "--sentences", "more.txt")
     assert stand_in == ["picture.png"]  # described once, referred to three times
-    folders = sorted(p.name for p in Path("o").iterdir())
-    assert folders == ["01-the-red-disc", "02-the-blue-square", "03-a-green-thing"]
-    for folder in folders:
-        assert sorted(p.name for p in (Path("o") / folder).iterdir()) == FILES
+    assert sorted(answers) == ["01-the-red-disc", "02-the-blue-square", "03-a-green-thing"]
+    for folder in Path("o").iterdir():
+        assert sorted(p.name for p in folder.iterdir()) == FILES
     out = capsys.readouterr().out
     for text in ("the red disc", "why: mask", "negatives: ", "total", "01-the-red-disc", "80 x 60"):
         assert text in out
 
 
 def test_the_mask_is_the_chosen_one(here, stand_in, picture):
-    assert cli.main(["segment", "picture.png", "the red disc", "--out", "o"]) == 0
-    folder = Path("o/01-the-red-disc")
-    answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
+    (answer,) = segment("the red disc").values()
     assert answer["preset_digest"] == load_preset("photo").digest()
-    mask = np.asarray(Image.open(folder / "mask.png"))
+    mask = np.asarray(Image.open("o/01-the-red-disc/mask.png"))
     assert mask.dtype == np.uint8 and set(np.unique(mask)) == {0, 255}
     things = [picture[..., 0] == 240, picture[..., 2] == 200]
     assert ((mask == 255) == things[answer["chosen"]]).all()
@@ -100,36 +103,27 @@ def test_the_mask_is_the_chosen_one(here, stand_in, picture):
 
 
 @pytest.mark.parametrize(("size", "preset"), [((320, 240), "tiny"), ((240, 320), "photo")])
-def test_the_preset_follows_the_size_of_the_picture(here, stand_in, size, preset):
+def test_the_preset_follows_the_size_of_the_picture(here, stand_in, size, preset, capsys):
+    """And a picture in which there is nothing to see gets an empty mask."""
     Image.new("RGB", size, "gray").save("gray.png")
-    assert cli.main(["segment", "gray.png", "the red disc"]) == 0
+    (answer,) = segment("the red disc", picture="gray.png", out="").values()
+    assert answer["preset"] == preset and answer["chosen"] is None and answer["proposals"] == []
+    assert "no mask was proposed" in answer["reason"] in capsys.readouterr().out
     place = paths.RESULTS / "segment" / "gray" / "01-the-red-disc"
-    answer = json.loads((place / "answer.json").read_text(encoding="utf-8"))
-    assert answer["preset"] == preset
-    assert cli.main(["segment", "gray.png", "a disc", "--out", "o", "--preset", "paper"]) == 0
-    answer = json.loads(Path("o/01-a-disc/answer.json").read_text(encoding="utf-8"))
+    assert not np.asarray(Image.open(place / "mask.png")).any()
+    (answer,) = segment("a disc", "--preset", "paper", picture="gray.png").values()
     assert answer["preset"] == "paper"
 
 
 def test_again_replaces_the_answer_and_nothing_else(here, stand_in, complaint):
-    args = ["segment", "picture.png", "the red disc", "--out", "o"]
-    assert cli.main(args) == 0
+    segment("the red disc")
     Path("o/notes.txt").write_text("mine")
-    assert cli.main(args) == 0
+    segment("the red disc")
     assert sorted(p.name for p in Path("o").iterdir()) == ["01-the-red-disc", "notes.txt"]
     Path("o/01-the-red-disc/thesis.txt").write_text("mine")
-    assert "holds other things" in complaint(*args)
+    error = complaint("segment", "picture.png", "the red disc", "--out", "o")
+    assert "holds other things" in error
     assert Path("o/01-the-red-disc/thesis.txt").read_text() == "mine"
-
-
-def test_nothing_to_see(here, stand_in, capsys):
-    Image.new("RGB", (64, 48), "gray").save("gray.png")
-    assert cli.main(["segment", "gray.png", "the red disc", "--out", "o"]) == 0
-    answer = json.loads(next(Path("o").rglob("answer.json")).read_text(encoding="utf-8"))
-    assert answer["chosen"] is None and answer["proposals"] == []
-    assert "no mask was proposed" in answer["reason"]
-    assert not np.asarray(Image.open("o/01-the-red-disc/mask.png")).any()
-    assert "no mask was proposed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("sentence", ["", "   ", "\t\n", "\u200b", "a" * 3000, "\udcff"])
@@ -138,16 +132,16 @@ def test_unreadable_sentences(stand_in, complaint, sentence):
     assert stand_in == []  # known before any work
 
 
-def test_sentence_files(here, stand_in, complaint):
-    Path("blank.txt").write_text("\n  \n")
-    Path("latin.txt").write_bytes(b"caf\xe9 on the left\n")
-    Path("bom.txt").write_bytes("\ufeffthe red disc\r\n".encode())
-    assert "no sentence" in complaint("segment", "picture.png", "--sentences", "blank.txt")
-    assert "UTF-8" in complaint("segment", "picture.png", "--sentences", "latin.txt")
-    assert "No such file" in complaint("segment", "picture.png", "--sentences", "none.txt")
-    assert "no sentence" in complaint("segment", "picture.png")
-    assert cli.main(["segment", "picture.png", "--sentences", "bom.txt", "--out", "o"]) == 0
-    assert Path("o/01-the-red-disc").is_dir()
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"\n  \n", "no sentence"), (b"caf\xe9\n", "UTF-8"), (None, "No such file")],
+)
+def test_sentence_files(here, stand_in, complaint, content, words):
+    if content:
+        Path("some.txt").write_bytes(content)
+    assert words in complaint("segment", "picture.png", "--sentences", "some.txt")
+    Path("some.txt").write_bytes("\ufeffthe red disc\r\n".encode())
+    assert list(segment("--sentences", "some.txt")) == ["01-the-red-disc"]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +149,8 @@ def test_sentence_files(here, stand_in, complaint):
     [
         (["segment", "picture.png", "a dog", "--preset", "huge"], "unknown preset 'huge'"),
         (["segment", "picture.png", "a dog", "--device", "cuda:99"], "device 'cuda:99'"),
+        (["segment", "picture.png", "a dog", "--preset", "paper"], "tas models get sam_vit_h"),
+        (["segment", "picture.png"], "no sentence"),
         (["segment"], "arguments are required: image"),
         (["segment", "picture.png", "a dog", "--colour"], "unrecognized arguments: --colour"),
         (["evaluate", "coco", "val"], "'coco' is none of DATASETS"),
@@ -168,20 +164,11 @@ def test_mistakes_are_one_line(complaint, args, words):
     assert words in complaint(*args)
 
 
-def test_paper_preset_names_the_weights_it_lacks(complaint):
-    error = complaint("segment", "picture.png", "a dog", "--preset", "paper", "--out", "o")
-    assert "sam_vit_h_4b8939.pth" in error and "tas models get sam_vit_h" in error
-
-
 def test_presets(capsys):
-    assert cli.main(["presets", "list"]) == 0
-    listed = capsys.readouterr().out
-    assert "tiny" in listed and "paper" in listed
-    assert cli.main(["presets", "show", "paper"]) == 0
+    assert cli.main(["presets", "list"]) == cli.main(["presets", "show", "paper"]) == 0
     shown = capsys.readouterr().out
-    assert "terms.p.weight" in shown and "assumed" in shown
-    assert load_preset("paper").digest() in shown
-    assert all(field in shown for field in load_preset("paper").leaves())
+    for text in ("tiny", "assumed", load_preset("paper").digest(), *load_preset("paper").leaves()):
+        assert text in shown
 
 
 def test_data_list_and_check(here, monkeypatch, capsys):

@@ -67,24 +67,24 @@ def part() -> Run:
     return part_of()
 
 
-@pytest.fixture(scope="module")
-def ablation(part) -> pd.DataFrame:
-    return study.ablation([part], n_boot=200)
-
-
-def test_the_ablation_is_whole_and_agrees_with_the_loop(part, ablation):
+def test_the_ablation_is_whole_and_agrees_with_the_loop_and_the_sweep(part):
+    ablation = study.ablation([part], n_boot=200)
     assert len(ablation) == 11 and ablation.notna().all().all()
+    rows = ablation.set_index(["variant", "rectifier"])
+    means = rows["mean"]
     for variant, pieces in {"V": (0, 0), "V+P": (1, 0), "V+N": (0, 1), "V+P+N": (1, 1)}.items():
         for rectifier in (False, True):
-            rows = ablation[ablation["variant"] == variant]
-            row = rows[rows["rectifier"] == rectifier].iloc[0]
+            row = rows.loc[variant, rectifier]
             expected = slow_ious(part, *map(bool, pieces), rectifier)
             assert row["mean"] == pytest.approx(np.mean(expected))
             assert row["p50"] == pytest.approx(np.mean(np.array(expected) > 0.5))
             assert (row["n"], row["n_images"]) == (N, 20)
             assert row["low"] <= row["mean"] <= row["high"]
-    oracle = ablation.query("variant == 'oracle'")["mean"].item()
-    assert (ablation["mean"] <= oracle + 1e-12).all()
+    assert (means <= means["oracle", False] + 1e-12).all()
+    grid = sweep([part], {"p": [0.0, ALPHA], "n": [0.0, LAM]})
+    table = grid.pivot(index="weight_n", columns="weight_p", values="miou")
+    assert table.loc[LAM, ALPHA] == pytest.approx(means["V+P+N", True])
+    assert table.loc[0.0, 0.0] == pytest.approx(means["V", True])
 
 
 def test_contributions_are_differences_on_the_same_sentences(part):
@@ -93,11 +93,12 @@ def test_contributions_are_differences_on_the_same_sentences(part):
     with_p, rectified = slow_ious(part, True, False, False), slow_ious(part, True, True, True)
     has = part.samples["has_direction"].to_numpy()
     change = np.subtract(rectified, full)
-    assert table.loc["P", "mean"] == pytest.approx(np.mean(with_p) - np.mean(plain))
-    assert table.loc["rectifier", "mean"] == pytest.approx(change.mean())
-    against_v = np.subtract(rectified, plain)
-    assert table.loc["whole method, against V alone", "mean"] == pytest.approx(against_v.mean())
-    assert table.loc["rectifier, direction word", "mean"] == pytest.approx(change[has].mean())
+    wanted = {
+        "P": np.mean(with_p) - np.mean(plain), "rectifier": change.mean(),
+        "whole method, against V alone": np.mean(rectified) - np.mean(plain),
+        "rectifier, direction word": change[has].mean(),
+    }  # fmt: skip
+    assert table.loc[list(wanted), "mean"].to_dict() == pytest.approx(wanted)
     assert table.loc["rectifier, direction word", "n"] == has.sum()
     assert (table.loc["rectifier, no direction word", ["mean", "low", "high"]] == 0).all()
 
@@ -127,15 +128,6 @@ def test_groups_are_whole_and_questions_without_data_are_left_out(part):
     bare = part_of(2)
     bare.__dict__["samples"] = bare.samples.drop(columns=["seen", "has_direction"])
     assert set(study.breakdown([bare], n_boot=50)["question"]) == {"distractor", "hidden"}
-
-
-def test_a_sweep_holds_the_numbers_of_the_ablation(part, ablation):
-    grid = sweep([part], {"p": [0.0, ALPHA], "n": [0.0, LAM]})
-    table = grid.pivot(index="weight_n", columns="weight_p", values="miou")
-    full = ablation.query("variant == 'V+P+N' and rectifier")["mean"].item()
-    visual = ablation.query("variant == 'V' and rectifier")["mean"].item()
-    assert table.loc[LAM, ALPHA] == pytest.approx(full)
-    assert table.loc[0.0, 0.0] == pytest.approx(visual)
 
 
 def test_with_many_terms_each_is_left_out_and_v_stands_alone():
