@@ -10,6 +10,7 @@ import re
 import sys
 from contextlib import redirect_stderr
 from dataclasses import replace
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -278,48 +279,45 @@ def built(tmp_path_factory):
         write("10_last")
         options = {"preset": own_preset(root), "out": root / "results", "only": "00,02,3"}
         made = build_report(1, ["val"], **options)
-    return made, said.getvalue()
+    html = made.page.read_text(encoding="utf-8")
+    return SimpleNamespace(report=made, folder=made.page.parent, html=html, said=said.getvalue())
 
 
 @pytest.mark.slow
 def test_a_failing_notebook_does_not_stop_the_report_which_lies_whole_in_its_folder(built):
-    made, said = built
-    folder, failed = made.page.parent, "notebook 02_bad, cell 3: KeyError: 'gone'; 02_bad.html"
+    folder, failed = built.folder, "notebook 02_bad, cell 3: KeyError: 'gone'; 02_bad.html"
     names = {f"{k}.{kind}" for k in ("00_good", "02_bad", "03_fine") for kind in ("ipynb", "html")}
     names |= {"index.html", "runs", "ablation.csv", "contributions.csv", "breakdown.csv"}
     assert {path.name for path in folder.iterdir()} == names
     assert folder.name.endswith("_report_mine_partial1") and not list(folder.parent.glob(".tas-*"))
     assert {run.record.dataset for run in list_runs(folder.parent)} == set(group("refscenes"))
-    assert set(made.failed) == {"02_bad"} and made.failed["02_bad"].startswith(failed)
-    assert f"notebook 02_bad: FAILED: {failed}" in said
-    assert all(
-        re.search(rf"^notebook {k}: \d+ s$", said, flags=re.M) for k in ("00_good", "03_fine")
-    )
+    assert set(built.report.failed) == {"02_bad"}
+    assert built.report.failed["02_bad"].startswith(failed)
+    assert f"notebook 02_bad: FAILED: {failed}" in built.said
+    ran = re.findall(r"^notebook (\w+): \d+ s$", built.said, flags=re.M)
+    assert sorted(ran) == ["00_good", "03_fine"]
     bad = (folder / "02_bad.html").read_text(encoding="utf-8")
     assert "so far" in bad and "never shown" not in bad and "KeyError" in bad
-    html = made.page.read_text(encoding="utf-8")
-    assert html.count("FAILED") == 2 and "KeyError: &#39;gone&#39;" in html
-    assert "--only does not name it" in html  # 10
+    assert built.html.count("FAILED") == 2 and "KeyError: &#39;gone&#39;" in built.html
+    assert "--only does not name it" in built.html  # 10
 
 
 @pytest.mark.slow
 def test_a_class_of_one_s_own_reaches_a_notebooks_kernel(built):
     """`kind: my_captions:Mine` in a preset file beside its module; and what a notebook is given."""
-    made, _ = built
-    html = (made.page.parent / "00_good.html").read_text(encoding="utf-8")
+    made, html = built.report, (built.folder / "00_good.html").read_text(encoding="utf-8")
     assert "caption: a mine of a mine" in html
     assert "refscenes val 5 the dog on the right 1" in html
     given = made.books[0].parameters
-    assert given["preset"] == str(made.page.parents[2] / "mine.yaml")
-    assert given["results"] == str(made.page.parents[1])
+    assert given["preset"] == str(built.folder.parents[1] / "mine.yaml")
+    assert given["results"] == str(built.folder.parent)
     assert given["runs"].split(",") == [run.record.run_id for run in made.runs]
 
 
 @pytest.mark.slow
 def test_the_page_says_what_its_numbers_rest_on(built):
-    made, _ = built
-    html, folder = made.page.read_text(encoding="utf-8"), made.page.parent
-    records = [run.record for run in made.runs]
+    html, folder = built.html, built.folder
+    records = [run.record for run in built.report.runs]
     n, total = sum(r.n_used for r in records), sum(r.n_total for r in records)
     assert html.count(f"partial, n = {n} of {total} sentences") >= 6
     assert "never comparable with RefCOCO" in html and "TAS on RefScenes" in html
@@ -340,9 +338,8 @@ def test_the_page_says_what_its_numbers_rest_on(built):
 
 @pytest.mark.slow
 def test_the_pages_need_no_network_and_every_link_leads_somewhere(built):
-    made, _ = built
-    html = made.page.read_text(encoding="utf-8")
-    for file in made.page.parent.glob("*.html"):
+    html = built.html
+    for file in built.folder.glob("*.html"):
         text = file.read_text(encoding="utf-8")
         assert not fetched(text) and "require.js" not in text and not Tags(text).bare, file.name
         assert "@media print" in text
@@ -352,7 +349,7 @@ def test_the_pages_need_no_network_and_every_link_leads_somewhere(built):
         if link.startswith("#"):
             assert f'id="{link[1:]}"' in html
         elif not link.startswith("http"):
-            assert (made.page.parent / link).is_file(), link
+            assert (built.folder / link).is_file(), link
     examples = html[html.index('id="examples"') : html.index('id="notebooks"')]
     cards = re.findall(r"<figure>\s*<img.*?</figure>", examples, flags=re.S)
     assert 1 <= len(cards) <= 12
@@ -362,25 +359,20 @@ def test_the_pages_need_no_network_and_every_link_leads_somewhere(built):
 
 @pytest.mark.slow
 def test_on_photographs_the_page_says_what_they_are(built):
-    made, _ = built
-    photos = replace(
-        made, preset=load_preset("photo"), data=[load_dataset("photos7", "all"), *made.data]
-    )
-    tables = {
-        name: pd.read_csv(made.page.with_name(f"{name}.csv"))
-        for name in ("ablation", "contributions", "breakdown")
-    }
-    html = report.page(photos, tables, made.page.parent)
+    data = [load_dataset("photos7", "all"), *built.report.data]
+    photos = replace(built.report, preset=load_preset("photo"), data=data)
+    tables = {file.stem: pd.read_csv(file) for file in built.folder.glob("*.csv")}
+    html = report.page(photos, tables, built.folder)
     assert "TAS on photographs" in html and "n = 35" in html
     assert "P is no independent evidence" in html and "nothing here is zero-shot" not in html
-    tiny = report.page(replace(made, preset=load_preset("tiny")), tables, made.page.parent)
+    drawn = replace(built.report, preset=load_preset("tiny"))
+    tiny = report.page(drawn, tables, built.folder)
     assert "nothing here is zero-shot" in tiny and "independent evidence" not in tiny
 
 
 @pytest.mark.slow
 def test_the_tables_have_every_variant_and_the_evaluations_own_numbers(built):
-    made, _ = built
-    ablation = pd.read_csv(made.page.with_name("ablation.csv"))
+    ablation = pd.read_csv(built.folder / "ablation.csv")
     assert len(ablation) == 11 * len(group("refscenes")) and ablation.notna().all().all()
     names = (RANDOM, "V", "V+P", "V+N", "V+P+N")
     expected = {(name, on) for name in names for on in (False, True)} | {("oracle", False)}
@@ -388,7 +380,7 @@ def test_the_tables_have_every_variant_and_the_evaluations_own_numbers(built):
         assert set(zip(part["variant"], part["rectifier"], strict=True)) == expected
     assert ablation["partial"].all() and (ablation["n_images"] == 1).all()
     full = ablation.query("variant == 'V+P+N' and rectifier").set_index("family")
-    for run in made.runs:
+    for run in built.report.runs:
         for column, metric in (("mean", "miou"), ("oiou", "oiou")):
             value = run.record.metrics[metric].value
             assert full.loc[run.record.dataset, column] == pytest.approx(value)
