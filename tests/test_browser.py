@@ -63,7 +63,6 @@ BROKEN = """async () => {
 HOSTILE_BOOKS = "00,02,04,05"
 EXPLORER = ".jp-OutputArea-output:has(.tas-svg)"
 QUICKSTART = "00_quickstart"
-#: what a notebook may show of a picture, all text of it someone else's
 
 
 class Seen:
