@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from light import MASKS, PRESET, SIZE_HW, TAS, grey, scene_of
 from PIL import Image
@@ -75,7 +75,7 @@ def test_several_masks_none_or_one_of_its_own_are_shown():
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("asked", "message"),
     [
         ({"sentence": "  "}, "empty"),
         ({"method": "clip"}, "clip"),
@@ -84,9 +84,9 @@ def test_several_masks_none_or_one_of_its_own_are_shown():
         ({"picked": 5}, "no mask 5; the picture has 5"),
     ],
 )
-def test_mistakes_are_one_line(settings, message):
+def test_mistakes_are_one_line(asked, message):
     with pytest.raises(TasError, match=message):
-        look(**settings)
+        look(**asked)
 
 
 @pytest.mark.parametrize("method", ["tas", "text_only"])
@@ -142,6 +142,7 @@ CHANGES = st.fixed_dictionaries({
 })  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=3), CHANGES)
 def test_dark_is_just_what_the_rectifier_leaves_out(words, changes):
     preset = PRESET.override(changes)

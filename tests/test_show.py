@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from light import MASKS, SIZE_HW, ask, grey, scene_of
 from matplotlib.colors import to_rgb
@@ -131,6 +131,7 @@ def test_an_overlay_is_written_whole_or_not_at_all(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["overlay.png", "taken.png"]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300), st.floats(0.5, 8), st.integers(1, 4))
 def test_text_keeps_to_its_lines(text, width_in, lines):
     fitted = fit_text(text, width_in, 9, lines)
