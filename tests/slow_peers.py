@@ -86,7 +86,7 @@ class Vit:
     def norm(self, x, name):
         return self.w.norm(x, name, 1e-5)
 
-    def tokens(self, pixels):
+    def tokens(self, pixels, resampled=bilinear):
         """(1 + h * w, width) of a normalised picture (3, s, s)."""
         side, kernel = pixels.shape[1] // self.patch, self.w("conv1.weight")
         places = np.zeros((side, side, len(kernel)))
@@ -97,7 +97,7 @@ class Vit:
                 places[row, column] = (kernel * window).sum((1, 2, 3))
         table = self.w("positional_embedding")
         known = math.isqrt(len(table) - 1)
-        positions = bilinear(table[1:].reshape(known, known, -1), (side, side))
+        positions = resampled(table[1:].reshape(known, known, -1), (side, side))
         first = self.w("class_embedding") + table[0]
         x = np.concatenate([first[None], (places + positions).reshape(side * side, -1)])
         return self.norm(x, "ln_pre") if "ln_pre.weight" in self.w.state else x

@@ -258,7 +258,7 @@ def test_global_local(kind, statistics, fill_normalised, norms, picture, five):
 # what holds of every method
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", [name for name in PEERS if name != "hybridgl"])  # it ranks them
 def test_masks_do_not_meddle(name, picture, rng):
     masks = random_masks(rng, 7, (60, 80))
     method = make_method(name, small_tas())

@@ -114,10 +114,11 @@ def row(method):
 # * **text_only**: the captioner puts each cutting into words, and CLIP's text tower compares two sentences: the caption and yours. This is P of TAS, taken alone. What the caption leaves out is lost, and what it gets wrong is believed.
 # * **tas**: V and P together, less N, the mean cosine with noun phrases that are *not* meant. Then the rectifier keeps the masks whose centres lie where the sentence's direction word says. Notebook 06 takes it apart.
 # * **global_local** (Yu, Seo, Son 2023): two views of each mask, the whole picture with the features outside the mask put out late in the network, so that the context has already been seen, and the cutting on a plain ground. Their features are mixed, 95 to 5; on the text side the sentence is mixed with its head noun phrase, half and half. `_rn` is its form for a ResNet.
+# * **hybridgl** (HybridGL, 2025): two views of each mask, all else of one colour or blurred, run side by side through CLIP and are mixed in its last blocks. Of the three masks that fit best, those win that stand to other things as the sentence says, and on which a map of the head phrase lies. In its released code "right" states no relation; a switch mends it.
 
 # %%
 print("the best mask of each:", *(f"{max(iou(m, truth) for m in masks):.2f}" for truth in truths))
-for name in ("clip_only", "text_only", "tas", "global_local", "global_local_rn"):
+for name in ("clip_only", "text_only", "tas", "global_local", "global_local_rn", "hybridgl"):
     display(Markdown(f"**{name}**"))
     display(row(methods[name]))
     plt.close()

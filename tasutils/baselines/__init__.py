@@ -7,6 +7,7 @@
 | `text_only` | P alone | the preset's, of which only the text tower is used |
 | `global_local`, `global_local_rn` | global and local features (Yu 2023) | ViT, ResNet |
 | `region_token` | a class token for each mask (Yu 2023) | ViT |
+| `hybridgl` | two views of each mask, relations, a map (HybridGL 2025) | ViT |
 | `clip_surgery`, `clip_surgery_rn` | activation map (Li 2023) | ViT, ResNet |
 | `score_map`, `score_map_vit` | activation map (Zhou 2022) | ResNet, ViT |
 | `grad_cam`, `grad_cam_vit` | activation map (Selvaraju 2017) | ResNet, ViT |
@@ -47,6 +48,7 @@ METHODS: dict[str, Any] = {
     "global_local": "tasutils.baselines.global_local:GlobalLocal",
     "global_local_rn": "tasutils.baselines.global_local:GlobalLocal",
     "region_token": "tasutils.baselines.global_local:RegionToken",
+    "hybridgl": "tasutils.baselines.hybridgl:HybridGL",
     "clip_surgery": "tasutils.baselines.maps:ClipSurgery",
     "clip_surgery_rn": "tasutils.baselines.maps:ClipSurgery",
     "score_map": "tasutils.baselines.maps:ScoreMap",

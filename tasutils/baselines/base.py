@@ -217,6 +217,20 @@ def restandardised(crops: Tensor, encoder: Any, config: SquareConfig) -> Tensor:
     return crops * scale.view(3, 1, 1) + (mean - scale * other_mean).view(3, 1, 1)
 
 
+def colour_outside(
+    colour: Sequence[float], normalised: bool, encoder: Any, config: SquareConfig
+) -> Tensor:
+    """A colour (3,), that of pixels in 0..1 or, if `normalised`, of what the config's statistics
+    make of them: float32 (3, 1, 1) of pixels in 0..1."""
+    filling = torch.tensor(colour, device=encoder.device)
+    if normalised:
+        mean, std = map(filling.new_tensor, (IMAGENET_MEAN, IMAGENET_STD))
+        if config.statistics == "encoder":
+            mean, std = encoder_statistics(encoder)
+        filling = mean + std * filling
+    return filling.view(3, 1, 1)
+
+
 def encoder_statistics(encoder: Any) -> tuple[Tensor, Tensor]:
     """Mean and deviation, float32 (3,) each, by which an encoder normalises pixels."""
     size = encoder.image_size
@@ -277,11 +291,18 @@ def encoder_name(encoder: ImageTextEncoder) -> str:
     return str(getattr(config, "model", getattr(config, "kind", type(encoder).__name__)))
 
 
-def vit_tokens(visual: Any, pixels: Tensor) -> Tensor:
+def text_features(encoder: Any, texts: list[str]) -> Tensor:
+    """n texts as CLIP's tower gives them, not normalised: float32 (n, d) on the CPU."""
+    with torch.inference_mode():
+        tokens = encoder.tokenize(texts).to(encoder.device)
+        return encoder.model.encode_text(tokens).float().cpu()
+
+
+def vit_tokens(visual: Any, pixels: Tensor, **how: Any) -> Tensor:
     """The tokens that enter a ViT's first block, class token first: (n, 1 + h * w, width); of
-    normalised pixels (n, 3, s, s), s any multiple of the patch."""
+    normalised pixels (n, 3, s, s), s any multiple of the patch; how: see `resampled_positions`."""
     x = visual.conv1(pixels)
-    positions = resampled_positions(visual.positional_embedding, tuple(x.shape[2:]))
+    positions = resampled_positions(visual.positional_embedding, tuple(x.shape[2:]), **how)
     x = x.flatten(2).mT  # (n, h * w, width)
     first = visual.class_embedding.expand(len(x), 1, -1)
     return visual.ln_pre(torch.cat([first, x], dim=1) + positions)
@@ -292,7 +313,28 @@ def resnet_map(visual: Any, pixels: Tensor) -> Tensor:
     return visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(pixels)))))
 
 
-def resampled_positions(table: Tensor, grid_hw: tuple[int, ...]) -> Tensor:
+def second_path(
+    visual: Any, x: Tensor, blocks: int, attend: Callable[[Any, Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Tokens (n, 1 + p, width) after a ViT's blocks, and those of a path beside the last `blocks`.
+
+    That path has no FFN; it adds up what `attend` finds for the original's tokens: the attention
+    and tokens after the first norm -> (n, 1 + p, width), before the output projection.
+    """
+    resblocks = visual.transformer.resblocks
+    second = x
+    for left, block in zip(range(len(resblocks), 0, -1), resblocks, strict=True):
+        if left > blocks:
+            second = x = block(x)
+        else:
+            found = attend(block.attn, block.ln_1(x))
+            second, x = second + block.ls_1(block.attn.out_proj(found)), block(x)
+    return x, second
+
+
+def resampled_positions(
+    table: Tensor, grid_hw: tuple[int, ...], mode: str = "bilinear", antialias: bool = False
+) -> Tensor:
     """A square table of positions (1 + g * g, width) for another grid: (1 + h * w, width)."""
-    how: Any = {"interpolation": "bilinear", "antialias": False}
+    how: Any = {"interpolation": mode, "antialias": antialias}
     return resample_abs_pos_embed(table[None], list(grid_hw), **how)[0]

@@ -93,12 +93,8 @@ class GlobalLocal(base.Peer):
 
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
         """Texts as the tower gives them, float32 (n, d); normalised if so released."""
-        with torch.inference_mode():
-            tokens = self.encoder.tokenize(texts).to(self.encoder.device)
-            rows = self.encoder.model.encode_text(tokens).float()
-            if self._released_resnet:
-                rows = F.normalize(rows, dim=-1)
-            return np.asarray(rows.cpu().numpy())
+        rows = base.text_features(self.encoder, texts)
+        return (F.normalize(rows, dim=-1) if self._released_resnet else rows).numpy()
 
     def _embed_masks(self, image: Image, scene: Scene) -> NDArray[np.float32]:
         """v * global + (1 - v) * local of each mask, float32 (n, d)."""
@@ -143,17 +139,13 @@ class GlobalLocal(base.Peer):
         """Float32 (n, 3, s, s), ready for `encoder.pixel_values`."""
         size, config, device = self.encoder.image_size, self.config.square, self.encoder.device
         picture = base.planes(image, device)
-        colour = picture.new_tensor(self.config.fill)
-        if self.config.fill_normalised:  # brought to the space of pixels in 0..1
-            mean, std = map(picture.new_tensor, (base.IMAGENET_MEAN, base.IMAGENET_STD))
-            if config.statistics == "encoder":
-                mean, std = base.encoder_statistics(self.encoder)
-            colour = mean + std * colour
+        filled = self.config.fill, self.config.fill_normalised
+        colour = base.colour_outside(*filled, self.encoder, config)
         crops = []
         for mask, (x0, y0, x1, y1) in zip(masks, boxes_xyxy(masks).astype(int), strict=True):
             window = (slice(y0, max(y1, y0 + 1)), slice(x0, max(x1, x0 + 1)))
             inside = torch.from_numpy(mask[window]).to(device)
-            crop = torch.where(inside, picture[:, *window], colour.view(3, 1, 1))
+            crop = torch.where(inside, picture[:, *window], colour)
             crops.append(base.resampled(crop, size, config))
         return base.restandardised(torch.stack(crops), self.encoder, config)
 

@@ -273,19 +273,45 @@ def prompt_templates() -> tuple[str, ...]:
 
 def vit_surgery(visual: Any, pixels: Tensor, blocks: int) -> Tensor:
     """Class token of the original path, patches of the second one, projected: (n, 1 + h * w, d)."""
-    x = base.vit_tokens(visual, pixels)
-    resblocks = visual.transformer.resblocks
-    second = x
-    for left, block in zip(range(len(resblocks), 0, -1), resblocks, strict=True):
-        if left > blocks:
-            second = x = block(x)
-        else:
-            attn = block.attn
-            weight, bias = attn.in_proj_weight.chunk(3)[2], attn.in_proj_bias.chunk(3)[2]
-            found = consistent(F.linear(block.ln_1(x), weight, bias), attn.num_heads)
-            second, x = second + block.ls_1(attn.out_proj(found)), block(x)
+
+    def values(attn: Any, inner: Tensor) -> Tensor:
+        weight, bias = attn.in_proj_weight.chunk(3)[2], attn.in_proj_bias.chunk(3)[2]
+        return consistent(F.linear(inner, weight, bias), attn.num_heads)
+
+    x, second = base.second_path(visual, base.vit_tokens(visual, pixels), blocks, values)
     tokens = torch.cat([x[:, :1], second[:, 1:]], dim=1)
     return visual.ln_post(tokens) @ visual.proj
+
+
+def gem_places(encoder: Any, image: Image, blocks: int) -> Tensor:
+    """GEM's unit features of twice the size a ViT was made for: float32 (h, w, d) on the CPU.
+
+    In a path beside the last blocks queries, keys and values each attend to their own kind, once
+    among themselves and once for the values; the mean of the three is added, no FFN. Source:
+    Bousselham et al. (arXiv 2312.00878) and their package.
+    """
+    visual = encoder.model.visual
+    with torch.inference_mode():
+        crops = base.square_picture(image, encoder, base.SquareConfig(), 2 * encoder.image_size)
+        pixels = encoder.pixel_values(crops)
+        x = base.vit_tokens(visual, pixels, mode="bicubic", antialias=True)
+        _, second = base.second_path(visual, x, blocks, _self_self)
+        places = F.normalize(visual.ln_post(second[0, 1:]) @ visual.proj, dim=-1)
+        return places.float().cpu().unflatten(0, (2 * visual.grid_size[0], -1))
+
+
+def _self_self(attn: Any, inner: Tensor) -> Tensor:
+    mixed = F.linear(inner, attn.in_proj_weight, attn.in_proj_bias)
+    parts = mixed.unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    q, k, v = parts  # (n, heads, t, c) each
+    scale = inner.norm(dim=-1).mean(dim=-1).view(-1, 1, 1, 1) * v.shape[-1] ** -0.5
+    found = torch.zeros_like(v)
+    for part in (q, k, v):
+        for values in (F.normalize(part, dim=-1), v):
+            unit = F.normalize(part, dim=-1)
+            part = (scale * unit @ unit.mT).softmax(dim=-1) @ values
+        found = found + part / 3
+    return found.transpose(1, 2).flatten(2)
 
 
 def resnet_surgery(visual: Any, pixels: Tensor) -> Tensor:
