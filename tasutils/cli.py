@@ -350,7 +350,7 @@ def answer_json(answer: TasAnswer, preset: Preset, source: Path) -> dict[str, An
         "proposals": plain.reset_index(names="mask").to_dict("records"), "preset": preset.name,
         "preset_digest": preset.digest(), "describe_digest": scene.describe_digest,
         "times_s": dict(scene.times_s),
-    }  # fmt: skip
+    } | ({} if preset.decide is None else {"meant": list(answer.chosen)})  # fmt: skip
 
 
 def answer_lines(answer: TasAnswer, place: Path) -> str:
@@ -361,7 +361,7 @@ def answer_lines(answer: TasAnswer, place: Path) -> str:
         heads = " ".join(f"{name:>7}" for name in numbers)
         lines.append(f"     mask {heads}  region  caption")
     for index, row in table.iterrows():
-        mark, region = ">" if index == answer.best else " ", "in" if row["in_region"] else "out"
+        mark, region = ">" if index in answer.chosen else " ", "in" if row["in_region"] else "out"
         cells = " ".join(f"{row[name]:7.3f}" for name in numbers)
         lines.append(f"   {mark} {index:4} {cells}  {region:6}  {one_line(said(row['caption']))}")
     lines.append(f"  why: {one_line(answer.reason)}")

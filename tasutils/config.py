@@ -257,6 +257,18 @@ class ScoreConfig(Part):
     unsure_below: float | None = None
 
 
+class DecideConfig(Part):
+    """How many masks are meant; without this part always one, the best.
+
+    A sentence that speaks of several things ("the cat and all dogs") is asked for each by itself.
+    least: a total below which nothing is meant. margin: how far below the best total a mask is
+    still meant, where the sentence means every such thing.
+    """
+
+    least: float
+    margin: float = Field(default=0.0, ge=0)
+
+
 class TermConfig(Part):
     """A term's weight, one number or one a data set beside a `default`; and its own settings."""
 
@@ -328,6 +340,7 @@ class Preset(Part):
     terms: dict[str, AnyTerm]
     scores: ScoreConfig = ScoreConfig()
     rectifier: RectifierConfig
+    decide: DecideConfig | None = Field(default=None, exclude_if=lambda value: value is None)
     metrics: MetricConfig = MetricConfig()
     compute: ComputeConfig = ComputeConfig()
     peer_encoder: AnyEncoder | None = None
@@ -424,7 +437,7 @@ class Preset(Part):
         {"terms.p": 0.2}. The source of a changed setting becomes "override", and the name ends in
         a star. Raises TasError for an unknown dotted name or a value that does not fit.
         """
-        data: dict[str, Any] = self.model_dump()
+        data: dict[str, Any] = {"decide": None} | self.model_dump()
         for field, value in changes.items():
             *parents, leaf = field.split(".")
             node: Any = data
@@ -569,7 +582,8 @@ def _extended(data: dict[str, Any]) -> dict[str, Any]:
             deep = leaves_of({part: value})
             if part == "terms":  # each is whole
                 deep = {f"terms.{name}": term for name, term in value.items()}
-            changes |= {part: value} if f"{part}.kind" in deep else deep
+            whole = f"{part}.kind" in deep or part == "decide"
+            changes |= {part: value} if whole else deep
     base = load_preset(str(data["extends"])).override(changes).model_dump()
     prose = {key: data[key] for key in _PROSE if key in data}
     prose["sources"] = base["sources"] | prose.get("sources", {})

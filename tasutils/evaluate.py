@@ -300,7 +300,9 @@ def _answer_image(
             key = (task.dataset.name, sample.sample_id)
             if key not in truths:
                 truths[key] = truths_of(masks, task.dataset, sample)
-            others = alternatives(answer, tas) if isinstance(answer, TasAnswer) else None
+            others = None
+            if isinstance(answer, TasAnswer) and tas.preset.decide is None:
+                others = alternatives(answer, tas)
             task.add(sample, answer, truths[key], picture, others)
             if keep_masks and isinstance(answer, Answer):
                 _write_mask(task.folder / MASKS_FOLDER, sample.sample_id, answer)

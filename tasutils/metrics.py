@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METRIC_VERSION = "1"
+GRES_NAMES = ("giou", "ciou", "n_acc", "t_acc", "pr@0.7", "pr@0.8", "pr@0.9")
 METRIC_NAMES = ("oiou", "miou", "p@0.5", "p@0.6", "p@0.7", "p@0.8", "p@0.9")
 CONVENTION = (
     "every sentence counts once, at the picture's own size, against the whole mask; one without a "
@@ -100,6 +101,69 @@ def metric(
     numerator, denominator = ratio_terms(intersection, union, name, strict, epsilon, no_target)
     total = float(denominator.sum())
     return float(numerator.sum()) / total if total > 0 else 0.0
+
+
+def gres_ratios(
+    intersection: ArrayLike, union: ArrayLike, no_target: ArrayLike, said_none: ArrayLike
+) -> dict[str, tuple[Floats, Floats]]:
+    """The metrics of generalised sentences as ratios, by `GRES_NAMES`; float64 (n,) each.
+
+    intersection, union: int (n,) px of answer and truth; no_target, said_none: bool (n,), does the
+    sentence mean nothing, does the method say so. gIoU is the mean IoU, 1 where both say none,
+    else 0 where one does; cIoU is a ratio of sums, of a right none 0 / 0; N-acc and T-acc are the
+    shares of sentences without and with a target that are told as such, 0 where all have one;
+    pr@X is IoU >= X of those with a target. As in the evaluator of ReLA (Liu et al. 2023).
+    """
+    inter, outer = np.asarray(intersection, np.float64), np.asarray(union, np.float64)
+    none, said = np.asarray(no_target, np.bool_), np.asarray(said_none, np.bool_)
+    inter, outer = np.where(none | said, 0, inter), np.where(none & said, 0, outer)
+    values = np.divide(inter, outer, out=np.zeros_like(inter), where=outer > 0)
+    values[none & said] = 1
+    ratios = {
+        "giou": (values, np.ones_like(values)), "ciou": (inter, outer),
+        "n_acc": (none & said, none), "t_acc": (~none & ~said & none.any(), ~none),
+    } | {f"pr@{x:g}": (~none & (values >= x), ~none) for x in (0.7, 0.8, 0.9)}  # fmt: skip
+    return {k: (a.astype(np.float64), b.astype(np.float64)) for k, (a, b) in ratios.items()}
+
+
+def risk_coverage(loss: ArrayLike, confidence: ArrayLike) -> tuple[Floats, Floats]:
+    """Share of sentences answered, and their mean loss, the surest first; float64 (n,) each.
+
+    loss: float (n,), such as 1 - IoU; confidence: float (n,), no NaN. Of equal confidences each
+    counts with their mean loss, as in random order.
+
+    >>> risk_coverage([1.0, 0.0], [0.1, 0.9])
+    (array([0.5, 1. ]), array([0. , 0.5]))
+    """
+    _, place, counts = np.unique(-np.asarray(confidence), return_inverse=True, return_counts=True)
+    losses = np.repeat(np.bincount(place, loss) / counts, counts)
+    n = np.arange(1, len(losses) + 1)
+    return n / max(len(losses), 1), np.cumsum(losses) / n
+
+
+def aurc(
+    loss: ArrayLike, confidence: ArrayLike, image: ArrayLike, n_resamples: int = 1000, seed: int = 0
+) -> dict[str, Interval]:
+    """Area under the risk-coverage curve, and how far it lies below that of a random order.
+
+    Mean risk over 1..n sentences answered (Geifman, Uziel and El-Yaniv 2019), as `aurc`; the mean
+    loss less it as `gain`; with 95 % intervals over images. Arguments as in `risk_coverage`.
+    """
+    losses, images = np.asarray(loss, np.float64), np.asarray(image)
+    names, codes = np.unique(images, return_inverse=True)
+    rows = [np.flatnonzero(codes == k) for k in range(len(names))]
+    rng, found = np.random.default_rng(seed), list[tuple[float, float]]()
+    sure = np.asarray(confidence, np.float64)
+    for draw in range(n_resamples + 1):  # the first is the sample itself
+        chosen = rng.integers(len(names), size=len(names)) if draw else range(len(names))
+        who = np.concatenate([rows[k] for k in chosen])
+        area = float(risk_coverage(losses[who], sure[who])[1].mean())
+        found.append((area, float(losses[who].mean()) - area))
+    low, high = np.quantile(found[1:], [0.025, 0.975], axis=0).tolist()
+    return {
+        name: Interval(found[0][k], low[k], high[k], len(losses), len(names))
+        for k, name in enumerate(("aurc", "gain"))
+    }
 
 
 def segment_argmax(
@@ -241,6 +305,17 @@ CONVENTIONS = (
         "truth: an upper bound, no score", unit="reference",
     ),
     Convention(
+        "worst sentence",
+        "every reference counts once, by the sentence with the lowest IoU, and P@X is IoU >= X: "
+        "is a target found whatever it is called (All@X of InstanceBench)",
+        unit="reference", names=("miou", "p@0.5", "p@0.7", "p@0.9"), strict=False,
+    ),
+    Convention(
+        "GRES",
+        "sentences without a target count in gIoU, 1 if the answer is empty (gRefCOCO's evaluator, "
+        "which brings pictures to 480 x 480 px before)", names=GRES_NAMES,
+    ),
+    Convention(
         "REFER overlap",
         "as sentence, but pixels under two polygons of one annotation are background (REFER sums "
         "the polygons, and Global-Local keeps the pixels equal to 1)",
@@ -259,29 +334,23 @@ def metric_variants(samples: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     samples = samples[samples["gt_area_px"].notna()]
-    told = [c for c in CONVENTIONS if f"{c.prefix}union_px" in samples]
+    told = [
+        c for c in CONVENTIONS
+        if f"{c.prefix}union_px" in samples and (c.name != "GRES" or "no_target" in samples)
+    ]  # fmt: skip
     return pd.DataFrame([row for convention in told for row in _rows(convention, samples)])
 
 
 def _rows(convention: Convention, samples: pd.DataFrame) -> list[dict[str, object]]:
     if convention.name == "answered":
         samples = samples[(samples["chosen"] >= 0) | samples.get("own_mask", False)]
-    units = np.arange(len(samples))  # which unit each sentence belongs to, (n,)
-    if convention.unit == "reference":
-        units = np.unique(samples["ref_id"].to_numpy(str), return_inverse=True)[1].reshape(-1)
-    no_target = samples["no_target"].to_numpy(bool) if "no_target" in samples else False
-    rules, pairs = (convention.strict, convention.epsilon, no_target), {}
-    for who in ("", "oracle_"):
-        inter, union = (
-            samples[f"{convention.prefix}{who}{what}_px"].to_numpy(np.float64)
-            for what in ("intersection", "union")
-        )
-        weight = _weights(convention, samples, units, iou(inter, union, 0.0, no_target))
-        for name in convention.names:
-            numerator, denominator = ratio_terms(inter, union, name, *rules)
-            pairs[f"{who}{name}"] = numerator * weight, denominator * weight
+    pairs = {
+        f"{who}{name}": pair
+        for who in ("", "oracle_")
+        for name, pair in convention_ratios(convention, samples, who).items()
+    }
     found = bootstrap_ratios(pairs, samples["image_id"].to_numpy(str))
-    without = samples["n_proposals"].to_numpy(int) == 0
+    units, without = _units(convention, samples), samples["n_proposals"].to_numpy(int) == 0
     return [
         {
             "convention": convention.name, "unit": convention.unit, "metric": name,
@@ -290,8 +359,37 @@ def _rows(convention: Convention, samples: pd.DataFrame) -> list[dict[str, objec
             "n_without_proposals": len(np.unique(units[without])),
             "n_images": found[name].n_images, "says": convention.says,
         }
-        for name in convention.names
+        for name in convention.names if pairs[name][1].any()  # else it is not defined
     ]  # fmt: skip
+
+
+def convention_ratios(
+    convention: Convention, samples: pd.DataFrame, who: str = ""
+) -> dict[str, tuple[Floats, Floats]]:
+    """Its metrics by name as ratios of sums, for `bootstrap_ratios`; of samples with a truth.
+
+    who: "oracle_" for the best masks.
+    """
+    inter, union = (
+        samples[f"{convention.prefix}{who}{what}_px"].to_numpy(np.float64)
+        for what in ("intersection", "union")
+    )
+    no_target = samples["no_target"].to_numpy(bool) if "no_target" in samples else False
+    if convention.name == "GRES":
+        said_none = (inter == 0) & (union == samples["gt_area_px"].to_numpy(np.float64))
+        return gres_ratios(inter, union, no_target, said_none)
+    ious = iou(inter, union, 0.0, no_target)
+    weight = _weights(convention, samples, _units(convention, samples), ious)
+    rules = convention.strict, convention.epsilon, no_target
+    pairs = {name: ratio_terms(inter, union, name, *rules) for name in convention.names}
+    return {name: (a * weight, b * weight) for name, (a, b) in pairs.items()}
+
+
+def _units(convention: Convention, samples: pd.DataFrame) -> NDArray[np.intp]:
+    """Which unit each sentence belongs to, (n,)."""
+    if convention.unit == "sentence":
+        return np.arange(len(samples))
+    return np.unique(samples["ref_id"].to_numpy(str), return_inverse=True)[1].reshape(-1)
 
 
 def _weights(
@@ -300,7 +398,8 @@ def _weights(
     """What each sentence weighs, float64 (n,); of one reference together 1."""
     if convention.name == "size-weighted":
         return samples["gt_area_px"].to_numpy(np.float64)
-    if convention.name != "best sentence":
+    if convention.name not in ("best sentence", "worst sentence"):
         return 1 / np.bincount(units)[units]
-    best = segment_argmax(units, ious, len(np.unique(units)))
+    sign = 1 if convention.name == "best sentence" else -1
+    best = segment_argmax(units, sign * ious, len(np.unique(units)))
     return np.bincount(best, minlength=len(units)).astype(np.float64)

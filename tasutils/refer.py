@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tasutils import masks, rectifier
 from tasutils.compute import one_thread
-from tasutils.config import LanguageConfig, RectifierConfig, lookup
+from tasutils.config import DecideConfig, LanguageConfig, RectifierConfig, lookup
 from tasutils.encoders import embeddings
 from tasutils.errors import TasError
 from tasutils.language import Candidate, Direction, Parse, Parser, mine_negatives
@@ -88,13 +88,14 @@ class Answer:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TasAnswer(Answer):
-    """TAS's answer: one mask, with the whole score table.
+    """TAS's answer: one mask, or as `decide` says, with the whole score table.
 
     terms and total may be NaN with `strict_official`, where the released code's are; in_region,
     yields: bool (n,), see `region`; rank: int64 (n,), 1 is the answer; rectified: did direction
     words leave a region with masks in it; unrectified: the answer had there been none; candidates:
     the caption's phrases with the verdict on each; truncated: is the sentence longer than the text
-    tower reads; preset, texts: what was asked, and the embedded sentence with its negatives.
+    tower reads; preset, texts: what was asked, and the embedded sentence with its negatives; parts:
+    the answers for each of several things, of which each mask has the terms of its best.
     """
 
     total: NDArray[np.float64]
@@ -107,6 +108,7 @@ class TasAnswer(Answer):
     truncated: bool
     preset: Preset
     texts: Texts
+    parts: tuple[TasAnswer, ...] = ()
 
     @property
     def sure(self) -> bool:
@@ -122,9 +124,16 @@ class TasAnswer(Answer):
     @property
     def reason(self) -> str:
         """Why this mask, in one line of plain English."""
-        if self.best is None:
+        if self.parts:
+            return "; ".join(f"{part.expression.text}: {part.reason}" for part in self.parts)
+        if not len(self.total):
             return "no mask was proposed in this picture, so there is nothing to choose"
-        parts = [_explain_sum(self, self.best)]
+        if self.best is None:
+            first = int(np.argmin(self.rank))
+            return f"nothing is meant, the best total is too low: {_sum(self, first)}"
+        parts = [f"mask {self.best} wins: {_sum(self, self.best)}"]
+        if others := self.chosen[1:]:
+            parts.append(f"near it, and so meant as well: {', '.join(map(str, others))}")
         if not self.sure:
             least = f"{self.preset.scores.unsure_below:g}"
             parts.insert(0, f"not sure: total {self.total[self.best]:.3f} is below {least}")
@@ -168,6 +177,42 @@ def refer(
     """
     weights = preset.weights(dataset, weights)
     expression = parse_expression(sentence, language, preset)
+    things = expression.asks.things if preset.decide else ()
+    if not things:
+        return _one(scene, expression, encoder, language, preset, weights)
+    read = [(parse_expression(thing, language, preset), every) for thing, every in things]
+    parts = [_one(scene, e, encoder, language, preset, weights, every) for e, every in read]
+    best = np.argmax([part.total for part in parts], axis=0)[None]  # (1, n)
+
+    def of_best(rows: list[NDArray[Any]]) -> NDArray[Any]:
+        return np.take_along_axis(np.stack(rows), best, 0)[0]  # (n,)
+
+    total = of_best([part.total for part in parts])
+    chosen = tuple(dict.fromkeys(index for part in parts for index in part.chosen))
+    order = np.lexsort((-total, ~np.isin(np.arange(len(total)), chosen)))
+    return replace(
+        parts[0],
+        expression=expression,
+        chosen=chosen,
+        terms={name: of_best([part.terms[name] for part in parts]) for name in weights},
+        total=total,
+        in_region=of_best([part.in_region for part in parts]),
+        yields=of_best([part.yields for part in parts]),
+        rank=np.argsort(order) + 1,
+        parts=tuple(parts),
+    )
+
+
+def _one(
+    scene: Scene,
+    expression: Expression,
+    encoder: ImageTextEncoder,
+    language: Parser,
+    preset: Preset,
+    weights: Mapping[str, float],
+    every: bool = False,
+) -> TasAnswer:
+    """The answer to an expression as it stands; every: are all such things meant."""
     terms = [lookup("tasutils.terms:TERMS", name) for name in weights]
     phrases = [phrase for term in terms for phrase in term.phrases(expression)]
 
@@ -200,7 +245,7 @@ def refer(
     return TasAnswer(
         expression=expression,
         scene=scene,
-        chosen=tuple(order[:1].tolist()),
+        chosen=decide(total, order, inside, every, preset.decide),
         terms=scores,
         weights=weights,
         total=total,
@@ -214,6 +259,26 @@ def refer(
         preset=preset,
         texts=texts,
     )
+
+
+def decide(
+    total: NDArray[np.float64],
+    order: NDArray[np.int64],
+    inside: NDArray[np.bool_],
+    every: bool,
+    rules: DecideConfig | None,
+) -> tuple[int, ...]:
+    """Which masks are meant: the first; by rules none, or all near it where every such thing is.
+
+    total: float (n,); order: int (n,), the best first; inside: bool (n,), which are in the region.
+    """
+    first = order[:1]
+    if rules is None or not len(order) or np.isnan(total[first[0]]):
+        return tuple(first.tolist())
+    if total[first[0]] < rules.least:
+        return ()
+    near = (total >= total[first[0]] - rules.margin) & (inside | ~inside.any())
+    return tuple((order[near[order]] if every else first).tolist())
 
 
 def score_terms(
@@ -300,17 +365,17 @@ def readable(text: str) -> str:
     return " ".join(text.split())
 
 
-def _explain_sum(answer: TasAnswer, i: int) -> str:
+def _sum(answer: TasAnswer, i: int) -> str:
     terms = " + ".join(
         f"{'' if name == 'v' and weight == 1 else f'{weight:g} x '}{name.upper()} "
         f"{answer.terms[name][i]:.3f}"
         for name, weight in answer.weights.items()
     )
     if np.isnan(answer.total[i]):
-        return f"mask {i} wins: the total {terms} is NaN for every mask, and so the first is taken"
+        return f"the total {terms} is NaN for every mask, and so the first is taken"
     if answer.preset.scores.normalise == "none":
-        return f"mask {i} wins: total {answer.total[i]:.3f} = {terms}"
-    return f"mask {i} wins: share {answer.total[i]:.3f} of the softmax of {terms}"
+        return f"total {answer.total[i]:.3f} = {terms}"
+    return f"share {answer.total[i]:.3f} of the softmax of {terms}"
 
 
 def _explain_rectifier(answer: TasAnswer) -> str:

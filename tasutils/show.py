@@ -263,8 +263,12 @@ def overlay(
     if picked is not None:
         outline(ax, answer.scene.proposals.masks()[picked], OKABE_ITO["green"], 3.0)
     key = "no mask was proposed, so there is no answer"
+    if len(answer.total):
+        key = "nothing is meant   numbers: rank"
     if answer.best is not None:
-        key = f"orange: the answer, mask {answer.best}   numbers: rank"
+        several = "masks" if len(answer.chosen) > 1 else "mask"
+        chosen = ", ".join(map(str, answer.chosen))
+        key = f"orange: the answer, {several} {chosen}   numbers: rank"
         if truth is not None:
             key += f"   dashed blue: the truth   IoU {iou(answer.mask(), truth):.2f}"
     write(figure, 0.1, 0.46, [key], 9, GREY)
@@ -328,7 +332,7 @@ def region_picture(image: np.ndarray, answer: TasAnswer) -> Picture:
     centers_xy, order = answer.scene.proposals.centers_xy, best_first(answer)
     for index in order[::-1]:  # the answer last, on top
         (x, y), good = centers_xy[index], bool(answer.in_region[index])
-        color = ANSWER if index == answer.best else OKABE_ITO["sky"] if good else "white"
+        color = ANSWER if index in answer.chosen else OKABE_ITO["sky"] if good else "white"
         ax.plot(x, y, "o" if good else "X", ms=9, mfc=color, mec="black", mew=1.2)
         if len(order) <= 12 or answer.rank[index] <= 3:  # more numbers would hide each other
             ax.annotate(

@@ -133,14 +133,6 @@ def test_targets_without_a_pixel_are_counted(tmp_path, shape):
     assert data.notes[0].endswith(": 2 sentences (0-0, 0-1)")
 
 
-@pytest.mark.parametrize("change", [{"ann_id": [100, 101]}, {"no_target": True, "ann_id": [-1]}])
-def test_grefcoco_is_named(tmp_path, change):
-    refs = [trees.reference(0, **change), *trees.references()[1:]]
-    with pytest.raises(TasError, match="this is gRefCOCO") as caught:
-        load(trees.write_refcoco(tmp_path, refs=refs))
-    one_line(caught)
-
-
 def test_swapped_sides_are_named():
     with pytest.raises(TasError, match=f"of {W} x {H} px, width and height swapped;"):
         segmentation_mask({"size": [W, H], "counts": [H * W]}, (H, W), "x")
@@ -291,8 +283,8 @@ def test_refscenes_mistakes(world):
 
 
 def test_names():
-    published = ("refcoco", "refcoco+", "refcocog", "phrasecut")
-    assert tuple(DATASETS) == (*FAMILIES, "photos7", *published, "own")
+    published = ("refcoco", "refcoco+", "refcocog", "phrasecut", "grefcoco", "refcoco-m")
+    assert tuple(DATASETS) == (*FAMILIES, "grefscenes", "photos7", *published, "own")
     assert group("refscenes") == list(FAMILIES) and group("refcoco") == ["refcoco"]
     assert group("refscenes+") == ["refscenes+"]
     assert group("refscenes", ["refscenesg", "refscenesg"]) == ["refscenesg"]

@@ -173,15 +173,17 @@ def slow_variant(rows, convention, name, who=""):
         weights = [Fraction(r["gt_area_px"]) for r in rows]
     elif convention == "reference":
         weights = [Fraction(1, len(by_ref[r["ref_id"]])) for r in rows]
-    elif convention == "best sentence":
-        best = {max(mine, key=lambda k: (values[k], -k)) for mine in by_ref.values()}
+    elif convention in ("best sentence", "worst sentence"):
+        sign = 1 if convention == "best sentence" else -1
+        best = {max(mine, key=lambda k: (sign * values[k], -k)) for mine in by_ref.values()}
         weights = [Fraction(k in best) for k in range(len(rows))]
     if name == "oiou":
         inter, union = (sum(w * p[k] for w, p in zip(weights, pixels, strict=True)) for k in (0, 1))
         return inter / union
     if name.startswith("p@"):
         bar = Fraction(name[2:])
-        values = [Fraction(x > bar or (convention == "not strict" and x == bar)) for x in values]
+        reached = convention in ("not strict", "worst sentence")
+        values = [Fraction(x > bar or (reached and x == bar)) for x in values]
     return sum(w * x for w, x in zip(weights, values, strict=True)) / sum(weights)
 
 
@@ -189,7 +191,9 @@ def test_every_convention_against_a_slow_one():
     samples = handmade_samples(refer=True)
     table = metric_variants(samples)
     rows = samples.dropna(subset="gt_area_px").to_dict("records")
-    assert list(dict.fromkeys(table["convention"])) == [c.name for c in CONVENTIONS]
+    assert list(dict.fromkeys(table["convention"])) == [
+        c.name for c in CONVENTIONS if c.name != "GRES"  # see test_several
+    ]  # fmt: skip
     for row in table.to_dict("records"):
         for column, who in (("value", ""), ("oracle", "oracle_")):
             wanted = slow_variant(rows, row["convention"], row["metric"], who)

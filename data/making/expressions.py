@@ -102,7 +102,7 @@ def write_expression(
         taken: texts already used for this target.
     """
     for plan in _plans(rng, family, quota):
-        for query in _candidates(rng, view, target, plan):
+        for query in candidates(rng, view, target, plan):
             if execute(query, view) != {target}:
                 continue
             raw = phrase(rng, query, family)
@@ -144,7 +144,7 @@ def _nouns(rng: np.random.Generator, slug: str) -> list[str]:
     return [category.name, *others] if rng.uniform() < 0.55 else [*others, category.name]
 
 
-def _candidates(rng: np.random.Generator, view: View, target: int, plan: str) -> Iterator[Query]:
+def candidates(rng: np.random.Generator, view: View, target: int, plan: str) -> Iterator[Query]:
     """Queries of one kind that may mean the target, in random order."""
     color = view.colors[target]
     for noun in _nouns(rng, view.slugs[target]):

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from making.build import IMAGES_PER_SPLIT, SPLITS, Picture, Split, draw_split
 from making.categories import load_categories, photographed_categories
 from making.expressions import FAMILIES, Written
+from making.grefs import SEVERAL, write_grefs
 from making.render import HEIGHT, WIDTH
 from tasutils.masks import encode_rle
 
@@ -46,7 +47,7 @@ def build_world(
         drawn, total = draw_split(split, limit), min(limit, split.images)
         shown = tqdm(drawn, desc=name, total=total, disable=not progress, ascii=True)
         pictures += [(name, picture) for picture in shown]
-    for folder in ("images", *FAMILIES):
+    for folder in ("images", *FAMILIES, SEVERAL):
         shutil.rmtree(root / folder, ignore_errors=True)
         (root / folder).mkdir(parents=True)
     for _, picture in pictures:
@@ -59,6 +60,7 @@ def build_world(
     for file, rows in (("scenes", scene_rows), ("expressions", expression_rows)):
         table = pd.DataFrame(rows(pictures))
         table.to_parquet(root / f"{file}.parquet", index=False, compression="zstd")
+    write_grefs(root)
 
 
 def differences(fresh: Path, stored: Path) -> list[str]:

@@ -14,7 +14,7 @@ from tasutils.config import lookup
 from tasutils.datasets.own import Own
 from tasutils.datasets.published import PublishedSet
 from tasutils.datasets.sample import DataSet, RefDataset, Sample
-from tasutils.datasets.shipped import Family, Photos7
+from tasutils.datasets.shipped import Family, Photos7, Several
 from tasutils.errors import TasError
 
 __all__ = [
@@ -26,11 +26,14 @@ DATASETS: dict[str, DataSet | str] = {
     "refscenes+": Family("refscenes+"),
     "refscenesg": Family("refscenesg"),
     "phrasescenes": Family("phrasescenes", "phrasecut"),
+    "grefscenes": Several("grefscenes"),
     "photos7": Photos7(),
     "refcoco": PublishedSet("refcoco"),
     "refcoco+": PublishedSet("refcoco+"),
     "refcocog": PublishedSet("refcocog"),
     "phrasecut": PublishedSet("phrasecut"),
+    "grefcoco": PublishedSet("grefcoco"),
+    "refcoco-m": PublishedSet("refcoco-m"),
     "own": Own(),
 }
 

@@ -1,7 +1,8 @@
 """RefCOCO, RefCOCO+ and RefCOCOg: in the layout of github.com/lichengunc/refer, and its mirrors.
 
 `instances.json` holds COCO images, annotations and categories, `refs(<split_by>).p` is a pickled
-list of references, each with several sentences.
+list of references, each with several sentences. gRefCOCO's `grefs(<split_by>).json` is such a list
+too; there a reference has the ids of several annotations, or [-1] where its sentences mean nothing.
 
 The mirrors jxu124/refcoco, refcocoplus and refcocog on the Hugging Face hub are parquet files named
 by split, testA as test (RefCOCOg's test keeps its name): one row a reference, the COCO records of
@@ -36,6 +37,7 @@ from tasutils.errors import TasError
 MIRROR_COLUMNS = (
     "ref_id", "ann_id", "image_id", "category_id", "sentences", "raw_image_info", "raw_anns",
 )  # fmt: skip
+BOTH = "get both files from the same place"
 #: the mirrors' name of a split, by ours, where they differ
 MIRRORED = {"val": "validation", "testA": "test"}
 
@@ -48,11 +50,18 @@ class _Sentence(BaseModel):
 
 class _Ref(BaseModel):
     ref_id: int | str
-    ann_id: int | str
+    ann_id: int | str | list[int | str]
     image_id: int | str
-    category_id: int | str
+    category_id: int | str | list[int | str]
     split: str
     sentences: list[_Sentence]
+    no_target: bool | None = None
+
+    @property
+    def ann_ids(self) -> list[int | str]:
+        """Of the annotations whose union is meant."""
+        listed = self.ann_id if isinstance(self.ann_id, list) else [self.ann_id]
+        return [name for name in listed if str(name) != "-1"]
 
 
 @dataclass(frozen=True)
@@ -99,15 +108,20 @@ def split_of(files: RefFiles, name: str, split: str, images_dir: Path) -> RefDat
     refs, rows = _refs_of(files, split), list[tuple[Sample, list[Any] | None]]()
     images, targets = dict[str, ImageEntry](), dict[Any, Any]()
     for ref in refs:
-        key, shapes = str(ref.image_id), [_shape(files, ref, ref.ann_id)]
+        key = str(ref.image_id)
+        if key not in files.images:
+            raise TasError(f"{files.source}: image {key} of ref {ref.ref_id} is not in it; {BOTH}")
+        shapes = [_shape(files, ref, name) for name in ref.ann_ids]
         images[key] = images.get(key) or image_entry(images_dir, files.images[key], files.source)
         if targets.setdefault(ref.ref_id, ref.ann_id) != ref.ann_id:
             both = f"annotation {targets[ref.ref_id]} and annotation {ref.ann_id}"
             raise TasError(f"{files.refs_source}: ref {ref.ref_id} is {both}; {AGAIN}")
-        category = files.categories.get(str(ref.category_id), str(ref.category_id))
+        listed = ref.category_id if isinstance(ref.category_id, list) else [ref.category_id]
+        names = (files.categories.get(str(name), str(name)) for name in listed if ref.ann_ids)
+        category = " and ".join(dict.fromkeys(names))
         for said in ref.sentences:
             ids = f"{ref.ref_id}-{said.sent_id}", key, str(ref.ref_id), str(said.sent_id)
-            raw, ann_ids = said.sent if said.raw is None else said.raw, numbers([ref.ann_id])
+            raw, ann_ids = said.sent if said.raw is None else said.raw, numbers(ref.ann_ids)
             rows.append((Sample(*ids, said.sent, raw, category, split, ann_ids=ann_ids), shapes))
     parts, where = sorted({ref.split for ref in refs}), f"{files.source}: ref"
     together = f"{name} {split}: {' and '.join(parts)} together, as REFER takes it"
@@ -126,10 +140,11 @@ def _refs_of(files: RefFiles, split: str) -> list[_Ref]:
     source, refs = files.refs_source, files.refs
     if not all(isinstance(ref, dict) and isinstance(ref.get("split"), str) for ref in refs):
         raise TasError(f"{source}: a reference without its split; {AGAIN}")
-    if any(isinstance(ref.get("ann_id"), list) or "no_target" in ref for ref in refs):
-        what = "gRefCOCO, whose sentences mean several things or none"
-        raise TasError(f"{source}: this is {what}; only RefCOCO's files are read here")
     wanted = [record(_Ref, ref, source) for ref in refs if _is_of(ref["split"], split)]
+    for ref in wanted:
+        if ref.no_target is not None and ref.no_target == bool(ref.ann_ids):
+            said = f"no_target is {ref.no_target} with annotations {ref.ann_id}"
+            raise TasError(f"{source}: ref {ref.ref_id}: {said}; {AGAIN}")
     if not wanted:
         known = ", ".join(sorted({ref["split"] for ref in refs})) or "none"
         raise TasError(f"{source}: no split {split!r}; it has {known}")
@@ -139,9 +154,11 @@ def _refs_of(files: RefFiles, split: str) -> list[_Ref]:
 def _shape(files: RefFiles, ref: _Ref, ann_id: int | str) -> Any:
     """The segmentation of an annotation of a reference, which must lie in its image."""
     image, annotation = str(ref.image_id), files.annotations.get(str(ann_id))
-    if image not in files.images or annotation is None:
-        lacking = f"image {image} or annotation {ann_id} of ref {ref.ref_id} is not in it"
-        raise TasError(f"{files.source}: {lacking}; get both files from the same place")
+    if annotation is None:
+        lacking = f"annotation {ann_id} of ref {ref.ref_id} is not in it"
+        raise TasError(f"{files.source}: {lacking}; {BOTH}")
+    if annotation.get("iscrowd") and isinstance(ref.ann_id, list):
+        return []  # gRefCOCO's own reader leaves crowds out of the truth
     there, shape = annotation.get("image_id"), annotation.get("segmentation")
     if str(there) != image or not isinstance(shape, list | dict):
         wrong = f"annotation {ann_id} of ref {ref.ref_id} lies in image {there}, not {image}"
@@ -179,6 +196,45 @@ def read_mirror(name: str, split: str, paths: dict[str, list[Path]]) -> RefFiles
         for column in MIRROR_COLUMNS[-2:]
     )
     return RefFiles(refs, images, annotations, read[0], read[0], digest_of(read))
+
+
+class _Drawn(BaseModel):
+    """A reference of RefCOCO-M with its mask, COCO's run lengths."""
+
+    id: int
+    category: str
+    sentences: list[str]
+    mask: dict[str, Any]
+
+
+class _Picture(BaseModel):
+    image_id: int
+    file_name: str
+    samples: list[_Drawn]
+
+
+def read_refcoco_m(paths: list[Path]) -> RefFiles:
+    """Read RefCOCO-M: one row a picture, with its references; raises TasError for damaged files."""
+    refs, images, annotations = list[Any](), dict[str, Any](), dict[str, Any]()
+    remedy = "this is no file of moondream/refcoco-m"
+    for path in paths:
+        for row in parquet_rows(
+            path, _Picture.model_fields, remedy, columns=[*_Picture.model_fields]
+        ):
+            picture = record(_Picture, row, path)
+            for ref in picture.samples:
+                height, width = [*ref.mask.get("size", ()), 0, 0][:2]
+                entry = {"file_name": picture.file_name, "height": height, "width": width}
+                images[str(picture.image_id)] = entry
+                annotations[str(ref.id)] = {
+                    "image_id": picture.image_id, "segmentation": ref.mask,
+                }  # fmt: skip
+                refs.append({
+                    "ref_id": ref.id, "ann_id": ref.id, "category_id": ref.category,
+                    "image_id": picture.image_id, "split": "val",
+                    "sentences": [{"sent_id": k, "sent": s} for k, s in enumerate(ref.sentences)],
+                })  # fmt: skip
+    return RefFiles(refs, images, annotations, paths[0], paths[0], digest_of(paths))
 
 
 def shards(what: str, mirrored: str, paths: dict[str, list[Path]]) -> list[Path]:

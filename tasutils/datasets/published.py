@@ -8,6 +8,8 @@ which they are published:
     <root>/refcoco/data/{train, validation, test, testB}-*.parquet   the mirror jxu124/refcoco
     <root>/coco/train2014/*.jpg       or train2014/, or images/mscoco/images/train2014/
     <root>/phrasecut/{image_data_split3000.json, refer_<split>.json, images/<image_id>.jpg}
+    <root>/grefcoco/{instances.json, grefs(unc).json}
+    <root>/refcoco-m/{data/validation-*.parquet, images/*.jpg}
 
 Only `get_data` uses the network.
 """
@@ -26,8 +28,15 @@ from pydantic import Field
 
 from tasutils import paths
 from tasutils.config import Part
-from tasutils.datasets.coco import mirror_files, read_files, read_mirror, split_of
-from tasutils.datasets.files import entries, read_json
+from tasutils.datasets.coco import (
+    mirror_files,
+    read_files,
+    read_mirror,
+    read_refcoco_m,
+    shards,
+    split_of,
+)
+from tasutils.datasets.files import AGAIN, entries, parquet_rows, read_json
 from tasutils.datasets.phrasecut import load_phrasecut
 from tasutils.datasets.sample import DataSet, RefDataset
 from tasutils.errors import TasError
@@ -35,7 +44,10 @@ from tasutils.models import Bar, Expected, fetch, unpack, verify
 
 Place = Path | str | None
 #: by layout, what a folder of it holds some of
-MARKS = {"refcoco": ("instances.json", "refs(*).p"), "phrasecut": ("refer_*.json",)}
+MARKS = {
+    "refcoco": ("instances.json", "refs(*).p"), "grefcoco": ("grefs(*).json",),
+    "phrasecut": ("refer_*.json",), "refcoco-m": ("data/validation-*.parquet",),
+}  # fmt: skip
 IMAGE_FOLDERS = ("coco/train2014", "train2014", "images/mscoco/images/train2014")
 Counts = dict[str, int | None]  # refs, images, sentences; None where no source states it
 
@@ -43,7 +55,7 @@ Counts = dict[str, int | None]  # refs, images, sentences; None where no source 
 class Entry(Part):
     """A data set of published.yaml; `splits` by whose they are (such as `unc`) and name."""
 
-    layout: Literal["refcoco", "phrasecut"]
+    layout: Literal["refcoco", "grefcoco", "refcoco-m", "phrasecut"]
     also: str  # another name of its folder
     split_by: str
     mirror: str | None
@@ -92,7 +104,7 @@ class PublishedSet(DataSet):
         splits = list(self.entry.splits[split_by])
         if self.entry.layout == "phrasecut":
             return [split for split in splits if (folder / f"refer_{split}.json").is_file()]
-        refs = (folder / f"refs({split_by}).p").is_file()
+        refs = self._refs(folder, split_by).is_file()
         return splits if (self.entry.split_by == split_by if mirror else refs) else []
 
     def load(self, split: str, **options: Any) -> RefDataset:
@@ -111,7 +123,7 @@ class PublishedSet(DataSet):
         if mirror and by != self.entry.split_by:
             only = f"the mirror of {self.name} holds the splits by {self.entry.split_by} only"
             raise TasError(f"{folder}: {only}; for {by} get the published files with: {get}")
-        read = cache(lambda: read_files(folder / f"refs({by}).p", folder / "instances.json"))
+        read = cache(lambda: read_files(self._refs(folder, by), folder / "instances.json"))
 
         def open_split(split: str) -> RefDataset:
             splits = self.entry.splits[by]
@@ -122,7 +134,10 @@ class PublishedSet(DataSet):
                 if not (tasks := folder / f"refer_{split}.json").is_file():
                     raise TasError(f"{tasks} is not there; get it with: {get}")
                 return load_phrasecut(folder, split, pictures, self.name, "outline")
-            found = read_mirror(self.name, split, mirror) if mirror else read()
+            if self.entry.layout == "refcoco-m":
+                found = read_refcoco_m(shards(self.name, "validation", mirror))
+            else:
+                found = read_mirror(self.name, split, mirror) if mirror else read()
             return replace(split_of(found, self.name, split, pictures), split_by=by)
 
         return open_split
@@ -149,15 +164,19 @@ class PublishedSet(DataSet):
         there = [folder for folder in (*folders, root) if self._holds(folder)]
         folder = (there + [place for place in folders if place.is_dir()] + folders)[0]
         base = folder.parent if folder == root else root
-        phrasecut = self.entry.layout == "phrasecut"
-        usual = [folder / "images"] if phrasecut else [base / name for name in IMAGE_FOLDERS]
+        own = self.entry.layout in ("phrasecut", "refcoco-m")
+        usual = [folder / "images"] if own else [base / name for name in IMAGE_FOLDERS]
         pictures = next(filter(Path.is_dir, usual), usual[0])
         # a mirror is read only where the published files are not
-        mirror = not phrasecut and not (folder / "instances.json").is_file()
+        mirror = "refcoco" in self.entry.layout and not (folder / "instances.json").is_file()
         return (
             folder, pictures if images is None else Path(images).expanduser(),
             mirror_files(folder) if mirror else {},
         )  # fmt: skip
+
+    def _refs(self, folder: Path, split_by: str) -> Path:
+        names = {"refcoco": f"refs({split_by}).p", "grefcoco": f"grefs({split_by}).json"}
+        return folder / names.get(self.entry.layout, "")
 
     def _holds(self, folder: Path) -> bool:
         """Whether a folder has a file of the layout."""
@@ -213,7 +232,7 @@ def get_data(
     if url is not None and len(chosen.parts) > 1:
         raise TasError(f"{name} is {len(chosen.parts)} files; --url goes with a set of one")
     for part in chosen.parts:
-        get = _get_archive if part.name.endswith(".zip") else _get_list
+        get = GET[Path(part.name).suffix]
         yield f"{part.name}{get(part, url or part.url, folder, chosen, bar)}"
 
 
@@ -251,3 +270,21 @@ def _get_list(part: FilePart, url: str, folder: Path, chosen: FileSet, bar: Bar)
         raise TasError(f"{url} gave a page instead of {part.name}; {remedy}") from None
     unchecked.replace(target)
     return ": fetched"
+
+
+def _get_pictures(part: FilePart, url: str, folder: Path, chosen: FileSet, bar: Bar) -> str:
+    """Fetch a parquet file with pictures in it, if it is not there, and write these beside it."""
+    target = folder / chosen.into / part.name
+    lay_there, images = target.is_file(), target.parents[1] / "images"
+    if not lay_there:
+        with bar(part.name) as progress:
+            fetch(url, target, part, progress)
+    rows = parquet_rows(target, (*PICTURE_COLUMNS, "samples"), AGAIN, columns=[*PICTURE_COLUMNS])
+    images.mkdir(exist_ok=True)
+    for row in rows:
+        (images / Path(row["file_name"]).name).write_bytes(row["image"]["bytes"])
+    return f" ({'as it lay there' if lay_there else 'fetched'}): {len(rows)} pictures in {images}"
+
+
+GET = {".zip": _get_archive, ".json": _get_list, ".parquet": _get_pictures}
+PICTURE_COLUMNS = ("file_name", "image")

@@ -1,7 +1,8 @@
 """What ships with the project: RefScenes, the embedded world, and photos7, a smoke set.
 
 RefScenes has three families in RefCOCO's layout (`refs(tas).p`) and one in PhraseCut's; all share
-`images/`. `expressions.parquet` adds the flags by which the study splits its tables.
+`images/`. `expressions.parquet` adds the flags by which the study splits its tables. grefscenes,
+in gRefCOCO's layout over the same pictures, has sentences that mean none, one or several things.
 
 photos7 is seven photographs that install with scikit-image and scikit-learn and 35 references in
 RefCOCO's layout (`refs.json`), drawn by eye before any proposal was computed: a smoke test, to be
@@ -46,8 +47,7 @@ class Family(DataSet):
 
         `root` is the folder of the world, None: `paths.REFSCENES` or `paths.PHOTOSCENES`.
         """
-        photographs = split in self.splits and split not in self.drawn
-        world = Path(root or (paths.PHOTOSCENES if photographs else paths.REFSCENES))
+        world = self._world(split, root)
         if self.layout == "phrasecut":
             data = load_phrasecut(world / self.name, split, world / "images", self.name)
         elif split in self.splits:
@@ -67,6 +67,10 @@ class Family(DataSet):
         digest = sha256((data.index_digest + digest_of([path])).encode()).hexdigest()
         return replace(data, samples=tuple(map(flagged, data.samples)), index_digest=digest)
 
+    def _world(self, split: str, root: Path | str | None) -> Path:
+        photographs = split in self.splits and split not in self.drawn
+        return Path(root or (paths.PHOTOSCENES if photographs else paths.REFSCENES))
+
     def _flags(self, path: Path, split: str) -> dict[tuple[str, str], dict[str, Flag]]:
         """Flags by (ref id, sentence id); by (task id, "0") for PhraseCut's layout."""
         by_task, remedy = self.layout == "phrasecut", "restore it from git"
@@ -78,6 +82,32 @@ class Family(DataSet):
             flags = {k: "" if v is None else v for k, v in row.items() if k not in _NO_FLAGS}
             found[str(row["ref_id"] if ref is None else ref), str(sent)] = flags
         return found
+
+
+class Several(Family):
+    """grefscenes, with two flags of a sentence.
+
+    kind: one, or a variant of such a sentence: same, in other words; switch, one word changed so
+    that another thing is meant; void, so that nothing is; or by itself absent (nothing of that
+    name), all, both. base: the sample id of the sentence whose variant it is, else its own.
+    """
+
+    group = ""
+
+    def load(self, split: str, *, root: Path | str | None = None, **_: Any) -> RefDataset:
+        """Read a split; see `Family.load`."""
+        world = self._world(split, root)
+        files = read_files(
+            world / self.name / "grefs(tas).json", world / self.name / "instances.json"
+        )
+        data = split_of(files, self.name, split, world / "images")
+        refs = {str(ref["ref_id"]): ref for ref in files.refs}
+
+        def flags(s: Sample) -> dict[str, Flag]:
+            base = refs[s.ref_id]["base"]
+            return {"kind": refs[s.ref_id]["kind"], "base": f"{base}-{base}"}
+
+        return replace(data, samples=tuple(replace(s, flags=flags(s)) for s in data.samples))
 
 
 class Photos7(DataSet):

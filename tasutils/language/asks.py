@@ -7,6 +7,7 @@
 | order | "second car from the right", "third largest", "middle one" | how manieth, from where |
 | size | "smallest dog", "the dog that is big" | big, small, biggest, smallest |
 | number | "the two dogs", "both cups" | how many things are meant |
+| things | "all red cars", "the cat and the dogs" | of several things each by itself |
 | negation | "the dog that is not brown", "girl without glasses" | what is denied |
 
 Only words of the target count: what stands behind the relation tells of the landmark. A compound
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import dropwhile, pairwise
 from typing import TYPE_CHECKING
 
 from tasutils.language.reading import EXTENDED_WORDS, LISTS, find_directions, words
@@ -35,6 +37,7 @@ _NUMBERS = {"both": 2, "pair": 2, "couple": 2} | {
     word: k for text in ("two three four five six", "2 3 4 5 6")
     for k, word in enumerate(text.split(), 2)
 }  # fmt: skip
+_COUNTING = words("the a an all both") | _NUMBERS.keys()
 _OPPOSITE = {"left": "right", "right": "left", "up": "bottom", "bottom": "up"}
 _ASKING = {*_SIZES, *_RANKS, *EXTENDED_WORDS} | words("the a an far last middle center centre")
 _RANK, _SIDE = "|".join(_RANKS), r"(?:the )?(?:far |very )?(left|right|top|bottom)(?:most)?\b"
@@ -75,7 +78,9 @@ class Asks:
     directions: left, right, up, bottom; size: big, small, biggest or smallest; relation: one of
     `RELATIONS`, with the phrases of its landmark or two; order: (k, from where), the k-th from
     left, right, up or bottom, from the biggest or smallest, or (0, "middle"); negation: the denied
-    phrase; number: of things; thing: the head phrase without these words, "" if none is named.
+    phrase; number: of things; things: where several are meant, the phrase of each in the singular,
+    and whether all such things are; thing: the head phrase without these words, "" if none is
+    named.
     """
 
     directions: tuple[str, ...] = ()
@@ -85,6 +90,7 @@ class Asks:
     order: tuple[int, str] | None = None
     negation: str = ""
     number: int | None = None
+    things: tuple[tuple[str, bool], ...] = ()
     thing: str = ""
 
     def findings(self) -> dict[str, str]:
@@ -124,6 +130,7 @@ def read_asks(doc: Doc, head: Token | None, phrase: str) -> Asks:
         order=order,
         negation=next((text for t in target if (text := _denied(t))), ""),
         number=_number(target, head),
+        things=_things(doc, target, head),
         thing="" if head is None else thing or phrase,
     )
 
@@ -225,6 +232,21 @@ def _number(target: list[Token], head: Token | None) -> int | None:
         if before == ["of", "the"] or (plural and head is not None and token.i < head.i):
             return k
     return None
+
+
+def _things(doc: Doc, target: list[Token], head: Token | None) -> tuple[tuple[str, bool], ...]:
+    """What a plural, or two nouns joined by "and", speak of: "the cat and all red cars"."""
+    found = []
+    joints = [t.i for t in target if head is not None and t.lower_ == "and" and t.i > head.i][:1]
+    for start, end in pairwise([0, *(k for joint in joints for k in (joint, joint + 1)), len(doc)]):
+        words = list(dropwhile(lambda t: t.lower_ in _COUNTING, doc[start:end]))
+        nouns = [t for t in words if t.pos_ in {"NOUN", "PROPN"}]
+        if start in joints or not nouns:
+            continue
+        noun = head if head in nouns else nouns[0]
+        plural = noun.tag_ in {"NNS", "NNPS"}
+        found.append((" ".join(t.lemma_ if t == noun else t.lower_ for t in words), plural))
+    return tuple(found) if len(found) > 1 or any(plural for _, plural in found) else ()
 
 
 def _denied(denial: Token) -> str:
