@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasutils.config import Difference, difference_lines, differences
+from tasutils.controls import controls
 from tasutils.errors import TasError, one_line
 from tasutils.metrics import (
     CONVENTION,
@@ -24,6 +25,8 @@ from tasutils.metrics import (
     paired_difference,
     percent,
 )
+from tasutils.models import model_at, saw
+from tasutils.paths import weights_path
 from tasutils.runs import MASKS_FOLDER, Metric, Run, RunRecord, metrics_of
 from tasutils.score_table import no_target, pixels_of
 
@@ -60,6 +63,9 @@ def run_lines(run: Run) -> list[str]:
             f"    95 % intervals over images, then the oracle; {CONVENTION}; other conventions: "
             f"tas compare {run.folder}"
         )
+        blind = controls(run)
+        doubt = "" if blind.told_apart else f"; NOT TOLD APART from {blind.best}"
+        lines.append(f"    {blind}{doubt}")
     if run.record.dataset == "phrasecut":
         from tasutils.datasets.phrasecut import subsets
 
@@ -194,10 +200,12 @@ def results_table(runs: Sequence[Run]) -> pd.DataFrame:
 def compare_runs(runs: Sequence[Run]) -> pd.DataFrame:
     """One row a run, each against the first run of the same sentences.
 
-    The columns of `results_table`; label; miou_difference with its ends (paired, this run minus the
-    first), won and lost (sentences whose IoU is more than `WON` above or below the first run's);
-    these are NaN for the first. TasError: less than two runs, one without a metric, or runs of one
-    split with other sentences or another ground truth.
+    The columns of `results_table`; label; told_apart, whether the run is above what reads no
+    sentence (`controls`), and controls, these in words; saw, what its networks saw of such pictures
+    in training; miou_difference with its ends (paired, this run minus the first), won and lost
+    (sentences whose IoU is more than `WON` above or below the first run's); NaN for the first.
+    TasError: less than two runs, one without a metric, or runs of one split with other sentences or
+    another ground truth.
     """
     import pandas as pd
 
@@ -209,9 +217,13 @@ def compare_runs(runs: Sequence[Run]) -> pd.DataFrame:
         _require_metrics(run)
         record = run.record
         first = firsts.setdefault((record.dataset, record.split_by, record.split), run)
-        label = {"label": f"{record.method} ({record.preset})"}
+        blind = controls(run)
+        label = {
+            "label": f"{record.method} ({record.preset})", "told_apart": blind.told_apart,
+            "controls": str(blind), "saw": _saw(run),
+        }  # fmt: skip
         rows.append(_row(run) | label | (_against(run, first) if first is not run else {}))
-    columns = [*_row(runs[0]), "label", *_PAIRED]
+    columns = [*_row(runs[0]), *label, *_PAIRED]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -232,6 +244,16 @@ def _row(run: Run) -> dict[str, object]:
         "s_per_sentence": record.answer_s / max(record.n_used, 1),
         "config_digest": record.config_digest, "git_commit": record.git_commit,
     }  # fmt: skip
+
+
+def _saw(run: Run) -> str:
+    """What the networks saw that had a say; of one that draws, its own."""
+    own = {k: m for k, m in run.record.models.items() if k.startswith(f"{run.record.method}.")}
+    found = (own if "own_mask" in run.samples else run.record.models).values()
+    known = (model_at(weights_path(model.name)) for model in found)
+    told = saw([model.name for model in known if model])
+    drawn = any(model.name.startswith("tiny/") for model in found)
+    return ", ".join(filter(None, [told, "this drawn world" * drawn]))
 
 
 def _against(run: Run, first: Run) -> dict[str, object]:
@@ -281,14 +303,16 @@ def compare_text(table: pd.DataFrame) -> str:
             f"proposal; oracle {best}; differences from {first['label']}"
         )
         columns = {
-            "method": list(part["label"]),
+            "method": part["label"] + np.where(part["told_apart"], "", " *"),
             **{_shown(name): spans(part, name) for name in METRICS},
             "mIoU difference": spans(part, "miou_difference", signed=True),
             "won / lost": [f"{a:.0f} / {b:.0f}" for a, b in part[["won", "lost"]].to_numpy()],
             "ms a sentence": [f"{1000 * s:.1f}" for s in part["s_per_sentence"]],
+            "its networks saw": list(part["saw"]),
         }
         shown = pd.DataFrame(columns).replace("nan / nan", "")
-        blocks.append(f"{one_line(head)}\n{shown.to_string(index=False)}")
+        blind = f"{first['controls']}; * not told apart from the best of these"
+        blocks.append(f"{one_line(head)}\n{shown.to_string(index=False)}\n{blind}")
     return "\n\n".join([*blocks, f"95 % intervals over images; {CONVENTION}"])
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tasutils import paths
 from tasutils.config import Preset
+from tasutils.controls import picks
 from tasutils.datasets.sample import RefDataset, Sample
 from tasutils.engines import counted
 from tasutils.errors import TasError, one_line, refused
@@ -116,12 +117,12 @@ class Task:
 
     def add(
         self, sample: Sample, answer: Answer | str, truths: Mapping[str, Truth],
-        picture: str = "", others: Columns | None = None,
+        picture: str = "", others: Columns | None = None, blind: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
         """Score one sentence.
 
         answer: or why the sentence cannot be read; truths: from `truths_of`; picture: its
-        `images.pixel_digest`; others: from `alternatives`.
+        `images.pixel_digest`; others: from `alternatives`; blind: from `controls.picks`.
         """
         import pandas as pd
 
@@ -137,6 +138,9 @@ class Task:
                     row[f"{prefix}{name}"] = value
         row["rectified"] = isinstance(answer, TasAnswer) and bool(answer.rectified)
         row |= {"reason": reason, "image_digest": picture}
+        _, inters, unions = truths[""]
+        for who, k in (blind or {}).items():
+            row |= {f"{who}_intersection_px": inters[k].item(), f"{who}_union_px": unions[k].item()}
         if nothing:
             row["no_target"] = True
         if isinstance(answer, Answer) and answer.own_mask is not None:
@@ -303,7 +307,8 @@ def _answer_image(
             others = None
             if isinstance(answer, TasAnswer) and tas.preset.decide is None:
                 others = alternatives(answer, tas)
-            task.add(sample, answer, truths[key], picture, others)
+            blind = picks(scene, sample.sample_id)
+            task.add(sample, answer, truths[key], picture, others, blind)
             if keep_masks and isinstance(answer, Answer):
                 _write_mask(task.folder / MASKS_FOLDER, sample.sample_id, answer)
         task.wall_s += perf_counter() - start

@@ -17,9 +17,14 @@ from small_peers import expression, full_scene, scene_of, small_tas
 
 from tasutils import cli, paths
 from tasutils.baselines import METHODS, answers_of, lacking, make_method
+from tasutils.compare import compare_runs, compare_text, run_lines
+from tasutils.controls import controls
 from tasutils.errors import TasError
+from tasutils.evaluate import evaluate_all
+from tasutils.masks import encode_rle
 from tasutils.models import ledger, load_registry, saw
-from tasutils.runs import list_runs
+from tasutils.refer import Answer
+from tasutils.runs import list_runs, read_run
 
 SENTENCES = ["the red car on the left", "a dog", "Is it the dog. on 2 the left?"]
 SWITCHES = {
@@ -260,3 +265,48 @@ def test_the_ledger_knows_every_network_that_sees_pictures(capsys):
     assert cli.main(["models", "list"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert any(line.startswith("sam3 ") and "saw: Visual Genome boxes" in line for line in said)
+
+
+def test_controls_read_no_sentence(dataset, tas, tmp_path):
+    class Nothing:
+        name = "nothing"
+
+        def answer(self, scene, expressions, image):
+            return [Answer(e, scene, ()) for e in expressions]
+
+    class Truth:
+        name = "truth"
+
+        def answer(self, scene, expressions, image):
+            samples = dataset.by_image()[scene.image_id]
+            masks = [dataset.gt_mask(sample) for sample in samples]
+            return [
+                Answer(e, scene, (), own_mask=encode_rle(mask[None])[0])
+                for e, mask in zip(expressions, masks, strict=True)
+            ]
+
+    methods = (Nothing(), Truth())
+    folders = evaluate_all([dataset], tas, methods, progress=False, out=tmp_path / "runs")
+    nothing, truth = (read_run(folder) for folder in folders)
+    found = controls(nothing)
+    wanted = {"the largest": [], "the most central": []}
+    for image_id, samples in dataset.by_image().items():
+        masks = tas.describe(dataset.image_path(image_id)).proposals.masks()
+        height, width = masks.shape[1:]
+        off = [np.hypot(np.nonzero(m)[1].mean() - (width - 1) / 2,
+                        np.nonzero(m)[0].mean() - (height - 1) / 2) for m in masks]  # fmt: skip
+        picks = {"the largest": masks.sum((1, 2)).argmax(), "the most central": np.argmin(off)}
+        for sample in samples:
+            gt = dataset.gt_mask(sample)
+            for name, k in picks.items():
+                wanted[name].append((masks[k] & gt).sum() / (masks[k] | gt).sum())
+    for name, values in wanted.items():
+        assert found.miou[name] == pytest.approx(np.mean(values))
+    assert found.miou["always empty"] == 0 < found.miou["a random mask"] < found.miou[found.best]
+    assert not found.told_apart and controls(truth).told_apart
+    table = compare_runs([truth, nothing])
+    assert table["told_apart"].tolist() == [True, False]
+    page = compare_text(table)
+    assert "nothing (tiny) *" in page and "truth (tiny) *" not in page
+    assert "mIoU without reading the sentence: a random mask" in page and "drawn world" in page
+    assert "NOT TOLD APART" in "".join(run_lines(nothing)) and "NOT" not in str(run_lines(truth))
