@@ -37,13 +37,12 @@ class Florence2(Drawing):
     def _load(self, folder: Path) -> None:  # type: ignore[override]
         from transformers import Florence2ForConditionalGeneration, Florence2Processor
 
-        what, kinds = "Florence-2", {"florence2"}
-        model = load_model(Florence2ForConditionalGeneration, folder, what, kinds, torch.float32)
-        self.model = model.to(self.device)
+        what, kind = "Florence-2", Florence2ForConditionalGeneration
+        self.model = load_model(kind, folder, what, {"florence2"}, torch.float32).to(self.device)
         self.processor = load_processor(Florence2Processor, folder, what)
         self.tokenizer = self.processor.tokenizer
-        around = len(self.tokenizer(self._prompt("")).input_ids)
-        self.room = model.config.text_config.max_position_embeddings - around
+        most = self.model.config.text_config.max_position_embeddings
+        self.room = most - len(self.tokenizer(self._prompt("")).input_ids)
 
     def _prompt(self, text: str) -> str:
         words, tokens = self.processor.task_prompts_with_input[_TASK], self.tokenizer

@@ -38,8 +38,7 @@ class Sam3(Drawing):
         from transformers import Sam3Model, Sam3Processor
 
         kinds = {"sam3", "sam3_video"}  # the published folder holds its tracker, too
-        model = load_model(Sam3Model, folder, "SAM 3", kinds, torch.float32)
-        self.model = model.to(self.device)
+        self.model = load_model(Sam3Model, folder, "SAM 3", kinds, torch.float32).to(self.device)
         self.processor = load_processor(Sam3Processor, folder, "SAM 3")
         self.tokenizer, self.room = self.processor.tokenizer, _TOKENS - 2
 
@@ -52,17 +51,12 @@ class Sam3(Drawing):
         tokens = self.tokenizer(
             texts, padding="max_length", max_length=_TOKENS, truncation=True, return_tensors="pt"
         ).to(self.device)
-        levels = ("fpn_hidden_states", "fpn_position_encoding")
-        many = {
-            name: tuple(x.expand(len(texts), -1, -1, -1) for x in seen[name]) for name in levels
-        }
-        out = self.model(
-            vision_embeds=type(seen)(**many), input_ids=tokens["input_ids"],
-            attention_mask=tokens["attention_mask"],
-        )  # fmt: skip
+        levels, n = ("fpn_hidden_states", "fpn_position_encoding"), len(texts)
+        many = {name: tuple(x.expand(n, -1, -1, -1) for x in seen[name]) for name in levels}
+        out = self.model(vision_embeds=type(seen)(**many), **tokens)
         scores = out.pred_logits.sigmoid() * out.presence_logits.sigmoid()  # (n, queries)
         sure, best = scores.max(dim=1)
-        logits = out.pred_masks[torch.arange(len(texts)), best][:, None].float()  # (n, 1, h, w)
+        logits = out.pred_masks[torch.arange(n), best][:, None].float()  # (n, 1, h, w)
         shares = torch.nn.functional.interpolate(logits.sigmoid(), size_hw, mode="bilinear")
         masks = (shares[:, 0] > self.config.mask_threshold).cpu().numpy()  # (n, H, W)
         return [Drawn(*one) for one in zip(masks, sure.tolist(), strict=True)]
