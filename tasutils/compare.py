@@ -145,6 +145,7 @@ def conventions_text(run: Run) -> str:
     own = "epsilon" if run.epsilon else "sentence"
     head = f"{_subject(run.record)} ({_scope(run.record)}), recorded by convention {own}"
     says = [f"{row['convention']}: {row['says']}" for _, row in table[first].iterrows()]
+    says.append(str(controls(run)))
     absent = [c.name for c in CONVENTIONS if c.name not in set(table["convention"])]
     if absent:
         says.append(

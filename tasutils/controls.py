@@ -7,10 +7,12 @@ from zlib import crc32
 
 import numpy as np
 
-from tasutils.metrics import Interval, metric, paired_difference
+from tasutils.metrics import Floats, Interval, metric, paired_difference
 from tasutils.score_table import no_target
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tasutils.runs import Run
     from tasutils.scene import Scene
 
@@ -53,18 +55,23 @@ class Controls(NamedTuple):
 def controls(run: Run) -> Controls:
     """The controls over the sentences of a run that have a ground truth; at least one has."""
     known = run.samples[run.samples["gt_area_px"].notna()]
-    columns = {who: [f"{who}_intersection_px", f"{who}_union_px"] for who in MASKS}
+    area, empty = known["gt_area_px"].to_numpy(float), no_target(known)
     pixels = {
-        MASKS[who]: tuple(known[names].to_numpy(float).T)
-        for who, names in columns.items()
-        if {*names} <= {*known}  # older runs have none
+        name: _pixels(known, f"{who}_")
+        for who, name in MASKS.items()
+        if f"{who}_union_px" in known  # older runs have none
     }
-    area = known["gt_area_px"].to_numpy(float)
     pixels[EMPTY] = np.zeros_like(area), area
-    own = tuple(known[["intersection_px", "union_px"]].to_numpy(float).T)
-    empty = no_target(known)
-    values = {name: metric(*pair, "miou", no_target=empty) for name, pair in pixels.items()}
+    values = {
+        name: metric(inter, union, "miou", no_target=empty)
+        for name, (inter, union) in pixels.items()
+    }
     best = max(values, key=lambda name: values[name])
     images = known["image_id"].to_numpy(str)
-    found = paired_difference(own, pixels[best], images, ("miou",), no_target=empty)
+    found = paired_difference(_pixels(known), pixels[best], images, ("miou",), no_target=empty)
     return Controls(values, best, found["miou"])
+
+
+def _pixels(table: pd.DataFrame, who: str = "") -> tuple[Floats, Floats]:
+    inter, union = (table[f"{who}{name}_px"].to_numpy(float) for name in ("intersection", "union"))
+    return inter, union
