@@ -28,6 +28,7 @@ BOOKS = {
     "09_error_anatomy": ({}, 4, ("answers are wrong", "the result's ")),
     "10_cost_and_scale": ({"images": 1}, 5, ("of describing a picture", ": target ")),
     "11_graded": ({}, 1, ("all of them as written here", "true captions and masks")),
+    "12_trust": ({}, 2, ("All@0.5: ", "least=0.45", "gIoU")),
     "A1_world": ({"n_scenes": 3}, 2, ()),
     "A2_clip": ({"scenes": 4, "steps": 4, "score_images": 1}, 2, ("loss: ",)),
     "A3_sam": ({"scenes": 4, "steps": 4, "score_images": 2}, 3, ("loss: ",)),
