@@ -65,6 +65,8 @@ HELP = {
     "--address": "Of a Ray cluster; default: one on this machine.",
     "--all": "Of two runs, show every sentence.",
     "--anyway": "Go on where models, data or settings differ.",
+    "--asks": "By what sentences ask for: direction, size, relation, order, negation, number, or "
+    "none of these (plain).",
     "--dataset": "refscenes, all its families (with photos7 first for a preset for photographs); "
     "one family; photos7; or refcoco, refcoco+, refcocog, phrasecut, if they are in data/",
     "--device": "cpu, cuda, cuda:1, mps; default: the best one here.",
@@ -102,9 +104,10 @@ def _count(text: str) -> int:
 
 #: what makes some of them more than a word
 _FILES = ("image", "run", "runs", "--file", "--images", "--out", "--root", "--sentences")
+_SWITCHES = ("--all", "--anyway", "--asks", "--json", "--scenes")
 _KINDS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(_FILES, {"type": Path}),
-    **dict.fromkeys(("--all", "--anyway", "--json", "--scenes"), {"action": "store_true"}),
+    **dict.fromkeys(_SWITCHES, {"action": "store_true"}),
     **dict.fromkeys(("--family", "--method", "--split", "--weight"), {"action": "append"}),
     **dict.fromkeys(("--only", "--weights"), {"default": ""}),
     **dict.fromkeys(("--rectifier", "--synonyms"), {"default": "all"}),
@@ -433,7 +436,7 @@ def _evaluate(o: Namespace) -> None:
 
 
 @_command(
-    "runs* --all --json --out",
+    "runs* --all --asks --json --out",
     runs="Folders of runs; default: all of --out.",
     out="Folder with all runs; default: results.",
 )
@@ -442,7 +445,8 @@ def _compare(o: Namespace) -> None:
 
     One run: its numbers by every convention in print, and how many choices were close. Two: also
     what changed from the first to the second: settings, data, models, code, paired numbers and
-    sentences. None: results.csv, a row for each run of the folder.
+    sentences. None: results.csv, a row for each run of the folder. With --asks, the same numbers
+    for the sentences that ask for each thing alone.
     """
     if not o.runs:
         folder = o.out or paths.RESULTS
@@ -454,6 +458,9 @@ def _compare(o: Namespace) -> None:
         print(f"{len(found)} runs: {folder}/results.csv")
         return
     opened = [read_run(run) for run in o.runs]
+    if o.asks:
+        print(printable(compare.by_asks_text(compare.by_asks(opened))))
+        return
     diff = compare.diff_runs(*opened) if len(opened) == 2 else None
     if len(opened) == 1:
         print(printable(compare.conventions_text(opened[0])))

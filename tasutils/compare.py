@@ -6,8 +6,9 @@ Times and memory are left aside where runs are set against each other: they diff
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from tasutils.config import Difference, difference_lines, differences
 from tasutils.controls import controls
 from tasutils.errors import TasError, one_line
+from tasutils.language import Parser
+from tasutils.language.asks import ASKS
 from tasutils.metrics import (
     CONVENTION,
     CONVENTIONS,
@@ -212,37 +215,102 @@ def compare_runs(runs: Sequence[Run]) -> pd.DataFrame:
 
     if len(runs) < 2:
         raise TasError(f"{len(runs)} run to compare; name two or more")
-    rows: list[dict[str, object]] = []
+    rows = []
+    for run, first in _beside(runs):
+        blind = controls(run)
+        told = {"told_apart": blind.told_apart, "controls": str(blind), "saw": _saw(run)}
+        rows.append(_row(run) | {"label": _label(run), **told} | _against(run, first))
+    return pd.DataFrame(rows)
+
+
+def asked(run: Run) -> pd.DataFrame:
+    """What each sentence of a run asks for, bool (n, ...): see `Asks.findings`; `plain`: nothing.
+
+    Read again by the run's parser. A sentence that asks for several things counts in each.
+    """
+    import pandas as pd
+
+    parser = Parser(run.record.config["language"]["spacy_model"])
+    found = [parser.parse(text).asks.findings() for text in run.samples["text"]]
+    asks = pd.DataFrame(found, run.samples.index, list(ASKS)).notna()
+    return asks.assign(plain=~asks.any(axis=1))
+
+
+def by_asks(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row for each thing that the sentences of a split ask for, and run; see `asked`.
+
+    Columns dataset, split, partial, asks, label, n; the metrics of `results_table`; the paired
+    columns of `compare_runs`. TasError: a run without a metric, or with other sentences.
+    """
+    import pandas as pd
+
+    rows = []
+    pairs = [(run, first, asked(first)) for run, first in _beside(runs)]
+    for name, (run, first, asks) in product([*ASKS, "plain"], pairs):
+        who = asks[name].to_numpy()
+        if found := metrics_of(run.samples.iloc[same_order(run, first)][who], run.epsilon):
+            head = {**_place(run), "partial": run.record.partial, "asks": name}
+            head |= {"label": _label(run), "n": found["miou"].n}
+            rows.append(head | _figures(found) | _against(run, first, who))
+    return pd.DataFrame(rows)
+
+
+def by_asks_text(table: pd.DataFrame) -> str:
+    """A table of `by_asks` as text, numbers in per cent, one block a data set and split."""
+    import pandas as pd
+
+    blocks = []
+    for (dataset, split), part in table.groupby(["dataset", "split"], sort=False):
+        columns = {
+            "asks": part["asks"].mask(part["asks"].duplicated(), ""),
+            "method": part["label"],
+            **{_shown(name): spans(part, name) for name in METRICS},
+            "oracle mIoU": [f"{100 * value:.1f}" for value in part["oracle_miou"]],
+            "mIoU difference": spans(part, "miou_difference", signed=True),
+            "n": part["n"],
+        }
+        head = f"{dataset} {split}{', partial' if part['partial'].any() else ''}"
+        blocks.append(f"{one_line(head)}\n{pd.DataFrame(columns).to_string(index=False)}")
+    says = "a sentence that asks for several things counts in each; 95 % intervals over images"
+    return "\n\n".join([*blocks, f"{says}; {CONVENTION}"])
+
+
+def _beside(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
+    """Each run with the first of its data set and split; TasError for one without a metric."""
     firsts: dict[tuple[str, str, str], Run] = {}
     for run in runs:
         _require_metrics(run)
         record = run.record
-        first = firsts.setdefault((record.dataset, record.split_by, record.split), run)
-        blind = controls(run)
-        label = {
-            "label": f"{record.method} ({record.preset})", "told_apart": blind.told_apart,
-            "controls": str(blind), "saw": _saw(run),
-        }  # fmt: skip
-        rows.append(_row(run) | label | (_against(run, first) if first is not run else {}))
-    columns = [*_row(runs[0]), *label, *_PAIRED]
-    return pd.DataFrame(rows, columns=columns)
+        yield run, firsts.setdefault((record.dataset, record.split_by, record.split), run)
+
+
+def _label(run: Run) -> str:
+    return f"{run.record.method} ({run.record.preset})"
+
+
+def _place(run: Run) -> dict[str, object]:
+    names = filter(None, (run.record.dataset, run.record.split_by))
+    return {"dataset": " ".join(names), "split": run.record.split}
+
+
+def _figures(metrics: Mapping[str, Metric]) -> dict[str, object]:
+    """The columns of `METRICS`."""
+    row: dict[str, object] = {}
+    for name in METRICS:
+        found = metrics[name]
+        row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+        row[f"oracle_{name}"] = metrics[f"oracle_{name}"].value
+    return row
 
 
 def _row(run: Run) -> dict[str, object]:
     record = run.record
-    row: dict[str, object] = {
-        "dataset": " ".join(filter(None, (record.dataset, record.split_by))),
-        "split": record.split, "method": record.method, "preset": record.preset,
+    return {
+        **_place(run), "method": record.method, "preset": record.preset,
         "run_id": record.run_id, "created": record.created, "n": record.metrics["miou"].n,
         "n_images": record.metrics["miou"].n_images, "n_images_total": record.n_images_total,
         "n_without_proposals": record.n_without_proposals, "partial": record.partial,
-    }  # fmt: skip
-    for name in METRICS:
-        found = record.metrics[name]
-        row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
-        row[f"oracle_{name}"] = record.metrics[f"oracle_{name}"].value
-    return row | {
-        "s_per_sentence": record.answer_s / max(record.n_used, 1),
+        **_figures(record.metrics), "s_per_sentence": record.answer_s / max(record.n_used, 1),
         "config_digest": record.config_digest, "git_commit": record.git_commit,
     }  # fmt: skip
 
@@ -257,10 +325,12 @@ def _saw(run: Run) -> str:
     return ", ".join(filter(None, [told, "this drawn world" * drawn]))
 
 
-def _against(run: Run, first: Run) -> dict[str, object]:
-    """The paired columns of a run beside the first one of its split."""
+def _against(run: Run, first: Run, some: NDArray[np.bool_] | bool = True) -> dict[str, object]:
+    """The paired columns of a run beside the first of its split; some: (n,), of its sentences."""
+    if run is first:
+        return dict.fromkeys(_PAIRED, np.nan)
     mine, theirs = run.samples.iloc[same_order(run, first)], first.samples
-    known = theirs["gt_area_px"].notna().to_numpy()
+    known = theirs["gt_area_px"].notna().to_numpy() & some
     pairs = [pixels_of(table[known]) for table in (mine, theirs)]
     empty = first.no_target[known]
     (found,) = paired_difference(

@@ -13,6 +13,9 @@ from PIL import Image
 from tasutils import cli
 from tasutils.compare import (
     WON,
+    asked,
+    by_asks,
+    by_asks_text,
     compare_runs,
     compare_text,
     conventions_text,
@@ -80,6 +83,26 @@ def test_a_comparison_by_hand(dataset, tmp_path, tas):
         assert table["lost"][row] == (gain[1] - gain[0] > WON).sum()
         ends = table.loc[row, ["miou_difference_low", "miou_difference_high"]]
         assert ends.iloc[0] <= table["miou_difference"][row] <= ends.iloc[1]
+
+
+def test_a_comparison_by_what_sentences_ask_for(tmp_path, tas, capsys):
+    said = ["dog on the left", "biggest dog on the left", "dog", "dog next to the cat"]
+    runs = runs_of(make_dataset(tmp_path, sentences=said), tas, tmp_path / "out")[:2]
+    who, table = asked(runs[0]), by_asks(runs)
+    kinds = {"direction": [0, 1], "size": [1], "relation": [3], "plain": [2]}
+    assert [(a, n) for a, n in table[["asks", "n"]].to_numpy()] == [
+        (kind, 6 * len(texts)) for kind, texts in kinds.items() for _ in runs
+    ]
+    for kind, texts in kinds.items():
+        some = runs[0].samples["text"].isin([said[k] for k in texts])
+        assert (who[kind] == some).all()
+        one, other = (run.samples["iou"][some] for run in runs)
+        first, second = table[table["asks"] == kind].to_dict("records")
+        assert first["miou"] == pytest.approx(one.mean()) and np.isnan(first["miou_difference"])
+        assert second["miou_difference"] == pytest.approx((other - one).mean())
+        assert second["oracle_miou"] == runs[1].samples["oracle_iou"][some].mean()
+    assert cli.main(["compare", "--asks", *(str(run.folder) for run in runs)]) == 0
+    assert capsys.readouterr().out.strip() == by_asks_text(table).strip()
 
 
 def test_what_cannot_be_compared(dataset, tmp_path, tas):

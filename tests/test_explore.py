@@ -50,6 +50,14 @@ def test_a_peer_ranks_by_its_own_scores():
     assert "clip_only" in view.reason and "negatives" not in view.html
 
 
+@pytest.mark.parametrize("method", ["tas", "clip_only"])
+def test_a_chip_tells_each_thing_that_a_sentence_asks_for(method):
+    html = look("the biggest cat left of the dog", method=method).html
+    chips = re.findall(r'<span class="ask">(.*?)</span>', html)
+    assert chips == ["size: biggest", "relation: left of dog"]
+    assert 'class="ask"' not in look("the cat", method=method).html
+
+
 class Chooser:
     """Chooses masks without scores, or draws one of its own."""
 

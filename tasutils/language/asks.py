@@ -107,6 +107,8 @@ class Asks:
         return {name: text for name, text in said.items() if text}
 
 
+#: What sentences ask for, in the words of `Asks.findings`.
+ASKS = ("direction", "size", "relation", "order", "negation", "number")
 #: The relations that are read.
 RELATIONS = tuple(_RELATIONS)
 
