@@ -67,6 +67,7 @@ HELP = {
     "--anyway": "Go on where models, data or settings differ.",
     "--asks": "By what sentences ask for: direction, size, relation, order, negation, number, or "
     "none of these (plain).",
+    "--convention": "One way to count, each run less the first, paired: GRES, worst sentence.",
     "--dataset": "refscenes, all its families (with photos7 first for a preset for photographs); "
     "one family; photos7; or refcoco, refcoco+, refcocog, phrasecut, if they are in data/",
     "--device": "cpu, cuda, cuda:1, mps; default: the best one here.",
@@ -436,7 +437,7 @@ def _evaluate(o: Namespace) -> None:
 
 
 @_command(
-    "runs* --all --asks --json --out",
+    "runs* --all --asks --json --convention --out",
     runs="Folders of runs; default: all of --out.",
     out="Folder with all runs; default: results.",
 )
@@ -445,8 +446,9 @@ def _compare(o: Namespace) -> None:
 
     One run: its numbers by every convention in print, and how many choices were close. Two: also
     what changed from the first to the second: settings, data, models, code, paired numbers and
-    sentences. None: results.csv, a row for each run of the folder. With --asks, the same numbers
-    for the sentences that ask for each thing alone.
+    sentences. None: results.csv, a row for each run of the folder, and results.html, what answered
+    the same sentences side by side. With --asks, the same numbers for the sentences that ask for
+    each thing alone; with --convention, by that one alone.
     """
     if not o.runs:
         folder = o.out or paths.RESULTS
@@ -454,12 +456,16 @@ def _compare(o: Namespace) -> None:
         if not found:
             raise TasError(f"{folder}: no run there; `tas evaluate` makes one")
         compare.results_table(found).to_csv(folder / "results.csv", index=False)
+        (folder / "results.html").write_text(compare.page(found), encoding="utf-8")
         print(*map(compare.summary_line, found), sep="\n")
-        print(f"{len(found)} runs: {folder}/results.csv")
+        print(f"{len(found)} runs: {folder}/results.csv and {folder}/results.html")
         return
     opened = [read_run(run) for run in o.runs]
     if o.asks:
         print(printable(compare.by_asks_text(compare.by_asks(opened))))
+        return
+    if o.convention:
+        print(printable(compare.convention_text(opened, o.convention)))
         return
     diff = compare.diff_runs(*opened) if len(opened) == 2 else None
     if len(opened) == 1:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import product
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +24,19 @@ from tasutils.language.asks import ASKS
 from tasutils.metrics import (
     CONVENTION,
     CONVENTIONS,
+    aurc,
+    bootstrap_ratios,
+    convention_ratios,
     iou,
     metric,
     metric_variants,
     paired_difference,
     percent,
+    risk_coverage,
 )
 from tasutils.models import model_at, saw
 from tasutils.paths import weights_path
-from tasutils.runs import MASKS_FOLDER, Metric, Run, RunRecord, metrics_of
+from tasutils.runs import MASKS_FOLDER, RECORD_FILE, Metric, Run, RunRecord, metrics_of
 from tasutils.score_table import no_target, pixels_of
 
 if TYPE_CHECKING:
@@ -52,7 +58,9 @@ Facts = dict[str, tuple[Any, Any]]
 
 
 def _shown(name: str) -> str:
-    return name.replace("oracle_", "oracle ").replace("iou", "IoU").replace("p@", "P@")
+    for short, shown in (("oracle_", "oracle "), ("iou", "IoU"), ("p@", "P@"), ("pr@", "Pr@")):
+        name = name.replace(short, shown)
+    return name.replace("n_acc", "N-acc").replace("t_acc", "T-acc")
 
 
 # --- one run ---
@@ -148,8 +156,8 @@ def conventions_text(run: Run) -> str:
     own = "epsilon" if run.epsilon else "sentence"
     head = f"{_subject(run.record)} ({_scope(run.record)}), recorded by convention {own}"
     says = [f"{row['convention']}: {row['says']}" for _, row in table[first].iterrows()]
-    says.append(str(controls(run)))
-    absent = [c.name for c in CONVENTIONS if c.name not in set(table["convention"])]
+    says += [str(controls(run)), _trust(run)]
+    absent = [c.name for c in CONVENTIONS if c.prefix and c.name not in set(table["convention"])]
     if absent:
         says.append(
             f"{', '.join(absent)}: not told apart in this run: no annotation of its split has "
@@ -169,6 +177,20 @@ def conventions_text(run: Run) -> str:
             scores(run.samples, as_published=True).round(4).to_string(),
         ]
     return "\n".join([head, shown.to_string(index=False), "", *says])
+
+
+def _trust(run: Run) -> str:
+    """What is gained by answering only the sentences with the largest margins."""
+    table, margins = run.samples, np.nan_to_num(run.table.margins(), nan=-1.0, posinf=9.0)
+    known = table["gt_area_px"].notna().to_numpy()
+    wrong, sure = (table["iou"] <= 0.5).to_numpy(float)[known], margins[known]
+    found, risk = aurc(wrong, sure, run.images[known]), risk_coverage(wrong, sure)[1]
+    return (
+        f"the largest margins first: AURC {percent(*found['aurc'][:3])}, "
+        f"{percent(*found['gain'][:3])} below a random order; "
+        f"{100 * risk[(len(risk) - 1) // 2]:.1f} % wrong in half of the answers, "
+        f"{100 * risk[-1]:.1f} % in all"
+    )
 
 
 def _require_metrics(run: Run) -> None:
@@ -211,10 +233,14 @@ def compare_runs(runs: Sequence[Run]) -> pd.DataFrame:
     TasError: less than two runs, one without a metric, or runs of one split with other sentences or
     another ground truth.
     """
-    import pandas as pd
-
     if len(runs) < 2:
         raise TasError(f"{len(runs)} run to compare; name two or more")
+    return _side_by_side(runs)
+
+
+def _side_by_side(runs: Sequence[Run]) -> pd.DataFrame:
+    import pandas as pd
+
     rows = []
     for run, first in _beside(runs):
         blind = controls(run)
@@ -358,12 +384,19 @@ def same_order(run: Run, first: Run) -> NDArray[np.int64]:
 
 def compare_text(table: pd.DataFrame) -> str:
     """A table of `compare_runs` as text, numbers in per cent, one block a data set and split."""
+    blocks = [
+        f"{head}\n{shown.to_string(index=False)}\n{blind}" for head, shown, blind in _blocks(table)
+    ]
+    return "\n\n".join([*blocks, f"95 % intervals over images; {CONVENTION}"])
+
+
+def _blocks(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, str]]:
+    """Heading, numbers and controls of each data set and split."""
     import pandas as pd
 
     def joined(values: pd.Series, form: str = ".1f") -> str:
         return " / ".join(dict.fromkeys(f"{value:{form}}" for value in values))
 
-    blocks = []
     for (dataset, split), part in table.groupby(["dataset", "split"], sort=False):
         first, partial = part.iloc[0], part["partial"].any()
         scope = f"{'partial, ' if partial else ''}n = {first['n']} sentences, "
@@ -383,8 +416,68 @@ def compare_text(table: pd.DataFrame) -> str:
         }
         shown = pd.DataFrame(columns).replace("nan / nan", "")
         blind = f"{first['controls']}; * not told apart from the best of these"
-        blocks.append(f"{one_line(head)}\n{shown.to_string(index=False)}\n{blind}")
-    return "\n\n".join([*blocks, f"95 % intervals over images; {CONVENTION}"])
+        yield one_line(head), shown, blind
+
+
+def page(runs: Sequence[Run]) -> str:
+    """A page of HTML: what answered the same sentences side by side, whole splits and parts apart.
+
+    Of runs of one method with the same settings only the newest; each links to its record.
+    """
+    groups: dict[tuple[object, ...], dict[tuple[str, ...], Run]] = {}
+    for run in sorted(runs, key=lambda run: (run.record.method != "tas", run.record.created)):
+        r = run.record
+        same = (r.dataset, r.split_by, r.split, r.index_digest, r.n_used, r.n_images)
+        settings = (r.method, str(r.method_settings), r.config_digest)
+        if r.metrics:
+            groups.setdefault(same, {})[settings] = run
+    parts = []
+    for group in groups.values():
+        links = [
+            f'<a href="{quote(r.folder.name)}/{RECORD_FILE}">record</a>' for r in group.values()
+        ]
+        for head, shown, blind in _blocks(_side_by_side(list(group.values()))):
+            shown = shown.map(lambda cell: escape(str(cell))).assign(record=links)
+            rows = shown.to_html(index=False, border=0, escape=False)
+            parts.append(f"<h2>{escape(head)}</h2>{rows}<p>{escape(blind)}</p>")
+    style = (
+        "body {font: 15px sans-serif; margin: 2em} td, th {padding: .2em .6em; text-align: left}"
+    )
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Runs side by side</title>'
+        f"<style>{style}</style><h1>Runs side by side</h1>{''.join(parts)}"
+        f"<p>95 % intervals over images; {escape(CONVENTION)}</p></html>"
+    )
+
+
+def convention_text(runs: Sequence[Run], name: str) -> str:
+    """Runs of the same sentences by one convention, each less the first, paired; in per cent.
+
+    Raises TasError for no such convention, and where a run lacks what it needs.
+    """
+    import pandas as pd
+
+    named = {c.name: c for c in CONVENTIONS}
+    if name not in named:
+        raise TasError(f"no convention {name!r}; there are {', '.join(named)}")
+    rows, firsts, images = [], {}, runs[0].images
+    for run in runs:
+        samples = run.samples.iloc[same_order(run, runs[0])]
+        known = samples["gt_area_px"].notna().to_numpy()
+        if name not in set(metric_variants(samples[known])["convention"]):
+            raise TasError(f"{run.folder.name} has nothing that convention {name} counts")
+        ratios = convention_ratios(named[name], samples[known])
+        firsts = firsts or ratios
+        own = bootstrap_ratios(ratios, images[known])
+        gain = bootstrap_ratios(ratios, images[known], firsts)
+        label = f"{run.record.method} ({run.record.preset})"
+        rows += [
+            (label, _shown(m), percent(*own[m][:3]), percent(*gain[m][:3], signed=True))
+            for m in ratios
+        ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["method", "metric", "value", "difference"])
+    head = f"{_subject(runs[0].record)} ({_scope(runs[0].record)}): {named[name].says}"
+    return f"{one_line(head)}\n{table.to_string(index=False)}"
 
 
 def spans(table: pd.DataFrame, name: str, signed: bool = False) -> list[str]:

@@ -263,7 +263,7 @@ def overlay(
     if picked is not None:
         outline(ax, answer.scene.proposals.masks()[picked], OKABE_ITO["green"], 3.0)
     key = "no mask was proposed, so there is no answer"
-    if len(answer.total):
+    if len(answer.scene.proposals):
         key = "nothing is meant   numbers: rank"
     if answer.best is not None:
         several = "masks" if len(answer.chosen) > 1 else "mask"

@@ -4,8 +4,7 @@ import math
 
 import cv2
 import numpy as np
-from slow_networks import attention, cubic
-from slow_peers import bilinear, stretched, unit
+from slow_peers import attention, bilinear, cubic, stretched, unit
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 

@@ -418,7 +418,8 @@ def test_list_has_the_published_counts_beside_the_found(tmp_path, capsys, monkey
     assert cells[("refcoco", "google", "val")] == ["-", "1", "-", "1", "-", "2"]
     assert cells[("refcoco+", "unc", "testB")] == ["-", "1", "-", "1", "-", "unknown"]
     assert f"phrasecut is damaged: tas data check phrasecut --root {tmp_path}" in lines
-    assert lines[-1] == f"- is not here; to fetch it: tas data get refcoco+ --root {tmp_path}"
+    absent = "refcoco+ | grefcoco | refcoco-m"
+    assert lines[-1] == f"- is not here; to fetch it: tas data get {absent} --root {tmp_path}"
 
 
 # ---- evaluation, from the command line

@@ -6,9 +6,10 @@ from contextlib import nullcontext
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
-from light import PARSER, HashEncoder, boxes, scene_of
+from light import PARSER, HashEncoder, boxes, light_tas, scene_of
 from PIL import Image
 from published_trees import (
     FAR,
@@ -24,12 +25,15 @@ from published_trees import (
 )
 from pycocotools import mask as coco
 
+from tasutils.cli import main
 from tasutils.config import DecideConfig, load_preset
 from tasutils.datasets import load_dataset
 from tasutils.datasets.published import get_data
 from tasutils.errors import TasError
+from tasutils.evaluate import evaluate
 from tasutils.metrics import aurc, gres_ratios, metric_variants, risk_coverage
 from tasutils.refer import decide, refer
+from tasutils.runs import list_runs
 from tasutils.terms import combine
 
 PRESET = load_preset("tiny")
@@ -280,3 +284,45 @@ def test_presets_that_decide():
         assert several.digest() != graded.digest() and graded.decide is None
         assert several.describe_digest() == graded.describe_digest()
         assert several.override({"decide.margin": 0.2}).decide.margin == 0.2
+
+
+# ---- runs
+
+
+@pytest.fixture(scope="module")
+def graded_and_gres(tmp_path_factory):
+    """Runs over three pictures with light parts: always one mask, and as is decided."""
+    out = tmp_path_factory.mktemp("runs")
+    refs = [reference(0), reference(1, **MANY, split="val"), reference(2, **NONE, split="val")]
+    data = load_dataset("grefcoco", "val", root=write_grefcoco(out / "data", refs))
+    for changes in ({}, {"decide": {"least": 0.1, "margin": 0.1}}):
+        evaluate(data, light_tas(changes), limit_images=1, progress=False, out=out)
+    return out
+
+
+def test_compare_tells_none_and_several(graded_and_gres, capsys):
+    one, gres = sorted(list_runs(graded_and_gres), key=lambda run: "decide" in run.record.config)
+    assert (one.samples["chosen"] >= 0).all() and (gres.samples["chosen"] < 0).any()
+    none = gres.samples["no_target"].to_numpy(bool)
+    empty = (gres.samples["chosen"] < 0).to_numpy()
+    assert set(gres.samples["iou"][none & empty]) == {1.0}
+    assert set(gres.samples["iou"][none & ~empty]) | {0.0} == {0.0}
+    assert main(["compare", str(one.folder), str(gres.folder), "--convention", "GRES"]) == 0
+    rows = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    n_acc = [row for row in rows if "N-acc" in " ".join(row)]
+    assert f"{100 * empty[none].mean():.1f} [" in " ".join(n_acc[1])
+    assert main(["compare", str(gres.folder)]) == 0
+    said = capsys.readouterr().out
+    assert "worst sentence" in said and "AURC" in said and "always empty" in said
+    assert main(["compare", str(gres.folder), "--convention", "best"]) == 2
+    assert "no convention 'best'; there are sentence," in capsys.readouterr().err
+
+
+def test_a_page_of_a_folder(graded_and_gres, capsys):
+    assert main(["compare", "--out", str(graded_and_gres)]) == 0
+    page = BeautifulSoup((graded_and_gres / "results.html").read_text(), "html.parser")
+    (head,) = page.find_all("h2")  # both answer the same sentences
+    assert head.text.startswith("grefcoco unc val: partial, ")
+    links = [cell["href"] for cell in page.find_all("a")]
+    assert sorted(links) == sorted(f"{r.folder.name}/run.json" for r in list_runs(graded_and_gres))
+    assert "always empty" in page.text

@@ -17,7 +17,6 @@ sentence may come with three others that are judged against it, its `base`:
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations, count, product
@@ -45,9 +44,8 @@ Meant = tuple[str, Targets]  # words as written, and the things that they mean
 
 
 def write_grefs(world: Path) -> None:
-    """Write `grefscenes/` over the pictures of a world."""
+    """Write `grefs(tas).json` over the pictures of a world; refscenes has their annotations."""
     folder = world / SEVERAL
-    shutil.copyfile(world / "refscenes" / "instances.json", folder / "instances.json")
     table = pd.read_parquet(world / "scenes.parquet")
     refs: list[dict[str, Any]] = []
     for (split, image_id), things in table.groupby(["split", "image_id"], sort=False):
@@ -55,7 +53,7 @@ def write_grefs(world: Path) -> None:
         said = sentences(int(image_id), view_of_table(things), pool)
         for (kind, raw, targets, base), number in zip(said, count(len(refs)), strict=False):
             text = normalise(raw)
-            told = {"tokens": text.split(), "raw": raw, "sent_id": number, "sent": text}
+            told = {"raw": raw, "sent_id": number, "sent": text}
             refs.append({
                 "ref_id": number, "image_id": int(image_id), "split": split,
                 "ann_id": [int(things["ann_id"].iloc[i]) for i in targets] or [-1],

@@ -97,9 +97,8 @@ class Several(Family):
     def load(self, split: str, *, root: Path | str | None = None, **_: Any) -> RefDataset:
         """Read a split; see `Family.load`."""
         world = self._world(split, root)
-        files = read_files(
-            world / self.name / "grefs(tas).json", world / self.name / "instances.json"
-        )
+        instances = world / "refscenes" / "instances.json"
+        files = read_files(world / self.name / "grefs(tas).json", instances)
         data = split_of(files, self.name, split, world / "images")
         refs = {str(ref["ref_id"]): ref for ref in files.refs}
 
