@@ -460,7 +460,8 @@ def convention_text(runs: Sequence[Run], name: str) -> str:
     named = {c.name: c for c in CONVENTIONS}
     if name not in named:
         raise TasError(f"no convention {name!r}; there are {', '.join(named)}")
-    rows, firsts, images = [], {}, runs[0].images
+    rows, images = [], runs[0].images
+    firsts: dict[str, tuple[Floats, Floats]] = {}
     for run in runs:
         samples = run.samples.iloc[same_order(run, runs[0])]
         known = samples["gt_area_px"].notna().to_numpy()

@@ -123,7 +123,7 @@ class View:
     picked: int | None = None
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("scene", "expression", "best", "mask"):
+        if name in ("scene", "expression", "best", "chosen", "mask"):
             return getattr(self.answer, name)
         raise AttributeError(name)
 

@@ -204,7 +204,7 @@ def test_each_picture_is_seen_once_and_sentences_go_in_one_batch(picture, eight)
 
 def test_tiny_from_end_to_end(dataset, tmp_path):
     tas = TAS(load_preset("tiny"), FakeProposer(), None, FakeCaptioner(), PARSER, "cpu")
-    (run,) = runs_of(tmp_path, tas, tmp_path / "runs", ["hybridgl"])
+    (run,) = runs_of(dataset, tas, tmp_path / "runs", ["hybridgl"])
     assert run.record.method == "hybridgl" and len(run.samples) == 30
     assert (run.samples.query("n_proposals > 0")["chosen"] >= 0).all()
     method = make_method("hybridgl", tas)  # of 6 blocks a quarter and half
