@@ -24,6 +24,7 @@ from tasutils.language.asks import ASKS
 from tasutils.metrics import (
     CONVENTION,
     CONVENTIONS,
+    Floats,
     aurc,
     bootstrap_ratios,
     convention_ratios,
