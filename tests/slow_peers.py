@@ -43,6 +43,13 @@ def attention(q, k, v, heads):
     return out
 
 
+def cubic(x, a=-0.75):
+    x = abs(x)
+    if x <= 1:
+        return (a + 2) * x**3 - (a + 3) * x**2 + 1
+    return a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a if x < 2 else 0.0
+
+
 def bilinear(grid, size_hw):
     """(h, w, ...) to (H, W, ...), corners not aligned, edges repeated, no antialiasing."""
     (h, w), (height, width) = grid.shape[:2], size_hw
