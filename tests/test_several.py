@@ -330,3 +330,33 @@ def test_a_page_of_a_folder(graded_and_gres, capsys):
     links = [cell["href"] for cell in page.find_all("a")]
     assert sorted(links) == sorted(f"{r.folder.name}/run.json" for r in list_runs(graded_and_gres))
     assert "always empty" in page.text
+
+
+# ---- the embedded family
+
+
+@pytest.mark.parametrize("split", ["val", "testP"])
+def test_grefscenes_means_what_its_kinds_say(split):
+    data = load_dataset("grefscenes", split)
+    by_id = {sample.sample_id: sample for sample in data.samples}
+    kinds = dict.fromkeys(["one", "same", "switch", "void", "absent", "all", "both"], 0)
+    for sample in data.samples:
+        kind, base = sample.flags["kind"], by_id[sample.flags["base"]]
+        kinds[kind] += 1
+        n = len(sample.ann_ids)
+        assert n == {"void": 0, "absent": 0, "both": 2}.get(kind, n) and (n > 1) == (
+            kind in "allboth"
+        )
+        words, others = sample.text.split(), base.text.split()
+        if kind == "same":
+            assert sample.ann_ids == base.ann_ids and words != others
+        if kind in ("switch", "void"):
+            assert sum(a != b for a, b in zip(words, others, strict=True)) == 1
+            assert sample.ann_ids != base.ann_ids and base.flags["kind"] == "one"
+    assert min(kinds.values()) > 100
+    none = sum(sample.ann_ids == () for sample in data.samples) / len(data)
+    assert 0.25 < none < 0.4
+    asks = [
+        PARSER.parse(s.text).asks.things for s in data.samples[:400] if s.flags["kind"] == "both"
+    ]
+    assert np.mean([len(things) == 2 for things in asks]) > 0.9
