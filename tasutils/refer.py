@@ -128,10 +128,10 @@ class TasAnswer(Answer):
             return "; ".join(f"{part.expression.text}: {part.reason}" for part in self.parts)
         if not len(self.total):
             return "no mask was proposed in this picture, so there is nothing to choose"
-        if self.best is None:
-            first = int(np.argmin(self.rank))
-            return f"nothing is meant, the best total is too low: {_sum(self, first)}"
-        parts = [f"mask {self.best} wins: {_sum(self, self.best)}"]
+        if self.best is None and (rules := self.preset.decide):
+            total = _sum(self, int(np.argmin(self.rank)))
+            return f"nothing is meant, the best total is below {rules.least:g}: {total}"
+        parts = [f"mask {self.best} wins: {_sum(self, self.chosen[0])}"]
         if others := self.chosen[1:]:
             parts.append(f"near it, and so meant as well: {', '.join(map(str, others))}")
         if not self.sure:
