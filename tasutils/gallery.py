@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasutils import paths
 from tasutils.config import Preset
 from tasutils.datasets import RefDataset, Sample, load_dataset
+from tasutils.datasets.sample import segmentation_mask
+from tasutils.describe import describe_again
 from tasutils.images import read_image
-from tasutils.masks import iou
+from tasutils.masks import intersection_union, iou
 from tasutils.refer import refer
 from tasutils.score_table import OWN
 from tasutils.show import Example
@@ -72,6 +77,47 @@ class Gallery:
         image = read_image(self.dataset.image_path(image_id))
         scene = self.store.get(scene_key(image, self.tas.preset.describe_digest()))
         return image, self.tas.describe(image, image_id) if scene is None else scene
+
+    @cached_property
+    def _graph(self) -> dict[Path, list[tuple[str, object]]]:
+        """Of each drawn picture: what a perfect captioner says of each thing, and its outline."""
+        import pandas as pd
+
+        world, graph = paths.DATA / "refscenes", dict[Path, list[tuple[str, object]]]()
+        layout = json.loads((world / "refscenes" / "instances.json").read_text(encoding="utf-8"))
+        outlines = {one["id"]: one["segmentation"] for one in layout["annotations"]}
+        table = pd.read_parquet(world / "scenes.parquet").fillna({"color": ""})
+        rows = table[["image_id", "ann_id", "color", "category"]].to_numpy()
+        for picture, thing, color, category in rows:
+            said = f"a {color} {category}" if color else f"a {category}"
+            place = world / "images" / f"{picture}.jpg"
+            graph.setdefault(place, []).append((said, outlines[thing]))
+        return graph
+
+    def things(self, image_id: str) -> tuple[list[str], NDArray[np.bool_]]:
+        """All n things of a drawn picture: what a perfect captioner says of each, and its mask.
+
+        Masks: bool (n, H, W); of a picture that is not of the drawn world n is 0.
+        """
+        size_hw = self.dataset.size_hw(image_id)
+        known = self._graph.get(self.dataset.image_path(image_id), [])
+        masks = [segmentation_mask(outline, size_hw, image_id) for _, outline in known]
+        return [said for said, _ in known], np.array(masks, bool).reshape(-1, *size_hw)
+
+    def told(self, image_id: str, scene: Scene) -> Scene:
+        """A scene of a drawn picture with captions as by a perfect captioner.
+
+        A mask is called as the thing with which it has an IoU above 0.5, "" where there is none;
+        the picture as all its things.
+        """
+        said, truths = self.things(image_id)
+        pixels = [intersection_union(scene.proposals.masks(), truth) for truth in truths]
+        ious = np.array([inter / union for inter, union in pixels]).T  # (n, things)
+        captions = [said[row.argmax()] if row.max() > 0.5 else "" for row in ious]
+        scene = replace(scene, captions_raw=captions, image_caption_raw=" and ".join(said))
+        image, tas = read_image(self.dataset.image_path(image_id)), self.tas
+        parts: Any = {"encoder": tas.encoder, "language": tas.language, "preset": tas.preset}
+        return describe_again(scene, image, **parts, read_only=True)
 
     def example(
         self, row: int, weights: Mapping[str, float] | None = None, form: str = ""

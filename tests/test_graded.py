@@ -2,14 +2,17 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from light import MASKS, PARSER, PRESET, SIZE_HW, HashEncoder, discs, scene_of
+from light import MASKS, PARSER, PRESET, SIZE_HW, TAS, HashEncoder, discs, scene_of
 
+from tasutils import gallery
+from tasutils.datasets import load_dataset
 from tasutils.graded import Order, Relation, Wholeness, d_score, o_score, r_score, w_score, z_score
 from tasutils.language.asks import RELATIONS, Asks
 from tasutils.refer import parse_expression, refer
@@ -176,3 +179,19 @@ def test_the_thing_alone_stands_for_the_sentence():
     answer = refer(scene, "the biggest cat on the left", HashEncoder(), PARSER, GRADED_PRESET)
     assert answer.reason.endswith("asked: left, biggest")
     assert parse_expression("it is left of the tree", PARSER).asks.thing == "it"
+
+
+def test_a_perfect_captioner_calls_each_mask_by_its_thing(monkeypatch):
+    monkeypatch.setattr(gallery, "_method", lambda config: TAS)
+    run, data = SimpleNamespace(preset=lambda: PRESET), load_dataset("refscenes", "val")
+    book, sample = gallery.Gallery(run, data), data.samples[0]
+    said, masks = book.things(sample.image_id)
+    truth = data.gt_mask(sample)
+    (name,) = [a for a, mask in zip(said, masks, strict=True) if (mask == truth).all()]
+    assert sample.category in name and not any("nan " in one for one in said)
+    told = book.told(sample.image_id, scene_of(np.stack([~truth, truth])))
+    assert told.captions == ["", name] and not told.caption_embeddings[0].any()
+    assert set(told.phrases) == set(said)
+    photos = load_dataset("refscenes", "valP")
+    said, masks = gallery.Gallery(run, photos).things(photos.samples[0].image_id)
+    assert said == [] and len(masks) == 0

@@ -3,7 +3,7 @@
 #
 # In this notebook you read what the captioner says of each mask, compute P from it, and see when words beat pixels.
 #
-# **What you'll do:** read captions beside their masks, compute P by hand, count how many captions name the thing, clean the degenerate ones, and set the gain of P against the quality of the caption.
+# **What you'll do:** read captions beside their masks, compute P by hand, count how many captions name the thing, clean the degenerate ones, and set the gain of P against the quality of the caption, from bad ones to true ones.
 # **What you'll learn:** P = cos(caption, sentence) compares two texts, so what the caption gets wrong is believed.
 # **What you'll need:** nothing but the repository. Where there is no run of the preset with so many pictures, one is made and kept; a line tells how far it is.
 #
@@ -265,6 +265,37 @@ charts.interval_plot(gains, value="gain of P over V, points", note=note)
 tables.interval_table(gains, f"change of mIoU in points; {note}", signed=True)
 
 # %% [markdown]
+# ## From these captions to true ones
+#
+# The drawn world knows what stands in it, so a perfect captioner can be had: it calls a mask by the colour and name of the thing that it covers, and all else stays. Of a mask that covers no thing it says nothing, and a mask without a caption has P = 0. That is knowledge of masks rather than words, so it comes as a step of its own. How much of what P is worth is the captioner's?
+
+# %%
+rows = []
+if all(gallery.things(one)[0] for one in image_ids):
+    told = {one: gallery.told(one, scenes[one]) for one in image_ids}
+    written = [tas.preset.encoder.template.format(text) for text in samples["text"]]
+    embedded = zip(samples["image_id"], tas.encoder.encode_text(written), strict=True)
+    true = np.concatenate([p_score(told[one].caption_embeddings, row) for one, row in embedded])
+    silent = np.concatenate([np.array(told[one].captions) == "" for one in samples["image_id"]])
+    captioners = {
+        "this captioner": caption,
+        "true where a thing is covered": caption.where(silent, true),
+        "and silent elsewhere": pd.Series(true, caption.index),
+    }
+    for captioner, column in captioners.items():
+        for weight in dict.fromkeys((alpha, 0.3)):
+            both = best(v + weight * column), ways["V alone"]
+            pixels = [(one["intersection_px"], one["union_px"]) for one in both]
+            found = study.gain(*pixels, meant.loc[both[0].index, "image_id"], n_boot)
+            rows.append({"group": f"alpha {weight:g}, {captioner}", **found})
+truer = pd.DataFrame(rows)
+if rows:
+    display(charts.interval_plot(truer, value="gain of P over V, points", note=note))
+    display(tables.interval_table(truer, f"change of mIoU in points; {note}", signed=True))
+else:
+    print("nobody knows what stands in these pictures, so there are no true captions")
+
+# %% [markdown]
 # ## What was seen
 #
 # * A caption is judged by one word of it; the colours and numbers in it help or harm as well, and P sees all of it.
@@ -278,5 +309,6 @@ display(
 * {100 * share:.0f} % of the captions of masks that cover a thing name it (n = {len(covers)}; {note}).
 * P alone wins {wins} sentences against V and loses {losses}.
 * With alpha {alpha:g} P changes {(ways["V alone"]["proposal"] != list(ways.values())[1]["proposal"]).sum()} of {len(right)} answers of V.
+* With true captions: {"; ".join(tables.finding(row) for row in truer[2:].to_dict("records")) or "not known here"}.
 """)
 )

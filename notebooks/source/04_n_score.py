@@ -3,7 +3,7 @@
 #
 # In this notebook you mine the negatives of one sentence from the picture's caption, compute N, and then ask over many sentences what the negatives are worth.
 #
-# **What you'll do:** mine negatives step by step, walk WordNet from noun to noun, move the threshold of synonyms, compare the two rules, find targets that became their own negatives, and give the captions more or less detail.
+# **What you'll do:** mine negatives step by step, walk WordNet from noun to noun, move the threshold of synonyms, compare the two rules, find targets that became their own negatives, and give the captions more or less detail, up to true ones.
 # **What you'll learn:** N = - mean cos(crop, negative) holds against a mask that it looks like the *other* things of the picture; it can only know the others that the caption tells.
 # **What you'll need:** nothing but the repository. Where there is no run of the preset with so many pictures, one is made and kept; a line tells how far it is.
 #
@@ -234,7 +234,7 @@ display(
 # Over all sentences: what V + λN gains over V with other thresholds, λ as it was. At 0 nothing is a negative.
 
 # %%
-def n_of(keep):
+def n_of(keep, scenes=scenes):
     """N of every stored row, where `keep(verdict, place)` says which phrases are negatives."""
     values, kept = [], []
     for sample in samples.itertuples():
@@ -328,6 +328,22 @@ if plain:
     assert np.allclose(np.nan_to_num(run.scores["term_n"]), whole, atol=1e-6)
 
 # %% [markdown]
+# ## A perfect caption
+#
+# The drawn world knows what stands in it, so a perfect captioner can be had, which names every thing of the picture by colour and name, and no other. Masks, crops and sentences stay. How much of what N is worth is the captioner's?
+
+# %%
+rows = [gain(whole, "this captioner")]
+if all(gallery.things(one)[0] for one in scenes):
+    told = {one: gallery.told(one, scene) for one, scene in scenes.items()}
+    column, mean = n_of(lambda one, _: one.kept, told)
+    rows.append(gain(column, f"N of true captions, {mean:.2f} negatives,"))
+else:
+    print("nobody knows what stands in these pictures, so there are no true captions")
+truer = pd.DataFrame(rows)
+tables.interval_table(truer, f"gain of N over V, lambda {lam:g}; {note}", signed=True)
+
+# %% [markdown]
 # ## What N moves
 #
 # Sentences whose answer N changed from wrong to right (IoU above 0.5) and from right to wrong.
@@ -349,10 +365,11 @@ for title, few in (("to right", mended), ("to wrong", broken)):
 # * And computed from the tables above, not written beforehand:
 
 # %%
-told = tables.finding({**rules.loc[0], "piece": "N"})
+gained = tables.finding({**rules.loc[0], "piece": "N"})
 display(
     Markdown(f"""
-* Over V alone, with lambda {lam:g}: {told}; {note}.
+* Over V alone, with lambda {lam:g}: {gained}; {note}.
+* {"; ".join(tables.finding(row) for row in truer[1:].to_dict("records")) or "True captions are not known here"}.
 * It mended {len(mended)} answers and broke {len(broken)} of {len(samples)}.
 * The target became its own negative in {", ".join(f"{n} sentences by rule {rule}" for rule, n in own_negatives.items()) or "no sentence"}.
 """)

@@ -25,6 +25,7 @@ from IPython.display import Markdown, display
 
 import tasutils
 from tasutils import paths, show, tables
+from tasutils.compare import asked, by_asks
 from tasutils.evaluate import newest_runs, run_of
 from tasutils.gallery import Gallery
 from tasutils.metrics import bootstrap, iou
@@ -305,21 +306,17 @@ plt.show()
 # %% [markdown]
 # ## By what the sentence asks for
 #
-# A sentence may ask for several things (*the biggest dog on the left*), and then counts in each row; TAS has a part for the direction alone ([notebook 11](11_graded.ipynb) has one for each).
+# A sentence may ask for several things (*the biggest dog on the left*), and then counts in each row; *plain* ones ask for none. TAS has a part for the direction alone ([notebook 11](11_graded.ipynb) has one for each). The numbers are those of `tas compare RUN --asks`; the causes are shares of each row's sentences.
 
 # %%
-asked = pd.DataFrame([tas.language.parse(text).asks.findings() for text in table["text"]])
-asked = asked.notna().set_index(table.index)
-asked["none of these"] = ~asked.any(axis=1)
-kinds = {
-    kind: [
-        asked[kind].sum(),
-        100 * table["iou"][asked[kind]].mean(),
-        *(100 * (table["cause"][asked[kind]] == cause).mean() for cause in MEANING),
-    ]
-    for kind in asked
-}
-pd.DataFrame(kinds, index=["n", "mIoU, %", *(f"{cause}, %" for cause in MEANING)]).T.round(1)
+asks, kinds = asked(run), by_asks([run]).set_index("asks", drop=False)
+cause = table.loc[table["run"] == 0, "cause"]
+of_asks = pd.DataFrame({kind: cause[asks[kind].to_numpy()].value_counts() for kind in kinds.index})
+shares = 100 * of_asks.reindex(MEANING).fillna(0).T.div(kinds["n"], axis=0)
+ends = kinds[["miou", "miou_low", "miou_high"]].set_axis(["mean", "low", "high"], axis=1)
+percents = shares.assign(oracle=100 * kinds["oracle_miou"]).map("{:.1f}".format)
+rows = kinds[["asks", "n"]].join([percents, ends])
+tables.interval_table(rows, f"mIoU, oracle and causes in percent; {tables.scope_note([run])}")
 
 
 # %% [markdown]
