@@ -194,18 +194,21 @@ told = answers["none, one or several"].samples
 told[told["kind"].isin(["one", "same", "switch", "void"])][["kind", "text", "base"]].head(4)
 
 # %%
-kinds = ("same", "switch", "void")
-rates = {}
-for name, other in answers.items():
-    found = other.samples.set_index("sample_id")
-    good = found["iou"].fillna(0) > 0.5
-    began = good.reindex(found["base"]).to_numpy() & found["kind"].isin(kinds).to_numpy()
-    held = {kind: began & (found["kind"] == kind).to_numpy() for kind in kinds}
-    ratios = {k: ((mine & good.to_numpy()).astype(float), mine.astype(float)) for k, mine in held.items()}
+got = {name: other.samples.set_index("sample_id")["iou"].fillna(0) > 0.5 for name, other in answers.items()}
+table = answers["always one"].table
+by_v = table.choose({"v": 1.0})
+got["always one, V alone"] = pd.Series((by_v >= 0) & (table.ious[by_v] > 0.5), told["sample_id"])
+found = told.set_index("sample_id")
+rates = []
+for name, good in got.items():
+    good = good.reindex(found.index)
+    began = good.reindex(found["base"]).to_numpy()
+    held = {kind: began & (found["kind"] == kind).to_numpy() for kind in ("same", "switch", "void")}
+    ratios = {k: ((mine & good).to_numpy(float), mine.astype(float)) for k, mine in held.items()}
     spans = bootstrap_ratios(ratios, found["image_id"].to_numpy(str), n_resamples=n_boot)
-    rates[name] = {f"{k} (n = {held[k].sum()})": percent(*spans[k][:3]) for k in kinds}
-for name, row in rates.items():
-    display(tables.styled(pd.DataFrame([row]), f"{name}: right as well, percent of the base sentences that are"))
+    row = {f"{k}": f"{percent(*spans[k][:3])} (n = {held[k].sum()})" for k in held}
+    rates.append({"answers": name, **row})
+tables.styled(pd.DataFrame(rates), "right as well, in percent of those whose first sentence is")
 
 # %% [markdown]
 # ## None, one or several
