@@ -48,7 +48,8 @@ def write_grefs(world: Path) -> None:
     folder = world / SEVERAL
     table = pd.read_parquet(world / "scenes.parquet")
     refs: list[dict[str, Any]] = []
-    for (split, image_id), things in table.groupby(["split", "image_id"], sort=False):
+    pictures: Any = table.groupby(["split", "image_id"], sort=False)
+    for (split, image_id), things in pictures:
         pool = [c.slug for c in by_slug().values() if c.split == (split if "P" in split else "")]
         said = sentences(int(image_id), view_of_table(things), pool)
         for (kind, raw, targets, base), number in zip(said, count(len(refs)), strict=False):

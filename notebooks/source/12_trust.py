@@ -96,7 +96,9 @@ for name, sure in names.items():
     assert name == "at random" or abs(area["aurc"].value - risk.mean()) < 0.01  # ties: their mean
     trusted = coverage[risk <= 0.1].max(initial=0)
     half = risk[len(risk) // 2 - 1]
-    rows.append([name, percent(*area["aurc"][:3]), percent(*area["gain"][:3]), half, risk[-1], trusted])
+    rows.append(
+        [name, percent(*area["aurc"][:3]), percent(*area["gain"][:3]), half, risk[-1], trusted]
+    )
 heads = ["sorted by", "AURC", "below a random order", "wrong in half", "wrong in all", "90 % right"]
 table = pd.DataFrame(rows, columns=heads)
 for head in heads[3:]:
@@ -125,7 +127,9 @@ def fitted(sure, right, steps=30):
 
 
 # %%
-gain = {name: aurc(wrong, names[name], run.images, n_boot)["gain"].value for name in ("total", "margin")}
+gain = {
+    name: aurc(wrong, names[name], run.images, n_boot)["gain"].value for name in ("total", "margin")
+}
 by = max(gain, key=gain.get)
 probability = fitted(np.clip(names[by], -1, 3), 1 - wrong)
 
@@ -147,7 +151,8 @@ ax.set(xlabel=f"probability by the {by}", ylabel="share right", xlim=(0, 1), yli
 ax.set_title(f"fitted on {data}, drawn on {test}", fontsize=9)
 plt.show()
 off = sum(
-    (bins == k).mean() * abs(said[bins == k].mean() - right[bins == k].mean()) for k in np.unique(bins)
+    (bins == k).mean() * abs(said[bins == k].mean() - right[bins == k].mean())
+    for k in np.unique(bins)
 )
 print(f"expected calibration error, five bins: {100 * off:.1f} points (n = {len(said)})")
 
@@ -194,7 +199,10 @@ told = answers["none, one or several"].samples
 told[told["kind"].isin(["one", "same", "switch", "void"])][["kind", "text", "base"]].head(4)
 
 # %%
-got = {name: other.samples.set_index("sample_id")["iou"].fillna(0) > 0.5 for name, other in answers.items()}
+got = {
+    name: other.samples.set_index("sample_id")["iou"].fillna(0) > 0.5
+    for name, other in answers.items()
+}
 table = answers["always one"].table
 by_v = table.choose({"v": 1.0})
 got["always one, V alone"] = pd.Series((by_v >= 0) & (table.ious[by_v] > 0.5), told["sample_id"])
@@ -249,12 +257,23 @@ tables.styled(pd.DataFrame(rows, columns=["answers", "gIoU", "N-acc", "T-acc", "
 mine, mean = ratios["none, one or several"], {}
 for name in ("always nothing", "always one"):
     mean[name] = bootstrap_ratios(mine, pictures, ratios[name], n_resamples=n_boot)["giou"]
-by_kind = told.assign(giou=mine["giou"][0]).groupby("kind", sort=False)["giou"].agg(["mean", "size"])
+by_kind = (
+    told.assign(giou=mine["giou"][0]).groupby("kind", sort=False)["giou"].agg(["mean", "size"])
+)
 by_kind["mean"] = by_kind["mean"].mul(100).round(1)
 by_kind.rename(columns={"mean": "gIoU", "size": "n"})
 
 # %% [markdown]
-# ## What this says
+# ## Your turn
+#
+# * Move `least` (`several.override({"decide.least": 0.3})`): which of N-acc and T-acc pays for the other?
+# * Sort by V of the answer alone in `risk_at`. Is the sum surer than its first term?
+# * Change one word of a sentence of your own in the Explorer of notebook 00, and see whether the answer moves.
+
+# %% [markdown]
+# ## What was seen
+#
+# Computed from the tables above, not written beforehand:
 
 # %%
 lines = [
@@ -266,5 +285,7 @@ lines = [
 ]
 for name, span in mean.items():
     side = "above" if span.low > 0 else "below" if span.high < 0 else "not told apart from"
-    lines.append(f"* Deciding how many are meant is {side} {name}: {percent(*span[:3], signed=True)} gIoU.")
+    lines.append(
+        f"* Deciding how many are meant is {side} {name}: {percent(*span[:3], signed=True)} gIoU."
+    )
 display(Markdown("\n".join(lines)))
