@@ -437,13 +437,14 @@ class Preset(Part):
         {"terms.p": 0.2}. The source of a changed setting becomes "override", and the name ends in
         a star. Raises TasError for an unknown dotted name or a value that does not fit.
         """
-        data: dict[str, Any] = {"decide": None} | self.model_dump()
+        data: dict[str, Any] = self.model_dump()
         for field, value in changes.items():
             *parents, leaf = field.split(".")
             node: Any = data
             for parent in parents:
                 node = node.get(parent) if isinstance(node, dict) else None
-            known = isinstance(node, dict) and (leaf in node or parents[:1] == ["terms"])
+            some = Preset.model_fields if node is data else node  # a part may be absent
+            known = isinstance(node, dict) and (leaf in some or parents[:1] == ["terms"])
             if not known or (not parents and (leaf in _PROSE or not isinstance(value, dict))):
                 raise TasError(f"preset {self.name} has no setting {field!r}; see `tas presets`")
             node[leaf] = value
@@ -577,14 +578,16 @@ def _validated(data: Any, name: str, folder: str = "") -> Preset:
 def _extended(data: dict[str, Any]) -> dict[str, Any]:
     """A preset's settings from what it says beside those of the preset that it extends."""
     changes: dict[str, Any] = {}
+    extended = load_preset(str(data["extends"]))
+    there = extended.model_dump()
     for part, value in data.items():
         if part not in {*_PROSE, "extends"}:
             deep = leaves_of({part: value})
             if part == "terms":  # each is whole
                 deep = {f"terms.{name}": term for name, term in value.items()}
-            whole = f"{part}.kind" in deep or part == "decide"
+            whole = f"{part}.kind" in deep or (part in Preset.model_fields and part not in there)
             changes |= {part: value} if whole else deep
-    base = load_preset(str(data["extends"])).override(changes).model_dump()
+    base = extended.override(changes).model_dump()
     prose = {key: data[key] for key in _PROSE if key in data}
     prose["sources"] = base["sources"] | prose.get("sources", {})
     prose["assumed"] = [*base["assumed"], *prose.get("assumed", [])]

@@ -87,10 +87,14 @@ def test_preset_files(tmp_path):
     path.write_text(yaml.safe_dump(data | {"name": "mine"}))
     assert load_preset(path).digest() == load_preset("tiny").digest()
     extra, stray = (data | more for more in ({"extra": 1}, {"assumed": ["terms.q.weight"]}))
-    texts = ["a: [", "[]", "name: x", "", "\x00", *map(yaml.safe_dump, (extra, stray))]
-    for text in texts:
+    texts = {
+        "a: [": "no valid YAML", "\x00": "no valid YAML", "[]": "a valid dictionary",
+        "": "a valid dictionary", "name: x": "description: Field required",
+        yaml.safe_dump(extra): "extra: Extra inputs", yaml.safe_dump(stray): "no field",
+    }  # fmt: skip
+    for text, words in texts.items():
         path.write_text(text)
-        with pytest.raises(TasError, match="no field" if text == texts[-1] else "") as error:
+        with pytest.raises(TasError, match=words) as error:
             load_preset(path)
         assert "\n" not in str(error.value)
     for name in ("", "huge", "../tiny", "absent.yaml", "tiny.yaml"):

@@ -286,6 +286,16 @@ def test_presets_that_decide():
         assert several.override({"decide.margin": 0.2}).decide.margin == 0.2
 
 
+def test_a_preset_changes_one_of_the_rules_or_brings_them(tmp_path):
+    path, own = tmp_path / "mine.yaml", load_preset("tiny_gres").decide
+    path.write_text("{name: mine, description: x, extends: tiny_gres, decide: {margin: 0.3}}")
+    assert load_preset(path).decide == DecideConfig(least=own.least, margin=0.3)
+    path.write_text("{name: mine, description: x, extends: tiny, decide: {least: 0.3}}")
+    assert load_preset(path).decide == DecideConfig(least=0.3)
+    with pytest.raises(TasError, match="no setting 'decide.margin'"):
+        load_preset("tiny").override({"decide.margin": 0.2})
+
+
 # ---- runs
 
 
