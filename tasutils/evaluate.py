@@ -295,20 +295,21 @@ def _answer_image(
     scene, image = _scene(path, here, tas, store)
     here[0][0].wall_s += perf_counter() - start
     masks, picture = scene.proposals.masks(), pixel_digest(image)
-    truths: dict[tuple[str, str], dict[str, Truth]] = {}
+    known: dict[tuple[str, str], tuple[dict[str, Truth], dict[str, int]]] = {}  # of each sentence
     for task, image_id in here:
         start, samples = perf_counter(), task.used[image_id]
         answers = _answers(task, samples, scene, image, tas)
         task.answer_s += perf_counter() - start
         for sample, answer in zip(samples, answers, strict=True):
             key = (task.dataset.name, sample.sample_id)
-            if key not in truths:
-                truths[key] = truths_of(masks, task.dataset, sample)
+            if key not in known:
+                truths = truths_of(masks, task.dataset, sample)
+                known[key] = truths, picks(scene, sample.sample_id)
             others = None
             if isinstance(answer, TasAnswer) and tas.preset.decide is None:
                 others = alternatives(answer, tas)
-            blind = picks(scene, sample.sample_id)
-            task.add(sample, answer, truths[key], picture, others, blind)
+            truths, blind = known[key]
+            task.add(sample, answer, truths, picture, others, blind)
             if keep_masks and isinstance(answer, Answer):
                 _write_mask(task.folder / MASKS_FOLDER, sample.sample_id, answer)
         task.wall_s += perf_counter() - start
