@@ -171,8 +171,11 @@ class Run:
         strict = bool(scores.get("strict_official")) and scores.get("normalise", "none") != "none"
         weights = self.record.weights
         parts = (("language", "synonym_rule"), ("rectifier", "form"))
-        own = [str(self.record.config.get(part, {}).get(name, OWN)) for part, name in parts]
-        return ScoreTable(self.scores, self.samples, weights, strict, self.epsilon, *own)
+        rule, form = (str(self.record.config.get(part, {}).get(k, OWN)) for part, k in parts)
+        return ScoreTable(
+            self.scores, self.samples, weights, strict, self.epsilon, rule, form,
+            decides="decide" in self.record.config,
+        )  # fmt: skip
 
     @cached_property
     def images(self) -> NDArray[np.str_]:

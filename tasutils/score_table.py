@@ -34,7 +34,8 @@ class ScoreTable:
     scores: one row a sentence and proposal, see `runs`; of a peer its score is the one term. One
     that belongs to no sample raises TasError. nan_ties: whether sums that do not differ were NaN,
     the released code's 0 / 0; epsilon: of the IoU, see `metrics.iou`; rule, form: the
-    run's synonym rule and rectifier form, whose terms and regions are found by `OWN` as well.
+    run's synonym rule and rectifier form, whose terms and regions are found by `OWN` as well;
+    decides: whether the run's answers may be none or several masks, where a chosen row is none.
 
     Attributes: segment, proposal: int64 (rows,), ascending; terms: by synonym rule, `OWN` first,
     the columns by term; regions: by rectifier form, `OWN` and `none` first, which proposals lie in
@@ -44,10 +45,12 @@ class ScoreTable:
     def __init__(
         self, scores: pd.DataFrame, samples: pd.DataFrame, weights: Mapping[str, float],
         nan_ties: bool = False, epsilon: float = 0.0, rule: str = OWN, form: str = OWN,
+        decides: bool = False,
     ) -> None:  # fmt: skip
         import pandas as pd
 
         self._samples, self.nan_ties, self.epsilon = samples, nan_ties, epsilon
+        self._decides = decides
         segment = pd.Index(samples["sample_id"]).get_indexer(scores["sample_id"])
         if (segment < 0).any():
             stray = scores["sample_id"].to_numpy()[segment < 0][0]
@@ -139,7 +142,15 @@ class ScoreTable:
         return segment_argmax(self.segment, chance, len(self._samples))
 
     def pixels(self, chosen: Ints) -> Pixels:
-        """Intersection and union px of the chosen rows; 0 and the ground truth's area for none."""
+        """Intersection and union px of the chosen rows; 0 and the ground truth's area for none.
+
+        Raises TasError for a run whose preset decides how many masks are meant.
+        """
+        if self._decides:
+            raise TasError(
+                "stored scores choose one mask, and this run's preset decides how many are meant; "
+                "take a run of the preset without `decide`, such as tiny_graded"
+            )
         found = chosen >= 0
         inter, union = (px[chosen[found]] for px in self._pixels)
         intersection, unions = np.zeros_like(chosen), self.gt_area_px.copy()

@@ -328,6 +328,8 @@ def test_compare_tells_none_and_several(graded_and_gres, capsys):
     assert main(["compare", str(gres.folder)]) == 0
     said = capsys.readouterr().out
     assert "worst sentence" in said and "AURC" in said and "always empty" in said
+    assert main(["sweep", str(gres.folder)]) == 2  # its answers are none or several masks
+    assert "decides how many are meant" in capsys.readouterr().err
     assert main(["compare", str(gres.folder), "--convention", "best"]) == 2
     assert "no convention 'best'; there are sentence," in capsys.readouterr().err
 
