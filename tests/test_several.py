@@ -235,6 +235,7 @@ def test_aurc_knows_a_sure_method_from_a_random_one(rng):
     ("the three buses", (("bus", True),)),
     ("the cat and the red car", (("cat", False), ("red car", False))),
     ("the man and all dogs", (("man", False), ("dog", True))), ("left of the two", ()),
+    ("the box above and to the left of it", ()),
 ])  # fmt: skip
 def test_things_that_a_sentence_speaks_of(sentence, things, parser):
     assert parser.parse(sentence).asks.things == things

@@ -64,8 +64,7 @@ def describe_by_ray(
             _Describer,
             batch_size=1,
             fn_constructor_args=[*given, tas.preset.describe_digest()],
-            max_restarts=-1,
-            max_task_retries=_RETRIES,
+            ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": _RETRIES},
             **pool,
         )
         try:

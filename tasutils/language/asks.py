@@ -243,7 +243,7 @@ def _things(doc: Doc, target: list[Token], head: Token | None) -> tuple[tuple[st
     for start, end in pairwise([0, *(k for joint in joints for k in (joint, joint + 1)), len(doc)]):
         words = list(dropwhile(lambda t: t.lower_ in _COUNTING, doc[start:end]))
         nouns = [t for t in words if t.pos_ in {"NOUN", "PROPN"}]
-        if start in joints or not nouns:
+        if start in joints or EXTENDED_WORDS.keys() >= {t.lower_ for t in nouns}:
             continue
         noun = head if head in nouns else nouns[0]
         plural = noun.tag_ in {"NNS", "NNPS"}

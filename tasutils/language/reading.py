@@ -141,7 +141,7 @@ def read_directions(
     for i, match in enumerate(matches):
         names, skipped = known.get(words[i], ()), ""
         if form == "extended":
-            if 0 < i == len(words) - 1:  # "dog L"
+            if words[1:] and i in {0, len(words) - 1}:  # "dog L", "L dog"
                 names = names or _LETTERS.get(words[i], ())
             if names:
                 tied = _is_tied(text, match, words, i)
@@ -194,7 +194,7 @@ def _why_skipped(words: list[str], i: int) -> str:
         return "body"
     if word in {"up", "down"} and _is_particle(before, after):
         return "particle"
-    if word == "top" and LISTS.tops & {*before[-1:]} and not {*EXTENDED_WORDS} & {*after[:1]}:
+    if word == "top" and LISTS.tops & {*led[-1:]} and not {*EXTENDED_WORDS} & {*after[:1]}:
         return "garment"
     return "another's" if _is_anothers(before, after) else ""
 
