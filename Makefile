@@ -15,7 +15,7 @@ help:
 	@echo "make report   the study on 40 val images of each family, browsable: a few minutes"
 	@echo "make study    the study on all splits, whole"
 	@echo "make lab      JupyterLab on notebooks/00_quickstart.ipynb"
-	@echo "make notebooks    bring notebooks, their twins and exercises in line, and run 00 to 11 for git"
+	@echo "make notebooks    bring notebooks, their twins and exercises in line, and run 00 to 12 for git"
 	@echo "make clean    delete the reports in results/; runs and scenes, which are reused, stay"
 	@echo "make test     all tests but those in a browser"
 	@echo "make test-browser    notebooks in JupyterLab, and the report, in Chromium"

@@ -83,14 +83,14 @@ print("direction words:", [word.token for word in answer.expression.directions])
 
 # %%
 def look(row):
-    """The answer is shaded, what lies outside the region is grey."""
+    """The answer is shaded, what lies outside the region is pale."""
     chosen = "background-color: #FFF3D6; color: #212121; font-weight: bold"
-    return [chosen if row["rank"] == 1 else "" if row["in_region"] else "color: #767676"] * len(row)
+    return [chosen if row["rank"] == 1 else "" if row["in_region"] else "opacity: 0.65"] * len(row)
 
 
 table = answer.table().rename_axis("mask").sort_values("rank", kind="stable")
 table["caption"] = table["caption"].map(said)  # "a thing" is no name
-caption = "best first; shaded: the answer; grey: outside the region"
+caption = "best first; shaded: the answer; pale: outside the region"
 tables.styled(table, caption, index=True).apply(look, axis=1)
 
 # %% [markdown]
