@@ -44,7 +44,7 @@ BEGIN, END, STUB = "# solution: begin", "# solution: end", "#: "
 
 
 def text_of(notebook: NotebookNode) -> str:
-    """The twin of a notebook: its cells in the percent format, without outputs or a header."""
+    """The twin of a notebook: its kernel and cells in the percent format, without outputs."""
     return str(jupytext.writes(notebook, FORMAT))
 
 

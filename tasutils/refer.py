@@ -144,6 +144,8 @@ class TasAnswer(Answer):
         parts.append(_explain_rectifier(self))
         if asked := self.expression.asks.findings() if {*self.terms} - {*"vpn"} else {}:
             parts.append(f"asked: {', '.join(asked.values())}")
+        if unknown := self.expression.asks.unknown:
+            parts.append(f"not in the dictionary: {', '.join(unknown)}")
         if self.truncated:
             parts.append("the sentence is longer than the text encoder reads, its end was cut off")
         return "; ".join(parts)

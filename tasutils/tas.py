@@ -166,9 +166,10 @@ def pick_device(name: str | None) -> str:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except Exception as error:  # torch raises a different type for every backend
-        raise TasError(f"device {name!r} cannot be used here; choose cpu or cuda") from error
+        usable = "cpu or cuda" if torch.cuda.is_available() else "cpu"
+        raise TasError(f"device {name!r} cannot be used here; choose {usable}") from error
     if device.type == "meta":
-        raise TasError("device 'meta' holds no numbers; choose cpu or cuda")
+        raise TasError("device 'meta' holds no numbers; choose cpu")
     return str(device)
 
 

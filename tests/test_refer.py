@@ -161,6 +161,15 @@ def test_sentences_that_are_blank_no_text_or_too_long_are_refused() -> None:
         parse_expression(7, PARSER)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("text", "unknown"), [
+    ("le chien à gauche", "chien"), ("собака слева", "собака, слева"), ("the red dogg", "dogg"),
+    ("the two zebras' legs, leftmost", ""), ("guy w/ hat on the LHS", ""),
+])  # fmt: skip
+def test_what_no_dictionary_has_is_said(text: str, unknown: str) -> None:
+    reason = ask(scene_of(boxes(2, 0)), text).reason
+    assert reason.partition("not in the dictionary: ")[2] == unknown
+
+
 class Counting(HashEncoder):
     context_length = 77
 

@@ -22,7 +22,7 @@ from itertools import dropwhile, pairwise
 from typing import TYPE_CHECKING
 
 from tasutils.language.reading import EXTENDED_WORDS, LISTS, find_directions, words
-from tasutils.language.wordnet import ancestors
+from tasutils.language.wordnet import ancestors, similar_pairs
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span, Token
@@ -37,6 +37,7 @@ _NUMBERS = {"both": 2, "pair": 2, "couple": 2} | {
     word: k for text in ("two three four five six", "2 3 4 5 6")
     for k, word in enumerate(text.split(), 2)
 }  # fmt: skip
+_LISTED = {*EXTENDED_WORDS}.union(*vars(LISTS).values())
 _COUNTING = words("the a an all both") | _NUMBERS.keys()
 _OPPOSITE = {"left": "right", "right": "left", "up": "bottom", "bottom": "up"}
 _ASKING = {*_SIZES, *_RANKS, *EXTENDED_WORDS} | words("the a an far last middle center centre")
@@ -80,7 +81,7 @@ class Asks:
     left, right, up or bottom, from the biggest or smallest, or (0, "middle"); negation: the denied
     phrase; number: of things; things: where several are meant, the phrase of each in the singular,
     and whether all such things are; thing: the head phrase without these words, "" if none is
-    named.
+    named; unknown: words that neither WordNet nor a list of ours has: misspelt, or not English.
     """
 
     directions: tuple[str, ...] = ()
@@ -92,6 +93,7 @@ class Asks:
     number: int | None = None
     things: tuple[tuple[str, bool], ...] = ()
     thing: str = ""
+    unknown: tuple[str, ...] = ()
 
     def findings(self) -> dict[str, str]:
         """What was found, as words: {"size": "smallest", "relation": "left of the big bowl"}."""
@@ -134,7 +136,14 @@ def read_asks(doc: Doc, head: Token | None, phrase: str) -> Asks:
         number=_number(target, head),
         things=_things(doc, target, head),
         thing="" if head is None else thing or phrase,
+        unknown=tuple(t.text for t in doc if _is_unknown(t)),
     )
+
+
+def _is_unknown(token: Token) -> bool:
+    said = token.lower_
+    read = not token.is_alpha or len(said) < 2 or token.is_stop or said in _LISTED
+    return not read and not similar_pairs(said, said)
 
 
 def _relation(doc: Doc) -> tuple[str, tuple[str, ...], int]:
