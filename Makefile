@@ -1,6 +1,6 @@
 # Everything runs in .venv, which the first command makes. Without make: see README.md.
 .POSIX:
-.PHONY: help setup report study test bench house fuzz test-browser coverage mutants lint lab notebooks clean
+.PHONY: help setup report study test bench house fuzz test-browser test-ray coverage mutants lint lab notebooks clean
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -19,6 +19,7 @@ help:
 	@echo "make clean    delete the reports in results/; runs and scenes, which are reused, stay"
 	@echo "make test     all tests but those in a browser"
 	@echo "make test-browser    notebooks in JupyterLab, and the report, in Chromium"
+	@echo "make test-ray    the engine ray in processes of its own, some of which die"
 	@echo "make bench    what things cost, against plainly written loops: BENCH=\"crops store\" for some"
 	@echo "make fuzz     mutated files for every reader, 2,000 each: FUZZ=500 for fewer"
 	@echo "make coverage    the tests once more, counting lines and branches that none of them runs"
@@ -67,6 +68,9 @@ test-browser: $(BROWSER_READY)
 	  echo "tas: no Chromium was found, so nothing is tested in it; install one" \
 	    "(Debian: apt install chromium) or name it: make test-browser CHROMIUM=/path/to/chrome" >&2
 	TAS_BROWSER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs tests/test_browser.py
+
+test-ray: $(READY)
+	TAS_RAY=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs tests/test_ray.py
 
 coverage: $(MEASURE_READY)
 	status=0; OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile \
