@@ -1,5 +1,7 @@
 """The tiny models: architectures, vocabulary, training's parts, and the weights that ship."""
 
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from making import scores
+from making import loop, scores
 from making.captioner import blip2_tokenizer, build_blip2, vision_from_clip
 from making.categories import load_categories
 from making.clip import contrastive_loss, embed_images, embed_text, train_clip
@@ -179,11 +181,13 @@ def test_learning_rate_rises_stays_falls():
 
 
 @pytest.mark.slow
-def test_a_training_resumes(tmp_path, pool):
+def test_a_training_resumes(tmp_path, pool, monkeypatch):
+    clock = SimpleNamespace(monotonic=count().__next__)  # a second a step
+    monkeypatch.setattr(loop, "time", clock)
     small: dict[str, Any] = {"photographs": pool.folder, "images": 1, "points": 2}
-    first = train_sam(0.01, tmp_path / "sam", scenes=pool.folder, **small)
-    again = train_sam(0.1, tmp_path / "sam", scenes=pool.folder, **small)
-    assert again["images"] > first["images"] >= 1
+    first = train_sam(2 / 60, tmp_path / "sam", scenes=pool.folder, **small)
+    again = train_sam(4 / 60, tmp_path / "sam", scenes=pool.folder, **small)
+    assert (first["images"], again["images"]) == (2, 4)
     assert len(again["curve"]) > len(first["curve"])
     assert read_checkpoint(tmp_path / "sam")["record"]["images"] == again["images"]
     card = export("sam", tmp_path / "sam", score_images=1, target=tmp_path)
