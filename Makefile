@@ -47,8 +47,12 @@ notebooks: $(READY)
 clean:
 	rm -rf results/*_report_* results/.tas-* results/browser
 
+# The properties' examples are the same at each run; EXAMPLES=default draws new ones.
+EXAMPLES = ci
+
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder \
+	  --hypothesis-profile=$(EXAMPLES)
 
 # Nothing else should run meanwhile. BENCH="crops --json data/bench.json": some sections, and where to.
 bench: $(READY)

@@ -4,6 +4,7 @@ import socket
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import Phase, settings
 from numpy.typing import NDArray
 
@@ -27,6 +28,12 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """What torch draws in a test does not hang on the tests before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -103,7 +103,8 @@ def nms(boxes_xyxy, scores, iou_thresh):
         low = np.maximum(boxes_xyxy[index, :2], boxes_xyxy[kept, :2])
         high = np.minimum(boxes_xyxy[index, 2:], boxes_xyxy[kept, 2:])
         shared = np.clip(high - low, 0, None).prod(axis=1)
-        if not (shared / (area[index] + area[kept] - shared) > iou_thresh).any():
+        iou = (shared / (area[index] + area[kept] - shared)).astype(float)
+        if not (iou > iou_thresh).any():
             kept.append(int(index))
     return kept
 
