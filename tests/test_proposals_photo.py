@@ -130,7 +130,6 @@ def test_order_sums_both_ranks():
 
 
 def test_soft_masks_are_stretched_cosines():
-    torch.manual_seed(0)
     features = torch.randn(5, 4, 6)
     pooled = torch.nn.functional.avg_pool2d(features[None], 2)[0]  # bilinear at exactly one half
     queries = torch.cat([features.flatten(1), pooled.flatten(1)], dim=1)

@@ -52,7 +52,6 @@ def test_sam_loads_half_precision_of_both_layouts(tmp_path):
 
 
 def test_training_decodes_as_segment_anything_does(pool):
-    torch.manual_seed(0)
     sam, rng = build_sam("tiny"), np.random.default_rng(0)
     batch = draw_prompts(rng, pool, 2, 3)
     with torch.no_grad():
@@ -158,7 +157,6 @@ def test_contrastive_loss_is_the_slow_one():
 
 @pytest.mark.parametrize("name", ["tiny-ViT", "tiny-RN"])
 def test_short_texts_and_native_pictures_embed_as_open_clip_does(name):
-    torch.manual_seed(0)
     model, tokenizer = build_clip(name).eval(), tiny_tokenizer(TOKENIZER)
     long = "the red car that is to the left of the two very large zebras and a banana"
     texts = ["a dog", long, "x"]
@@ -211,7 +209,6 @@ def test_the_locked_text_tower_stays(tmp_path, pool):
 
 
 def test_blip2_vision_is_the_clip_tower_without_its_last_layer():
-    torch.manual_seed(0)
     clip = build_clip("tiny-ViT").eval().visual
     blip = build_blip2(blip2_tokenizer()).eval().vision_model
     blip.load_state_dict(vision_from_clip({f"visual.{k}": v for k, v in clip.state_dict().items()}))
